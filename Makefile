@@ -1,0 +1,47 @@
+# Tongjian: `make help` lists the targets. Everything runs in .venv, which the first target that needs it creates.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench sim compose-test clean
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+ONCE ?= 0
+SEED ?= 1
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+$(INSTALLED): requirements-dev.lock pyproject.toml tools/bootstrap
+	@bash tools/bootstrap $(VENV)
+	@touch $@
+
+install: $(INSTALLED) ## create .venv with the pinned, hashed dependencies
+
+demo: $(INSTALLED) ## six chains, five regions, one look-through answer; ONCE=1 stops by itself
+	@$(PYTHON) -m cli.main demo $(if $(filter 1,$(ONCE)),--once,)
+
+test: $(INSTALLED) ## the whole test suite that needs no Docker
+	@bash tools/run-tests
+
+check: $(INSTALLED) ## format, lint, types, import contract
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(INSTALLED) ## rewrite the sources in the project's format
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(INSTALLED) ## measure the performance bars; JSON results with machine and commit in bench/results/
+	$(PYTHON) -m tests.bench
+
+sim: $(INSTALLED) ## one simulated network from a seed: make sim SEED=7
+	$(PYTHON) -m tests.sim --seed $(SEED)
+
+compose-test: $(INSTALLED) ## the whole stack under Docker Compose, with faults (needs a Docker Engine)
+	$(PYTHON) -m tests.compose
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
