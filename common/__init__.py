@@ -1,0 +1,1 @@
+"""What both tiers share: pure rules (`core`), agreement (`consensus`) and the node around them (`node`)."""

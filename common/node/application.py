@@ -1,0 +1,212 @@
+"""The port through which a chain's rules plug into a node.
+
+A node knows blocks, transactions, receipts and an authenticated key-value state; what an operation *means* is known by an
+`Application` alone (the business chain and the custody chain each implement one). The node calls it in a fixed order:
+`initial_state` once at genesis; for each block `begin_block`, then `execute` for each transaction in block order; `check` for
+admission, on committed state.
+
+Invariants
+  A1  `begin_block` and `execute` are pure functions of their arguments and of what they read through the `StateView`: no clock,
+      randomness, floats, or dependence on set or locale order. Every validator must get the same bytes.
+  A2  State changes only through the view. When `execute` raises `Rejected`, everything it wrote is rolled back, the nonce stays burnt
+      and the receipt says `rejected` (protocol rule 11).
+  A3  Authenticated keys are ASCII paths such as ``b"holding/BJ000001.ESVUFR2601/A1"``; identifiers never contain ``/``. Values are
+      canonical JSON. Keys below ``b"nonces/"`` belong to the node.
+  A4  `check` may read the same state but changes nothing, and is never a reason to vote against a block.
+
+Left out: queries (routes read the chain store), signatures, nonces and expiry (`executor`), networking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from common.core.genesis import Genesis
+from common.core.transaction import SignedTransaction
+from common.core.validators import ValidatorSet
+
+
+class StateReader(Protocol):
+    """Read access to a chain's state at one point.
+
+    *State* is authenticated (committed to by the header's `state_root`); the *index* is derived data that every node can rebuild
+    from blocks, kept for look-ups, never proven.
+    """
+
+    def get(self, key: bytes) -> bytes | None:
+        """The authenticated value of `key`, or None."""
+        ...
+
+    def get_index(self, key: bytes) -> bytes | None:
+        """The index value of `key`, or None."""
+        ...
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """At most `limit` authenticated entries whose key starts with `prefix`, in ascending key order."""
+        ...
+
+    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """At most `limit` index entries whose key starts with `prefix`, in ascending key order."""
+        ...
+
+
+class StateView(StateReader, Protocol):
+    """A reader that also takes changes; they are visible to later reads and undone if the transaction is rejected."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set an authenticated value."""
+        ...
+
+    def delete(self, key: bytes) -> None:
+        """Remove an authenticated value; removing what is absent is allowed."""
+        ...
+
+    def put_index(self, key: bytes, value: bytes) -> None:
+        """Set an index value."""
+        ...
+
+    def delete_index(self, key: bytes) -> None:
+        """Remove an index value; removing what is absent is allowed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlockContext:
+    """What a rule may know about the block that it runs in."""
+
+    network: str
+    height: int
+    time_ms: int
+    """The header's time, fixed before execution (protocol rule 5), in milliseconds since the Unix epoch."""
+    genesis: Genesis
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one applied transaction made."""
+
+    snapshots: Sequence[bytes] = ()
+    """Canonical JSON of the data-object snapshots (JR/T 0314-2024), in order; leaves of the block's `snapshot_root`."""
+    objects: Sequence[tuple[str, int]] = ()
+    """(object id, version) of each of `snapshots`, in the same order; listed in the receipt."""
+    validators: ValidatorSet | None = None
+    """The set that signs from the next height on, if this transaction changes it; the last one in a block counts."""
+
+
+@runtime_checkable
+class Application(Protocol):
+    """A chain's rules. See the module docstring for the contract A1-A4."""
+
+    def initial_state(self, genesis: Genesis, state: StateView) -> None:
+        """Write the state of height 0, a function of the genesis document alone."""
+        ...
+
+    def check(self, tx: SignedTransaction, state: StateReader, genesis: Genesis) -> None:
+        """Admission on committed state: operation types, shapes, roles of the signers. Raises `Rejected` to refuse.
+
+        Must not raise for what could become valid by transactions that are pending (an unknown account, a balance): those are
+        judged by `execute`. Signatures, nonce and expiry have been checked before.
+        """
+        ...
+
+    def begin_block(self, context: BlockContext, state: StateView) -> None:
+        """Changes that come with a block itself, before its transactions (an end of a freeze). Must not raise `Rejected`."""
+        ...
+
+    def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
+        """Apply all operations of `tx`, or raise `Rejected` for an included rejection."""
+        ...
+
+    def operation_types(self) -> list[str]:
+        """The operation types this chain accepts, sorted."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Further facts for the options endpoint (JR/T 0314-2024 chapter 7): limits, policies, descriptions."""
+        ...
+
+
+_ABSENT = object()
+
+
+class OverlayView:
+    """A `StateView` that keeps changes over a `StateReader`, with a journal to undo those of one transaction.
+
+    `state_changes` and `index_changes` are what a commit has to write. A value that is put back to what the base holds still
+    counts as a change; the tree gives the same root for it.
+    """
+
+    __slots__ = ("_base", "_journal", "index_changes", "state_changes")
+
+    def __init__(self, base: StateReader) -> None:
+        self._base = base
+        self.state_changes: dict[bytes, bytes | None] = {}
+        self.index_changes: dict[bytes, bytes | None] = {}
+        self._journal: list[tuple[dict[bytes, bytes | None], bytes, object]] = []
+
+    def checkpoint(self) -> None:
+        """Forget how to undo what was written so far: the start of a transaction."""
+        self._journal.clear()
+
+    def rollback(self) -> None:
+        """Undo everything written since the last `checkpoint`, newest first."""
+        for changes, key, before in reversed(self._journal):
+            if before is _ABSENT:
+                del changes[key]
+            else:
+                changes[key] = before if isinstance(before, bytes) else None
+        self._journal.clear()
+
+    def get(self, key: bytes) -> bytes | None:
+        if key in self.state_changes:
+            return self.state_changes[key]
+        return self._base.get(key)
+
+    def get_index(self, key: bytes) -> bytes | None:
+        if key in self.index_changes:
+            return self.index_changes[key]
+        return self._base.get_index(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self._journal.append((self.state_changes, key, self.state_changes.get(key, _ABSENT)))
+        self.state_changes[key] = value
+
+    def delete(self, key: bytes) -> None:
+        self._journal.append((self.state_changes, key, self.state_changes.get(key, _ABSENT)))
+        self.state_changes[key] = None
+
+    def put_index(self, key: bytes, value: bytes) -> None:
+        self._journal.append((self.index_changes, key, self.index_changes.get(key, _ABSENT)))
+        self.index_changes[key] = value
+
+    def delete_index(self, key: bytes) -> None:
+        self._journal.append((self.index_changes, key, self.index_changes.get(key, _ABSENT)))
+        self.index_changes[key] = None
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        changes = {key: value for key, value in self.state_changes.items() if key.startswith(prefix)}
+        removed = sum(1 for value in changes.values() if value is None)
+        return _merge(self._base.scan(prefix, limit + removed), changes, limit)
+
+    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        changes = {key: value for key, value in self.index_changes.items() if key.startswith(prefix)}
+        removed = sum(1 for value in changes.values() if value is None)
+        return _merge(self._base.scan_index(prefix, limit + removed), changes, limit)
+
+
+def _merge(
+    base: list[tuple[bytes, bytes]], changes: dict[bytes, bytes | None], limit: int
+) -> list[tuple[bytes, bytes]]:
+    """Base entries with `changes` laid over them, ascending, cut at `limit`.
+
+    `base` holds at least `limit` more entries than `changes` removes (or all there are), so cutting after the merge is right.
+    """
+    if not changes:
+        return base[:limit]
+    merged: dict[bytes, bytes | None] = dict(base)
+    merged.update(changes)
+    present = [(key, value) for key, value in merged.items() if value is not None]
+    present.sort()
+    return present[:limit]

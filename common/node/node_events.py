@@ -1,0 +1,85 @@
+"""What can happen to a node: the inputs of `Node.step`.
+
+A node has no clock, sockets, disk or tasks of its own (protocol rule 23): a runtime, or the simulator, turns what happens outside into
+these values and calls ``node.step(event, now_ms)``, one at a time, from one thread.
+
+Contract for whoever drives a node
+  V1  `now_ms` is the wall clock in milliseconds since the Unix epoch. It may jump; it decides block times only, never waiting times.
+  V2  An expired timer is given only after every message that had already arrived has been given (protocol rule 4, attack C11), and
+      carries the token of the `SetTimer` that armed it. A node ignores stale tokens, so a cancel that comes too late does no harm.
+  V3  `PeerMessage` payloads come from the authenticated peer named in them, in the order sent; any may be missing.
+  V4  A `BlockWritten` is given once for each `CommitBlock`, after its batch is durable.
+
+Peers are named by the public key that their channel is bound to (protocol rule 7): indexes change with the validator set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+PeerKey = bytes
+"""The suite's raw public key of the validator at the other end of a channel."""
+
+
+class Timer(Enum):
+    """The node's timers. Each runs at most once at a time: setting one replaces it."""
+
+    VIEW = "view"
+    """Consensus: the view in progress takes too long (protocol rule 4)."""
+    BUILD = "build"
+    """The minimum interval between non-empty blocks is over (protocol rule 14)."""
+    HEARTBEAT = "heartbeat"
+    """An idle chain owes a sign of life."""
+    GOSSIP = "gossip"
+    """Coalesced transactions have waited long enough (protocol rule 15)."""
+    FETCH = "fetch"
+    """Missing bodies were asked for and have not all come."""
+    SYNC = "sync"
+    """Catch-up: a peer's answer is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first event: the runtime has read the vote log and performs effects from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """An authenticated channel is up. `hello` is what the peer said in it (`peer_messages.Hello`, encoded)."""
+
+    peer: PeerKey
+    hello: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """The channel is gone; answers that were expected from it will not come."""
+
+    peer: PeerKey
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMessage:
+    """One frame's payload (`docs/protocol-peers.md`) from a peer."""
+
+    peer: PeerKey
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TimerExpired:
+    """`SetTimer(timer, token, …)` was armed long enough ago."""
+
+    timer: Timer
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockWritten:
+    """The batch of `CommitBlock(height)` is durable."""
+
+    height: int
+
+
+NodeEvent = Started | PeerConnected | PeerDisconnected | PeerMessage | TimerExpired | BlockWritten
