@@ -1,17 +1,17 @@
 """The port through which a chain's rules plug into a node.
 
-A node knows blocks, transactions, receipts and an authenticated key-value state; what an operation *means* is known by an
-`Application` alone (the business chain and the custody chain each implement one). The node calls it in a fixed order:
-`initial_state` once at genesis; for each block `begin_block`, then `execute` for each transaction in block order; `check` for
-admission, on committed state.
+A node knows blocks, transactions, receipts and an authenticated key-value state; what an operation *means* is known
+by an `Application` alone (the business chain and the custody chain each implement one). The node calls it in a fixed
+order: `initial_state` once at genesis; for each block `begin_block`, then `execute` for each transaction in block
+order; `check` for admission, on committed state.
 
 Invariants
-  A1  `begin_block` and `execute` are pure functions of their arguments and of what they read through the `StateView`: no clock,
-      randomness, floats, or dependence on set or locale order. Every validator must get the same bytes.
-  A2  State changes only through the view. When `execute` raises `Rejected`, everything it wrote is rolled back, the nonce stays burnt
-      and the receipt says `rejected` (protocol rule 11).
-  A3  Authenticated keys are ASCII paths such as ``b"holding/BJ000001.ESVUFR2601/A1"``; identifiers never contain ``/``. Values are
-      canonical JSON. Keys below ``b"nonces/"`` belong to the node.
+  A1  `begin_block` and `execute` are pure functions of their arguments and of what they read through the `StateView`:
+      no clock, randomness, floats, or dependence on set or locale order. Every validator must get the same bytes.
+  A2  State changes only through the view. When `execute` raises `Rejected`, everything it wrote is rolled back, the
+      nonce stays burnt and the receipt says `rejected` (protocol rule 11).
+  A3  Authenticated keys are ASCII paths such as ``b"holding/BJ000001.ESVUFR2601/A1"``; identifiers never contain
+      ``/``. Values are canonical JSON. Keys below ``b"nonces/"`` belong to the node.
   A4  `check` may read the same state but changes nothing, and is never a reason to vote against a block.
 
 Left out: queries (routes read the chain store), signatures, nonces and expiry (`executor`), networking.
@@ -31,8 +31,8 @@ from common.core.validators import ValidatorSet
 class StateReader(Protocol):
     """Read access to a chain's state at one point.
 
-    *State* is authenticated (committed to by the header's `state_root`); the *index* is derived data that every node can rebuild
-    from blocks, kept for look-ups, never proven.
+    *State* is authenticated (committed to by the header's `state_root`); the *index* is derived data that every node
+    can rebuild from blocks, kept for look-ups, never proven.
     """
 
     def get(self, key: bytes) -> bytes | None:
@@ -106,13 +106,15 @@ class Application(Protocol):
     def check(self, tx: SignedTransaction, state: StateReader, genesis: Genesis) -> None:
         """Admission on committed state: operation types, shapes, roles of the signers. Raises `Rejected` to refuse.
 
-        Must not raise for what could become valid by transactions that are pending (an unknown account, a balance): those are
-        judged by `execute`. Signatures, nonce and expiry have been checked before.
+        Must not raise for what could become valid by transactions that are pending (an unknown account, a balance):
+        those are judged by `execute`. Signatures, nonce and expiry have been checked before.
         """
         ...
 
     def begin_block(self, context: BlockContext, state: StateView) -> None:
-        """Changes that come with a block itself, before its transactions (an end of a freeze). Must not raise `Rejected`."""
+        """Changes that come with a block itself, before its transactions (an end of a freeze). Must not raise
+        `Rejected`.
+        """
         ...
 
     def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
@@ -134,8 +136,8 @@ _ABSENT = object()
 class OverlayView:
     """A `StateView` that keeps changes over a `StateReader`, with a journal to undo those of one transaction.
 
-    `state_changes` and `index_changes` are what a commit has to write. A value that is put back to what the base holds still
-    counts as a change; the tree gives the same root for it.
+    `state_changes` and `index_changes` are what a commit has to write. A value that is put back to what the base
+    holds still counts as a change; the tree gives the same root for it.
     """
 
     __slots__ = ("_base", "_journal", "index_changes", "state_changes")
@@ -201,7 +203,8 @@ def _merge(
 ) -> list[tuple[bytes, bytes]]:
     """Base entries with `changes` laid over them, ascending, cut at `limit`.
 
-    `base` holds at least `limit` more entries than `changes` removes (or all there are), so cutting after the merge is right.
+    `base` holds at least `limit` more entries than `changes` removes (or all there are), so cutting after the merge
+    is right.
     """
     if not changes:
         return base[:limit]

@@ -2,13 +2,15 @@
 
 Contract for whoever performs them (tests and the simulator keep it too)
   F1  Effects are performed strictly in the order returned, lists in the order of the steps that returned them.
-  F2  Everything behind a `PersistVotes` waits until its records are durable (protocol rule 1). Waiting must not stop events from being
-      stepped: their effects queue up behind, and the records of several waiting effects may share one sync.
-  F3  `CommitBlock` is one durable batch; `BlockWritten` follows. What is behind it in the queue need not wait for it, except the
-      notifications, which a node returns only from the step that takes `BlockWritten`.
+  F2  Everything behind a `PersistVotes` waits until its records are durable (protocol rule 1). Waiting must not stop
+      events from being stepped: their effects queue up behind, and the records of several waiting effects may share
+      one sync.
+  F3  `CommitBlock` is one durable batch; `BlockWritten` follows. What is behind it in the queue need not wait for it,
+      except the notifications, which a node returns only from the step that takes `BlockWritten`.
   F4  `Send` and `Broadcast` are best effort: a lost message is recovered by timers. A transport with a full queue drops
       `Channel.TRANSACTIONS` first, then `Channel.SYNC`, and sends `Channel.CONSENSUS` ahead of the others.
-  F5  A failed `PersistVotes` or `CommitBlock` (full disk, EIO) stops the node: nothing behind it is performed (attack S2).
+  F5  A failed `PersistVotes` or `CommitBlock` (full disk, EIO) stops the node: nothing behind it is performed (attack
+      S2).
 """
 
 from __future__ import annotations
@@ -76,7 +78,9 @@ class CommitBlock:
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Answer `TimerExpired(timer, token)` after `delay_ms` on a clock that does not jump; replaces a running `timer`."""
+    """Answer `TimerExpired(timer, token)` after `delay_ms` on a clock that does not jump; replaces a running
+    `timer`.
+    """
 
     timer: Timer
     token: int
@@ -111,7 +115,9 @@ class Accusation:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Notification for the log and counters: something a person may want to know. `code` is stable, `detail` is escaped text."""
+    """Notification for the log and counters: something a person may want to know. `code` is stable, `detail` is
+    escaped text.
+    """
 
     code: str
     detail: str

@@ -1,16 +1,28 @@
 """What can happen to a node: the inputs of `Node.step`.
 
-A node has no clock, sockets, disk or tasks of its own (protocol rule 23): a runtime, or the simulator, turns what happens outside into
-these values and calls ``node.step(event, now_ms)``, one at a time, from one thread.
+A node has no clock, sockets, disk or tasks of its own (protocol rule 23): a runtime, or the simulator, turns what
+happens outside into these values and calls ``node.step(event, now_ms)``, one at a time, from one thread.
+
+The rest of a node's face (`node.Node`), called from the same thread::
+
+    Node(genesis=, application=, chain=<ChainStore>, seed=<own Ed25519 seed | None>, recovered=<vote-log records>,
+         limits=NodeLimits(), stopwatch=<() -> monotonic ns, for block sizing only>, may_vote=True)
+    submit(envelope, now_ms) -> (SubmitResult, list[NodeEffect])      raises Rejected
+    hello_for(peer: PeerKey) -> bytes        what our hello tells this peer (`peer_messages.Hello`, encoded)
+    transaction_state(tx_id) -> TransactionState          status() -> NodeStatus
+    peer_keys() -> frozenset[PeerKey]        who may connect: the current and the next set (protocol rule 7)
 
 Contract for whoever drives a node
-  V1  `now_ms` is the wall clock in milliseconds since the Unix epoch. It may jump; it decides block times only, never waiting times.
-  V2  An expired timer is given only after every message that had already arrived has been given (protocol rule 4, attack C11), and
-      carries the token of the `SetTimer` that armed it. A node ignores stale tokens, so a cancel that comes too late does no harm.
+  V1  `now_ms` is the wall clock in milliseconds since the Unix epoch. It may jump; it decides block times only, never
+      waiting times.
+  V2  An expired timer is given only after every message that had already arrived has been given (protocol rule 4,
+      attack C11), and carries the token of the `SetTimer` that armed it. A node ignores stale tokens, so a cancel
+      that comes too late does no harm.
   V3  `PeerMessage` payloads come from the authenticated peer named in them, in the order sent; any may be missing.
   V4  A `BlockWritten` is given once for each `CommitBlock`, after its batch is durable.
 
-Peers are named by the public key that their channel is bound to (protocol rule 7): indexes change with the validator set.
+Peers are named by the public key that their channel is bound to (protocol rule 7): indexes change with the validator
+set.
 """
 
 from __future__ import annotations
