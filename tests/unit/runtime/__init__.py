@@ -1,0 +1,1 @@
+"""Tests of the runtime: settings, keys, certificates, frames, hello, transport, effects."""
