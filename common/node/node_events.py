@@ -41,6 +41,8 @@ class Timer(Enum):
     """Consensus: the view in progress takes too long (protocol rule 4)."""
     BUILD = "build"
     """The minimum interval between non-empty blocks is over (protocol rule 14)."""
+    EXECUTE = "execute"
+    """The leader's draft has left; now execute it (protocol rule 14). Its delay is 0."""
     HEARTBEAT = "heartbeat"
     """An idle chain owes a sign of life."""
     GOSSIP = "gossip"
@@ -49,6 +51,8 @@ class Timer(Enum):
     """Missing bodies were asked for and have not all come."""
     SYNC = "sync"
     """Catch-up: a peer's answer is due."""
+    STATUS = "status"
+    """The chain has been quiet since a commit: tell the peers our tip, in case one missed the end of it."""
 
 
 @dataclass(frozen=True, slots=True)
