@@ -1,1 +1,1 @@
-"""The custody chain (监管链): verifies and keeps what happens on every regional business chain, and answers regulators."""
+"""The custody chain (监管链): verifies and keeps what happens on the regional business chains; answers regulators."""

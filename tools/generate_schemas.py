@@ -2,16 +2,18 @@
 
     python tools/generate_schemas.py data_model.yaml custody_chain/schemas
 
-Run once for a version of the data model, with any Python that has PyYAML; the output is committed and pinned by hash in the custody
-chain's genesis, so that all validators judge by the same bytes (protocol rule 18). Nothing at run time reads the dictionary.
+Run once for a version of the data model, with any Python that has PyYAML; the output is committed and pinned by hash
+in the custody chain's genesis, so that all validators judge by the same bytes (protocol rule 18). Nothing at run time
+reads the dictionary.
 
 What the schemas say, and why:
-  * JSON Schema 2020-12, and of it only keywords that every validator library evaluates alike: `type`, `properties`, `required`, `items`,
-    `enum`, `const`, `oneOf`, `maxLength`, `minLength`, `minimum`, `$defs` with local `$ref`, and the schema `false`. No `format`, `pattern`,
-    `multipleOf`, no remote reference: dates are strings of any form here.
-  * Names, nesting, types, lengths, codes and required fields are those of the model v2.0.0; `header.remark`, `header.seal` and the operation
-    `overwrite` come from JR/T 0314-2024. Unknown keys pass, as in the model.
-  * One schema a kind, so `content.type` and body key cannot disagree: the own body key is required, the six others are forbidden.
+  * JSON Schema 2020-12, and of it only keywords that every validator library evaluates alike: `type`, `properties`,
+    `required`, `items`, `enum`, `const`, `oneOf`, `maxLength`, `minLength`, `minimum`, `$defs` with local `$ref`, and
+    the schema `false`. No `format`, `pattern`, `multipleOf`, no remote reference: dates are strings of any form here.
+  * Names, nesting, types, lengths, codes and required fields are those of the model v2.0.0; `header.remark`,
+    `header.seal` and the operation `overwrite` come from JR/T 0314-2024. Unknown keys pass, as in the model.
+  * One schema a kind, so `content.type` and body key cannot disagree: the own body key is required, the six others
+    are forbidden.
   * A body is required here. A `delete` has none and is judged without a schema (JR/T 0314-2024: empty body).
 """
 
@@ -142,7 +144,7 @@ def kind_schema(model: dict[str, Any], name: str) -> dict[str, Any]:
             "body": {
                 "type": "object",
                 "required": [kind["body_key"]],
-                "properties": {kind["body_key"]: body, **{other: False for other in others}},
+                "properties": {kind["body_key"]: body, **dict.fromkeys(others, False)},
             },
         },
         "$defs": {"file": file_schema(model)},
