@@ -1,0 +1,64 @@
+"""A block: a header and the envelopes that it commits to.
+
+Invariants: `tx_root` is the Merkle root over the 32-byte envelope hashes in order, `tx_count` their number
+(protocol rule 9). A body that does not match is refused before anything is kept under the header's id, so a mangled
+copy cannot displace the valid one (attack E7).
+Left out: execution, certificates, storage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from common.core import merkle
+from common.core.codec import Reader, Writer
+from common.core.errors import CodecError, Malformed, TooLarge
+from common.core.header import MAX_HEADER_BYTES, Header
+from common.core.suite import Suite
+from common.core.transaction import MAX_ENVELOPE_BYTES, envelope_hash
+
+MAX_BLOCK_BYTES: Final = 16 * 1024 * 1024
+"""JR/T 0314-2024: a block is at most 16 MB."""
+_MIN_ENVELOPE_WIRE_BYTES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Wire: blob header | u32 count | blob envelope*."""
+
+    header: Header
+    envelopes: tuple[bytes, ...]
+
+    def encode(self) -> bytes:
+        """Wire bytes."""
+        writer = Writer().blob(self.header.encode()).u32(len(self.envelopes))
+        for envelope in self.envelopes:
+            writer.blob(envelope)
+        return writer.bytes()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Parse exactly one block of at most 16 MiB. Raises `TooLarge` or `CodecError`; see `check_body`."""
+        if len(data) > MAX_BLOCK_BYTES:
+            raise TooLarge("block_too_large", f"A block is at most {MAX_BLOCK_BYTES} bytes.", length=len(data))
+        reader = Reader(data)
+        header = Header.decode(reader.blob(MAX_HEADER_BYTES))
+        count = reader.u32()
+        if count * _MIN_ENVELOPE_WIRE_BYTES > reader.remaining:
+            raise CodecError("codec_truncated", "The block claims more envelopes than it can hold.", count=count)
+        envelopes = tuple(reader.blob(MAX_ENVELOPE_BYTES) for _ in range(count))
+        reader.end()
+        return cls(header, envelopes)
+
+    def envelope_hashes(self, suite: Suite) -> list[bytes]:
+        """Hashes of the envelopes in order: the leaves of `tx_root`."""
+        return [envelope_hash(suite, envelope) for envelope in self.envelopes]
+
+    def check_body(self, suite: Suite) -> None:
+        """Raise `Malformed('block_body_mismatch')` unless the envelopes are those that the header commits to."""
+        header = self.header
+        if header.tx_count != len(self.envelopes) or header.tx_root != merkle.root(
+            suite.hash, self.envelope_hashes(suite)
+        ):
+            raise Malformed("block_body_mismatch", "The envelopes are not those of the header.", height=header.height)

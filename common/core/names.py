@@ -1,0 +1,47 @@
+"""Names that appear in wire formats, URLs, state keys and log lines: bounded ASCII, never in need of escaping.
+
+Kept apart because headers, genesis documents, transactions and trust files must all refuse the same texts (attacks
+E4, N6).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from common.core.errors import Malformed
+
+_NETWORK: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+def check_network(text: object) -> str:
+    """A network id such as `beijing`: `[a-z][a-z0-9-]{0,31}`. Raises `Malformed('network_name')`."""
+    if not isinstance(text, str) or _NETWORK.fullmatch(text) is None:
+        raise Malformed("network_name", "A network id matches [a-z][a-z0-9-]{0,31}.")
+    return text
+
+
+def check_name(text: object, field: str) -> str:
+    """A node's or validator's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`. Raises `Malformed('name_invalid')`."""
+    if not isinstance(text, str) or _NAME.fullmatch(text) is None:
+        raise Malformed("name_invalid", f"{field} must match [A-Za-z0-9][A-Za-z0-9._-]{{0,63}}.", field=field)
+    return text
+
+
+def check_identifier(text: object, field: str) -> str:
+    """A business identifier: `[A-Za-z0-9._:-]{1,64}`. Raises `Malformed('identifier_invalid')`."""
+    if not isinstance(text, str) or _IDENTIFIER.fullmatch(text) is None:
+        raise Malformed("identifier_invalid", f"{field} must match [A-Za-z0-9._:-]{{1,64}}.", field=field)
+    return text
+
+
+def check_label(text: object, field: str) -> str:
+    """A human label (an organisation's name, any script): 1 to 128 printable characters.
+
+    Raises `Malformed('label_invalid')`.
+    """
+    if not isinstance(text, str) or not 1 <= len(text) <= 128 or not text.isprintable():
+        raise Malformed("label_invalid", f"{field} must be 1 to 128 printable characters.", field=field)
+    return text

@@ -1,0 +1,193 @@
+"""Signed transactions: what clients send and blocks carry.
+
+Invariants:
+  * The *transaction id* hashes what was signed; the *envelope hash* hashes transaction and signatures. Blocks,
+    gossip and compact proposals name the envelope hash, because a signer can make two valid signatures for one id
+    (protocol rule 9, attack C8).
+  * Both are over canonical JSON, whatever white space, key order or escapes the client used, so a resend is the
+    same transaction.
+  * The transaction names its network and genesis id, so it cannot be replayed on another chain (protocol rule 6).
+  * Unknown fields are refused, everywhere but inside operations, whose shape each tier checks (attack E2).
+
+Reference: contract "Transactions", protocol rules 6, 9, 10. Left out: roles, nonces, expiry against the tip, and
+operation rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from common.core.codec import MAX_SAFE_INTEGER, canonical_json, check_signed_keys, parse_json_canonically
+from common.core.errors import Malformed, TooLarge, Unauthorised
+from common.core.names import check_network
+from common.core.suite import HASH_SIZE, MAX_SIGNATURE_BYTES, Suite, parse_hex
+
+TRANSACTION_TAG: Final = "tongjian/transaction/v1"
+ENVELOPE_TAG: Final = "tongjian/envelope/v1"
+MAX_ENVELOPE_BYTES: Final = 2 * 1024 * 1024
+MAX_OPERATIONS: Final = 1000
+MAX_SIGNERS: Final = 16
+MAX_NONCE_CHARACTERS: Final = 64
+MAX_TYPE_CHARACTERS: Final = 64
+
+_ENVELOPE_FIELDS: Final = frozenset({"signatures", "transaction"})
+_TRANSACTION_FIELDS: Final = frozenset({"expires_at_height", "genesis", "network", "nonce", "operations", "signers"})
+_TRANSACTION_MARK: Final = b'],"transaction":'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedTransaction:
+    """One parsed envelope; `envelope` holds its canonical bytes, `genesis`, `id` and `envelope_hash` have 32 bytes."""
+
+    network: str
+    genesis: bytes
+    signers: tuple[str, ...]
+    nonce: str
+    expires_at_height: int
+    operations: tuple[dict[str, Any], ...]
+    signatures: tuple[bytes, ...]
+    id: bytes
+    envelope: bytes
+    envelope_hash: bytes
+
+
+def envelope_hash(suite: Suite, envelope: bytes) -> bytes:
+    """32-byte hash of canonical envelope bytes, tag `tongjian/envelope/v1`."""
+    return suite.tagged_hash(ENVELOPE_TAG, envelope)
+
+
+def parse_envelope(data: bytes, suite: Suite) -> SignedTransaction:
+    """Parse and check the structure of one envelope; verify no signature.
+
+    Raises `TooLarge` above 2 MiB or 1,000 operations, and `Malformed` for everything else, with the codes of
+    `parse_json`, `json_key`, `envelope_fields`, `transaction_fields`, `transaction_<field>` and `public_key_…`.
+    """
+    value, envelope = parse_json_canonically(data, max_size=MAX_ENVELOPE_BYTES)
+    if type(value) is not dict or value.keys() != _ENVELOPE_FIELDS:
+        raise Malformed("envelope_fields", "An envelope has exactly the fields transaction and signatures.")
+    transaction = value["transaction"]
+    if type(transaction) is not dict or transaction.keys() != _TRANSACTION_FIELDS:
+        raise Malformed(
+            "transaction_fields",
+            "A transaction has exactly the fields network, genesis, signers, nonce, expires_at_height and operations.",
+        )
+    check_signed_keys(transaction["operations"])
+    signers = _parse_signers(transaction["signers"], suite)
+    signatures = _parse_signatures(value["signatures"], len(signers))
+    # Signatures are checked hex, so the first occurrence of the mark is the one that ends their list.
+    canonical_transaction = envelope[envelope.index(_TRANSACTION_MARK) + len(_TRANSACTION_MARK) : -1]
+    return SignedTransaction(
+        network=check_network(transaction["network"]),
+        genesis=_parse_genesis_id(transaction["genesis"]),
+        signers=signers,
+        nonce=_check_nonce(transaction["nonce"]),
+        expires_at_height=_check_expiry(transaction["expires_at_height"]),
+        operations=_check_operations(transaction["operations"]),
+        signatures=signatures,
+        id=suite.tagged_hash(TRANSACTION_TAG, canonical_transaction),
+        envelope=envelope,
+        envelope_hash=suite.tagged_hash(ENVELOPE_TAG, envelope),
+    )
+
+
+def _parse_signers(value: Any, suite: Suite) -> tuple[str, ...]:
+    if type(value) is not list or not 1 <= len(value) <= MAX_SIGNERS:
+        raise Malformed("transaction_signers", f"signers is a list of 1 to {MAX_SIGNERS} public keys.")
+    for signer in value:
+        if type(signer) is not str:
+            raise Malformed("transaction_signers", "A signer is a public key in text form.")
+        suite.parse_key(signer)
+    if len(set(value)) != len(value):
+        raise Malformed("transaction_signers", "Signers must be distinct.")
+    return tuple(value)
+
+
+def _parse_signatures(value: Any, count: int) -> tuple[bytes, ...]:
+    if type(value) is not list or len(value) != count:
+        raise Malformed("envelope_signatures", "There must be one signature for each signer, in their order.")
+    signatures = []
+    for text in value:
+        if type(text) is not str or not 2 <= len(text) <= 2 * MAX_SIGNATURE_BYTES:
+            raise Malformed("envelope_signatures", "A signature is a hex string.")
+        signatures.append(parse_hex(text, "signatures"))
+    return tuple(signatures)
+
+
+def _parse_genesis_id(value: Any) -> bytes:
+    if type(value) is not str:
+        raise Malformed("transaction_genesis", "genesis is the genesis id in hex.")
+    return parse_hex(value, "genesis", HASH_SIZE)
+
+
+def _check_nonce(value: Any) -> str:
+    if (
+        type(value) is not str
+        or not 1 <= len(value) <= MAX_NONCE_CHARACTERS
+        or not value.isascii()
+        or not value.isprintable()
+    ):
+        raise Malformed("transaction_nonce", f"nonce is 1 to {MAX_NONCE_CHARACTERS} printable ASCII characters.")
+    return value
+
+
+def _check_expiry(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_SAFE_INTEGER:
+        raise Malformed("transaction_expires_at_height", "expires_at_height is a positive integer.")
+    return value
+
+
+def _check_operations(value: Any) -> tuple[dict[str, Any], ...]:
+    if type(value) is not list or not value:
+        raise Malformed("transaction_operations", "operations is a list of at least one operation.")
+    if len(value) > MAX_OPERATIONS:
+        raise TooLarge(
+            "transaction_too_many_operations", "Too many operations.", count=len(value), limit=MAX_OPERATIONS
+        )
+    for index, operation in enumerate(value):
+        kind = operation.get("type") if type(operation) is dict else None
+        if (
+            type(kind) is not str
+            or not 1 <= len(kind) <= MAX_TYPE_CHARACTERS
+            or not kind.isascii()
+            or not kind.isprintable()
+        ):
+            raise Malformed("operation_type", "An operation is an object with a type.", operation_index=index)
+    return tuple(value)
+
+
+def verify_signatures(tx: SignedTransaction, suite: Suite) -> None:
+    """Return if every signer signed the transaction id.
+
+    Raises `Unauthorised('bad_signature')` naming the first that did not.
+    """
+    for index, (signer, signature) in enumerate(zip(tx.signers, tx.signatures, strict=True)):
+        if not suite.verify(suite.parse_key(signer), tx.id, signature):
+            raise Unauthorised(
+                "bad_signature", "A signature does not belong to its signer and transaction.", signer_index=index
+            )
+
+
+def transaction_id(transaction: dict[str, Any], suite: Suite) -> bytes:
+    """The 32 bytes that signers sign. Raises `Malformed` if it has no canonical form."""
+    return suite.tagged_hash(TRANSACTION_TAG, canonical_json(transaction))
+
+
+def build_envelope(transaction: dict[str, Any], signatures: Sequence[bytes]) -> bytes:
+    """Canonical envelope from signatures made elsewhere, in the order of `signers` (maker first, then checkers)."""
+    return canonical_json({"transaction": transaction, "signatures": [signature.hex() for signature in signatures]})
+
+
+def sign_envelope(transaction: dict[str, Any], seeds: Sequence[bytes], suite: Suite) -> bytes:
+    """Sign with every seed, in the order of `signers`; return the canonical envelope.
+
+    Raises `Malformed('signer_mismatch')` if the seeds are not those of `signers`.
+    """
+    keys = [suite.format_key(suite.public_key(seed)) for seed in seeds]
+    if transaction.get("signers") != keys:
+        raise Malformed(
+            "signer_mismatch", "The keys at hand are not the signers that the transaction names, in their order."
+        )
+    identity = transaction_id(transaction, suite)
+    return build_envelope(transaction, [suite.sign(seed, identity) for seed in seeds])
