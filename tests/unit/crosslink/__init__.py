@@ -1,0 +1,1 @@
+"""Light client, evidence and relay planner: pure rules, tested without IO."""
