@@ -1,0 +1,125 @@
+"""What can happen to a replica: the inputs of `Replica.step`.
+
+Contract for whoever drives a replica (the node; tests and the simulator keep it too)
+  V1  `Received` messages were decoded by `messages.decode_message` and are otherwise unverified. `sender` is the index,
+      in the set of the open height, of the peer whose authenticated channel brought the message; None if that peer is
+      not in the set.
+  V2  A `TimerExpired` is given only after every message that had already arrived (protocol rule 4, attack C11), and
+      only for the `SetTimer` in force. Late or repeated ones for another height or view do no harm.
+  V3  `Committed` is given once for every height, after the block is durable, whether the replica decided it or the
+      node learned it otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.consensus.messages import ConsensusMessage
+from common.core.block import Block
+from common.core.header import Header
+from common.core.validators import ValidatorSet
+
+
+@dataclass(frozen=True, slots=True)
+class ChainTip:
+    """The last durable block, on which the open height builds. At genesis: height 0, the genesis id and its time."""
+
+    height: int
+    block_id: bytes
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A peer sent a message."""
+
+    message: ConsensusMessage
+    sender: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockBuilt:
+    """Answer to `BuildBlock`: executed, ready to propose. Given at any time later, or never if there is no work."""
+
+    height: int
+    view: int
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class BlockValidated:
+    """Answer to `ValidateBlock`: the body is here, matches the header, and executes to its roots."""
+
+    height: int
+    view: int
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRefused:
+    """Answer to `ValidateBlock`: the block is invalid. Not for a body that is merely missing: keep looking for it."""
+
+    height: int
+    view: int
+    block_id: bytes
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFetched:
+    """Answer to `FetchBlock`: the body that peers had. Not validated; the replica checks only its id."""
+
+    height: int
+    view: int
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class TimerExpired:
+    """The timer of the last `SetTimer(height, view, …)` ran out."""
+
+    height: int
+    view: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPending:
+    """Whether a block is due: the mempool holds a transaction valid on committed state, or a heartbeat is overdue."""
+
+    pending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A block is durable; `validators` is the set that signs the next height."""
+
+    header: Header
+    validators: ValidatorSet
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """A channel to the member with this index, in the set of the open height, came up."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMessageShown:
+    """A peer showed a message that claims to be signed by this validator (hello of a channel, protocol rule 7)."""
+
+    message: ConsensusMessage
+
+
+Event = (
+    Received
+    | BlockBuilt
+    | BlockValidated
+    | BlockRefused
+    | BlockFetched
+    | TimerExpired
+    | WorkPending
+    | Committed
+    | PeerConnected
+    | OwnMessageShown
+)
