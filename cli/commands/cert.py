@@ -1,0 +1,89 @@
+"""`tongjian cert`: TLS certificates of nodes: what there is, and new ones before they expire."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli import output
+from cli.output import Group
+from common.node.certificates import (
+    RENEW_BEFORE_DAYS,
+    issue_certificate,
+    load_authority,
+    load_certificates,
+    read_certificates,
+)
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """TLS certificates of a node."""
+
+
+@command.command(name="list")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(paths: tuple[Path, ...], as_json: bool) -> None:
+    """List the certificates in PATHS (files, or directories with *.crt below them) and the days they have left.
+
+    Exit code 1 if one has expired or expires within 30 days.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    files = [file for path in paths for file in (sorted(path.rglob("*.crt")) if path.is_dir() else [path])]
+    rows: list[dict[str, Any]] = [
+        {
+            "file": str(file),
+            "subject": info.subject,
+            "hosts": list(info.hosts),
+            "days_left": info.days_left(now_ms),
+            "fingerprint": info.fingerprint,
+        }
+        for file in files
+        for info in read_certificates(file)
+    ]
+    if as_json:
+        output.print_json(rows)
+    else:
+        click.echo(
+            output.table(
+                ["days left", "subject", "hosts", "file"],
+                [[row["days_left"], row["subject"], ",".join(row["hosts"]), row["file"]] for row in rows],
+            )
+        )
+    if any(row["days_left"] < RENEW_BEFORE_DAYS for row in rows):
+        raise SystemExit(1)
+
+
+@command.command()
+@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--ca",
+    "ca_directory",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Directory with ca.crt and ca.key.",
+)
+def rotate(directory: Path, ca_directory: Path) -> None:
+    """Issue a new TLS key and certificate for the node in DIRECTORY, for the same name and hosts.
+
+    Restart the node to use it. The validator key is not touched: the peers' hello binds the new certificate to it.
+    """
+    current = read_certificates(directory / "tls.crt")[0]
+    name = {
+        attribute.oid._name: str(attribute.value) for attribute in load_certificates(directory / "tls.crt")[0].subject
+    }
+    info = issue_certificate(
+        load_authority(ca_directory / "ca.crt", ca_directory / "ca.key"),
+        directory / "tls.crt",
+        directory / "tls.key",
+        name=name["commonName"],
+        organisation=name["organizationName"],
+        hosts=current.hosts,
+        now_ms=time.time_ns() // 1_000_000,
+    )
+    days_left = info.days_left(time.time_ns() // 1_000_000)
+    click.echo(f"{directory / 'tls.crt'}: {info.subject}, {days_left} days; restart the node to use it")

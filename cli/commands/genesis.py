@@ -1,0 +1,54 @@
+"""`tongjian genesis`: join the public parts that organisations made into a chain's genesis."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli import output
+from cli.enrolment import PublicPart
+from cli.enrolment import assemble as assemble_genesis
+from cli.output import Group
+from common.core.errors import Conflict, Malformed
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """Genesis documents."""
+
+
+@command.command()
+@click.argument("parts", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--tier", type=click.Choice(["business", "custody"]), required=True)
+@click.option(
+    "--application",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="JSON of the tier's own part: signers, policy, and for the custody chain the regions' trust roots.",
+)
+@click.option("--time-ms", type=int, help="Time of founding; all organisations must give the same. Default: now.")
+@click.option(
+    "--output", "target", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write."
+)
+def assemble(parts: tuple[Path, ...], tier: str, application: Path, time_ms: int | None, target: Path) -> None:
+    """Join PARTS (public.json files) into a genesis document; print its id, for the organisations to compare."""
+    if target.exists():
+        raise Conflict("file_exists", f"{target} exists already")
+    try:
+        tier_part: dict[str, Any] = json.loads(application.read_text())
+    except ValueError as error:
+        raise Malformed("application_file", f"{application} is not JSON: {error}") from error
+    genesis = assemble_genesis(
+        [PublicPart.load(path) for path in parts],
+        tier=tier,
+        time_ms=time_ms if time_ms is not None else time.time_ns() // 1_000_000,
+        application=tier_part,
+    )
+    target.write_bytes(genesis.document)
+    output.print_json(
+        {"network": genesis.network, "genesis_id": genesis.id.hex(), "validators": genesis.validators.size}
+    )

@@ -1,0 +1,178 @@
+"""`tongjian localnet`: found, run, inspect, disturb and stop a local network."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli import output
+from cli.localnet import processes
+from cli.localnet.initialise import Plan, initialise
+from cli.localnet.layout import LocalNetwork, Process, load_network
+from cli.localnet.readiness import node_status, wait_until_committing
+from cli.localnet.regions import PILOTS
+from cli.output import Group
+from cli.running import run_process
+from common.core.errors import Conflict
+
+UP_PATIENCE_S = 120.0
+DIRECTORY = click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """A whole network as processes of this machine."""
+
+
+@command.command()
+@DIRECTORY
+@click.option("--validators", type=click.IntRange(1, 39), default=4, show_default=True, help="Validators a chain.")
+@click.option("--regions", default=",".join(PILOTS), show_default=True, help="Business chains, by chain name.")
+@click.option("--base-port", type=click.IntRange(1024, 65535), default=18000, show_default=True)
+@click.option("--relays", type=click.IntRange(1, 9), default=1, show_default=True)
+@click.option(
+    "--containers", is_flag=True, help="Settings for one container a process, which reach each other by name."
+)
+@click.option("--if-absent", is_flag=True, help="Succeed without touching anything if the network is there already.")
+def init(
+    directory: Path, validators: int, regions: str, base_port: int, relays: int, containers: bool, if_absent: bool
+) -> None:
+    """Make keys, certificates, genesis documents and settings in DIRECTORY, and DIRECTORY/network.json."""
+    if if_absent and (directory / "network.json").is_file():
+        click.echo(f"{directory} holds a network already; nothing was changed")
+        return
+    plan = Plan(
+        directory=directory,
+        regions=[region.strip() for region in regions.split(",") if region.strip()],
+        validators=validators,
+        base_port=base_port,
+        relays=relays,
+        containers=containers,
+    )
+    network = initialise(plan, now_ms=time.time_ns() // 1_000_000, progress=output.progress)
+    nodes = sum(len(chain.nodes) for chain in network.chains)
+    click.echo(f"{len(network.chains)} chains, {nodes} nodes, {relays} relay(s) in {directory}")
+    click.echo(f"run them: tongjian localnet up {directory}")
+
+
+@command.command()
+@DIRECTORY
+@click.option("--detach", is_flag=True, help="Return once every chain has committed a block; the network goes on.")
+def up(directory: Path, detach: bool) -> None:
+    """Start every process that does not run. Without --detach: stay, and stop them all on Ctrl-C."""
+    network = load_network(directory)
+    idle = [process for process in network.processes() if not processes.is_running(process)]
+    if not idle:
+        raise Conflict(
+            "already_running", f"every process of {directory} runs already; see: tongjian localnet status {directory}"
+        )
+    output.progress(f"starting {len(idle)} processes")
+    started = processes.start(idle, run_process, tied_to_parent=not detach)
+    network = processes.record_started(network, started)
+    try:
+        wait_until_committing(network, patience_s=UP_PATIENCE_S, progress=output.progress, children=started)
+        click.echo(
+            f"{len(network.chains)} chains commit; what clients need stands in {network.directory / 'network.json'}"
+        )
+        if not detach:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            click.echo("Ctrl-C stops the network")
+            signal.pause()
+    except KeyboardInterrupt:
+        click.echo("stopping", err=True)
+        _stop(network, started)
+    except BaseException:
+        _stop(network, started)
+        raise
+
+
+def _stop(network: LocalNetwork, running: list[Process]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    processes.stop(running)
+    processes.record_stopped(network, [process.name for process in running])
+
+
+@command.command()
+@DIRECTORY
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(directory: Path, as_json: bool) -> None:
+    """Show every process: running or not, height, view, peers. Exit code 1 if one does not run or answer."""
+    network = load_network(directory)
+    rows: list[dict[str, Any]] = []
+    for chain in network.chains:
+        for node in chain.nodes:
+            running = processes.is_running(node)
+            answer = node_status(network, chain, node) if running else None
+            rows.append(
+                {
+                    "name": node.name,
+                    "running": running,
+                    "pid": node.pid if running else None,
+                    "height": answer and answer["height"],
+                    "view": answer and answer["view"],
+                    "peers": answer and _peer_count(answer),
+                    "ready": bool(answer and answer.get("ready")),
+                }
+            )
+    for relay in network.relays:
+        running = processes.is_running(relay)
+        rows.append({"name": relay.name, "running": running, "pid": relay.pid if running else None, "ready": running})
+    if as_json:
+        output.print_json(rows)
+    else:
+        columns = ["name", "running", "pid", "height", "view", "peers", "ready"]
+        click.echo(
+            output.table(columns, [["–" if row.get(c) is None else row.get(c, "–") for c in columns] for row in rows])
+        )
+    if not all(row["running"] and row["ready"] for row in rows):
+        raise SystemExit(1)
+
+
+def _peer_count(answer: dict[str, Any]) -> int:
+    peers = answer.get("peers", 0)
+    return peers if isinstance(peers, int) else len(peers)
+
+
+@command.command()
+@DIRECTORY
+def down(directory: Path) -> None:
+    """Stop every process of the network."""
+    network = load_network(directory)
+    running = [process for process in network.processes() if processes.is_running(process)]
+    insisted = processes.stop(running)
+    processes.record_stopped(network, [process.name for process in network.processes()])
+    click.echo(f"stopped {len(running)} processes" + (f"; had to kill {', '.join(insisted)}" if insisted else ""))
+
+
+@command.command()
+@DIRECTORY
+@click.argument("node")
+def kill(directory: Path, node: str) -> None:
+    """End one process at once (SIGKILL), as a crash would."""
+    network = load_network(directory)
+    process = network.process(node)
+    if not processes.is_running(process):
+        raise Conflict("not_running", f"{node} does not run")
+    processes.signal_process(process, signal.SIGKILL)
+    while processes.is_running(process):
+        time.sleep(0.01)
+    network.with_process(replace(process, pid=None, started_ticks=None)).save()
+    click.echo(f"killed {node}")
+
+
+@command.command()
+@DIRECTORY
+@click.argument("node")
+def start(directory: Path, node: str) -> None:
+    """Start one process again."""
+    network = load_network(directory)
+    process = network.process(node)
+    if processes.is_running(process):
+        raise Conflict("already_running", f"{node} runs already, pid {process.pid}")
+    processes.record_started(network, processes.start([process], run_process, tied_to_parent=False))
+    click.echo(f"started {node}")

@@ -1,0 +1,67 @@
+"""`tongjian trust`: the trust roots that `verify` needs, for a user to keep apart from any evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli import output
+from cli.localnet.layout import LocalNetwork, load_network
+from cli.localnet.readiness import node_api
+from cli.output import Group
+from cli.trust_root import trust_root
+from common.core.errors import Malformed
+from common.core.genesis import Genesis, parse_genesis
+from common.core.header import Header
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """Trust roots for `verify`."""
+
+
+@command.command()
+@click.argument("genesis_files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--localnet", type=click.Path(path_type=Path, file_okay=False), help="Export every chain of a local network."
+)
+@click.option("--recent", is_flag=True, help="Add each chain's current header as a checkpoint (needs --localnet).")
+def export(genesis_files: tuple[Path, ...], localnet: Path | None, recent: bool) -> None:
+    """Print a trust file for the chains of GENESIS_FILES, or of a local network.
+
+    Get genesis documents from the chains' founders, not from whoever hands you evidence, and compare fingerprints by
+    telephone."""
+    network = load_network(localnet) if localnet else None
+    if network is None and not genesis_files:
+        raise click.UsageError("name genesis documents, or --localnet DIR")
+    if recent and network is None:
+        raise click.UsageError("--recent needs --localnet")
+    files = list(genesis_files) + [chain.genesis_file for chain in network.chains] if network else list(genesis_files)
+    roots = []
+    for file in files:
+        genesis = parse_genesis(file.read_bytes())
+        root = trust_root(genesis)
+        if recent and network is not None:
+            root["checkpoint"] = _checkpoint(network, genesis)
+        roots.append(root)
+    output.print_json({"format": "tongjian/trust/v1", "roots": roots})
+
+
+def _checkpoint(network: LocalNetwork, genesis: Genesis) -> dict[str, Any]:
+    """The chain's tip as its own nodes give it: convenient, and only as good as the user's trust in those nodes."""
+    with node_api(network, network.chain(genesis.network)) as api:
+        tip = api.get(f"/v1/networks/{genesis.network}/status")["height"]
+        answer = api.get(f"/v1/networks/{genesis.network}/blocks", **{"from": tip, "limit": 1})
+    header = Header.decode(bytes.fromhex(answer["blocks"][0]["header"]))
+    if header.next_validators_hash != genesis.validators.hash(genesis.suite):
+        raise Malformed(
+            "set_changed", f"{genesis.network} has changed its validators since genesis; export its genesis root"
+        )
+    return {
+        "height": header.height,
+        "id": header.id(genesis.suite).hex(),
+        "time_ms": header.time_ms,
+        "validators": trust_root(genesis)["validators"],
+    }

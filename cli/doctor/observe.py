@@ -1,0 +1,96 @@
+"""Look at a local network from outside: processes, status calls, clocks by the HTTP date, disks, certificates, the
+regulator's view."""
+
+from __future__ import annotations
+
+import email.utils
+import shutil
+import ssl
+import time
+from dataclasses import replace
+
+import httpx
+
+from cli.doctor.diagnose import ChainObservation, NodeObservation, Observation, RegionObservation
+from cli.localnet.layout import CUSTODY, Chain, LocalNetwork, Process
+from cli.localnet.processes import is_running
+from cli.localnet.readiness import reader_credential
+from common.core.errors import Rejected
+from common.core.genesis import parse_genesis
+from common.node.certificates import read_certificates
+
+TIMEOUT_S = 4.0
+
+
+def observe(network: LocalNetwork) -> Observation:
+    """Everything that can be seen of the network now."""
+    context = ssl.create_default_context(cafile=str(network.ca_file))
+    with httpx.Client(verify=context, timeout=TIMEOUT_S, trust_env=False) as http:
+        chains = tuple(
+            ChainObservation(
+                network=chain.network_id,
+                quorum=parse_genesis(chain.genesis_file.read_bytes()).validators.quorum,
+                nodes=tuple(_node(http, network, chain, node) for node in chain.nodes),
+            )
+            for chain in network.chains
+        )
+        relays_down = tuple(relay.name for relay in network.relays if not _answers(http, relay))
+        regions, unseen = _regions(http, network)
+    return Observation(chains=chains, regions=regions, relays_down=relays_down, unseen=unseen)
+
+
+def _node(http: httpx.Client, network: LocalNetwork, chain: Chain, node: Process) -> NodeObservation:
+    seen = NodeObservation(
+        name=node.name,
+        running=is_running(node),
+        free_bytes=shutil.disk_usage(node.data_dir).free if node.data_dir and node.data_dir.is_dir() else None,
+        certificate_days_left=_days_left(node),
+    )
+    try:
+        response = http.get(
+            f"{node.api}/v1/networks/{chain.network_id}/status",
+            headers={"Authorization": f"Bearer {network.token(reader_credential(chain.network_id))}"},
+        )
+        status = response.raise_for_status().json()
+        date_ms = email.utils.parsedate_to_datetime(response.headers["date"]).timestamp() * 1000
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        return replace(seen, error=str(error) or type(error).__name__)
+    peers = status.get("peers")
+    return replace(
+        seen,
+        height=status["height"],
+        view=status.get("view"),
+        peers=len(peers) if isinstance(peers, list) else peers,
+        ready=status.get("ready"),
+        clock_skew_ms=int(date_ms - time.time() * 1000),
+    )
+
+
+def _days_left(node: Process) -> int | None:
+    try:
+        return read_certificates(node.config.parent / "tls.crt")[0].days_left(time.time_ns() // 1_000_000)
+    except (Rejected, IndexError):
+        return None
+
+
+def _answers(http: httpx.Client, relay: Process) -> bool:
+    try:
+        return http.get(f"{relay.api}/healthz").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _regions(http: httpx.Client, network: LocalNetwork) -> tuple[tuple[RegionObservation, ...], tuple[str, ...]]:
+    """The regions as the first custody node that answers sees them."""
+    headers = {"Authorization": f"Bearer {network.token('supervisor')}"}
+    for node in network.chain(CUSTODY).nodes:
+        try:
+            data = http.get(f"{node.api}/v1/regions", headers=headers).raise_for_status().json()["data"]
+        except (httpx.HTTPError, ValueError, KeyError):
+            continue
+        rows = data["regions"] if isinstance(data, dict) else data
+        return tuple(
+            RegionObservation(network=row["region"], state=row["state"], lag_blocks=row.get("lag_blocks", 0))
+            for row in rows
+        ), ()
+    return (), ("regions, as the custody chain sees them",)
