@@ -1,0 +1,167 @@
+"""The business chain's rules as the node's application (port: common.node.application).
+
+A transaction is applied all or none: the first operation that is refused names its index and code, and the executor
+drops every change. Invariants A1-A4 of the port hold; besides:
+  B1  A business id is applied at most once for ever. Applied again, it is an included rejection `business_id_used`; the
+      HTTP edge answers a resend of the same content with the first receipt (`first_application`).
+  B2  Roles and approvals are judged in consensus, not only at admission.
+  B3  Admission refuses what can never become valid (shape, codes, policy, a used business id) and nothing else.
+
+Left out: queries (routes), the meaning of operations (operations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from business_chain.ledger import Ledger
+from business_chain.operations import registry
+from business_chain.operations.records import Increase, Operation
+from business_chain.policy import check_policy
+from business_chain.refusals import refuse
+from business_chain.settings import parse_settings
+from business_chain.state import (
+    POLICY_KEY,
+    Subject,
+    encode_value,
+    mark_business_used,
+    read_business,
+    signer_key,
+    subject_key,
+)
+from common.core.codec import canonical_json
+from common.core.errors import Rejected
+from common.core.genesis import Genesis
+from common.core.snapshot import MODEL_PROTOCOL, MODEL_VERSION
+from common.core.suite import Suite
+from common.core.transaction import SignedTransaction
+from common.node.application import BlockContext, Outcome, StateReader, StateView
+
+OPERATION_TAG: Final = "tongjian/operation/v1"
+MAX_TRANSACTION_ENTRIES: Final = 1000
+"""Holders that all increases of one transaction may list: as many as it may have operations."""
+
+
+def operation_hash(suite: Suite, document: dict[str, Any]) -> bytes:
+    """What "the same content" means: the tagged hash of an operation's canonical bytes."""
+    return suite.tagged_hash(OPERATION_TAG, canonical_json(document))
+
+
+class BusinessApplication:
+    """The rules of one regional market's chain, as its genesis sets them. Raises `Malformed` for a bad genesis."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self._suite = genesis.suite
+        self._settings = parse_settings(genesis.application, genesis.suite, registry.OPERATION_RECORDS)
+
+    def initial_state(self, genesis: Genesis, state: StateView) -> None:
+        """Signers, policy and the market's own subject."""
+        settings = self._settings
+        for public_key in sorted(settings.signers):
+            state.put(signer_key(public_key), encode_value(settings.signers[public_key]))
+        policy = {
+            operation_type: {"checkers": [list(roles) for roles in rule.checkers], "maker": list(rule.maker)}
+            for operation_type, rule in settings.policy.items()
+        }
+        state.put(POLICY_KEY, canonical_json(policy))
+        market = settings.market
+        subject = Subject(credit_code=market.credit_code, kind="organisation", name=market.name)
+        state.put(subject_key(market.object_id), encode_value(subject))
+
+    def check(self, tx: SignedTransaction, state: StateReader, genesis: Genesis) -> None:
+        """Admission (B3). Raises `Rejected`; `business_id_used` if an id is applied in committed state already."""
+        operations = self._read_operations(tx.operations)
+        check_policy(state, tx.signers, [operation.TYPE for operation in operations])
+        seen: set[str] = set()
+        for index, operation in enumerate(operations):
+            if operation.business_id in seen:
+                raise refuse("business_id_used", business_id=operation.business_id, operation_index=index)
+            seen.add(operation.business_id)
+            self._check_business_id(operation.business_id, index, state)
+
+    def begin_block(self, context: BlockContext, state: StateView) -> None:
+        """Nothing happens by itself: every movement needs an operation as its evidence."""
+
+    def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
+        """Apply all operations, or raise `Rejected` with the index of the first that is refused."""
+        operations = self._read_operations(tx.operations)
+        check_policy(state, tx.signers, [operation.TYPE for operation in operations])
+        ledger = Ledger(state, self._settings.market, context.time_ms)
+        latest_ms = context.time_ms + context.genesis.parameters.max_clock_ahead_ms
+        for index, operation in enumerate(operations):
+            self._check_business_id(operation.business_id, index, state)
+            content = operation_hash(self._suite, tx.operations[index])
+            mark_business_used(state, self._suite, operation.business_id, content, tx.id)
+            ledger.begin(operation)
+            try:
+                if operation.occurred_at_ms > latest_ms:
+                    raise refuse("occurred_in_future", field="occurred_at_ms")
+                registry.apply(operation, ledger)
+            except Rejected as refusal:
+                refusal.parameters["operation_index"] = index
+                raise
+        return Outcome(snapshots=ledger.snapshots, objects=ledger.objects)
+
+    def first_application(self, tx: SignedTransaction, state: StateReader) -> bytes | None:
+        """The id of the transaction that applied exactly these operations before, or None.
+
+        The contract's answer to a resend: same business ids, same content, all from one transaction.
+        """
+        first: str | None = None
+        for document in tx.operations:
+            business_id = document.get("business_id")
+            if not isinstance(business_id, str) or not business_id.isascii():
+                return None
+            record = read_business(state, business_id)
+            if record is None or record.content != operation_hash(self._suite, document).hex():
+                return None
+            if first is not None and record.tx_id != first:
+                return None
+            first = record.tx_id
+        return None if first is None else bytes.fromhex(first)
+
+    def operation_types(self) -> list[str]:
+        """The operation types this chain accepts, sorted."""
+        return sorted(registry.OPERATION_RECORDS)
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for the options endpoint."""
+        settings = self._settings
+        return {
+            "region_letters": settings.region_letters,
+            "name": settings.market.name,
+            "market_object_id": settings.market.object_id,
+            "data_model": {"protocol": MODEL_PROTOCOL, "version": MODEL_VERSION},
+            "result_states": ["applied", "rejected"],
+            "limits": {"transaction_entries": MAX_TRANSACTION_ENTRIES},
+            "policy": {
+                operation_type: {"maker": list(rule.maker), "checkers": [list(roles) for roles in rule.checkers]}
+                for operation_type, rule in sorted(settings.policy.items())
+            },
+        }
+
+    def _read_operations(self, documents: Sequence[dict[str, Any]]) -> list[Operation]:
+        """Records of all operations, with what can be judged without state."""
+        operations = []
+        entries = 0
+        for index, document in enumerate(documents):
+            try:
+                operation = registry.parse_operation(document)
+                registry.check_shape(operation, self._settings.region_letters)
+                if isinstance(operation, Increase):
+                    entries += len(operation.entries)
+                    if entries > MAX_TRANSACTION_ENTRIES:
+                        raise refuse("entries_limit", limit=MAX_TRANSACTION_ENTRIES)
+            except Rejected as refusal:
+                refusal.parameters["operation_index"] = index
+                raise
+            operations.append(operation)
+        return operations
+
+    @staticmethod
+    def _check_business_id(business_id: str, index: int, state: StateReader) -> None:
+        """B1. Raises `business_id_used`, naming the transaction that applied it."""
+        record = read_business(state, business_id)
+        if record is not None:
+            raise refuse("business_id_used", business_id=business_id, first_tx_id=record.tx_id, operation_index=index)

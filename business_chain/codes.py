@@ -1,0 +1,113 @@
+"""Codes of enterprises, products and investors (JR/T 0326-2024) and the unified social credit code (GB 32100-2015).
+
+Pure functions on text. Invariants:
+  * Only ASCII digits and letters count as digits and letters (Python's `\\d` would also take other scripts).
+  * The immutable part of an enterprise code is region letters and six digits; the tier letter is an attribute that
+    may change.
+
+The standard prints one class code alone (DCFGFR, convertible corporate bond); any six letters are accepted as a class,
+and class codes such as ESVUFR for common shares are this project's own (docs/adr/0033). Product codes older than the
+standard are not accepted for new issues.
+
+References: JR/T 0326-2024 tables 1-3; GB 32100-2015 and GB 11643-1999 through secondary sources, checked by
+computation. Left out: who allocates investor codes. They are asserted by the market; an allocation by the supervision
+chain is not built.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+REGION_LETTERS: Final = (
+    *("BJ", "TJ", "HE", "SX", "NM", "LN", "JL", "HL", "SH", "JS", "ZJ", "AH", "FJ", "JX", "SD", "HA", "HB", "HN"),
+    *("GD", "GX", "HI", "CQ", "SC", "GZ", "YN", "SN", "GS", "QH", "NX", "XJ", "SZX", "DLC", "NGB", "XMN", "TAO"),
+)
+"""The 35 region letters of table 1, in its order."""
+
+SHARE_NATURES: Final = frozenset(
+    (
+        *(0, *range(1, 7), 9, *range(11, 15), *range(21, 30), *range(31, 38), 39, *range(41, 47), 49),
+        *(*range(51, 60), *range(61, 70), *range(91, 95), 99),
+    )
+)
+"""The 59 share-nature codes of one vendor's table; no standard is known to define them (docs/adr/0033)."""
+
+_REGIONS: Final = "|".join(sorted(REGION_LETTERS, key=len, reverse=True))
+_ENTERPRISE: Final = re.compile(rf"({_REGIONS})([0-9]{{6}})([FGPT]?)")
+_PRODUCT: Final = re.compile(rf"(({_REGIONS})[0-9]{{6}}[FGPT]?)\.([A-Z]{{6}})([0-9]{{2}})([0-9]{{2}})")
+_INVESTOR: Final = re.compile(r"[QRS][0-9]{9}")
+
+_CREDIT_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+_CREDIT_VALUES: Final = {character: value for value, character in enumerate(_CREDIT_ALPHABET)}
+_CREDIT_WEIGHTS: Final = tuple(pow(3, place, 31) for place in range(17))
+_CREDIT: Final = re.compile(r"[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}")
+
+_RESIDENT: Final = re.compile(
+    r"(?<![0-9])[0-9]{6}(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx](?![0-9])"
+)
+_RESIDENT_WEIGHTS: Final = tuple(pow(2, 17 - place, 11) for place in range(17))
+_RESIDENT_CHECKS: Final = "10X98765432"
+
+
+class EnterpriseCode(NamedTuple):
+    """The parts of an enterprise code."""
+
+    region: str
+    digits: str
+    tier: str
+
+    @property
+    def key(self) -> str:
+        """Region letters and digits: what stays when the tier changes."""
+        return self.region + self.digits
+
+
+class ProductCode(NamedTuple):
+    """The parts of a product code."""
+
+    enterprise: str
+    region: str
+    security_class: str
+    year: str
+    number: str
+
+
+def parse_enterprise_code(text: str) -> EnterpriseCode | None:
+    """The parts of an enterprise code such as BJ000001F, or None."""
+    match = _ENTERPRISE.fullmatch(text)
+    return EnterpriseCode(*match.groups()) if match else None
+
+
+def parse_product_code(text: str) -> ProductCode | None:
+    """The parts of a product code such as BJ000001F.DCFGFR2110 (2021, tenth issue), or None; issues count from 01."""
+    match = _PRODUCT.fullmatch(text)
+    if match is None or match.group(5) == "00":
+        return None
+    return ProductCode(*match.groups())
+
+
+def is_investor_code(text: str) -> bool:
+    """Whether `text` is Q, R or S and nine digits. There is no check digit."""
+    return _INVESTOR.fullmatch(text) is not None
+
+
+def is_credit_code(text: str) -> bool:
+    """Whether `text` is a unified social credit code whose check character holds.
+
+    GB 32100-2015: C18 = (31 - sum(C_i * 3^(i-1)) mod 31) mod 31 over the alphabet without I, O, S, V, Z.
+    """
+    if _CREDIT.fullmatch(text) is None:
+        return False
+    total = sum(_CREDIT_VALUES[character] * weight for character, weight in zip(text, _CREDIT_WEIGHTS, strict=False))
+    return _CREDIT_ALPHABET[-total % 31] == text[17]
+
+
+def holds_resident_number(text: str) -> bool:
+    """Whether a part of `text` is a resident identity number by form and check character (GB 11643-1999, MOD 11-2)."""
+    for match in _RESIDENT.finditer(text):
+        number = match.group()
+        total = sum(int(digit) * weight for digit, weight in zip(number, _RESIDENT_WEIGHTS, strict=False))
+        if _RESIDENT_CHECKS[total % 11] == number[17].upper():
+            return True
+    return False

@@ -1,0 +1,285 @@
+"""One transaction at work: typed reads and writes of state, and the snapshots it makes, in business order.
+
+The operations speak to this class alone. Invariants
+  L1  Whatever changes an object makes its snapshot: `create` with version 0, then `update` with the next version,
+      always in full (never incremental), so that each stands for itself.
+  L2  References name the version that the object had when the business began; what it became comes after.
+  L3  A movement goes through `move`: it keeps S1 and S2 of `state` and makes the holder's registration snapshot.
+  L4  The market's own subject object is created by the first transaction that refers to it, since genesis makes no
+      snapshots.
+
+Left out: the rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from business_chain import snapshots
+from business_chain.operations.records import Operation
+from business_chain.refusals import refuse
+from business_chain.registration_snapshots import registration_body
+from business_chain.settings import Market
+from business_chain.state import (
+    EQUITY_TYPES,
+    NOTHING_HELD,
+    Account,
+    Holding,
+    Product,
+    Standing,
+    Subject,
+    account_holding_prefix,
+    account_key,
+    adjust_shareholder,
+    decode_account,
+    decode_holding,
+    decode_product,
+    decode_subject,
+    encode_value,
+    holding_key,
+    product_key,
+    read_standing,
+    standing_index_key,
+    subject_key,
+)
+from common.core.errors import InvariantBroken
+from common.core.snapshot import CREATE, UPDATE, build_snapshot
+from common.node.application import StateView
+
+_MARKET_CREATED_KEY: Final = b"market-created"
+
+
+@dataclass(slots=True)
+class Movement:
+    """What an operation has done to a product so far; settled once by `Ledger.settle`."""
+
+    code: str
+    product: Product
+    holders_change: int = 0
+    total_change: int = 0
+    shareholders_change: int = 0
+    authorised_quantity: int | None = None
+    registrations: int = 0
+
+
+class Ledger:
+    """State, time and collected snapshots of one transaction. `operation` is the one being applied."""
+
+    __slots__ = ("maintained_at", "market", "metadata", "objects", "operation", "snapshots", "state", "time_ms")
+
+    def __init__(self, state: StateView, market: Market, time_ms: int) -> None:
+        self.state = state
+        self.market = market
+        self.time_ms = time_ms
+        self.maintained_at = snapshots.date_time(time_ms)
+        self.snapshots: list[bytes] = []
+        self.objects: list[tuple[str, int]] = []
+        self.operation: Operation
+        self.metadata: dict[str, Any]
+
+    def begin(self, operation: Operation) -> None:
+        """Start on the next operation: its id, type and basis go into the metadata of everything it makes."""
+        self.operation = operation
+        self.metadata = {"business_id": operation.business_id, "operation": operation.TYPE}
+        if operation.basis is not None:
+            basis = msgspec.structs.asdict(operation.basis)
+            self.metadata["basis"] = {name: value for name, value in basis.items() if value is not None}
+
+    def emit(
+        self, kind: str, object_id: str, version: int, body: dict[str, Any], metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Add a snapshot: a create if `version` is 0, else an update."""
+        self.snapshots.append(
+            build_snapshot(
+                kind=kind,
+                object_id=object_id,
+                version=version,
+                operation=CREATE if version == 0 else UPDATE,
+                timestamp_s=self.operation.occurred_at_ms // 1000,
+                body=body,
+                metadata=self.metadata if metadata is None else {**self.metadata, **metadata},
+            )
+        )
+        self.objects.append((object_id, version))
+
+    # subjects, accounts, products
+
+    def subject(self, object_id: str) -> Subject:
+        """Raises `subject_unknown`."""
+        data = self.state.get(subject_key(object_id))
+        if data is None:
+            raise refuse("subject_unknown", object_id=object_id)
+        return decode_subject(data)
+
+    def subject_reference(self, object_id: str) -> str:
+        """Reference to a subject that exists, at its present version."""
+        return snapshots.reference(object_id, read_standing(self.state, object_id).version)
+
+    def emit_subject(self, object_id: str, subject: Subject, standing: Standing) -> None:
+        """Snapshot of a subject as it is now."""
+        body = snapshots.subject_body(
+            object_id, subject, shareholders=standing.shareholders, maintained_at=self.maintained_at
+        )
+        self.emit(snapshots.SUBJECT, object_id, standing.version, body, snapshots.subject_metadata(subject))
+
+    def market_reference(self) -> str:
+        """Reference to the market's subject; makes its create snapshot the first time (L4)."""
+        if self.state.get_index(_MARKET_CREATED_KEY) is None:
+            self.state.put_index(_MARKET_CREATED_KEY, b"1")
+            subject = self.subject(self.market.object_id)
+            self.emit_subject(self.market.object_id, subject, Standing(shareholders=0, version=0))
+        return self.subject_reference(self.market.object_id)
+
+    def account(self, account_id: str) -> Account:
+        """Raises `account_unknown`."""
+        data = self.state.get(account_key(account_id))
+        if data is None:
+            raise refuse("account_unknown", account=account_id)
+        return decode_account(data)
+
+    def open_securities_account(self, account_id: str) -> Account:
+        """An account on which securities may move. Raises `account_unknown`, `_type_wrong`, `_closed`, `_frozen`."""
+        account = self.securities_account(account_id)
+        if account.status == "frozen":
+            raise refuse("account_frozen", account=account_id)
+        return account
+
+    def securities_account(self, account_id: str) -> Account:
+        """An account that is not closed. Raises `account_unknown`, `account_type_wrong`, `account_closed`."""
+        account = self.account(account_id)
+        if account.account_type != "securities":
+            raise refuse("account_type_wrong", account=account_id)
+        if account.status == "closed":
+            raise refuse("account_closed", account=account_id)
+        return account
+
+    def save_account(self, account_id: str, account: Account) -> None:
+        """Write an account and make its snapshot."""
+        depository_ref = self.market_reference()
+        self.state.put(account_key(account_id), encode_value(account))
+        body = snapshots.account_body(
+            account_id,
+            account,
+            subject_ref=self.subject_reference(account.subject),
+            depository_ref=depository_ref,
+            maintained_at=self.maintained_at,
+        )
+        self.emit(snapshots.ACCOUNT, account_id, account.version, body)
+
+    def product(self, code: str) -> Product:
+        """Raises `product_unknown`."""
+        data = self.state.get(product_key(code))
+        if data is None:
+            raise refuse("product_unknown", product=code)
+        return decode_product(data)
+
+    def save_product(self, code: str, product: Product, *, total_before: int) -> None:
+        """Write a product and make its snapshot."""
+        market_ref = self.market_reference()
+        self.state.put(product_key(code), encode_value(product))
+        body = snapshots.product_body(
+            code,
+            product,
+            total_before=total_before,
+            market_ref=market_ref,
+            market_name=self.market.name,
+            issuer_ref=self.subject_reference(product.issuer),
+            issuer_name=self.subject(product.issuer).name or "",
+            maintained_at=self.maintained_at,
+        )
+        self.emit(snapshots.PRODUCT, code, product.version, body, snapshots.product_metadata(product))
+
+    # balances
+
+    def holding(self, code: str, account_id: str) -> Holding:
+        """Balances of an account in a product, zero if it has none."""
+        data = self.state.get(holding_key(code, account_id))
+        return NOTHING_HELD if data is None else decode_holding(data)
+
+    def registration_id(self, number: int) -> str:
+        """Object id of this operation's n-th registration, counting from 1; 0 is its transfer report."""
+        return f"{self.operation.business_id}:{number}"
+
+    def move(
+        self,
+        movement: Movement,
+        account_id: str,
+        account: Account,
+        before: Holding,
+        after: Holding,
+        *,
+        report_ref: str | None = None,
+        freeze_description: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Set the balances of one holder and make the registration (create) that says so (L3)."""
+        if after.available < 0 or after.pledged < 0 or after.frozen < 0:
+            raise InvariantBroken(f"negative balance of {account_id} in {movement.code}")
+        held_before, held_after = before.held, after.held
+        key = holding_key(movement.code, account_id)
+        if held_after:
+            self.state.put(key, encode_value(after))
+        else:
+            self.state.delete(key)
+        movement.total_change += held_after - held_before
+        if (held_before == 0) != (held_after == 0):
+            self._count_holder(movement, account_id, account.subject, 1 if held_after else -1)
+        product = movement.product
+        body = registration_body(
+            business_id=self.operation.business_id,
+            product=product,
+            product_ref=snapshots.reference(movement.code, product.version),
+            account_ref=snapshots.reference(account_id, account.version),
+            subject_ref=self.subject_reference(account.subject),
+            subject_kind=account.subject_kind,
+            report_ref=report_ref,
+            before=before,
+            after=after,
+            registered_at=snapshots.date_time(self.operation.occurred_at_ms),
+            maintained_at=self.maintained_at,
+            note=self.operation.TYPE,
+            freeze_description=freeze_description,
+        )
+        movement.registrations += 1
+        details = {"quantity_scale": product.scale}
+        if metadata is not None:
+            details |= metadata
+        self.emit(snapshots.REGISTRATION, self.registration_id(movement.registrations), 0, body, details)
+
+    def _count_holder(self, movement: Movement, account_id: str, subject: str, change: int) -> None:
+        movement.holders_change += change
+        index_key = account_holding_prefix(account_id) + movement.code.encode("ascii")
+        if change > 0:
+            self.state.put_index(index_key, b"1")
+        else:
+            self.state.delete_index(index_key)
+        if movement.product.product_type in EQUITY_TYPES:
+            movement.shareholders_change += adjust_shareholder(self.state, movement.product.issuer, subject, change)
+
+    def settle(self, movement: Movement) -> None:
+        """Bring product and issuer up to date after the last movement, where they changed (S1).
+
+        Raises `holder_limit_exceeded`, `authorised_exceeded`.
+        """
+        old = movement.product
+        authorised = old.authorised_quantity if movement.authorised_quantity is None else movement.authorised_quantity
+        holders, total = old.holders + movement.holders_change, old.total + movement.total_change
+        if old.holder_limit is not None and holders > old.holder_limit and movement.holders_change > 0:
+            raise refuse("holder_limit_exceeded", product=movement.code, holders=holders, limit=old.holder_limit)
+        if total > authorised:
+            raise refuse("authorised_exceeded", product=movement.code, total=total, authorised=authorised)
+        if movement.holders_change or total != old.total or authorised != old.authorised_quantity:
+            product = msgspec.structs.replace(
+                old, authorised_quantity=authorised, holders=holders, total=total, version=old.version + 1
+            )
+            self.save_product(movement.code, product, total_before=old.total)
+        if movement.shareholders_change:
+            standing = read_standing(self.state, old.issuer)
+            standing = Standing(
+                shareholders=standing.shareholders + movement.shareholders_change, version=standing.version + 1
+            )
+            self.state.put_index(standing_index_key(old.issuer), encode_value(standing))
+            self.emit_subject(old.issuer, self.subject(old.issuer), standing)

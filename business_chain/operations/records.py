@@ -1,0 +1,246 @@
+"""The operations of a business chain as typed records: every field with its type and its specification.
+
+This is the one place that says which fields an operation has; parsing, the OpenAPI document and docs/api-operations.md
+follow it. An optional field that is absent is None. Units: quantities are integers in the product's scale, prices
+1/10,000 yuan (`_e4`), times milliseconds since the Unix epoch (`_ms`).
+
+Left out: rules between fields and against state (the other modules of this package).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final
+
+import msgspec
+
+from business_chain import codes
+from business_chain.operations.fields import (
+    Choice,
+    Code,
+    Entries,
+    Nested,
+    Pattern,
+    ShareNature,
+    Text,
+    Whole,
+)
+
+MAX_ENTRIES: Final = 100
+"""Holders that one increase may list; a larger issue takes several operations of one transaction."""
+MAX_TIME_MS: Final = 253_402_214_400_000
+"""31 December 9999, 24:00 in +08:00: dates have four-digit years."""
+
+_IDENTIFIER_PATTERN: Final = "[A-Za-z0-9._:-]{1,64}"
+IDENTIFIER: Final = Pattern(_IDENTIFIER_PATTERN, note="identifier")
+COMMITMENT: Final = Pattern("[0-9a-f]{64}", note="salted commitment, 64 hex characters; the salt stays with the market")
+FILE_HASH: Final = Pattern("[0-9a-f]{64}", note="hash of the file, 64 hex characters")
+DATE: Final = Pattern("[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])", note="date, YYYY-MM-DD")
+TIME: Final = Whole(0, MAX_TIME_MS, note="milliseconds since the Unix epoch")
+QUANTITY: Final = Whole(1, note="integer in the product's scale")
+PRICE: Final = Whole(0, note="price in 1/10,000 yuan")
+SHORT_TEXT: Final = Text(64, note="one line of text")
+INVESTOR_CODE: Final = Code(
+    codes.is_investor_code, "investor_code_invalid", note="investor code (JR/T 0326-2024)", example="Q000000001"
+)
+ENTERPRISE_CODE: Final = Code(
+    codes.parse_enterprise_code, "enterprise_code_invalid", note="enterprise code (JR/T 0326-2024)", example="BJ000001F"
+)
+PRODUCT_CODE: Final = Code(
+    codes.parse_product_code,
+    "product_code_invalid",
+    note="product code (JR/T 0326-2024)",
+    example="BJ000001F.DCFGFR2110",
+)
+CREDIT_CODE: Final = Code(
+    codes.is_credit_code,
+    "credit_code_invalid",
+    note="unified social credit code (GB 32100-2015)",
+    example="91110000FAKE00013H",
+)
+
+UNITS: Final = {"yuan": 1, "fund_unit": 2, "bond": 3, "share": 4, "wealth_unit": 5}
+"""A product's unit -> code in `product_scale_unit` and `register_asset_unit` of data model v2.0.0."""
+CURRENCIES: Final = ("156", "036", "276", "344", "840", "978")
+"""GB/T 12406-2008 numeric codes that data model v2.0.0 permits; the yuan is first and the default."""
+
+
+class Basis(msgspec.Struct, frozen=True, kw_only=True):
+    """The document an operation rests on: contract, court order, resolution."""
+
+    kind: Annotated[str, SHORT_TEXT]
+    number: Annotated[str, SHORT_TEXT]
+    issuer: Annotated[str, Text(128, note="organisation that issued the document; never a person's name")]
+    date: Annotated[str, DATE]
+    file_hash: Annotated[str | None, FILE_HASH] = None
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """What every operation has besides its `type`."""
+
+    TYPE: ClassVar[str]
+
+    business_id: Annotated[str, Pattern(_IDENTIFIER_PATTERN, note="unique in the network for ever")]
+    occurred_at_ms: Annotated[int, TIME]
+    basis: Annotated[Basis | None, Nested(Basis)] = None
+
+
+class Qualification(msgspec.Struct, frozen=True, kw_only=True):
+    """Standing as a qualified investor, CSRC Decree 132 Art. 13."""
+
+    category: Annotated[int, Whole(1, 5, note="1 to 5 as in CSRC Decree 132 Art. 13")]
+    certified_at_ms: Annotated[int, TIME]
+
+
+class RegisterSubject(Operation, frozen=True, kw_only=True):
+    """A company, institution or person (主体) becomes known to the market."""
+
+    TYPE = "subject.register"
+
+    object_id: Annotated[str, IDENTIFIER]
+    kind: Annotated[str, Choice("organisation", "person", note="kind of subject")]
+    name: Annotated[str | None, Text(256, note="name of an organisation")] = None
+    name_commitment: Annotated[str | None, COMMITMENT] = None
+    identity_commitment: Annotated[str | None, COMMITMENT] = None
+    enterprise_code: Annotated[str | None, ENTERPRISE_CODE] = None
+    investor_code: Annotated[str | None, INVESTOR_CODE] = None
+    credit_code: Annotated[str | None, CREDIT_CODE] = None
+    qualification: Annotated[Qualification | None, Nested(Qualification)] = None
+
+
+class OpenAccount(Operation, frozen=True, kw_only=True):
+    """A subject opens an account (开户)."""
+
+    TYPE = "account.open"
+
+    account: Annotated[str, IDENTIFIER]
+    subject: Annotated[str, IDENTIFIER]
+    account_type: Annotated[str, Choice("securities", "cash", note="kind of account")]
+
+
+class FreezeAccount(Operation, frozen=True, kw_only=True):
+    """No dealings on the account until it is released (账户冻结)."""
+
+    TYPE = "account.freeze"
+
+    account: Annotated[str, IDENTIFIER]
+    authority: Annotated[str, Text(128, note="court or authority that ordered it")]
+    order_number: Annotated[str, SHORT_TEXT]
+
+
+class UnfreezeAccount(Operation, frozen=True, kw_only=True):
+    """A frozen account is open again (账户解冻)."""
+
+    TYPE = "account.unfreeze"
+
+    account: Annotated[str, IDENTIFIER]
+
+
+class CloseAccount(Operation, frozen=True, kw_only=True):
+    """An empty account is closed for ever (销户)."""
+
+    TYPE = "account.close"
+
+    account: Annotated[str, IDENTIFIER]
+
+
+class IssueProduct(Operation, frozen=True, kw_only=True):
+    """A security of an enterprise is set up with its authorised quantity (产品登记)."""
+
+    TYPE = "product.issue"
+
+    product: Annotated[str, PRODUCT_CODE]
+    issuer: Annotated[str, IDENTIFIER]
+    name: Annotated[str, Text(128, note="full name of the product")]
+    product_type: Annotated[
+        int, Whole(1, 5, note="1 equity interest, 2 shares, 3 convertible bond, 4 bond, 5 fund (private, all)")
+    ]
+    unit: Annotated[str, Choice(*UNITS, note="what one whole unit is")]
+    scale: Annotated[int, Whole(0, 8, note="decimal places of a quantity: 0 for whole shares, 2 for 1/100")]
+    authorised_quantity: Annotated[int, QUANTITY]
+    currency: Annotated[str, Choice(*CURRENCIES, note="GB/T 12406-2008 numeric code, default 156 (yuan)")] = "156"
+    face_value_e4: Annotated[int | None, PRICE] = None
+    holder_limit: Annotated[int | None, Whole(1, 1_000_000, note="most holders this product may have")] = None
+
+
+class RegisterInitially(Operation, frozen=True, kw_only=True):
+    """A first registration of a holder's quantity (初始登记)."""
+
+    TYPE = "registration.initial"
+
+    product: Annotated[str, PRODUCT_CODE]
+    account: Annotated[str, IDENTIFIER]
+    quantity: Annotated[int, QUANTITY]
+    share_nature: Annotated[int | None, ShareNature()] = None
+
+
+class IncreaseEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What one holder gets of an increase."""
+
+    account: Annotated[str, IDENTIFIER]
+    quantity: Annotated[int, QUANTITY]
+
+
+class Increase(Operation, frozen=True, kw_only=True):
+    """New quantity is issued to holders (增发, 增资扩股)."""
+
+    TYPE = "registration.increase"
+
+    product: Annotated[str, PRODUCT_CODE]
+    entries: Annotated[tuple[IncreaseEntry, ...], Entries(IncreaseEntry, MAX_ENTRIES)]
+    price_e4: Annotated[int | None, PRICE] = None
+    authorised_quantity: Annotated[int | None, QUANTITY] = None
+
+
+class Transfer(Operation, frozen=True, kw_only=True):
+    """Quantity moves from one account to another (过户): by trade if it has a price, else a non-trading transfer."""
+
+    TYPE = "registration.transfer"
+
+    product: Annotated[str, PRODUCT_CODE]
+    from_account: Annotated[str, IDENTIFIER]
+    to_account: Annotated[str, IDENTIFIER]
+    quantity: Annotated[int, QUANTITY]
+    price_e4: Annotated[int | None, PRICE] = None
+
+
+class Pledge(Operation, frozen=True, kw_only=True):
+    """Available quantity becomes security for a debt (质押登记); the pledge's id is its business id."""
+
+    TYPE = "registration.pledge"
+
+    product: Annotated[str, PRODUCT_CODE]
+    account: Annotated[str, IDENTIFIER]
+    quantity: Annotated[int, QUANTITY]
+    pledgee: Annotated[str, IDENTIFIER]
+    contract_number: Annotated[str, SHORT_TEXT]
+
+
+class Release(Operation, frozen=True, kw_only=True):
+    """A pledge ends, in full or in part (解除质押)."""
+
+    TYPE = "registration.release"
+
+    pledge: Annotated[str, IDENTIFIER]
+    quantity: Annotated[int | None, QUANTITY] = None
+
+
+class Freeze(Operation, frozen=True, kw_only=True):
+    """Available quantity is frozen by order of an authority (冻结, 司法冻结); the freeze's id is its business id."""
+
+    TYPE = "registration.freeze"
+
+    product: Annotated[str, PRODUCT_CODE]
+    account: Annotated[str, IDENTIFIER]
+    quantity: Annotated[int, QUANTITY]
+    authority: Annotated[str, Text(128, note="court or authority that ordered it")]
+    order_number: Annotated[str, SHORT_TEXT]
+    until_ms: Annotated[int | None, TIME] = None
+
+
+class Unfreeze(Operation, frozen=True, kw_only=True):
+    """A freeze ends, in full or in part (解冻)."""
+
+    TYPE = "registration.unfreeze"
+
+    freeze: Annotated[str, IDENTIFIER]
+    quantity: Annotated[int | None, QUANTITY] = None

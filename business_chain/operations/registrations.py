@@ -1,0 +1,127 @@
+"""Rules of `registration.initial`, `registration.increase`, `registration.transfer`.
+
+Registration practice: what is registered never exceeds the authorised quantity; only available quantity moves. An
+increase and a transfer make a transfer report (create) besides the registrations, and product and issuer updates where
+holder count or total change (as the pilot's implementations do).
+Left out: suitability of buyers, five trading days, the 200-holder cap across products: supervision judges those over
+all markets (custody chain); a product may carry its own `holder_limit`.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from business_chain import registration_snapshots as bodies
+from business_chain import snapshots
+from business_chain.ledger import Ledger, Movement
+from business_chain.operations.records import Increase, RegisterInitially, Transfer
+from business_chain.refusals import refuse
+from business_chain.state import Holding, Product
+
+
+def check_transfer_shape(operation: Transfer) -> None:
+    """Raises `transfer_same_account`; also judged at admission."""
+    if operation.from_account == operation.to_account:
+        raise refuse("transfer_same_account", account=operation.from_account)
+
+
+def check_increase_shape(operation: Increase) -> None:
+    """Raises `entry_repeated`; also judged at admission."""
+    seen = set()
+    for entry in operation.entries:
+        if entry.account in seen:
+            raise refuse("entry_repeated", account=entry.account)
+        seen.add(entry.account)
+
+
+def register_initially(operation: RegisterInitially, ledger: Ledger) -> None:
+    """Register quantity that exists already. Raises what the account, product and total demand."""
+    movement = Movement(operation.product, ledger.product(operation.product))
+    account = ledger.open_securities_account(operation.account)
+    before = ledger.holding(operation.product, operation.account)
+    check_room(movement, operation.quantity)
+    metadata = None if operation.share_nature is None else {"share_nature": operation.share_nature}
+    after = replace(before, available=before.available + operation.quantity)
+    ledger.move(movement, operation.account, account, before, after, metadata=metadata)
+    ledger.settle(movement)
+
+
+def increase(operation: Increase, ledger: Ledger) -> None:
+    """Issue new quantity to holders; `authorised_quantity`, if given, is the new authorised quantity."""
+    product = ledger.product(operation.product)
+    movement = Movement(operation.product, product, authorised_quantity=operation.authorised_quantity)
+    if operation.authorised_quantity is not None and operation.authorised_quantity < product.authorised_quantity:
+        raise refuse("authorised_reduced", product=operation.product, authorised=product.authorised_quantity)
+    quantity = sum(entry.quantity for entry in operation.entries)
+    check_room(movement, quantity)
+    accounts = [ledger.open_securities_account(entry.account) for entry in operation.entries]
+    investor_ref = ledger.subject_reference(accounts[0].subject) if len(accounts) == 1 else None
+    parties = bodies.issue_parties(ledger.subject_reference(product.issuer), investor_ref)
+    report_ref = emit_report(ledger, operation, product, bodies.ISSUE, quantity, parties)
+    for entry, account in zip(operation.entries, accounts, strict=True):
+        before = ledger.holding(operation.product, entry.account)
+        after = replace(before, available=before.available + entry.quantity)
+        ledger.move(movement, entry.account, account, before, after, report_ref=report_ref)
+    ledger.settle(movement)
+
+
+def transfer(operation: Transfer, ledger: Ledger) -> None:
+    """Move available quantity. Raises `insufficient_available` and what accounts and product demand."""
+    product = ledger.product(operation.product)
+    seller = ledger.open_securities_account(operation.from_account)
+    buyer = ledger.open_securities_account(operation.to_account)
+    seller_before = ledger.holding(operation.product, operation.from_account)
+    check_available(seller_before, operation.quantity, operation.from_account)
+    buyer_before = ledger.holding(operation.product, operation.to_account)
+    kind = bodies.NON_TRADING_TRANSFER if operation.price_e4 is None else bodies.TRANSFER_BY_TRADE
+    parties = bodies.transfer_parties(ledger.subject_reference(seller.subject), ledger.subject_reference(buyer.subject))
+    report_ref = emit_report(ledger, operation, product, kind, operation.quantity, parties)
+    movement = Movement(operation.product, product)
+    for account_id, account, before, change in (
+        (operation.from_account, seller, seller_before, -operation.quantity),
+        (operation.to_account, buyer, buyer_before, operation.quantity),
+    ):
+        after = Holding(available=before.available + change, frozen=before.frozen, pledged=before.pledged)
+        ledger.move(movement, account_id, account, before, after, report_ref=report_ref)
+    ledger.settle(movement)
+
+
+def check_room(movement: Movement, quantity: int) -> None:
+    """Raises `authorised_exceeded` before anything is written, so that no sum leaves the range of integers."""
+    product = movement.product
+    authorised = movement.authorised_quantity or product.authorised_quantity
+    total = product.total + quantity
+    if total > authorised:
+        raise refuse("authorised_exceeded", product=movement.code, registered=product.total, authorised=authorised)
+
+
+def check_available(holding: Holding, quantity: int, account_id: str) -> None:
+    """Raises `insufficient_available`."""
+    if quantity > holding.available:
+        raise refuse("insufficient_available", account=account_id, available=holding.available, quantity=quantity)
+
+
+def emit_report(
+    ledger: Ledger,
+    operation: Increase | Transfer,
+    product: Product,
+    transaction_type: int,
+    quantity: int,
+    parties: dict[str, object],
+) -> str:
+    """Make the transfer report; its reference goes into the registrations."""
+    object_id = ledger.registration_id(0)
+    body = bodies.report_body(
+        business_id=operation.business_id,
+        transaction_type=transaction_type,
+        product=product,
+        product_ref=snapshots.reference(operation.product, product.version),
+        quantity=quantity,
+        price_e4=operation.price_e4,
+        settled_at=snapshots.date_time(operation.occurred_at_ms),
+        maintained_at=ledger.maintained_at,
+        parties=parties,
+    )
+    metadata = {"quantity_scale": product.scale, "price_scale": snapshots.PRICE_SCALE}
+    ledger.emit(snapshots.TRANSACTION_REPORT, object_id, 0, body, metadata)
+    return snapshots.reference(object_id, 0)

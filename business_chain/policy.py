@@ -1,0 +1,59 @@
+"""Who may make an operation, and who must have approved it (maker and checkers, 经办与复核).
+
+The signers of a transaction are the maker, then the checkers in the order of the policy. Invariants
+  * Every signer is registered, whether or not its approval is needed.
+  * No two signers of one transaction are the same person, even with different keys.
+  * The n-th checker's role is one of the n-th list of the policy; further signers are allowed and prove nothing.
+
+Left out: signatures (verified by the node before).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from business_chain.refusals import refuse
+from business_chain.settings import EVERY_ROLE
+from business_chain.state import POLICY_KEY, PolicyRule, Signer, decode_policy, decode_signer, signer_key
+from common.core.errors import InvariantBroken
+from common.node.application import StateReader
+
+
+def check_policy(state: StateReader, signers: Sequence[str], operation_types: Iterable[str]) -> None:
+    """Raise unless `signers` may make and have approved operations of all `operation_types`.
+
+    Raises `Forbidden` with `signer_unknown`, `approval_same_person`, `role_not_allowed`, `approval_missing`.
+    """
+    known = [_read_signer(state, signer) for signer in signers]
+    if len({signer.person for signer in known}) != len(known):
+        raise refuse("approval_same_person")
+    policy = _read_policy(state)
+    for operation_type in sorted(set(operation_types)):
+        _check_rule(policy[operation_type], known, operation_type)
+
+
+def _read_signer(state: StateReader, public_key: str) -> Signer:
+    data = state.get(signer_key(public_key))
+    if data is None:
+        raise refuse("signer_unknown", signer=public_key)
+    return decode_signer(data)
+
+
+def _read_policy(state: StateReader) -> dict[str, PolicyRule]:
+    data = state.get(POLICY_KEY)
+    if data is None:
+        raise InvariantBroken("the state of genesis holds no policy")
+    return decode_policy(data)
+
+
+def _check_rule(rule: PolicyRule, signers: Sequence[Signer], operation_type: str) -> None:
+    maker, *checkers = signers
+    if not _has_role(maker, rule.maker):
+        raise refuse("role_not_allowed", operation_type=operation_type, role=maker.role)
+    for index, roles in enumerate(rule.checkers):
+        if index >= len(checkers) or not _has_role(checkers[index], roles):
+            raise refuse("approval_missing", operation_type=operation_type, checker=index, roles=" ".join(roles))
+
+
+def _has_role(signer: Signer, roles: Sequence[str]) -> bool:
+    return EVERY_ROLE in roles or signer.role in roles

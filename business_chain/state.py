@@ -1,0 +1,365 @@
+"""State of a business chain: every key and value, and typed access to them.
+
+Authenticated keys (committed by `state_root`; values canonical JSON, fields in ascending order)::
+
+    subject/<object id>            Subject     identity of a company, institution or person; written once
+    account/<account>              Account     owner and standing
+    product/<code>                 Product     terms, holder count and registered total
+    holding/<code>/<account>       Holding     balances; absent when all are zero
+    pledge/<business id>           Encumbrance what is left of a pledge; absent when released
+    freeze/<business id>           Encumbrance what is left of a freeze; absent when released
+    business/<hex digit>           Bucket      chained hash over the business ids used (protocol rule 12)
+    signer/<public key>            Signer      who may sign, written at genesis
+    policy                                     operation type -> roles, written at genesis
+
+Index keys (derived, never proven)::
+
+    business/<business id>         BusinessRecord  content hash and transaction id of its first application
+    standing/<subject>             Standing    version and number of shareholders of a subject that was updated
+    shareholder/<issuer>/<subject> decimal     in how many (equity product, account) pairs the subject holds
+    account-holding/<account>/<code>, subject-account/<subject>/<account>, issuer-product/<issuer>/<code>
+    code/<enterprise|investor|credit>/<code>   object id of the subject that has the code
+
+Invariants
+  S1  `product.holders` = number of `holding/<code>/…` keys, `product.total` = sum of their balances. So the product's
+      leaf makes a proven register provably complete (protocol rule 13).
+  S2  A balance is never negative, and a holding of nothing is no key.
+  S3  A plain transfer touches two authenticated keys besides the shared buckets (protocol rule 13).
+  S4  Versions of subjects are in the index, not in the state: `snapshot_root` commits them (protocol rule 13).
+
+Left out: the rules (operations), the snapshots' form (snapshots).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from common.core.errors import InvariantBroken
+from common.core.suite import Suite
+from common.node.application import StateReader, StateView
+
+SubjectKind = Literal["organisation", "person"]
+AccountType = Literal["cash", "securities"]
+AccountStatus = Literal["closed", "frozen", "open"]
+
+BUSINESS_ID_TAG: Final = "tongjian/business-id/v1"
+BUSINESS_CHAIN_TAG: Final = "tongjian/business-id-chain/v1"
+EQUITY_TYPES: Final = (1, 2)
+"""Product types whose holders are shareholders: private equity interest and private shares."""
+
+_EMPTY_CHAIN: Final = "00" * 32
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Identity of a subject. A person has commitments instead of a name."""
+
+    credit_code: str | None = None
+    enterprise_code: str | None = None
+    identity_commitment: str | None = None
+    investor_code: str | None = None
+    kind: SubjectKind
+    name: str | None = None
+    name_commitment: str | None = None
+    qualification_category: int | None = None
+    qualification_certified_at_ms: int | None = None
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """An account and its owner; `subject_kind` is copied from the subject, which never changes it."""
+
+    account_type: AccountType
+    opened_at_ms: int
+    status: AccountStatus
+    subject: str
+    subject_kind: SubjectKind
+    version: int
+
+
+class Product(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A product's terms, its holder count and registered total (quantities in its scale)."""
+
+    authorised_quantity: int
+    currency: str
+    face_value_e4: int | None = None
+    holder_limit: int | None = None
+    holders: int
+    issuer: str
+    name: str
+    product_type: int
+    scale: int
+    total: int
+    unit: str
+    version: int
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True):
+    """Balances of one account in one product."""
+
+    available: int
+    frozen: int
+    pledged: int
+
+    @property
+    def held(self) -> int:
+        """Everything, whether free or not."""
+        return self.available + self.frozen + self.pledged
+
+
+class Encumbrance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is left of a pledge or a freeze."""
+
+    account: str
+    authority: str | None = None
+    contract_number: str | None = None
+    order_number: str | None = None
+    pledgee: str | None = None
+    product: str
+    quantity: int
+    until_ms: int | None = None
+
+
+class Bucket(msgspec.Struct, frozen=True, kw_only=True):
+    """Number of the business ids of one bucket, and the chained hash (hex) over them."""
+
+    count: int
+    hash: str
+
+
+class Signer(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose a key is: organisation, role, and a pseudonymous person (the key itself if none is given)."""
+
+    organisation: str
+    person: str
+    role: str
+
+
+class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
+    """Who makes an operation, and the roles of its checkers: one list of permitted roles a checker, in order."""
+
+    checkers: tuple[tuple[str, ...], ...]
+    maker: tuple[str, ...]
+
+
+class BusinessRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """First application of a business id: hash of the operation's canonical bytes, and the transaction (both hex)."""
+
+    content: str
+    tx_id: str
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Version and shareholder number of a subject whose object was updated; other subjects are at version 0."""
+
+    shareholders: int
+    version: int
+
+
+NOTHING_HELD: Final = Holding(available=0, frozen=0, pledged=0)
+_FIRST_STANDING: Final = Standing(shareholders=0, version=0)
+_FIRST_BUCKET: Final = Bucket(count=0, hash=_EMPTY_CHAIN)
+
+_Value = TypeVar("_Value", bound=msgspec.Struct)
+_encoder: Final = msgspec.json.Encoder()
+
+
+def encode_value(value: msgspec.Struct) -> bytes:
+    """Canonical JSON: the records above declare their fields in ascending order, and their text needs no escapes."""
+    return _encoder.encode(value)
+
+
+def _decoder_for(record: type[_Value]) -> msgspec.json.Decoder[_Value]:
+    return msgspec.json.Decoder(record)
+
+
+_subject_decoder: Final = _decoder_for(Subject)
+_account_decoder: Final = _decoder_for(Account)
+_product_decoder: Final = _decoder_for(Product)
+_holding_decoder: Final = _decoder_for(Holding)
+_encumbrance_decoder: Final = _decoder_for(Encumbrance)
+_bucket_decoder: Final = _decoder_for(Bucket)
+_signer_decoder: Final = _decoder_for(Signer)
+_business_decoder: Final = _decoder_for(BusinessRecord)
+_standing_decoder: Final = _decoder_for(Standing)
+_policy_decoder: Final = msgspec.json.Decoder(dict[str, PolicyRule])
+
+
+def subject_key(object_id: str) -> bytes:
+    """Key of a `Subject`."""
+    return b"subject/" + object_id.encode("ascii")
+
+
+def account_key(account: str) -> bytes:
+    """Key of an `Account`."""
+    return b"account/" + account.encode("ascii")
+
+
+PRODUCT_PREFIX: Final = b"product/"
+
+
+def product_key(code: str) -> bytes:
+    """Key of a `Product`."""
+    return PRODUCT_PREFIX + code.encode("ascii")
+
+
+def holding_prefix(code: str) -> bytes:
+    """Prefix of a product's holdings: its register of members."""
+    return f"holding/{code}/".encode("ascii")
+
+
+def holding_key(code: str, account: str) -> bytes:
+    """Key of a `Holding`."""
+    return f"holding/{code}/{account}".encode("ascii")
+
+
+def pledge_key(business_id: str) -> bytes:
+    """Key of a pledge."""
+    return b"pledge/" + business_id.encode("ascii")
+
+
+def freeze_key(business_id: str) -> bytes:
+    """Key of a freeze."""
+    return b"freeze/" + business_id.encode("ascii")
+
+
+def bucket_key(digit: int) -> bytes:
+    """Key of a bucket of business ids, `digit` 0 to 15."""
+    return b"business/%x" % digit
+
+
+def signer_key(public_key: str) -> bytes:
+    """Key of a `Signer`."""
+    return b"signer/" + public_key.encode("ascii")
+
+
+POLICY_KEY: Final = b"policy"
+
+
+def business_index_key(business_id: str) -> bytes:
+    """Index key of a `BusinessRecord`."""
+    return b"business/" + business_id.encode("ascii")
+
+
+def standing_index_key(subject: str) -> bytes:
+    """Index key of a `Standing`."""
+    return b"standing/" + subject.encode("ascii")
+
+
+def shareholder_index_key(issuer: str, subject: str) -> bytes:
+    """Index key of the number of equity holdings a subject has with an issuer."""
+    return f"shareholder/{issuer}/{subject}".encode("ascii")
+
+
+def account_holding_prefix(account: str) -> bytes:
+    """Index prefix of an account's products."""
+    return f"account-holding/{account}/".encode("ascii")
+
+
+def subject_account_prefix(subject: str) -> bytes:
+    """Index prefix of a subject's accounts."""
+    return f"subject-account/{subject}/".encode("ascii")
+
+
+def issuer_product_prefix(issuer: str) -> bytes:
+    """Index prefix of an issuer's products."""
+    return f"issuer-product/{issuer}/".encode("ascii")
+
+
+def code_index_key(kind: Literal["enterprise", "investor", "credit"], code: str) -> bytes:
+    """Index key of the subject that has a code; an enterprise code without its tier letter."""
+    return f"code/{kind}/{code}".encode("ascii")
+
+
+@lru_cache(maxsize=8192)
+def decode_account(data: bytes) -> Account:
+    """Cached: accounts are read with every movement and rarely change."""
+    return _account_decoder.decode(data)
+
+
+def decode_subject(data: bytes) -> Subject:
+    """A subject from its stored bytes."""
+    return _subject_decoder.decode(data)
+
+
+def decode_product(data: bytes) -> Product:
+    """A product from its stored bytes."""
+    return _product_decoder.decode(data)
+
+
+def decode_holding(data: bytes) -> Holding:
+    """A holding from its stored bytes."""
+    return _holding_decoder.decode(data)
+
+
+def decode_encumbrance(data: bytes) -> Encumbrance:
+    """A pledge or freeze from its stored bytes."""
+    return _encumbrance_decoder.decode(data)
+
+
+@lru_cache(maxsize=1024)
+def decode_signer(data: bytes) -> Signer:
+    """A signer from its stored bytes."""
+    return _signer_decoder.decode(data)
+
+
+@lru_cache(maxsize=16)
+def decode_policy(data: bytes) -> dict[str, PolicyRule]:
+    """The policy from its stored bytes; callers must not change the answer."""
+    return _policy_decoder.decode(data)
+
+
+def decode_business(data: bytes) -> BusinessRecord:
+    """A business record from its stored bytes."""
+    return _business_decoder.decode(data)
+
+
+def decode_standing(data: bytes) -> Standing:
+    """A standing from its stored bytes."""
+    return _standing_decoder.decode(data)
+
+
+def read_standing(state: StateReader, subject: str) -> Standing:
+    """Version and shareholder number of a subject."""
+    data = state.get_index(standing_index_key(subject))
+    return _FIRST_STANDING if data is None else decode_standing(data)
+
+
+def read_business(state: StateReader, business_id: str) -> BusinessRecord | None:
+    """The first application of a business id, or None."""
+    data = state.get_index(business_index_key(business_id))
+    return None if data is None else decode_business(data)
+
+
+def mark_business_used(state: StateView, suite: Suite, business_id: str, content: bytes, tx_id: bytes) -> None:
+    """Enter a business id for ever: index record, and one step of its bucket's chained hash (protocol rule 12).
+
+    bucket = first hex digit of tagged_hash("tongjian/business-id/v1", business id)
+    hash'  = tagged_hash("tongjian/business-id-chain/v1", hash | u8 length | business id | content | transaction id),
+             32 zero bytes before the first
+    """
+    name = business_id.encode("ascii")
+    key = bucket_key(suite.tagged_hash(BUSINESS_ID_TAG, name)[0] >> 4)
+    data = state.get(key)
+    bucket = _FIRST_BUCKET if data is None else _bucket_decoder.decode(data)
+    step = b"".join((bytes.fromhex(bucket.hash), bytes((len(name),)), name, content, tx_id))
+    chained = suite.tagged_hash(BUSINESS_CHAIN_TAG, step).hex()
+    state.put(key, encode_value(Bucket(count=bucket.count + 1, hash=chained)))
+    record = BusinessRecord(content=content.hex(), tx_id=tx_id.hex())
+    state.put_index(b"business/" + name, encode_value(record))
+
+
+def adjust_shareholder(state: StateView, issuer: str, subject: str, change: int) -> int:
+    """Count a subject's equity holdings with an issuer up or down by one; the change in distinct shareholders."""
+    key = shareholder_index_key(issuer, subject)
+    data = state.get_index(key)
+    before = 0 if data is None else int(data)
+    after = before + change
+    if after < 0:
+        raise InvariantBroken(f"negative number of holdings of {subject} with {issuer}")
+    if after == 0:
+        state.delete_index(key)
+    else:
+        state.put_index(key, b"%d" % after)
+    return (after > 0) - (before > 0)

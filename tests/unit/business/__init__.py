@@ -1,0 +1,1 @@
+"""Tests of the business chain's rules, state and snapshots."""
