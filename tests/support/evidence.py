@@ -1,0 +1,65 @@
+"""Evidence files for tests: a custody chain that anchors a small region, and a file that proves one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.core.codec import canonical_json
+from common.core.state_proof import StateProof, key_hash, node_hash, value_hash
+from common.core.suite import ED25519_SHA256, Suite
+from crosslink.lightclient.evidence_file import (
+    BUCKET_SIZE,
+    Evidence,
+    SnapshotEvidence,
+    StateEntry,
+    anchored_key,
+    set_changes_of,
+)
+from crosslink.lightclient.trust import TrustFile, build_trust_file
+from tests.support.chains import ChainBuilder, member_names, sample_snapshot, validator_set
+
+
+def small_state(values: Mapping[bytes, bytes], suite: Suite = ED25519_SHA256) -> tuple[bytes, StateProof]:
+    """Root and (one for all keys) proof of a state with at most 16 entries: the tree is a single bucket."""
+    entries = sorted((key_hash(suite, key), value_hash(suite, value)) for key, value in values.items())
+    node = bytes((0, len(entries))) + b"".join(key + value for key, value in entries)
+    return node_hash(suite, node), StateProof((node,))
+
+
+@dataclass
+class EvidenceCase:
+    """`evidence` proves snapshot 1 of the region's block 3 under `trust`; the custody set changed twice on the way."""
+
+    region: ChainBuilder
+    custody: ChainBuilder
+    evidence: Evidence
+    trust: TrustFile
+
+
+def evidence_case() -> EvidenceCase:
+    """Build the case; deterministic."""
+    region = ChainBuilder()
+    region.grow(2)
+    block = region.extend([sample_snapshot(f"beijing:3:{n}") for n in range(5)])
+    region.grow(1)
+    custody = ChainBuilder("custody", tier="custody")
+    custody.grow(2)
+    custody.extend(next_validators=validator_set(member_names("custody", 5)))
+    custody.grow(1)
+    custody.extend(next_validators=validator_set(member_names("custody", 4, first=2)))
+    key = anchored_key("beijing", block.height)
+    value = canonical_json([region.id_at(height).hex() for height in range(BUCKET_SIZE) if height <= region.height])
+    root, proof = small_state({key.encode(): value, b"region/beijing": b"{}"})
+    tip = custody.extend(state_root=root)
+    evidence = Evidence(
+        network="custody",
+        genesis_id=custody.genesis.id,
+        set_changes=set_changes_of([built.message for built in custody.blocks[:-1]]),
+        tip=tip.message,
+        state=(StateEntry(key, value.decode(), proof),),
+        snapshot=SnapshotEvidence(
+            header=block.header, index=1, data=block.snapshots[1].decode(), proof=tuple(block.proof(1))
+        ),
+    )
+    return EvidenceCase(region, custody, evidence, build_trust_file([custody.trust_root(), region.trust_root()]))

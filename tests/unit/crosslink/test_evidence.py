@@ -1,0 +1,251 @@
+"""Evidence files: what a valid one proves, and that no altered one passes (attacks R2, R4, R5, C4, C9, E8)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.core.codec import canonical_json
+from common.core.errors import Rejected
+from crosslink.lightclient.evidence import Findings, verify_evidence, verify_evidence_file
+from crosslink.lightclient.evidence_file import Evidence, StateEntry, anchored_key, parse_evidence
+from crosslink.lightclient.trust import TrustFile, build_trust_file
+from crosslink.lightclient.trust_root import Checkpoint
+from tests.support.chains import ChainBuilder, validator_set
+from tests.support.evidence import evidence_case, small_state
+
+CASE = evidence_case()
+DOCUMENT = CASE.evidence.to_json()
+TRUST = CASE.trust
+
+
+def verify(document: dict[str, Any], trust: TrustFile = TRUST) -> Findings:
+    return verify_evidence_file(canonical_json(document), trust)
+
+
+def refusal(document: dict[str, Any], trust: TrustFile = TRUST) -> str:
+    with pytest.raises(Rejected) as caught:
+        verify(document, trust)
+    return caught.value.code
+
+
+def changed(*path: str | int, to: Any) -> dict[str, Any]:
+    """The valid document with one place replaced (`to` may be a function of the old value)."""
+    document = copy.deepcopy(DOCUMENT)
+    place: Any = document
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = to(place[path[-1]]) if callable(to) else to
+    return document
+
+
+def test_a_valid_file_proves_the_snapshot_and_says_what_it_does_not() -> None:
+    assert parse_evidence(CASE.evidence.encode()) == CASE.evidence
+    findings = verify(DOCUMENT)
+    block = CASE.region.block(3)
+    assert (findings.network, findings.height, findings.block_id) == ("custody", 6, CASE.custody.tip_id)
+    assert (findings.region, findings.region_height, findings.region_block_id) == ("beijing", 3, block.id)
+    assert findings.snapshot_index == 1
+    assert findings.snapshot is not None
+    assert findings.snapshot["header"]["content"]["object_id"] == "beijing:3:1"
+    custody, region = CASE.custody.trust_root(), CASE.region.trust_root()
+    assert findings.fingerprints == {
+        "custody": custody.fingerprint().hex(), "beijing": region.fingerprint().hex(),
+    }  # fmt: skip
+    said = " ".join(findings.proves)
+    assert "create of registration beijing:3:1 version 0" in said
+    assert custody.fingerprint().hex() in said
+    assert any("latest version" in line for line in findings.does_not_prove)
+    assert canonical_json(findings.to_json())
+
+
+def test_r4_roots_come_from_the_user_and_never_from_the_file() -> None:
+    root = CASE.custody.trust_root().to_json()
+    for place in ({"trust": {"roots": [root]}}, {"roots": [root]}, {"validators": root["validators"]}):
+        assert refusal(DOCUMENT | place) == "field_unknown"
+    assert refusal(changed("chain", to=lambda chain: chain | {"validators": root["validators"]})) == "field_unknown"
+    assert refusal(DOCUMENT, build_trust_file([])) == "evidence_no_root"
+    assert refusal(DOCUMENT, build_trust_file([CASE.region.trust_root()])) == "evidence_no_root"
+
+
+def test_r4_root_of_another_deployment_or_tier_is_not_enough() -> None:
+    namesake = ChainBuilder("custody", tier="custody", application={"another": "deployment"}).trust_root()
+    assert refusal(DOCUMENT, build_trust_file([namesake])) == "evidence_wrong_genesis"
+    same_id = replace(namesake, genesis_id=CASE.custody.genesis.id, validators=validator_set(["a", "b", "c", "d"]))
+    assert refusal(DOCUMENT, build_trust_file([same_id])) == "wrong_set"
+    business = replace(CASE.custody.trust_root(), tier="business")
+    assert refusal(DOCUMENT, build_trust_file([business])) == "evidence_wrong_tier"
+    other_region = replace(CASE.region.trust_root(), genesis_id=b"\x01" * 32)
+    assert refusal(DOCUMENT, build_trust_file([CASE.custody.trust_root(), other_region])) == "evidence_wrong_genesis"
+
+
+def test_without_a_root_for_the_region_the_findings_say_so() -> None:
+    findings = verify(DOCUMENT, build_trust_file([replace(CASE.custody.trust_root(), tier="")]))
+    assert findings.region_root is None
+    assert any("which deployment of beijing" in line for line in findings.does_not_prove)
+
+
+def test_r2_c9_set_changes_must_all_be_there_in_order() -> None:
+    assert refusal(changed("chain", "set_changes", to=[])) == "wrong_set"
+    assert refusal(changed("chain", "set_changes", to=lambda held: held[:1])) == "wrong_set"
+    assert refusal(changed("chain", "set_changes", to=lambda held: held[1:])) == "wrong_set"
+    assert refusal(changed("chain", "set_changes", to=lambda held: held[::-1])) == "wrong_set"
+    assert refusal(changed("chain", "set_changes", to=lambda held: [*held, held[-1]])) == "evidence_set_changes_order"
+    tip = {name: DOCUMENT["chain"][name] for name in ("header", "certificate")}
+    extra = tip | {"next_validators": CASE.custody.validators.encode().hex()}
+    assert refusal(changed("chain", "set_changes", to=lambda held: [*held, extra])) == "evidence_set_changes_order"
+    foreign = validator_set(["a", "b", "c", "d"]).encode().hex()
+    assert refusal(changed("chain", "set_changes", 0, "next_validators", to=foreign)) == "next_set_mismatch"
+
+
+def test_c4_c10_header_needs_its_own_certificate() -> None:
+    older = CASE.custody.block(5)
+    assert refusal(changed("chain", "certificate", to=older.certificate.encode().hex())) == "certificate_wrong_height"
+    assert (
+        refusal(changed("chain", "header", to=CASE.region.block(3).header.encode().hex())) == "evidence_wrong_genesis"
+    )
+    thin = replace(CASE.evidence.tip.certificate, signatures=CASE.evidence.tip.certificate.signatures[:2])
+    assert refusal(changed("chain", "certificate", to=thin.encode().hex())) == "certificate_too_few"
+
+
+def test_r5_state_value_that_names_other_ids_is_refused() -> None:
+    assert refusal(changed("state", 0, "value", to=lambda text: text.replace("0", "1", 1))) == "state_proof_value"
+    assert refusal(changed("state", 0, "value", to=None)) == "state_proof_key"
+    assert refusal(changed("state", 0, "key", to="anchored/beijing/1")) == "state_proof_key"
+    assert refusal(changed("state", 0, "key", to="region/beijing")) == "state_proof_value"
+    assert refusal(changed("state", to=[])) == "evidence_state"
+    assert refusal(changed("state", to=lambda held: held * 2)) == "evidence_state"
+
+
+def test_e8_empty_and_foreign_state_proofs_are_refused() -> None:
+    assert refusal(changed("state", 0, "proof", "nodes", to=[])) == "state_proof_short"
+    assert refusal(changed("state", 0, "proof", "nodes", to=lambda nodes: nodes * 2)) == "state_proof_long"
+    assert refusal(changed("state", 0, "proof", to={})) == "state_proof_format"
+
+
+def test_r5_region_header_that_was_not_anchored_is_refused() -> None:
+    region = CASE.region
+    for header in (region.draft().header, replace(region.block(3).header, time_ms=1), region.block(2).header):
+        document = changed("region", "header", to=header.encode().hex())
+        assert refusal(document) in ("evidence_not_anchored", "proof_index")
+    far = replace(region.block(3).header, height=67)
+    assert refusal(changed("region", "header", to=far.encode().hex())) == "evidence_not_anchored"
+    assert refusal(changed("region", "network", to="shanghai")) == "evidence_region"
+
+
+def test_r5_snapshot_text_index_or_path_that_differs_is_refused() -> None:
+    assert refusal(changed("snapshot", "data", to=lambda text: text + " ")) == "proof_root_mismatch"
+    assert refusal(changed("snapshot", "index", to=2)) == "proof_root_mismatch"
+    assert refusal(changed("snapshot", "index", to=5)) == "proof_index"
+    assert refusal(changed("snapshot", "proof", to=[])) == "proof_length"
+    assert refusal(changed("snapshot", "proof", to=lambda path: path[::-1])) == "proof_root_mismatch"
+
+
+def hex_places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Paths of all strings of a document."""
+    if isinstance(value, str):
+        return [path]
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, child in children for found in hex_places(child, (*path, key))]
+
+
+PLACES = hex_places(DOCUMENT)
+
+
+@settings(max_examples=300, deadline=None)
+@given(place=st.sampled_from(PLACES), data=st.data())
+def test_r5_any_changed_character_of_a_file_is_refused(place: tuple[str | int, ...], data: st.DataObject) -> None:
+    def change(text: str) -> str:
+        at = data.draw(st.integers(0, len(text) - 1))
+        return (
+            text[:at] + data.draw(st.sampled_from("0123456789abcdef").filter(lambda c: c != text[at])) + text[at + 1 :]
+        )
+
+    with pytest.raises(Rejected):
+        verify(changed(*place, to=change))
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda path: ".".join(map(str, path)))
+def test_e2_missing_truncated_and_mistyped_fields_are_refused(place: tuple[str | int, ...]) -> None:
+    for value in (None, 7, "", [], {}):
+        with pytest.raises(Rejected):
+            verify(changed(*place, to=value))
+    document = copy.deepcopy(DOCUMENT)
+    parent: Any = document
+    for step in place[:-1]:
+        parent = parent[step]
+    del parent[place[-1]]
+    if place[:3] != ("snapshot", "proof", 0):
+        with pytest.raises(Rejected):
+            verify(document)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=300))
+def test_e1_e2_arbitrary_bytes_are_refused_with_a_code(data: bytes) -> None:
+    with pytest.raises(Rejected):
+        verify_evidence_file(data, TRUST)
+
+
+def test_a_checkpoint_shortens_the_way_and_shuts_out_replaced_validators() -> None:
+    custody = CASE.custody
+    after = custody.block(5)
+    checkpoint = Checkpoint(height=5, id=after.id, time_ms=after.header.time_ms, validators=custody.validators)
+    root = replace(custody.trust_root(), checkpoint=checkpoint)
+    trust = build_trust_file([root, CASE.region.trust_root()])
+    assert verify(DOCUMENT, trust).height == 6
+    assert verify(changed("chain", "set_changes", to=[]), trust).height == 6
+    old = custody.genesis_validators
+    later = custody.seal(
+        replace(
+            custody.block(6).header,
+            validators_hash=old.hash(custody.suite),
+            next_validators_hash=old.hash(custody.suite),
+        ),
+        signing=old,
+    )
+    usurped = replace(CASE.evidence, set_changes=(), tip=later.message)
+    assert verify_evidence(usurped, TRUST).height == 6, "without a checkpoint a replaced quorum cannot be told apart"
+    assert refusal(usurped.to_json(), trust) == "wrong_set"
+
+
+def test_a_header_at_the_checkpoint_must_be_the_checkpoint() -> None:
+    tip = CASE.custody.block(6)
+    for block_id, code in ((tip.id, None), (b"\x01" * 32, "evidence_checkpoint_conflict")):
+        checkpoint = Checkpoint(height=6, id=block_id, time_ms=1, validators=CASE.custody.validators)
+        trust = build_trust_file([replace(CASE.custody.trust_root(), checkpoint=checkpoint)])
+        if code is None:
+            assert verify(DOCUMENT, trust).height == 6
+        else:
+            assert refusal(DOCUMENT, trust) == code
+
+
+def test_kind_state_proves_values_and_absences_on_either_tier() -> None:
+    chain = ChainBuilder("shanghai")
+    root, proof = small_state({b"holding/X/A1": b'{"total":5}', b"product/X": b"{}"})
+    tip = chain.extend(state_root=root)
+    evidence = Evidence(
+        network="shanghai",
+        genesis_id=chain.genesis.id,
+        set_changes=(),
+        tip=tip.message,
+        state=(StateEntry("holding/X/A1", '{"total":5}', proof), StateEntry("holding/X/A2", None, proof)),
+    )
+    trust = build_trust_file([chain.trust_root()])
+    findings = verify_evidence_file(evidence.encode(), trust)
+    assert findings.kind == "state"
+    assert len(findings.proves) == 3
+    for bad in (StateEntry("holding/X/A1", None, proof), StateEntry("holding/X/A2", "{}", proof)):
+        with pytest.raises(Rejected, match="state_proof"):
+            verify_evidence(replace(evidence, state=(bad,)), trust)
+
+
+def test_bucket_of_an_anchored_height() -> None:
+    assert [anchored_key("beijing", height) for height in (0, 63, 64, 6400)] == [
+        "anchored/beijing/0", "anchored/beijing/0", "anchored/beijing/1", "anchored/beijing/100",
+    ]  # fmt: skip
