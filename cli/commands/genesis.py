@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -34,7 +34,9 @@ def command() -> None:
 @click.option(
     "--output", "target", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write."
 )
-def assemble(parts: tuple[Path, ...], tier: str, application: Path, time_ms: int | None, target: Path) -> None:
+def assemble(
+    parts: tuple[Path, ...], tier: Literal["business", "custody"], application: Path, time_ms: int | None, target: Path
+) -> None:
     """Join PARTS (public.json files) into a genesis document; print its id, for the organisations to compare."""
     if target.exists():
         raise Conflict("file_exists", f"{target} exists already")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
-from cli import output
 from cli.localnet.layout import LocalNetwork, load_network
 from cli.localnet.readiness import node_api
 from cli.output import Group
@@ -15,6 +14,8 @@ from cli.trust_root import trust_root
 from common.core.errors import Malformed
 from common.core.genesis import Genesis, parse_genesis
 from common.core.header import Header
+from crosslink.lightclient.trust import build_trust_file
+from crosslink.lightclient.trust_root import Checkpoint
 
 
 @click.group(cls=Group)
@@ -29,39 +30,34 @@ def command() -> None:
 )
 @click.option("--recent", is_flag=True, help="Add each chain's current header as a checkpoint (needs --localnet).")
 def export(genesis_files: tuple[Path, ...], localnet: Path | None, recent: bool) -> None:
-    """Print a trust file for the chains of GENESIS_FILES, or of a local network.
+    """Print a trust file for the chains of GENESIS_FILES, or of a local network; fingerprints go to standard error.
 
     Get genesis documents from the chains' founders, not from whoever hands you evidence, and compare fingerprints by
-    telephone."""
+    telephone.
+    """
     network = load_network(localnet) if localnet else None
-    if network is None and not genesis_files:
+    files = list(genesis_files) + ([chain.genesis_file for chain in network.chains] if network else [])
+    if not files:
         raise click.UsageError("name genesis documents, or --localnet DIR")
     if recent and network is None:
         raise click.UsageError("--recent needs --localnet")
-    files = list(genesis_files) + [chain.genesis_file for chain in network.chains] if network else list(genesis_files)
     roots = []
     for file in files:
         genesis = parse_genesis(file.read_bytes())
         root = trust_root(genesis)
-        if recent and network is not None:
-            root["checkpoint"] = _checkpoint(network, genesis)
-        roots.append(root)
-    output.print_json({"format": "tongjian/trust/v1", "roots": roots})
+        click.echo(f"{root.network:<12} {root.fingerprint().hex()}", err=True)
+        roots.append(replace(root, checkpoint=_checkpoint(network, genesis)) if recent and network else root)
+    click.echo(build_trust_file(roots).encode())
 
 
-def _checkpoint(network: LocalNetwork, genesis: Genesis) -> dict[str, Any]:
+def _checkpoint(network: LocalNetwork, genesis: Genesis) -> Checkpoint:
     """The chain's tip as its own nodes give it: convenient, and only as good as the user's trust in those nodes."""
     with node_api(network, network.chain(genesis.network)) as api:
         tip = api.get(f"/v1/networks/{genesis.network}/status")["height"]
         answer = api.get(f"/v1/networks/{genesis.network}/blocks", **{"from": tip, "limit": 1})
     header = Header.decode(bytes.fromhex(answer["blocks"][0]["header"]))
     if header.next_validators_hash != genesis.validators.hash(genesis.suite):
-        raise Malformed(
-            "set_changed", f"{genesis.network} has changed its validators since genesis; export its genesis root"
-        )
-    return {
-        "height": header.height,
-        "id": header.id(genesis.suite).hex(),
-        "time_ms": header.time_ms,
-        "validators": trust_root(genesis)["validators"],
-    }
+        raise Malformed("set_changed", f"{genesis.network} has changed its validators since; export its genesis root")
+    return Checkpoint(
+        height=header.height, id=header.id(genesis.suite), time_ms=header.time_ms, validators=genesis.validators
+    )

@@ -6,7 +6,6 @@ and keys are never written over."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from business_chain.application import application_genesis as business_application
 from common.node.access import issue_token
 from custody_chain.application import application_genesis as custody_application
 
@@ -35,6 +33,7 @@ from common.core.errors import Conflict, Malformed
 from common.core.genesis import ChainParameters, Genesis
 from common.node.certificates import Authority, create_authority, issue_certificate
 from common.node.keys import generate_key
+from crosslink.lightclient.trust import build_trust_file
 
 Progress = Callable[[str], None]
 GOVERNANCE_KEYS = 3
@@ -217,30 +216,25 @@ class _Founder:
         trust file."""
         for region in self.plan.regions:
             letters, chinese_name = REGIONS[region]
-            application = business_application(
-                region_letters=letters,
-                name=f"{chinese_name}区域性股权市场",
-                signers=[
-                    {
-                        "public_key": self.public_keys[f"{region}-operator"],
-                        "organisation": f"{region}-operator",
-                        "role": "operator",
-                    }
-                ],
-            )
+            signer = {"public_key": self.public_keys[f"{region}-operator"], "organisation": f"{region}-operator"}
+            application = {
+                "region_letters": letters,
+                "name": f"{chinese_name}区域性股权市场",
+                "signers": [{**signer, "role": "operator"}],
+            }
             self._assemble(region, "business", application)
         signers = [{"public_key": self.public_keys["relay"], "organisation": "relay", "role": "relay"}]
         for number in range(1, GOVERNANCE_KEYS + 1):
             name = f"governance-{number}"
             signers.append({"public_key": self.public_keys[name], "organisation": name, "role": "governance"})
         roots = [trust_root(self.genesis[region]) for region in self.plan.regions]
-        regions = [{**root, "region_letters": REGIONS[str(root["network"])][0]} for root in roots]
+        regions = [{**root.to_json(), "region_letters": REGIONS[root.network][0]} for root in roots]
         self._assemble(CUSTODY, "custody", custody_application(regions=regions, signers=signers))
-        trust = {"format": "tongjian/trust/v1", "roots": [trust_root(self.genesis[CUSTODY]), *roots]}
-        (self.workspace / "trust.json").write_text(json.dumps(trust, ensure_ascii=False, indent=2) + "\n")
+        trust = build_trust_file([trust_root(self.genesis[CUSTODY]), *roots])
+        (self.workspace / "trust.json").write_bytes(trust.encode())
 
     def _assemble(self, network: str, tier: Literal["business", "custody"], application: dict[str, Any]) -> None:
-        # A heartbeat in the past: the first (empty) block is due at once, so a fresh network soon shows that it commits.
+        # A heartbeat in the past: the first (empty) block is due at once: a fresh network shows that it commits.
         time_ms = self.now_ms - ChainParameters().heartbeat_ms
         genesis = assemble(self.parts[network], tier=tier, time_ms=time_ms, application=application)
         self.genesis[network] = genesis

@@ -1,0 +1,64 @@
+"""`python -m tests.bench [NAME …]`: run measurements, print their figures, write bench/results/<time>.json with
+machine and commit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import measures
+
+RESULTS = Path("bench/results")
+MEASURES: dict[str, Callable[[], measures.Figures]] = {
+    "one_chain": measures.one_chain,
+    "memory": measures.memory,
+    "idle": measures.idle,
+    "anchoring": measures.anchoring,
+    "anchoring_rate": measures.anchoring_rate,
+}
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    model = models[0].split(":", 1)[1].strip() if models else platform.machine()
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": model,
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "load_average_before": os.getloadavg()[0],
+    }
+
+
+def main() -> int:
+    """Run the measurements that are named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASURES))
+    names = parser.parse_args().names or list(MEASURES)
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown:
+        parser.error(f"no measurement is called {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    result: dict[str, object] = {"commit": commit, "machine": machine(), "figures": (figures := {})}
+    for name in names:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        figures[name] = MEASURES[name]()
+        print(json.dumps({name: figures[name]}, indent=2), flush=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    print(path, file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,101 @@
+"""Networks under measurement: real processes of a temporary local network, and what the system says of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cli.demo.run import free_base_port
+from cli.localnet import processes
+from cli.localnet.initialise import Plan, initialise
+from cli.localnet.layout import LocalNetwork, Process
+from cli.localnet.readiness import node_api, wait_until_committing
+from cli.running import run_process
+from common.core.suite import ED25519_SHA256
+from common.core.transaction import sign_envelope
+from common.node.keys import KeyPair, load_key_file
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+LIFE_BLOCKS = 50_000
+
+
+@contextlib.contextmanager
+def local_network(regions: Sequence[str], *, only: Sequence[str] | None = None) -> Iterator[LocalNetwork]:
+    """A running network of `regions`; with `only`, just those chains (and no relay) run."""
+    folder = Path(tempfile.mkdtemp(prefix="tongjian-bench-"))
+    started: list[Process] = []
+    try:
+        plan = Plan(directory=folder / "network", regions=regions, base_port=free_base_port(4))
+        network = initialise(plan, now_ms=time.time_ns() // 1_000_000, progress=lambda text: None)
+        if only is not None:
+            chains = tuple(chain for chain in network.chains if chain.network_id in only)
+            network = LocalNetwork(
+                directory=network.directory, chains=chains, relays=(), credentials=network.credentials
+            )
+        started = processes.start(network.processes(), run_process, tied_to_parent=True)
+        for process in started:
+            network = network.with_process(process)
+        wait_until_committing(network, patience_s=120, progress=lambda text: None, children=started)
+        yield network
+    finally:
+        processes.stop(started)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Market:
+    """A market's client: signs operations of one region with its operator's key."""
+
+    def __init__(self, network: LocalNetwork, region: str) -> None:
+        self.network, self.region, self.chain = network, region, network.chain(region)
+        self.key: KeyPair = load_key_file(network.key_file(f"{region}-operator"), None)
+        self.token = network.token(f"{region}-operator")
+        self._expires_at_height = self.height() + LIFE_BLOCKS
+        self._next = 0
+
+    def height(self) -> int:
+        """The chain's tip, as its nodes say."""
+        with node_api(self.network, self.chain) as api:
+            return int(api.get(f"/v1/networks/{self.region}/status")["height"])
+
+    def sign(self, operations: Sequence[dict[str, object]]) -> bytes:
+        """An envelope with these operations and a fresh nonce."""
+        self._next += 1
+        transaction = {
+            "network": self.region,
+            "genesis": self.chain.genesis_id,
+            "signers": [self.key.text],
+            "nonce": f"bench-{os.getpid()}-{self._next}",
+            "expires_at_height": self._expires_at_height,
+            "operations": list(operations),
+        }
+        return sign_envelope(transaction, [self.key.seed], ED25519_SHA256)
+
+
+def cpu_seconds(network: LocalNetwork) -> float:
+    """Processor time of all processes of the network so far."""
+    total = 0
+    for process in network.processes():
+        if processes.is_running(process):
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / TICKS_PER_SECOND
+
+
+def resident_mebibytes(process: Process) -> float:
+    """Resident memory of a process, shared pages included."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def disk_bytes(process: Process) -> int:
+    """Bytes on disk below a node's data directory."""
+    if process.data_dir is None:
+        return 0
+    return sum(file.stat().st_size for file in process.data_dir.rglob("*") if file.is_file())
