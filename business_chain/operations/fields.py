@@ -221,6 +221,11 @@ class PlannedField:
         self.read = specification.read
 
 
+def shown(text: str) -> str:
+    """A client's word as it may stand in a receipt: at most 64 printable ASCII characters (attack N6)."""
+    return ascii(text)[1:-1][:64]
+
+
 _plans: Final[dict[type[msgspec.Struct], tuple[PlannedField, ...]]] = {}
 _Record = TypeVar("_Record", bound=msgspec.Struct)
 
@@ -238,8 +243,10 @@ def plan_of(record: type[msgspec.Struct]) -> tuple[PlannedField, ...]:
     return plan
 
 
-def read_record(record: type[_Record], document: Mapping[str, Any], prefix: str = "", *, extra: int = 0) -> _Record:
-    """Read `document` as a `record`; `extra` known keys (such as `type`) are not part of it.
+def read_record(
+    record: type[_Record], document: Mapping[str, Any], prefix: str = "", *, beside: frozenset[str] = frozenset()
+) -> _Record:
+    """Read `document` as a `record`; the keys `beside` it are present and were read by the caller.
 
     Raises `field_missing`, `field_unknown` and what the fields raise; `prefix` goes in front of the field names that
     parameters give.
@@ -251,10 +258,10 @@ def read_record(record: type[_Record], document: Mapping[str, Any], prefix: str 
             values[field.name] = field.read(value, prefix + field.name)
         elif field.required:
             raise refuse("field_missing", field=prefix + field.name)
-    if len(values) + extra != len(document):
-        known = {field.name for field in plan_of(record)} | {"type"}
+    if len(values) + len(beside) != len(document):
+        known = {field.name for field in plan_of(record)} | beside
         unknown = min(key for key in document if key not in known)
-        raise refuse("field_unknown", field=prefix + ascii(unknown)[1:65])
+        raise refuse("field_unknown", field=prefix + shown(unknown))
     return record(**values)
 
 

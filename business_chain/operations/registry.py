@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from business_chain.ledger import Ledger
 from business_chain.operations import accounts, encumbrances, products, records, registrations, subjects
-from business_chain.operations.fields import read_record
+from business_chain.operations.fields import read_record, shown
 from business_chain.operations.records import Operation
 from business_chain.refusals import refuse
 
+_TYPE: Final = frozenset({"type"})
 _Rule = Callable[[Any, Ledger], None]
 
 _RULES: Final[dict[type[Operation], _Rule]] = {
@@ -44,8 +45,8 @@ def parse_operation(document: Mapping[str, Any]) -> Operation:
         raise refuse("field_missing" if operation_type is None else "field_type", field="type")
     record = OPERATION_RECORDS.get(operation_type)
     if record is None:
-        raise refuse("operation_type_unknown", operation_type=ascii(operation_type)[1:65])
-    return read_record(record, document, extra=1)
+        raise refuse("operation_type_unknown", operation_type=shown(operation_type))
+    return read_record(record, document, beside=_TYPE)
 
 
 def check_shape(operation: Operation, region_letters: str) -> None:
