@@ -16,8 +16,9 @@ from cli.localnet.readiness import node_api
 from cli.localnet.regions import PILOTS
 from common.core.header import Header
 from tests.bench.load import Connection, Outcome, flood, percentile, steady
-from tests.bench.network import Market, cpu_seconds, disk_bytes, local_network, resident_mebibytes
+from tests.bench.network import cpu_seconds, disk_bytes, local_network, resident_mebibytes
 from tests.bench.registrations import foundations, transfers
+from tests.support.market import Market
 
 ACCOUNTS = 200
 CONNECTIONS = 24

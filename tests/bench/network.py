@@ -14,14 +14,10 @@ from cli.demo.run import free_base_port
 from cli.localnet import processes
 from cli.localnet.initialise import Plan, initialise
 from cli.localnet.layout import LocalNetwork, Process
-from cli.localnet.readiness import node_api, wait_until_committing
+from cli.localnet.readiness import wait_until_committing
 from cli.running import run_process
-from common.core.suite import ED25519_SHA256
-from common.core.transaction import sign_envelope
-from common.node.keys import KeyPair, load_key_file
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-LIFE_BLOCKS = 50_000
 
 
 @contextlib.contextmanager
@@ -45,35 +41,6 @@ def local_network(regions: Sequence[str], *, only: Sequence[str] | None = None) 
     finally:
         processes.stop(started)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-class Market:
-    """A market's client: signs operations of one region with its operator's key."""
-
-    def __init__(self, network: LocalNetwork, region: str) -> None:
-        self.network, self.region, self.chain = network, region, network.chain(region)
-        self.key: KeyPair = load_key_file(network.key_file(f"{region}-operator"), None)
-        self.token = network.token(f"{region}-operator")
-        self._expires_at_height = self.height() + LIFE_BLOCKS
-        self._next = 0
-
-    def height(self) -> int:
-        """The chain's tip, as its nodes say."""
-        with node_api(self.network, self.chain) as api:
-            return int(api.get(f"/v1/networks/{self.region}/status")["height"])
-
-    def sign(self, operations: Sequence[dict[str, object]]) -> bytes:
-        """An envelope with these operations and a fresh nonce."""
-        self._next += 1
-        transaction = {
-            "network": self.region,
-            "genesis": self.chain.genesis_id,
-            "signers": [self.key.text],
-            "nonce": f"bench-{os.getpid()}-{self._next}",
-            "expires_at_height": self._expires_at_height,
-            "operations": list(operations),
-        }
-        return sign_envelope(transaction, [self.key.seed], ED25519_SHA256)
 
 
 def cpu_seconds(network: LocalNetwork) -> float:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from cli.localnet.regions import REGIONS
-from tests.bench.network import Market
+from tests.support.market import Market, operation
 
-OCCURRED_AT_MS = 1_767_225_600_000
 FIRST_HOLDING = 1_000_000_000
 BATCH = 200
 Operation = dict[str, Any]
@@ -19,15 +18,11 @@ def product_code(region: str) -> str:
     return f"{REGIONS[region][0]}000009.ESVUFR2601"
 
 
-def _operation(operation_type: str, business_id: str, /, **fields: Any) -> Operation:
-    return {"type": operation_type, "business_id": business_id, "occurred_at_ms": OCCURRED_AT_MS, **fields}
-
-
 def foundations(region: str, accounts: int) -> Iterator[list[Operation]]:
     """A company, its product, and `accounts` accounts of one institution that all hold shares."""
     letters, product = REGIONS[region][0], product_code(region)
     first: list[Operation] = [
-        _operation(
+        operation(
             "subject.register",
             "bench-issuer",
             object_id=f"{letters}000009",
@@ -35,7 +30,7 @@ def foundations(region: str, accounts: int) -> Iterator[list[Operation]]:
             name="样例股份有限公司",
             enterprise_code=f"{letters}000009",
         ),
-        _operation(
+        operation(
             "subject.register",
             "bench-holder",
             object_id="R000000009",
@@ -43,7 +38,7 @@ def foundations(region: str, accounts: int) -> Iterator[list[Operation]]:
             name="样例投资有限公司",
             investor_code="R000000009",
         ),
-        _operation(
+        operation(
             "product.issue",
             "bench-product",
             product=product,
@@ -59,7 +54,7 @@ def foundations(region: str, accounts: int) -> Iterator[list[Operation]]:
     pending: list[Operation] = []
     for number in range(accounts):
         pending.append(
-            _operation(
+            operation(
                 "account.open",
                 f"bench-a{number}",
                 account=f"B{number}",
@@ -68,7 +63,7 @@ def foundations(region: str, accounts: int) -> Iterator[list[Operation]]:
             )
         )
         pending.append(
-            _operation(
+            operation(
                 "registration.initial",
                 f"bench-i{number}",
                 product=product,
@@ -90,7 +85,7 @@ def transfers(market: Market, accounts: int, *, operations: int, prefix: str) ->
         batch = []
         for _ in range(operations):
             batch.append(
-                _operation(
+                operation(
                     "registration.transfer",
                     f"{prefix}-{number}",
                     product=product,

@@ -1,0 +1,1 @@
+"""End to end: real processes, sockets, TLS and files, driven as their users drive them."""
