@@ -1,0 +1,111 @@
+"""Codes of JR/T 0326-2024, the unified social credit code, resident identity numbers, and text in fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from business_chain import codes
+from business_chain.operations.fields import Text
+from business_chain.operations.records import IDENTIFIER
+from common.core.errors import Rejected
+
+CREDIT_CODES = [
+    *("91000000FAKE00013N", "91000000FAKE00021H", "12000000FAKE0003XE", "91110000FAKE00013H", "91310000FAKE00013Y"),
+    *("91320000FAKE000133", "91330000FAKE000137", "91440300FAKE00013H"),
+]
+RESIDENT_NUMBERS = ["000000190001010017", "000000190001010025", "00000019000101005X"]
+
+
+@pytest.mark.parametrize("code", CREDIT_CODES)
+def test_credit_codes_with_a_right_check_character_pass(code: str) -> None:
+    assert codes.is_credit_code(code)
+
+
+def test_credit_code_catches_every_substitution_and_adjacent_swap() -> None:
+    """GB 32100-2015: as the fact sheet says of the first example."""
+    code = CREDIT_CODES[0]
+    for place in range(18):
+        for character in "0123456789ABCDEFGHJKLMNPQRTUWXY":
+            changed = code[:place] + character + code[place + 1 :]
+            assert codes.is_credit_code(changed) == (changed == code)
+    for place in range(17):
+        swapped = code[:place] + code[place + 1] + code[place] + code[place + 2 :]
+        assert codes.is_credit_code(swapped) == (swapped == code)
+
+
+@pytest.mark.parametrize(
+    "code", ["", "91000000FAKE00013", "91000000FAKE00013NN", "91000000fake00013N", "9１000000FAKE00013N"]
+)
+def test_credit_codes_of_another_form_fail(code: str) -> None:
+    assert not codes.is_credit_code(code)
+
+
+@pytest.mark.parametrize(
+    "text", [*RESIDENT_NUMBERS, "00000019000101005x", "案000000190001010017号", "A:000000190001010017"]
+)
+def test_privacy_resident_identity_numbers_are_found(text: str) -> None:
+    assert codes.holds_resident_number(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["000000190001010018", "1000000190001010017", "0000001900010100171", "000000190013010017"]
+)
+def test_other_digits_are_no_resident_identity_numbers(text: str) -> None:
+    assert not codes.holds_resident_number(text)
+
+
+@pytest.mark.parametrize(
+    ("code", "parts"),
+    [
+        ("BJ000001F", ("BJ", "000001", "F")),
+        ("SZX123456", ("SZX", "123456", "")),
+        ("SX000009T", ("SX", "000009", "T")),
+        ("BJ000001A", None),
+        ("XX000001", None),
+        ("BJ00001", None),
+        ("BJ０00001", None),
+        ("BJ000001F\n", None),
+    ],
+)
+def test_enterprise_codes(code: str, parts: tuple[str, str, str] | None) -> None:
+    assert codes.parse_enterprise_code(code) == parts
+
+
+def test_the_standards_own_product_code_is_the_tenth_issue_of_2021() -> None:
+    parts = codes.parse_product_code("BJ000001F.DCFGFR2110")
+    assert parts == ("BJ000001F", "BJ", "DCFGFR", "21", "10")
+    assert parts is not None
+    assert (parts.year, parts.number) == ("21", "10")
+
+
+@pytest.mark.parametrize(
+    "code", ["BJ000001F.S2101", "BJ000001FDCFGFR2110", "BJ000001F.DCFGFR2100", "BJ000001F.dcfgfr2110"]
+)
+def test_other_product_codes_fail(code: str) -> None:
+    assert codes.parse_product_code(code) is None
+
+
+def test_tables_have_the_numbers_of_the_sources() -> None:
+    assert len(codes.REGION_LETTERS) == len(set(codes.REGION_LETTERS)) == 35
+    assert len(codes.SHARE_NATURES) == 59
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\x00", "\x7f", "\u202eabc", "zero\u200bwidth", " a", "a ", "\U000e0041", "\ufeffa"]
+)
+def test_n6_text_with_control_or_format_characters_is_refused(text: str) -> None:
+    with pytest.raises(Rejected, match="field_invalid"):
+        Text(64, note="").read(text, "name")
+
+
+def test_text_of_any_script_passes() -> None:
+    for text in ("样例公司（集团）", "Société d'exemple", "a b", "𠮷野"):
+        assert Text(64, note="").read(text, "name") == text
+
+
+@pytest.mark.parametrize("value", ["", "a/b", "a b", "é", "a" * 65, "１"])
+def test_identifiers_are_short_ascii(value: Any) -> None:
+    with pytest.raises(Rejected, match="field_invalid"):
+        IDENTIFIER.read(value, "account")
