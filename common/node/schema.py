@@ -1,0 +1,208 @@
+"""The table of everything a node keeps in its database: one prefix a kind, big-endian integers, one version.
+
+Nobody else builds a key or takes one apart. `|` is concatenation, u32 and u64 are big-endian, `~` is the bitwise
+complement (so that ascending keys give the latest first), `text` is UTF-8 without NUL.
+
+  prefix  key                              value
+  ------  -------------------------------  ---------------------------------------------------------------
+  !       "version"                        u32 DB_VERSION
+  !       "genesis"                        b32 genesis id
+  !       "tip"                            u64 height | b32 block id | u64 time_ms | b32 state root
+  !       "vote-log"                       mark of the vote log (`vote_log.Mark`), absent before there is one
+  !       "pruned"                         u64 lowest height whose bodies and past states are kept; absent: 0
+  B       u64 height                       header (wire)
+  C       u64 height                       certificate (wire)
+  E       u64 height | u32 index           envelope (canonical JSON), block order
+  R       u64 height | u32 index           receipt, compact form (`stored_receipt.py`)
+  P       u64 height | u32 index           snapshot (canonical JSON), block order
+  X       b32 transaction id               u64 height | u32 index
+  N       text first signer | 00 | nonce   u64 height | u32 index         used nonces (protocol rule 9)
+  O       text object id | 00 | ~u64 height | ~u32 index      u64 object version
+  V       u64 first height                 validator set (wire) that signs from this height on
+  S       state key                        u64 height since which it holds | value
+  H       state key | 00 | u64 until       u64 since | value: the value held at heights since <= h < until
+  D       state key                        u64 height at which it was deleted (only while it is absent)
+  I       index key                        value
+  T       u8 depth | path (hex digits)     state tree node (`core/state_proof.py`)
+
+Rule: a change of any layout takes a new `DB_VERSION`; a node refuses a database of another version and says so.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+DB_VERSION: Final = 1
+
+VERSION: Final = b"!version"
+GENESIS: Final = b"!genesis"
+TIP: Final = b"!tip"
+VOTE_LOG: Final = b"!vote-log"
+PRUNED: Final = b"!pruned"
+
+HEADERS: Final = b"B"
+CERTIFICATES: Final = b"C"
+ENVELOPES: Final = b"E"
+RECEIPTS: Final = b"R"
+SNAPSHOTS: Final = b"P"
+TRANSACTIONS: Final = b"X"
+NONCES: Final = b"N"
+OBJECTS: Final = b"O"
+VALIDATORS: Final = b"V"
+STATE: Final = b"S"
+HISTORY: Final = b"H"
+DELETED: Final = b"D"
+INDEX: Final = b"I"
+TREE: Final = b"T"
+
+MAX_U64: Final = 2**64 - 1
+_MAX_U32: Final = 2**32 - 1
+_U64: Final = struct.Struct(">Q")
+_PLACE: Final = struct.Struct(">QI")
+_TIP: Final = struct.Struct(">Q32sQ32s")
+_VERSION: Final = struct.Struct(">I")
+
+
+def u64(value: int) -> bytes:
+    """Eight bytes, big-endian."""
+    return _U64.pack(value)
+
+
+def read_u64(data: bytes, at: int = 0) -> int:
+    """Inverse of `u64`."""
+    value: int = _U64.unpack_from(data, at)[0]
+    return value
+
+
+def version_value() -> bytes:
+    """What `VERSION` holds."""
+    return _VERSION.pack(DB_VERSION)
+
+
+def read_version(value: bytes) -> int:
+    """The version a database says it has; -1 if it says nothing intelligible."""
+    return int(_VERSION.unpack(value)[0]) if len(value) == _VERSION.size else -1
+
+
+def tip_value(height: int, block_id: bytes, time_ms: int, state_root: bytes) -> bytes:
+    """What `TIP` holds."""
+    return _TIP.pack(height, block_id, time_ms, state_root)
+
+
+def read_tip(value: bytes) -> tuple[int, bytes, int, bytes]:
+    """(height, block id, time_ms, state root). Raises struct.error on another length."""
+    height, block_id, time_ms, state_root = _TIP.unpack(value)
+    return height, block_id, time_ms, state_root
+
+
+def header(height: int) -> bytes:
+    """Key of a header."""
+    return HEADERS + _U64.pack(height)
+
+
+def certificate(height: int) -> bytes:
+    """Key of a certificate."""
+    return CERTIFICATES + _U64.pack(height)
+
+
+def envelopes(height: int) -> bytes:
+    """Prefix of a block's envelopes."""
+    return ENVELOPES + _U64.pack(height)
+
+
+def envelope(height: int, index: int) -> bytes:
+    """Key of one envelope."""
+    return ENVELOPES + _PLACE.pack(height, index)
+
+
+def receipts(height: int) -> bytes:
+    """Prefix of a block's receipts."""
+    return RECEIPTS + _U64.pack(height)
+
+
+def receipt(height: int, index: int) -> bytes:
+    """Key of one receipt."""
+    return RECEIPTS + _PLACE.pack(height, index)
+
+
+def snapshots(height: int) -> bytes:
+    """Prefix of a block's snapshots."""
+    return SNAPSHOTS + _U64.pack(height)
+
+
+def snapshot(height: int, index: int) -> bytes:
+    """Key of one snapshot."""
+    return SNAPSHOTS + _PLACE.pack(height, index)
+
+
+def transaction(tx_id: bytes) -> bytes:
+    """Key of a transaction's place."""
+    return TRANSACTIONS + tx_id
+
+
+def place_value(height: int, index: int) -> bytes:
+    """A place in the chain: what a `transaction` key holds."""
+    return _PLACE.pack(height, index)
+
+
+def read_place(value: bytes) -> tuple[int, int]:
+    """(height, index)."""
+    height, index = _PLACE.unpack(value)
+    return height, index
+
+
+def object_revisions(object_id: str) -> bytes:
+    """Prefix of an object's revisions, latest first."""
+    return OBJECTS + object_id.encode("utf-8") + b"\0"
+
+
+def object_revision(object_id: str, height: int, index: int) -> bytes:
+    """Key of one revision of an object."""
+    return object_revisions(object_id) + _PLACE.pack(MAX_U64 - height, _MAX_U32 - index)
+
+
+def read_object_revision(key: bytes) -> tuple[int, int]:
+    """(height, index of the snapshot) of an `object_revision` key."""
+    height, index = _PLACE.unpack(key[-_PLACE.size :])
+    return MAX_U64 - height, _MAX_U32 - index
+
+
+def validators(first_height: int) -> bytes:
+    """Key of the set that signs from this height on."""
+    return VALIDATORS + _U64.pack(first_height)
+
+
+def state(key: bytes) -> bytes:
+    """Key of a value of the tip."""
+    return STATE + key
+
+
+def history(key: bytes, until: int) -> bytes:
+    """Key of the value that held up to, not including, height `until`."""
+    return HISTORY + key + b"\0" + _U64.pack(until)
+
+
+def history_of(key: bytes) -> bytes:
+    """Prefix of all past values of one key."""
+    return HISTORY + key + b"\0"
+
+
+def deleted(key: bytes) -> bytes:
+    """Key that says that a value existed once and is absent now."""
+    return DELETED + key
+
+
+def index(key: bytes) -> bytes:
+    """Key of an index entry."""
+    return INDEX + key
+
+
+def tree_node(path: str) -> bytes:
+    """Key of the state tree node at `path`, the nibbles of hashed keys as hex digits; '' is the top."""
+    return TREE + bytes((len(path),)) + path.encode("ascii")
+
+
+def used_nonce(signer: str, nonce: str) -> bytes:
+    """Key of a used (first signer, nonce); the signer is a public key in text."""
+    return NONCES + signer.encode("utf-8") + b"\0" + nonce.encode("utf-8")

@@ -1,0 +1,397 @@
+"""The vote log: what a validator has signed, durable before it is sent, apart from the database.
+
+LevelDB drops a torn tail of its log without a word, and a forgotten vote is an equivocation (architecture decision 3),
+so votes have a file of their own in which nothing disappears unnoticed::
+
+  file    "TJVOTES1" | b32 genesis id | b16 log id | u64 generation | u32 checksum | frame*
+  frame   u32 length | u8 kind | u32 header checksum | payload | u32 checksum
+  kinds   1 record (opaque to the log)   2 tip (u64 height | b32 block id)
+
+Checksums are CRC-32 chained: each starts from the one before it, the first from the file header's, so that frames
+cannot be exchanged, repeated or taken out. The *log id* is drawn when the first file is made; the *generation* counts
+the files that replaced it.
+
+Invariants
+  L1  What `sync` has returned for is durable. `append` only queues, so it never waits for the disk; `sync` may run in
+      another thread while more is appended, and makes durable what was appended before it was called.
+  L2  A tip frame says up to which block the database holds the chain. It makes the records before the tip frame before
+      it obsolete: one more height is kept, because a node may sign for height h+1 while block h is still being written,
+      and queues the tip frame of h after that. So recovery returns the records behind the last tip frame but one; a
+      reader ignores those of decided heights. `compact` queues a tip frame, and the next `sync` starts a new file if
+      the old one has grown large.
+  L3  Only an incomplete frame at the very end, or zeros up to the end, counts as torn and is cut, which the caller is
+      told. Any other mismatch is damage, and refused (attack S2).
+  L4  The database keeps a `Mark`: log id, generation, position and checksum of a durable point, renewed with every
+      block. A log that lacks this point was lost, replaced or set back; a log whose tip is above the database's, or
+      another block, shows that the database was. Either way the node must not vote (attack C16, `check_vote_log`).
+  L5  After a failed write nothing more is written: what the disk holds is unknown until the next start (attack S2).
+
+What the mark cannot show, votes cut off after the last committed block, the peers' hello shows (protocol rule 7).
+Left out: the records' meaning (`common.consensus`), files (`log_directory.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+from zlib import crc32
+
+from common.core.errors import InvariantBroken
+from common.core.suite import HASH_SIZE
+from common.node.log_directory import FileDirectory, LogDirectory
+from common.node.store_errors import DamagedStore, StoreFailed, VotingUnsafe
+
+MAGIC: Final = b"TJVOTES1"
+LOG_ID_BYTES: Final = 16
+RECORD: Final = 1
+TIP: Final = 2
+MAX_RECORD_BYTES: Final = 64 * 1024 * 1024
+"""A record holds at most a block of 16 MiB and its evidence; the bound keeps a wrong length from being believed."""
+COMPACT_ABOVE_BYTES: Final = 8 * 1024 * 1024
+"""A new file is started above this size: several full blocks, so that its three syncs are rare."""
+
+_HEADER: Final = struct.Struct(">8s32s16sQI")
+_FRAME: Final = struct.Struct(">IBI")
+_FRAME_START: Final = struct.Struct(">IB")
+_CHECKSUM: Final = struct.Struct(">I")
+_TIP: Final = struct.Struct(">Q32s")
+_MARK: Final = struct.Struct(">B16sQQI")
+_MARK_VERSION: Final = 1
+
+REMEDY_NEW_KEY: Final = (
+    "do not vote with this key again before the height of its last vote is decided: restore vote log and database "
+    "from the same moment, or run the node without voting, or have the validator set name a new key for it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A durable point of a vote log, as the database remembers it: u8 1 | b16 log id | u64 generation | u64 position |
+    u32 checksum.
+    """
+
+    log_id: bytes
+    generation: int
+    position: int
+    checksum: int
+
+    def encode(self) -> bytes:
+        """Stored bytes."""
+        return _MARK.pack(_MARK_VERSION, self.log_id, self.generation, self.position, self.checksum)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Inverse of `encode`. Raises DamagedStore."""
+        if len(data) != _MARK.size or data[0] != _MARK_VERSION:
+            raise DamagedStore("the database's mark of the vote log is unreadable", remedy=REMEDY_NEW_KEY)
+        _, log_id, generation, position, checksum = _MARK.unpack(data)
+        return cls(log_id, generation, position, checksum)
+
+
+def _frame(kind: int, payload: bytes, checksum: int) -> tuple[bytes, int]:
+    """An encoded frame, and the chained checksum behind it."""
+    start = _FRAME_START.pack(len(payload), kind)
+    header_checksum = crc32(start, checksum)
+    end = crc32(payload, header_checksum)
+    return b"".join((start, _CHECKSUM.pack(header_checksum), payload, _CHECKSUM.pack(end))), end
+
+
+def _file_header(genesis_id: bytes, log_id: bytes, generation: int) -> tuple[bytes, int]:
+    """An encoded file header, and the checksum that its frames' chain starts from."""
+    start = _HEADER.pack(MAGIC, genesis_id, log_id, generation, 0)[: -_CHECKSUM.size]
+    checksum = crc32(start)
+    return start + _CHECKSUM.pack(checksum), checksum
+
+
+@dataclass(slots=True)
+class _Scan:
+    """What a file holds, up to `position`, where the chained checksum is `checksum`."""
+
+    log_id: bytes
+    generation: int
+    position: int
+    checksum: int
+    tip: tuple[int, bytes]
+    tip_at: tuple[int, int]
+    """Position of the last tip frame, and the checksum there."""
+    records_before_tip: list[bytes] = field(default_factory=list)
+    """Those between the last two tip frames."""
+    records: list[bytes] = field(default_factory=list)
+    """Those behind the last tip frame."""
+    torn_bytes: int = 0
+
+
+def _damaged(what: str) -> DamagedStore:
+    return DamagedStore(f"the vote log is damaged: {what}", remedy=REMEDY_NEW_KEY)
+
+
+def _scan(data: bytes, genesis_id: bytes, mark: Mark | None) -> _Scan:
+    """Read a whole file, and check that it holds `mark`.
+
+    Raises DamagedStore for anything but a torn end (L3), VotingUnsafe if it is not the log that is wanted (L4).
+    """
+    if len(data) < _HEADER.size:
+        raise _damaged("its header is cut")
+    magic, file_genesis, log_id, generation, checksum = _HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise _damaged("it does not begin like a vote log of this version")
+    if checksum != crc32(data[: _HEADER.size - _CHECKSUM.size]):
+        raise _damaged("its header does not match its checksum")
+    if file_genesis != genesis_id:
+        raise VotingUnsafe("the vote log belongs to another chain", remedy="use this chain's own data directory")
+    scan = _Scan(log_id, generation, _HEADER.size, checksum, (0, genesis_id), (_HEADER.size, checksum))
+    mark_seen = _is_at(mark, scan)
+    while scan.position < len(data):
+        frame = _read_frame(data, scan.position, scan.checksum)
+        if frame is None:
+            scan.torn_bytes = len(data) - scan.position
+            break
+        _take_frame(scan, frame)
+        mark_seen = mark_seen or _is_at(mark, scan)
+    if mark is not None:
+        _check_mark(scan, mark, mark_seen)
+    return scan
+
+
+_Frame = tuple[int, bytes, int, int]
+"""(kind, payload, position behind the frame, checksum there)."""
+
+
+def _take_frame(scan: _Scan, frame: _Frame) -> None:
+    kind, payload, position, checksum = frame
+    if kind == RECORD:
+        scan.records.append(payload)
+    elif kind == TIP and len(payload) == _TIP.size:
+        scan.tip = _TIP.unpack(payload)
+        scan.tip_at = (scan.position, scan.checksum)
+        scan.records_before_tip, scan.records = scan.records, []
+    else:
+        raise _damaged(f"the frame at byte {scan.position} is of an unknown kind")
+    scan.position, scan.checksum = position, checksum
+
+
+def _read_frame(data: bytes, at: int, checksum: int) -> _Frame | None:
+    """The frame at a position, or None if the file was torn here (L3). Raises DamagedStore."""
+    if not any(data[at : at + _FRAME.size]):
+        if any(data[at:]):
+            raise _damaged(f"zeros from byte {at} on stand where a frame should begin")
+        return None
+    payload_at = at + _FRAME.size
+    if payload_at > len(data):
+        return None
+    length, kind, header_checksum = _FRAME.unpack_from(data, at)
+    if header_checksum != crc32(data[at : at + _FRAME_START.size], checksum) or length > MAX_RECORD_BYTES:
+        raise _damaged(f"the frame header at byte {at} does not match its checksum")
+    end = payload_at + length + _CHECKSUM.size
+    if end > len(data):
+        return None
+    payload = data[payload_at : end - _CHECKSUM.size]
+    (stored,) = _CHECKSUM.unpack_from(data, end - _CHECKSUM.size)
+    computed = crc32(payload, header_checksum)
+    if stored != computed:
+        if end == len(data) and stored == 0 and payload.endswith(b"\0"):
+            return None
+        raise _damaged(f"the frame at byte {at} does not match its checksum")
+    return kind, payload, end, computed
+
+
+def _is_at(mark: Mark | None, scan: _Scan) -> bool:
+    return mark is not None and (mark.position, mark.checksum) == (scan.position, scan.checksum)
+
+
+def _check_mark(scan: _Scan, mark: Mark, seen: bool) -> None:
+    """The file must hold the point that the database remembers, or have replaced the file that held it (L4)."""
+    if scan.log_id != mark.log_id:
+        raise VotingUnsafe("the vote log is not the one that the database knows", remedy=REMEDY_NEW_KEY)
+    if scan.generation < mark.generation:
+        raise VotingUnsafe("the vote log is an older copy of the one that the database knows", remedy=REMEDY_NEW_KEY)
+    if scan.generation == mark.generation and not seen:
+        raise VotingUnsafe("the vote log has lost votes that the database knows of", remedy=REMEDY_NEW_KEY)
+
+
+class VoteLog:
+    """See the module docstring. `append`, `compact` and `mark` are called from one thread, `sync` from any one."""
+
+    def __init__(self, directory: LogDirectory, genesis_id: bytes, scan: _Scan, opened_with: bytes | None) -> None:
+        """Use `open`."""
+        self._directory = directory
+        self._genesis_id = genesis_id
+        self._log_id = scan.log_id
+        self._generation = scan.generation
+        self._position = scan.position
+        self._checksum = scan.checksum
+        self._tip_at = scan.tip_at
+        self._queue: list[tuple[int, bytes]] = []
+        self._queue_lock = threading.Lock()
+        self._file_lock = threading.Lock()
+        self._failed: str | None = None
+        self._mark = Mark(self._log_id, self._generation, self._position, self._checksum)
+        self.recovered: tuple[bytes, ...] = (*scan.records_before_tip, *scan.records)
+        """The records behind the last tip frame but one, in order, as found when the log was opened (L2)."""
+        self.tip: tuple[int, bytes] = scan.tip
+        """(height, block id) up to which the log knew the chain to be decided when it was opened."""
+        self.torn_bytes = scan.torn_bytes
+        """Bytes of an unfinished write that were cut off when the log was opened; worth a line in the node's log."""
+        self.opened_with = opened_with
+        """The database's mark that the file was checked against."""
+
+    @classmethod
+    def open(
+        cls,
+        place: Path | LogDirectory,
+        genesis_id: bytes,
+        mark: bytes | None = None,
+        *,
+        draw_log_id: Callable[[int], bytes] = os.urandom,
+    ) -> Self:
+        """Open the log of this chain, or make a new one; `mark` is what the database remembers of it, if anything.
+
+        Raises VotingUnsafe if the log does not hold the point that `mark` names (C16), DamagedStore if it is damaged
+        (S2), StoreFailed if the disk refuses or another process has it open. Nothing is changed or created then.
+        """
+        directory = FileDirectory(place) if isinstance(place, Path) else place
+        try:
+            return cls._open(directory, genesis_id, mark or None, draw_log_id)
+        except InvariantBroken:
+            directory.close()
+            raise
+
+    @classmethod
+    def _open(
+        cls, directory: LogDirectory, genesis_id: bytes, mark: bytes | None, draw_log_id: Callable[[int], bytes]
+    ) -> Self:
+        if len(genesis_id) != HASH_SIZE:
+            raise InvariantBroken("a genesis id has 32 bytes")
+        data = directory.read()
+        if data is None:
+            if mark is not None:
+                raise VotingUnsafe("the vote log is missing, although the database knows of one", remedy=REMEDY_NEW_KEY)
+            header, checksum = _file_header(genesis_id, draw_log_id(LOG_ID_BYTES), 1)
+            tip, _ = _frame(TIP, _TIP.pack(0, genesis_id), checksum)
+            directory.replace(header + tip)
+            return cls(directory, genesis_id, _scan(header + tip, genesis_id, None), None)
+        scan = _scan(data, genesis_id, None if mark is None else Mark.decode(mark))
+        if scan.torn_bytes:
+            directory.cut(scan.position)
+        return cls(directory, genesis_id, scan, mark)
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """Queue records for the next `sync`. Raises StoreFailed if the log has failed (L5)."""
+        self._check_alive()
+        for record in records:
+            if len(record) > MAX_RECORD_BYTES:
+                raise InvariantBroken(f"a vote log record of {len(record)} bytes is above the bound")
+        with self._queue_lock:
+            self._queue.extend((RECORD, record) for record in records)
+
+    def compact(self, tip_height: int, tip_id: bytes) -> None:
+        """The database holds the chain durably up to this block: records from before the last call are obsolete.
+
+        Only queues (L2); the next `sync` writes it, and starts a new file if this one has grown large.
+        """
+        self._check_alive()
+        with self._queue_lock:
+            tips = [at for at, (kind, _) in enumerate(self._queue) if kind == TIP]
+            if tips:
+                del self._queue[: tips[-1]]
+            self._queue.append((TIP, _TIP.pack(tip_height, tip_id)))
+
+    def sync(self) -> None:
+        """Write and make durable everything queued before the call. Raises StoreFailed, then and ever after (L5)."""
+        self._check_alive()
+        with self._file_lock:
+            with self._queue_lock:
+                queue, self._queue = self._queue, []
+            if not queue:
+                return
+            try:
+                if self._position > COMPACT_ABOVE_BYTES and any(kind == TIP for kind, _ in queue):
+                    self._start_file(queue)
+                else:
+                    self._append_frames(queue)
+            except StoreFailed as error:
+                self._failed = str(error)
+                raise
+            self._mark = Mark(self._log_id, self._generation, self._position, self._checksum)
+
+    def mark(self) -> bytes:
+        """The last durable point, for the database to remember with the next block."""
+        return self._mark.encode()
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the file."""
+        return self._position
+
+    def close(self) -> None:
+        """Let go of the file. What was not synced is lost, as it would be in a crash."""
+        self._directory.close()
+
+    def _append_frames(self, queue: Sequence[tuple[int, bytes]]) -> None:
+        content = self._encode(queue, self._position, self._checksum)
+        self._directory.append(content)
+        self._directory.sync()
+
+    def _start_file(self, queue: list[tuple[int, bytes]]) -> None:
+        """Replace the file by one that begins with the last tip frame but one, counting those in `queue`."""
+        if sum(kind == TIP for kind, _ in queue) < 2:
+            queue = self._frames_from_tip() + queue
+        self._generation += 1
+        header, checksum = _file_header(self._genesis_id, self._log_id, self._generation)
+        self._directory.replace(header + self._encode(queue, len(header), checksum))
+
+    def _encode(self, queue: Sequence[tuple[int, bytes]], position: int, checksum: int) -> bytes:
+        """The frames' bytes, to be put at `position`; moves the end of the log behind them."""
+        parts = []
+        for kind, payload in queue:
+            if kind == TIP:
+                self._tip_at = (position, checksum)
+            frame, checksum = _frame(kind, payload, checksum)
+            position += len(frame)
+            parts.append(frame)
+        self._position, self._checksum = position, checksum
+        return b"".join(parts)
+
+    def _frames_from_tip(self) -> list[tuple[int, bytes]]:
+        """The last tip frame in the file and the records behind it, read back."""
+        data = self._directory.read() or b""
+        frames: list[tuple[int, bytes]] = []
+        position, checksum = self._tip_at
+        while position < self._position:
+            frame = _read_frame(data, position, checksum)
+            if frame is None:
+                raise _damaged(f"its frame at byte {position} has disappeared")
+            kind, payload, position, checksum = frame
+            frames.append((kind, payload))
+        return frames
+
+    def _check_alive(self) -> None:
+        if self._failed is not None:
+            raise StoreFailed(f"an earlier write of the vote log failed ({self._failed}); restart the node")
+
+
+def check_vote_log(
+    log: VoteLog, *, tip_height: int, block_id_at: Callable[[int], bytes | None], mark: bytes | None
+) -> None:
+    """The log and the database must fit each other before the node votes (L4, attack C16).
+
+    `block_id_at` gives the database's block id at a height up to its tip, or None if that is pruned; `mark` is what
+    the database remembers of the log, with which the log must have been opened. Raises VotingUnsafe.
+    """
+    if mark is not None and log.opened_with != mark:
+        raise InvariantBroken("the vote log was not opened with the database's mark of it")
+    height, block_id = log.tip
+    if height > tip_height:
+        raise VotingUnsafe(
+            f"the database ends at height {tip_height}, but the vote log knows block {height}: "
+            "the database was lost or set back",
+            remedy=f"let the node catch up to height {height} from its peers without voting, or restore a newer backup",
+            safe_above_height=height,
+        )
+    if block_id_at(height) not in (block_id, None):
+        raise VotingUnsafe(f"database and vote log hold different blocks at height {height}", remedy=REMEDY_NEW_KEY)

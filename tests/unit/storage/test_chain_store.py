@@ -1,0 +1,205 @@
+"""The chain store against a naive record: blocks, receipts, objects, state now and at every height."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from common.core.errors import InvariantBroken, NotFound
+from common.core.state_proof import verify_state_proof
+from common.node import schema
+from common.node.chain_store import ChainStore
+from common.node.storage import KeyValueStore, LevelDBStore, MemoryStore
+from common.node.store_errors import DamagedStore, WrongDatabase
+from tests.support.stored_chain import CLIENT_SEED, SUITE, TwinChain, make_genesis
+
+KEYS = [b"holding/P1/A%d" % number for number in range(8)] + [b"product/P%d" % number for number in range(4)]
+
+
+def random_changes(source: random.Random) -> dict[bytes, bytes | None]:
+    """Some puts and deletes, some of them of what is there already."""
+    changes: dict[bytes, bytes | None] = {}
+    for _ in range(source.randrange(6)):
+        changes[source.choice(KEYS)] = None if source.random() < 0.3 else b"%d" % source.randrange(4)
+    return changes
+
+
+def check_against_record(twin: TwinChain) -> None:
+    """Everything the chain answers is what was put in."""
+    chain = twin.chain
+    tip = chain.tip()
+    assert tip.height == len(twin.blocks) - 1
+    for height in range(1, tip.height + 1):
+        assert chain.block(height) == twin.blocks[height]
+        assert chain.receipts(height) == twin.receipts[height]
+        assert chain.snapshots(height) == twin.snapshots[height]
+        assert chain.validators(height) == twin.sets[height]
+    for height, state in enumerate(twin.states):
+        for key in KEYS:
+            assert chain.state_at(key, height) == state.get(key), (key, height)
+        for prefix in (b"", b"holding/", b"product/P1"):
+            expected = sorted((key, value) for key, value in state.items() if key.startswith(prefix))
+            assert chain.state_scan(prefix, None, 100, height=height) == expected
+            assert chain.state_scan(prefix, KEYS[3], 2, height=height) == [e for e in expected if e[0] > KEYS[3]][:2]
+    for key in KEYS:
+        assert chain.state_get(key) == twin.states[-1].get(key)
+        proven = chain.proven_state(key)
+        verify_state_proof(SUITE, proven.tip.state_root, key, proven.value, proven.proof)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_read_answers_what_a_naive_record_says(seed: int) -> None:
+    source = random.Random(seed)
+    store = MemoryStore()
+    twin = TwinChain.start(store, {KEYS[0]: b"genesis"})
+    for _ in range(12):
+        twin.commit(random_changes(source), transactions=source.randrange(5))
+        if source.random() < 0.3:
+            twin.reopen(store)
+    check_against_record(twin)
+    twin.chain.check_consistency(deep=True)
+
+
+def test_the_same_on_leveldb_across_a_restart(tmp_path: Path) -> None:
+    source = random.Random(7)
+    store: KeyValueStore = LevelDBStore(tmp_path / "chain")
+    twin = TwinChain.start(store)
+    for _ in range(8):
+        twin.commit(random_changes(source), transactions=3)
+    store.close()
+    store = LevelDBStore(tmp_path / "chain")
+    twin.reopen(store)
+    twin.commit({KEYS[1]: b"after"}, next_members=(2, 3, 4, 5))
+    twin.commit({KEYS[2]: b"after"})
+    check_against_record(twin)
+    twin.chain.check_consistency(deep=True)
+    store.close()
+
+
+def test_transactions_nonces_and_objects_are_found() -> None:
+    twin = TwinChain.start(MemoryStore())
+    for _ in range(3):
+        twin.commit({}, transactions=4)
+    chain = twin.chain
+    signer = SUITE.format_key(SUITE.public_key(CLIENT_SEED))
+    for height in (1, 2, 3):
+        for index, receipt in enumerate(twin.receipts[height]):
+            place = chain.transaction(receipt.tx_id)
+            assert place is not None
+            assert (place.height, place.index) == (height, index)
+            assert chain.receipt_of(receipt.tx_id) == receipt
+            assert chain.used_nonce(signer, f"{height}-{index}") == place
+    assert chain.transaction(bytes(32)) is None
+    assert chain.receipt_of(bytes(32)) is None
+    assert chain.used_nonce(signer, "4-0") is None
+    assert chain.object_revisions("object-3") == [(3, 2, 3), (2, 2, 2), (1, 2, 1)]
+    assert chain.object_revisions("object-3", limit=1) == [(3, 2, 3)]
+    assert chain.object_revisions("object-2") == []
+    assert chain.snapshot(2, 1) == twin.snapshots[2][1]
+    assert chain.envelope(2, 3) == twin.blocks[2].envelopes[3]
+    assert chain.index_get(b"latest") == b"3"
+    assert chain.index_scan(b"at/", b"at/000001", 5) == [(b"at/000002", b"x"), (b"at/000003", b"x")]
+
+
+def test_what_is_not_there_is_not_found() -> None:
+    chain = TwinChain.start(MemoryStore()).chain
+    for read in (chain.block, chain.header, chain.certificate, chain.receipts, chain.snapshots, chain.block_id):
+        with pytest.raises(NotFound):
+            read(1)
+    with pytest.raises(NotFound):
+        chain.state_at(b"k", 1)
+    with pytest.raises(NotFound):
+        chain.validators(2)
+    assert chain.block_id(0) == chain.genesis.id
+
+
+def test_a_write_in_flight_is_invisible_until_it_is_reported() -> None:
+    store = MemoryStore()
+    twin = TwinChain.start(store, {KEYS[0]: b"old"})
+    before = twin.chain.moment()
+    prepared = twin.next_block({KEYS[0]: b"new", KEYS[1]: b"more"})
+    writes = twin.chain.prepare_commit(**prepared.arguments())
+    store.write(writes, sync=True)
+    assert twin.chain.tip().height == 0
+    assert twin.chain.state_get(KEYS[0]) == b"old"
+    assert twin.chain.state_get(KEYS[1]) is None
+    assert twin.chain.proven_state(KEYS[1]).value is None
+    twin.chain.committed(1)
+    assert twin.chain.tip().height == 1
+    assert twin.chain.state_get(KEYS[0]) == b"new"
+    assert twin.chain.state_get(KEYS[1]) == b"more"
+    assert (before.tip().height, before.state_get(KEYS[0]), before.state_get(KEYS[1])) == (0, b"old", None)
+
+
+def test_c14_block_out_of_order_or_on_another_parent_is_not_committed() -> None:
+    twin = TwinChain.start(MemoryStore())
+    first = twin.commit({KEYS[0]: b"1"})
+    second = twin.next_block({KEYS[0]: b"2"})
+    with pytest.raises(InvariantBroken, match="out of order"):
+        twin.chain.commit(**first.arguments())
+    twin.chain.commit(**second.arguments())
+    with pytest.raises(InvariantBroken, match="out of order"):
+        twin.chain.commit(**second.arguments())
+
+
+def test_parts_that_do_not_belong_together_are_not_committed() -> None:
+    twin = TwinChain.start(MemoryStore())
+    good = twin.next_block({KEYS[0]: b"1"}, transactions=2)
+    other = twin.next_block({KEYS[0]: b"2"}, transactions=2, next_members=(1, 2, 3))
+    for name, value in (
+        ("certificate", other.certificate),
+        ("receipts", good.receipts[:1]),
+        ("snapshots", good.snapshots[:1]),
+        ("tree_update", other.tree_update),
+        ("validators_next", other.validators_next),
+        ("state_changes", {b"a\0b": b""}),
+    ):
+        with pytest.raises(InvariantBroken):
+            twin.chain.prepare_commit(**(good.arguments() | {name: value}))
+    assert twin.chain.tip().height == 0
+    with pytest.raises(InvariantBroken):
+        twin.chain.committed(2)
+
+
+@pytest.mark.parametrize("sync_point", ["before", "after"])
+def test_s1_crash_around_the_block_write_loses_all_of_it_or_nothing(sync_point: str) -> None:
+    store = MemoryStore()
+    twin = TwinChain.start(store)
+    twin.commit({KEYS[0]: b"1"})
+    prepared = twin.next_block({KEYS[0]: b"2"}, transactions=3)
+    writes = twin.chain.prepare_commit(**prepared.arguments())
+    store.write(writes, sync=sync_point == "after")
+    store.crash()
+    twin.reopen(store)
+    twin.chain.check_consistency(deep=True)
+    assert twin.chain.tip().height == (2 if sync_point == "after" else 1)
+    assert twin.chain.state_get(KEYS[0]) == (b"2" if sync_point == "after" else b"1")
+
+
+def test_another_chain_or_layout_version_is_refused_by_name() -> None:
+    store = MemoryStore()
+    TwinChain.start(store)
+    with pytest.raises(WrongDatabase, match="belongs to genesis"):
+        ChainStore(store, make_genesis("shanghai"))
+    store.write([(schema.VERSION, (99).to_bytes(4, "big"))], sync=True)
+    with pytest.raises(WrongDatabase, match="layout version 99"):
+        ChainStore(store, make_genesis())
+    store.write([(schema.VERSION, None)], sync=True)
+    with pytest.raises(DamagedStore, match="does not say"):
+        ChainStore(store, make_genesis())
+
+
+def test_initialise_happens_once() -> None:
+    store = MemoryStore()
+    genesis = make_genesis()
+    chain = ChainStore(store, genesis)
+    assert not chain.initialised
+    with pytest.raises(InvariantBroken):
+        chain.tip()
+    chain.initialise(genesis, {}, {})
+    assert chain.initialised
+    with pytest.raises(InvariantBroken):
+        chain.initialise(genesis, {}, {})
+    assert ChainStore(store, genesis).initialised
