@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from common.node.access import issue_token
-from custody_chain.application import application_genesis as custody_application
 
 from cli.enrolment import NodePlace, PublicPart, assemble, enrol, write_node_settings
 from cli.localnet.layout import (
@@ -31,9 +29,12 @@ from cli.localnet.regions import REGIONS
 from cli.trust_root import trust_root
 from common.core.errors import Conflict, Malformed
 from common.core.genesis import ChainParameters, Genesis
+from common.core.suite import ED25519_SHA256
+from common.node.access import issue_token
 from common.node.certificates import Authority, create_authority, issue_certificate
 from common.node.keys import generate_key
 from crosslink.lightclient.trust import build_trust_file
+from custody_chain.schemas import model_schema_hash
 
 Progress = Callable[[str], None]
 GOVERNANCE_KEYS = 3
@@ -228,8 +229,10 @@ class _Founder:
             name = f"governance-{number}"
             signers.append({"public_key": self.public_keys[name], "organisation": name, "role": "governance"})
         roots = [trust_root(self.genesis[region]) for region in self.plan.regions]
-        regions = [{**root.to_json(), "region_letters": REGIONS[root.network][0]} for root in roots]
-        self._assemble(CUSTODY, "custody", custody_application(regions=regions, signers=signers))
+        regions = [{**replace(root, tier="").to_json(), "region_letters": REGIONS[root.network][0]} for root in roots]
+        schema_hash = model_schema_hash(ED25519_SHA256).hex()
+        custody = {"regions": regions, "signers": signers, "model_schema_hash": schema_hash}
+        self._assemble(CUSTODY, "custody", custody)
         trust = build_trust_file([trust_root(self.genesis[CUSTODY]), *roots])
         (self.workspace / "trust.json").write_bytes(trust.encode())
 
