@@ -280,12 +280,13 @@ class NewView:
         return Mark(self.height, self.view, Stage.PROPOSAL)
 
     def payload(self, suite: Suite, genesis_id: bytes, network: str) -> bytes:
-        """`tagged_hash("tongjian/new-view/v1", prefix | b32 hash(view change blobs) | b32 hash(proposal, encoded))`."""
+        """`tagged_hash("tongjian/new-view/v1", prefix | b32 hash(view change blobs) | b32 proposal's signed bytes)`."""
         evidence = Writer()
         for change in self.view_changes:
             evidence.blob(change.encode())
         writer = signed_prefix(genesis_id, network, self.height, self.view)
-        writer.fixed(suite.hash(evidence.bytes()), HASH_SIZE).fixed(suite.hash(self.proposal.encode()), HASH_SIZE)
+        writer.fixed(suite.hash(evidence.bytes()), HASH_SIZE)
+        writer.fixed(self.proposal.payload(suite, genesis_id, network), HASH_SIZE)
         return suite.tagged_hash(NEW_VIEW_TAG, writer.bytes())
 
     def encode(self) -> bytes:

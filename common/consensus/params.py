@@ -20,6 +20,8 @@ MAX_KEPT_BYTES_PER_PEER: Final = 4 * 1024 * 1024
 """Room for one proposal of the largest block and the votes around it."""
 MAX_VOTED_VIEWS_PER_MEMBER: Final = 8
 """Views of one height for which one member's votes of one phase are kept; of a ninth, the lowest goes."""
+MAX_ACCUSATIONS: Final = 256
+"""Contradictions reported within one height; one is enough to prove a member faulty."""
 MAX_VERIFIED_SIGNATURES: Final = 16_384
 """Signatures remembered as verified within one height: every vote of 100 members in about 80 views."""
 

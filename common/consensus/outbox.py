@@ -1,0 +1,26 @@
+"""Collects the effects of one step, in order."""
+
+from __future__ import annotations
+
+from common.consensus.effects import Effect, Persist
+from common.consensus.records import Record, encode_record
+
+
+class Outbox:
+    """Effects in the order in which they must be performed."""
+
+    def __init__(self) -> None:
+        self._effects: list[Effect] = []
+
+    def emit(self, effect: Effect) -> None:
+        """Append one effect."""
+        self._effects.append(effect)
+
+    def persist(self, *records: Record) -> None:
+        """Append a `Persist` of these records; everything behind it waits until they are durable."""
+        self._effects.append(Persist(tuple([encode_record(record) for record in records])))
+
+    def take(self) -> list[Effect]:
+        """All effects since the last call."""
+        effects, self._effects = self._effects, []
+        return effects
