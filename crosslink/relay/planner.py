@@ -1,0 +1,262 @@
+"""What to read next, and what to submit next: the relay's decisions, as pure functions of both sides' status.
+
+Invariants:
+  P1  Chunks continue exactly where the custody chain is: at the partly delivered block, or at the anchored height +
+      1, in order and without a gap (attack R6). What was anchored meanwhile, by this relay or another, is left out
+      (attacks R7, R9).
+  P2  A chunk never exceeds the operation's hard limits; a block that alone exceeds them is split, and every snapshot
+      of a part carries its inclusion proof.
+  P3  Backfill never starves live regions: while any region is live, all backfilling regions together may fill one
+      operation's worth of the custody chain's time, and every region has at most one operation under way.
+
+Reference: protocol rules 13, 14, 16, 24. Left out: IO, retries and the choice of nodes (`worker`, `node_pool`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from common.core import merkle
+from common.core.codec import canonical_json
+from common.core.suite import Suite
+from crosslink.lightclient.delivery import (
+    MAX_BLOCKS,
+    MAX_OPERATION_BYTES,
+    MAX_SNAPSHOTS,
+    BlockDelivery,
+    SnapshotItem,
+)
+
+LIVE_LAG_BLOCKS = 64
+"""A region at most this far behind is live: what a busy chain (20 blocks a second) makes in the three seconds that a
+delivery may take."""
+
+MIN_BUDGET_BYTES = 64 * 1024
+"""The smallest soft limit: one snapshot of the largest size, or the headers of 40 empty blocks."""
+
+SOFT_SNAPSHOTS = 1500
+"""Snapshots in a full-size chunk: what the custody chain executes in a few hundred milliseconds."""
+
+TARGET_LATENCY_MS = 1_000
+"""A submission that takes longer makes the next chunk smaller (see `next_budget`)."""
+
+READ_AHEAD_BYTES = 6 * 1024 * 1024
+"""Verified blocks that wait for submission: four full chunks, so that reading never holds submitting up."""
+
+READ_LIMIT = 500
+"""Blocks asked for at once; nodes bound answers by size."""
+
+_ENTRY_OVERHEAD = 200
+"""JSON punctuation and field names of one entry, generously."""
+
+_ITEM_OVERHEAD = 48
+"""JSON punctuation, field names and index of one snapshot, generously."""
+
+_PROOF_ITEM_BYTES = 67
+"""One hash of a proof: 64 digits, quotes and comma."""
+
+_OPERATION_OVERHEAD = 200
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedBlock:
+    """A block of a region, verified by the light client. Sizes are those in an operation's JSON."""
+
+    height: int
+    block_id: bytes
+    time_ms: int
+    header: bytes
+    certificate: bytes
+    next_validators: bytes | None
+    snapshots: tuple[bytes, ...]
+    snapshot_sizes: tuple[int, ...] = field(init=False)
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        sizes = tuple(len(canonical_json(text.decode())) + _ITEM_OVERHEAD for text in self.snapshots)
+        object.__setattr__(self, "snapshot_sizes", sizes)
+        object.__setattr__(self, "size", sum(sizes) + self.head_size)
+
+    @property
+    def head_size(self) -> int:
+        """Size of the entry without its snapshots."""
+        return 2 * (len(self.header) + len(self.certificate) + len(self.next_validators or b"")) + _ENTRY_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The block whose header is verified and whose snapshots are in up to (not including) `next_index`."""
+
+    height: int
+    next_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the custody chain is with a region."""
+
+    anchored_height: int
+    partial: Partial | None = None
+
+    @property
+    def next_height(self) -> int:
+        """The block that is due next: the partly delivered one, or the one above the anchored height."""
+        return self.partial.height if self.partial is not None else self.anchored_height + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Ask a region's node for blocks: at most `limit` from `from_height` on, waiting for the first at most `wait_s`."""
+
+    from_height: int
+    limit: int
+    wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One `crosslink.submit`. `reaches` is the height that is anchored if it is applied (below `from_height` for a
+    part)."""
+
+    blocks: tuple[BlockDelivery, ...]
+    from_height: int
+    reaches: int
+    snapshots: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undeliverable:
+    """A snapshot that fits no operation: the region cannot go on without governance."""
+
+    height: int
+    index: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The soft limits of one chunk."""
+
+    size: int = MAX_OPERATION_BYTES
+    snapshots: int = SOFT_SNAPSHOTS
+
+
+def is_live(lag_blocks: int) -> bool:
+    """Whether a region that far behind counts as live."""
+    return lag_blocks <= LIVE_LAG_BLOCKS
+
+
+def share(own_lag: int, other_lags: Collection[int], budget_bytes: int = MAX_OPERATION_BYTES) -> Share:
+    """The soft limits of a region's next chunk (invariant P3).
+
+    Lags are blocks behind; `other_lags` are those of the relay's other regions; `budget_bytes` comes from
+    `next_budget`.
+    """
+    backfilling = [lag for lag in other_lags if not is_live(lag)]
+    size = min(max(budget_bytes, MIN_BUDGET_BYTES), MAX_OPERATION_BYTES)
+    if not is_live(own_lag) and len(backfilling) < len(other_lags):
+        size = max(MIN_BUDGET_BYTES, min(size, MAX_OPERATION_BYTES // (1 + len(backfilling))))
+    return Share(size, max(1, SOFT_SNAPSHOTS * size // MAX_OPERATION_BYTES))
+
+
+def next_budget(budget_bytes: int, latency_ms: int) -> int:
+    """The soft size after a submission that took `latency_ms`: halved when slow, grown by half when fast.
+
+    Follows how busy the custody chain is without asking it, as TCP follows a network.
+    """
+    if latency_ms > TARGET_LATENCY_MS:
+        return max(MIN_BUDGET_BYTES, budget_bytes // 2)
+    return min(MAX_OPERATION_BYTES, budget_bytes + budget_bytes // 2)
+
+
+def plan_read(position: Position, buffered: Sequence[FetchedBlock], wait_s: int) -> Read | None:
+    """The next read, or None while enough is buffered. `buffered` ascends from the block that is due."""
+    if sum(block.size for block in buffered) >= READ_AHEAD_BYTES:
+        return None
+    next_height = buffered[-1].height + 1 if buffered else position.next_height
+    return Read(next_height, READ_LIMIT, wait_s)
+
+
+def still_due(position: Position, buffered: Sequence[FetchedBlock]) -> tuple[FetchedBlock, ...]:
+    """What of the buffer is due at the custody chain's position: without anchored blocks, nothing after a gap (P1)."""
+    due: list[FetchedBlock] = []
+    for block in buffered:
+        if block.height == position.next_height + len(due):
+            due.append(block)
+        elif due:
+            break
+    return tuple(due)
+
+
+def plan_chunk(
+    suite: Suite, position: Position, buffered: Sequence[FetchedBlock], limits: Share
+) -> Chunk | Undeliverable | None:
+    """The next submission from verified blocks, or None when nothing is due.
+
+    The first block goes whole whenever the hard limits allow; more blocks follow while the soft limits allow.
+    """
+    due = still_due(position, buffered)
+    if not due:
+        return None
+    first, start = due[0], position.partial.next_index if position.partial is not None else 0
+    entry, end, size = _first_entry(suite, position, first)
+    if end <= start and first.snapshots:
+        return Undeliverable(first.height, start, first.snapshot_sizes[start])
+    entries, snapshots, reaches = [entry], end - start, position.anchored_height
+    if end == len(first.snapshots):
+        reaches = first.height
+        for block in due[1:]:
+            too_large = size + block.size > limits.size or snapshots + len(block.snapshots) > limits.snapshots
+            if too_large or len(entries) >= MAX_BLOCKS:
+                break
+            entries.append(_whole(block))
+            size, snapshots, reaches = size + block.size, snapshots + len(block.snapshots), block.height
+    return Chunk(tuple(entries), first.height, reaches, snapshots, size)
+
+
+def _whole(block: FetchedBlock) -> BlockDelivery:
+    return BlockDelivery(
+        header=block.header,
+        certificate=block.certificate,
+        next_validators=block.next_validators,
+        snapshots=tuple(SnapshotItem(index, data) for index, data in enumerate(block.snapshots)),
+    )
+
+
+def _first_entry(suite: Suite, position: Position, block: FetchedBlock) -> tuple[BlockDelivery, int, int]:
+    """(entry, index after its last snapshot, size) for the block that is due: whole, begun, or continued."""
+    whole = block.size + _OPERATION_OVERHEAD
+    if position.partial is None and whole <= MAX_OPERATION_BYTES and len(block.snapshots) <= MAX_SNAPSHOTS:
+        return _whole(block), len(block.snapshots), whole
+    start, size = 0, _OPERATION_OVERHEAD + block.head_size
+    if position.partial is not None:
+        start, size = position.partial.next_index, _OPERATION_OVERHEAD + _ENTRY_OVERHEAD
+    end, proof_bytes = start, len(block.snapshots).bit_length() * _PROOF_ITEM_BYTES
+    while end < len(block.snapshots) and end - start < MAX_SNAPSHOTS:
+        following = size + block.snapshot_sizes[end] + proof_bytes
+        if following > MAX_OPERATION_BYTES:
+            break
+        size, end = following, end + 1
+    tree = merkle.Tree(suite.hash, block.snapshots)
+    items = tuple(SnapshotItem(index, block.snapshots[index], tuple(tree.prove(index))) for index in range(start, end))
+    if position.partial is not None:
+        return BlockDelivery(height=block.height, snapshots=items), end, size
+    begun = BlockDelivery(
+        header=block.header, certificate=block.certificate, next_validators=block.next_validators, snapshots=items
+    )
+    return begun, end, size
+
+
+def linger_ms(waiting_ms: int, buffered: Sequence[FetchedBlock], limits: Share, busy_ms: int, idle_ms: int) -> int:
+    """How much longer to collect blocks before submitting them, given how long the first has waited (all in ms).
+
+    Blocks with snapshots wait `busy_ms` at most, empty ones (heartbeats) `idle_ms`; a full chunk does not wait.
+    """
+    snapshots = sum(len(block.snapshots) for block in buffered)
+    if sum(block.size for block in buffered) >= limits.size or snapshots >= limits.snapshots:
+        return 0
+    if len(buffered) >= MAX_BLOCKS:
+        return 0
+    return max(0, (busy_ms if snapshots else idle_ms) - waiting_ms)

@@ -1,0 +1,107 @@
+"""What the worker needs of the outside: blocks of a region, the custody chain's status and a way to submit.
+
+The HTTP adapters (`http_source`, `http_custody`) implement these; tests put chains in memory behind them. Left out:
+how.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from crosslink.lightclient.client_state import ClientState
+from crosslink.relay.node_pool import Fault
+from crosslink.relay.planner import Position, Read
+
+
+@dataclass(frozen=True, slots=True)
+class ServedBlock:
+    """One block as a node served it: nothing of it is checked but its form."""
+
+    height: int
+    header: bytes
+    certificate: bytes
+    validators: bytes | None
+    snapshots: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer of one node: consecutive blocks, and the height it says it has."""
+
+    node: int
+    blocks: tuple[ServedBlock, ...]
+    tip: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegionStatus:
+    """The custody chain's word on a region: the relay's only cursor. `custody_height` is when it was true."""
+
+    network: str
+    position: Position
+    client_state: ClientState
+    custody_height: int
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitResult:
+    """The final fate of a submission: `applied`, `rejected` (by the chain), `refused` (by a node) or `expired`."""
+
+    status: str
+    code: str
+    height: int | None
+
+    @property
+    def applied(self) -> bool:
+        """Whether the custody chain accepted it."""
+        return self.status == "applied"
+
+
+class RegionSource(Protocol):
+    """A business chain, read through at least two of its nodes (attack R10)."""
+
+    async def read(self, read: Read) -> Page:
+        """A page from the node in use. Raises `Unavailable` when no node answers."""
+        ...
+
+    def blame(self, node: int, fault: Fault) -> None:
+        """What that node served was wrong: use another one."""
+        ...
+
+    def praise(self, node: int) -> None:
+        """What that node served was right."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Endpoint in use and the state of each node."""
+        ...
+
+
+class Custody(Protocol):
+    """The custody chain as a relay sees it."""
+
+    async def region(self, network: str, *, at_least: int = 0) -> RegionStatus:
+        """Status of a region, from a node that has reached custody height `at_least`. Raises `Rejected` kinds."""
+        ...
+
+    async def submit(self, operation: dict[str, Any], custody_height: int) -> SubmitResult:
+        """Sign and submit one operation; resend the same bytes until its fate is final (protocol rule 25)."""
+        ...
+
+    def doubt(self) -> None:
+        """Ask another custody node next: this one's word does not fit what the region's nodes prove."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, as an argument of the worker."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the Unix epoch."""
+        ...
+
+    async def sleep(self, delay_ms: int) -> None:
+        """Wait."""
+        ...
