@@ -1,0 +1,176 @@
+"""The custody chain's rules as the node's application (port: common.node.application).
+
+Invariants (A1-A4 of the port hold; besides):
+  * Roles are judged in consensus, not only at admission.
+  * A transaction is applied all or none, with one exception that is no failure: a delivery that proves misbehaviour is
+    applied up to there and freezes the region.
+  * Nothing that a region's chain contains can reach any operation but its own entry in `crosslink.submit` (attack R8).
+  * The model's schemas are those that genesis names (protocol rule 18); a node with others refuses to start.
+
+Left out: queries (routes), what snapshots mean (`ingest`, `supervision`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from common.core.codec import canonical_json
+from common.core.errors import Malformed, TooLarge
+from common.core.genesis import Genesis
+from common.core.suite import Suite, parse_hex
+from common.core.transaction import SignedTransaction
+from common.core.validators import ValidatorSet
+from common.node.application import BlockContext, Outcome, StateReader, StateView
+from crosslink.lightclient.delivery import (
+    MAX_OPERATION_BYTES,
+    MISBEHAVIOUR,
+    SUBMIT,
+    parse_misbehaviour,
+    parse_submit,
+)
+from custody_chain import governance, policy, regions, state
+from custody_chain.anchoring import Anchoring, Source
+from custody_chain.intake import ANOMALY_CODES
+from custody_chain.records import Records
+from custody_chain.schemas import CONTENT_TYPES, model_schema_hash
+from custody_chain.supervision import refile
+from custody_chain.supervision.alerts import Moment
+from custody_chain.supervision.rules import RULES
+
+_REQUIRED: Final = {"regions", "signers", "model_schema_hash"}
+
+
+class CustodyApplication:
+    """The custody chain as its genesis sets it up. Raises `Malformed` for a bad genesis."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        application = genesis.application
+        if not _REQUIRED <= application.keys() <= _REQUIRED | {"policy"}:
+            raise Malformed("genesis_application", "The application part has not exactly the fields of the format.")
+        self._suite: Suite = genesis.suite
+        self._signers = policy.parse_signers(application["signers"], genesis.suite)
+        self._policy = policy.parse_policy(application.get("policy", {}))
+        self._schema_hash = model_schema_hash(genesis.suite)
+        pinned = application["model_schema_hash"]
+        if not isinstance(pinned, str) or parse_hex(pinned, "model_schema_hash", 32) != self._schema_hash:
+            raise Malformed("model_schema_hash", "This node's schemas are not those that the genesis names.")
+        self._regions = _parse_regions(application["regions"], genesis)
+
+    def initial_state(self, genesis: Genesis, view: StateView) -> None:
+        """Signers, policy, schema hash and regions."""
+        for public_key in sorted(self._signers):
+            view.put(state.signer(public_key), canonical_json(self._signers[public_key]))
+        view.put(state.POLICY, policy.stored_policy(self._policy, self._signers))
+        view.put(state.MODEL_SCHEMA, canonical_json({"hash": self._schema_hash.hex()}))
+        records = Records(view)
+        for record in self._regions:
+            regions.add_region(records, record)
+        records.flush()
+
+    def check(self, tx: SignedTransaction, reader: StateReader, genesis: Genesis) -> None:
+        """Admission: types, roles, shapes. Raises `Rejected`."""
+        policy.authorise(reader, tx.signers, _types(tx))
+        for operation in tx.operations:
+            _check_size(tx, operation)
+            if operation["type"] == SUBMIT:
+                parse_submit(operation)
+            elif operation["type"] == MISBEHAVIOUR:
+                parse_misbehaviour(operation)
+            else:
+                governance.check_shape(operation)
+
+    def begin_block(self, context: BlockContext, view: StateView) -> None:
+        """Positions that wait for another investor code move, a bounded number a block."""
+        if not view.scan(state.REFILES, 1):
+            return
+        records = Records(view)
+
+        def moment_of(network: str) -> Moment:
+            record = regions.load(records, network)
+            return Moment(
+                suite=self._suite,
+                network=network,
+                letters=record["region_letters"],
+                custody_height=context.height,
+                custody_time_ms=context.time_ms,
+                height=record["anchored"]["height"],
+                index=0,
+            )
+
+        refile.work(records, moment_of)
+        records.flush()
+
+    def execute(self, tx: SignedTransaction, context: BlockContext, view: StateView) -> Outcome:
+        """Apply all operations, or raise `Rejected`. The custody chain makes no snapshots of its own."""
+        policy.authorise(view, tx.signers, _types(tx))
+        records = Records(view)
+        validators: ValidatorSet | None = None
+        for number, operation in enumerate(tx.operations):
+            _check_size(tx, operation)
+            source = Source(tx_id=tx.id, operation=number, submitter=tx.signers[0])
+            operation_type = operation["type"]
+            if operation_type == SUBMIT:
+                delivery = parse_submit(operation)
+                Anchoring(records, context, source, delivery.region).submit(delivery)
+            elif operation_type == MISBEHAVIOUR:
+                evidence = parse_misbehaviour(operation)
+                Anchoring(records, context, source, evidence.region).misbehaviour(evidence)
+            else:
+                governance.check_shape(operation)
+                if operation_type == policy.REGION_REGISTER:
+                    governance.register(records, context, operation)
+                elif operation_type == policy.REGION_RECOVER:
+                    governance.recover(records, context, operation, tx.id)
+                else:
+                    validators = governance.change_validators(context, operation)
+        records.flush()
+        return Outcome(validators=validators)
+
+    def operation_types(self) -> list[str]:
+        """Sorted."""
+        return list(policy.OPERATION_TYPES)
+
+    def describe(self) -> dict[str, Any]:
+        """For the options endpoint."""
+        return {
+            "model_schema_hash": self._schema_hash.hex(),
+            "object_kinds": list(CONTENT_TYPES),
+            "alert_rules": {rule.rule: rule.source for rule in RULES.values()},
+            "anomaly_codes": list(ANOMALY_CODES),
+            "max_operation_bytes": MAX_OPERATION_BYTES,
+            "policy": self._policy,
+        }
+
+
+def _parse_regions(documents: Any, genesis: Genesis) -> list[dict[str, Any]]:
+    if not isinstance(documents, list) or len(documents) > regions.MAX_REGIONS:
+        raise Malformed("genesis_application", f"regions is not a list of at most {regions.MAX_REGIONS}.")
+    records: dict[str, dict[str, Any]] = {}
+    for document in documents:
+        record, _ = regions.new_region(document, custody_network=genesis.network, now_ms=genesis.time_ms)
+        if record["network"] in records:
+            raise Malformed("genesis_application", "A region is named twice.", field="regions")
+        records[record["network"]] = record
+    return [records[network] for network in sorted(records)]
+
+
+def _types(tx: SignedTransaction) -> list[str]:
+    """The operation types of a transaction. Raises `Malformed('operation_unknown')`."""
+    types = [str(operation.get("type")) for operation in tx.operations]
+    for operation_type in types:
+        if operation_type not in policy.OPERATION_TYPES:
+            raise Malformed(
+                "operation_unknown",
+                "The custody chain has no such operation.",
+                operation_type=ascii(operation_type[:64]),
+            )
+    return types
+
+
+def _check_size(tx: SignedTransaction, operation: Mapping[str, Any]) -> None:
+    """A delivery must leave room for others in a block (attack N1)."""
+    if len(tx.envelope) <= MAX_OPERATION_BYTES:
+        return
+    if len(canonical_json(operation)) > MAX_OPERATION_BYTES:
+        raise TooLarge("operation_too_large", "An operation is too large.", limit=MAX_OPERATION_BYTES)

@@ -1,0 +1,71 @@
+"""Versions of data objects: does this snapshot follow what the region reported of the object before?
+
+Value of the index entry ``object/…``::
+
+    {"kind", "version": newest, "rewritten": version of the last overwrite while later ones are still due | null,
+     "anomalous", "deleted", "gap", "place": where a registration stands | null, "height", "index"}
+
+Invariants:
+  * A wrong version never keeps a snapshot out: the region committed to it, so the supervisor shows it and raises
+    `version_gap`.
+  * An anomalous snapshot takes its version: its correction is an overwrite of that version, not a gap.
+
+Reference: JR/T 0314-2024, life cycle (create 0, update and delete + 1, overwrite the same version and then all later
+ones, delete is terminal). Left out: bodies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.core.snapshot import CREATE, OVERWRITE, SnapshotHeader
+
+
+def version_fault(before: dict[str, Any] | None, header: SnapshotHeader) -> str | None:
+    """What is wrong with the version of a snapshot, as a stable word, or None.
+
+    `missing_create`, `kind_changed`, `repeated_create`, `after_delete`, `overwrite_ahead`, `overwrite_incomplete`,
+    `not_next`.
+    """
+    if before is None:
+        return None if header.operation == CREATE else "missing_create"
+    if before["kind"] != header.kind and not before["anomalous"]:
+        return "kind_changed"
+    if header.operation == CREATE:
+        return None if before["anomalous"] and before["version"] == 0 else "repeated_create"
+    if before["deleted"]:
+        return "after_delete"
+    rewritten = before["rewritten"]
+    if header.operation == OVERWRITE:
+        if header.version > before["version"]:
+            return "overwrite_ahead"
+        return None if rewritten is None or header.version <= rewritten + 1 else "overwrite_incomplete"
+    if header.version != before["version"] + 1:
+        return "not_next"
+    return None if rewritten is None else "overwrite_incomplete"
+
+
+def next_record(
+    before: dict[str, Any] | None,
+    header: SnapshotHeader,
+    *,
+    height: int,
+    index: int,
+    anomalous: bool,
+    fault: str | None,
+    place: Any,
+) -> dict[str, Any]:
+    """The object's entry after a snapshot with a readable header."""
+    newest = header.version if before is None else max(header.version, before["version"])
+    corrects = header.operation == OVERWRITE
+    return {
+        "kind": header.kind,
+        "version": newest,
+        "rewritten": header.version if corrects and header.version < newest else None,
+        "anomalous": anomalous,
+        "deleted": header.operation == "delete",
+        "gap": fault is not None or (before is not None and before["gap"] and not corrects),
+        "place": place,
+        "height": height,
+        "index": index,
+    }

@@ -1,0 +1,140 @@
+"""The regions: what the custody chain trusts about each business chain, and how far it has verified it.
+
+Value of ``region/<network>``::
+
+    {"network", "region_letters", "client": CLIENT STATE, "anchored": {"height", "id", "time_ms"},
+     "partial": {"height", "id", "time_ms", "header", "delivered", "count"} | null, "frozen": {...} | null,
+     "silent_after_ms", "lagging_after_ms", "blocks", "snapshots", "anomalies", "anomalies_open", "alerts_open", "log",
+     "recoveries", "journal"}
+
+Invariants:
+  * Regions and their trust come from genesis or from governance, never from what a relay delivers (attacks R4, R8).
+  * `client.height` is the verified height; it is `anchored.height`, or one above while `partial` is open.
+  * `anchored/<network>/<height // 64>` holds the id of every anchored height (docs/protocol-evidence.md).
+  * Frozen is state. Lagging, silent and expired follow from the custody tip's time when they are read (rule 19).
+
+Left out: deliveries (`anchoring`), recovery (`governance`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from common.core.errors import Malformed, NotFound
+from common.core.names import check_network
+from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.port import client_for
+from crosslink.lightclient.trust_root import TrustRoot
+from custody_chain import state
+from custody_chain.records import Records
+from custody_chain.supervision.codes import REGION_LETTERS
+
+DEFAULT_LAGGING_AFTER_MS: Final = 30_000
+"""Three heartbeats of ten seconds (architecture decision 14): a healthy region's newest anchored block is younger."""
+
+DEFAULT_SILENT_AFTER_MS: Final = 600_000
+"""Ten minutes without a sign of life, where the genesis does not say otherwise."""
+
+MAX_REGIONS: Final = 64
+"""35 region letters exist (JR/T 0326-2024); the rest is room for restarted chains under new names."""
+
+_LETTERS: Final = frozenset(REGION_LETTERS.split("|"))
+_ROOT_FIELDS: Final = frozenset(
+    {"network", "client_type", "suite", "genesis_id", "validators", "trusting_period_ms", "checkpoint"}
+)
+_OWN_FIELDS: Final = frozenset({"region_letters", "silent_after_ms", "lagging_after_ms"})
+
+
+def new_region(document: Any, *, custody_network: str, now_ms: int) -> tuple[dict[str, Any], TrustRoot]:
+    """The record of a region from its trust root and settings, at the custody chain's time `now_ms`.
+
+    Raises `Malformed` for roots that are zero, incomplete or unsafe (attack R4), and for wrong settings.
+    """
+    if not isinstance(document, dict) or not document.keys() <= _ROOT_FIELDS | _OWN_FIELDS:
+        raise Malformed("region_settings", "A region has exactly the fields of the format.")
+    root = TrustRoot.from_json({name: value for name, value in document.items() if name in _ROOT_FIELDS})
+    network = check_network(root.network)
+    if network == custody_network:
+        raise Malformed("region_settings", "The custody chain is not its own region.", field="network")
+    letters = document.get("region_letters")
+    if letters not in _LETTERS:
+        raise Malformed("region_settings", "Unknown region letters (JR/T 0326-2024).", field="region_letters")
+    silent = _period(document, "silent_after_ms", DEFAULT_SILENT_AFTER_MS)
+    client = client_for(root.client_type).initial_state(root, established_ms=now_ms)
+    record = {
+        "network": network,
+        "region_letters": letters,
+        "client": client.to_json(),
+        "anchored": {"height": client.height, "id": client.block_id.hex(), "time_ms": client.time_ms},
+        "partial": None,
+        "frozen": None,
+        "silent_after_ms": silent,
+        "lagging_after_ms": min(_period(document, "lagging_after_ms", DEFAULT_LAGGING_AFTER_MS), silent),
+        "blocks": 0,
+        "snapshots": 0,
+        "anomalies": 0,
+        "anomalies_open": 0,
+        "alerts_open": 0,
+        "log": 0,
+        "recoveries": 0,
+        "journal": bytes(32).hex(),
+    }
+    return record, root
+
+
+def _period(document: dict[str, Any], name: str, default: int) -> int:
+    value = document.get(name, default)
+    if type(value) is not int or not 1 <= value <= 366 * 86_400_000:
+        raise Malformed("region_settings", f"{name} is a number of milliseconds, at most a year.", field=name)
+    return value
+
+
+def add_region(records: Records, record: dict[str, Any]) -> None:
+    """Keep a new region and the id that its first block must follow."""
+    network = record["network"]
+    records.put(state.region(network), record)
+    keep_anchored_id(records, network, record["anchored"]["height"], record["anchored"]["id"])
+
+
+def load(records: Records, network: str) -> dict[str, Any]:
+    """A region's record. Raises `NotFound('region_unknown')`."""
+    record = records.get(state.region(network))
+    if not isinstance(record, dict):
+        raise NotFound("region_unknown", "This network is not a region of the custody chain.", region=network)
+    return record
+
+
+def keep_anchored_id(records: Records, network: str, height: int, block_id: str) -> None:
+    """Write the id of an anchored height; heights that were skipped by a recovery hold an empty id."""
+    key = state.anchored(network, height)
+    position = height % state.BUCKET_SIZE
+    ids = list(records.get(key) or [])
+    ids.extend([""] * (position - len(ids)))
+    records.put(key, [*ids[:position], block_id])
+
+
+def anchored_id(records: Records, network: str, height: int) -> bytes | None:
+    """The id anchored at a height, or None."""
+    ids = records.get(state.anchored(network, height)) or []
+    position = height % state.BUCKET_SIZE
+    return bytes.fromhex(ids[position]) if position < len(ids) and ids[position] else None
+
+
+def lag_ms(record: dict[str, Any], now_ms: int) -> int:
+    """Age of the newest anchored block at custody time `now_ms`; since trust was given while there is none."""
+    return max(0, now_ms - (int(record["anchored"]["time_ms"]) or int(record["client"]["established_ms"])))
+
+
+def derived_state(record: dict[str, Any], now_ms: int) -> str:
+    """`frozen`, `expired`, `silent`, `lagging` or `active` at custody time `now_ms` (protocol rule 19).
+
+    A region of which a block is partly delivered is lagging: its positions are ahead of its anchored height.
+    """
+    if record["frozen"] is not None:
+        return "frozen"
+    if ClientState.from_json(record["client"]).is_expired(now_ms):
+        return "expired"
+    lag = lag_ms(record, now_ms)
+    if lag > record["silent_after_ms"]:
+        return "silent"
+    return "lagging" if lag > record["lagging_after_ms"] or record["partial"] is not None else "active"

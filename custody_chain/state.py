@@ -1,0 +1,301 @@
+"""THE table of the custody chain's state and index keys, and the functions that build them. Nobody else builds a key.
+
+Authenticated state (history is kept, so that regulators may ask for the past)::
+
+    region/<network>                                   trust, anchored tip, partial block, freeze, counts
+    anchored/<network>/<height // 64>                  ids of anchored blocks, element h % 64 is the id of height h
+    misbehaviour/<network>/<custody height>            evidence for which a region was frozen
+    signer/<public key>                                organisation and role of a key that may submit
+    policy                                             which roles make and check which operation
+    model_schema                                       hash of the JSON Schemas (protocol rule 18)
+    subject/<region>/<object>                          codes of a subject
+    account/<region>/<object>                          account -> subject
+    product/<region>/<object>                          issuer, holder count, totals
+    company/<enterprise>/<region>/<subject>            subjects that bear an enterprise code
+    issuer/<enterprise>                                regions in which the enterprise has products
+    issued/<enterprise>/<region>/<product>             products of an enterprise
+    security/<security>                                holders of one security over all its instalments
+    position/<investor>/<region>/<product>/<account>   balances
+    holding/<region>/<product>/<account>               under which investor the position is filed
+    alert/<id>                                         alerts, open and cleared
+    anomaly/<region>/<object>                          snapshots kept out of the positions
+    refile/<region>/<what>/<object>/<investor>         positions that still have to move to another investor
+
+Index (derived, not proven; the region record chains a hash over every entry's verdict)::
+
+    object/<region>/<object>                           version and verdict of the last snapshot
+    body/<region>/<object>                             merged body, for incremental updates
+    movement/<region>/<product>/<account>/<sequence>   one registration's effect on one position
+    last_movement/<region>/<product>/<account>         sequence number of the newest
+    filed/<region>/<account>/<investor>/<product>      positions of an account
+    owned/<region>/<subject>/<investor>/<account>      accounts of a subject
+    waiting/<region>/<what>/<object>                   something is filed as unresolved until this is reported
+    holder/<region>/<product>/<holder>                 accounts with a balance
+    security_holder/<security>/<holder>                products of that security with a balance
+    delivery/<region>/<height>/<first index>           which transaction brought these snapshots
+    header/<region>/<height>                           which transaction brought the header
+    revision/<region>/<object>/<height>/<index>        every snapshot of an object
+    log/<region>/<custody height>/<number>             the cross-chain log
+
+Invariants:
+  * Foreign identifiers are percent-encoded outside ``[A-Za-z0-9._:-]``, so no identifier can contain ``/`` or imitate a
+    key of another kind (attacks E4, R8). The encoding is injective.
+  * Numbers in index keys are fixed-width hexadecimal, so that key order is number order.
+
+Left out: values (each module documents its own; all are canonical JSON).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+BUCKET_SIZE: Final = 64
+"""Block ids in one `anchored/` value (docs/protocol-evidence.md)."""
+
+UNRESOLVED: Final = "-"
+"""Stands for the investor while an account's owner has no valid code."""
+
+_SAFE: Final = re.compile(r"[A-Za-z0-9._:-]+")
+_UNSAFE_BYTE: Final = re.compile(rb"[^A-Za-z0-9._:-]")
+
+
+def component(identifier: str) -> str:
+    """An identifier as one step of a key path, percent-encoded where needed; at most 1,536 bytes for 128 characters."""
+    if _SAFE.fullmatch(identifier) is not None and identifier != UNRESOLVED:
+        return identifier
+    if identifier in (UNRESOLVED, ""):
+        return "%" + identifier
+    data = identifier.encode("utf-8", "surrogatepass")
+    return _UNSAFE_BYTE.sub(lambda match: b"%%%02X" % match.group()[0], data).decode("ascii")
+
+
+def _path(*steps: str) -> bytes:
+    return "/".join(steps).encode("ascii")
+
+
+def _number(value: int) -> str:
+    return f"{value:016x}"
+
+
+POLICY: Final = b"policy"
+MODEL_SCHEMA: Final = b"model_schema"
+REGIONS: Final = b"region/"
+REFILES: Final = b"refile/"
+ALERTS: Final = b"alert/"
+ANOMALIES: Final = b"anomaly/"
+
+
+def region(network: str) -> bytes:
+    """The region's record."""
+    return _path("region", network)
+
+
+def anchored(network: str, height: int) -> bytes:
+    """The bucket that holds the id of `height`."""
+    return _path("anchored", network, str(height // BUCKET_SIZE))
+
+
+def misbehaviour(network: str, custody_height: int) -> bytes:
+    """Evidence for which a region was frozen."""
+    return _path("misbehaviour", network, _number(custody_height))
+
+
+def signer(public_key: str) -> bytes:
+    """A registered key, in text form."""
+    return _path("signer", public_key)
+
+
+def subject(network: str, object_id: str) -> bytes:
+    """A subject of a region."""
+    return _path("subject", network, component(object_id))
+
+
+def account(network: str, object_id: str) -> bytes:
+    """An account of a region."""
+    return _path("account", network, component(object_id))
+
+
+def product(network: str, object_id: str) -> bytes:
+    """A product of a region."""
+    return _path("product", network, component(object_id))
+
+
+def company(enterprise: str, network: str, object_id: str) -> bytes:
+    """A subject that bears an enterprise code."""
+    return _path("company", enterprise, network, component(object_id))
+
+
+def companies(enterprise: str) -> bytes:
+    """Prefix of the subjects that bear an enterprise code."""
+    return _path("company", enterprise, "")
+
+
+def issuer(enterprise: str) -> bytes:
+    """Where an enterprise has products."""
+    return _path("issuer", enterprise)
+
+
+def issued(enterprise: str, network: str, object_id: str) -> bytes:
+    """One product of an enterprise."""
+    return _path("issued", enterprise, network, component(object_id))
+
+
+def issued_by(enterprise: str) -> bytes:
+    """Prefix of an enterprise's products."""
+    return _path("issued", enterprise, "")
+
+
+def security(name: str) -> bytes:
+    """Holders of one security over its instalments."""
+    return _path("security", name)
+
+
+def position(investor: str, network: str, product_id: str, account_id: str) -> bytes:
+    """One position; `investor` is a checked code or `UNRESOLVED`."""
+    return _path("position", investor, network, component(product_id), component(account_id))
+
+
+def positions_of(investor: str) -> bytes:
+    """Prefix of an investor's positions."""
+    return _path("position", investor, "")
+
+
+def holding(network: str, product_id: str, account_id: str) -> bytes:
+    """Under which investor a position is filed."""
+    return _path("holding", network, component(product_id), component(account_id))
+
+
+def holdings_of(network: str, product_id: str) -> bytes:
+    """Prefix of the holdings of one product."""
+    return _path("holding", network, component(product_id), "")
+
+
+def alert(alert_id: str) -> bytes:
+    """An alert."""
+    return _path("alert", alert_id)
+
+
+def alerts_of(network: str) -> bytes:
+    """Prefix of a region's alerts: alert ids begin with the region and a dot, which network ids cannot contain."""
+    return _path("alert", f"{network}.")
+
+
+def anomaly(network: str, place: str) -> bytes:
+    """An anomaly; `place` is an encoded object id, or `#<height>.<index>` if the snapshot names no object."""
+    return _path("anomaly", network, place)
+
+
+def anomalies_of(network: str) -> bytes:
+    """Prefix of a region's anomalies."""
+    return _path("anomaly", network, "")
+
+
+def unnamed(height: int, index: int) -> str:
+    """The place of an anomaly whose object is unknown; `#` occurs in no encoded identifier."""
+    return f"#{height}.{index}"
+
+
+def refile(network: str, what: str, object_id: str, investor: str) -> bytes:
+    """Work: positions of an account or subject (`what`) still filed under `investor`."""
+    return _path("refile", network, what, component(object_id), investor)
+
+
+def object_record(network: str, object_id: str) -> bytes:
+    """Index: version and verdict of an object."""
+    return _path("object", network, component(object_id))
+
+
+def body(network: str, object_id: str) -> bytes:
+    """Index: the merged body of an object."""
+    return _path("body", network, component(object_id))
+
+
+def movement(network: str, product_id: str, account_id: str, sequence: int) -> bytes:
+    """Index: one registration's effect on a position."""
+    return _path("movement", network, component(product_id), component(account_id), _number(sequence))
+
+
+def movements_of(network: str, product_id: str, account_id: str) -> bytes:
+    """Index: prefix of a position's movements."""
+    return _path("movement", network, component(product_id), component(account_id), "")
+
+
+def last_movement(network: str, product_id: str, account_id: str) -> bytes:
+    """Index: the newest movement of a position."""
+    return _path("last_movement", network, component(product_id), component(account_id))
+
+
+def filed(network: str, account_id: str, investor: str, product_id: str) -> bytes:
+    """Index: an account has a position in a product, filed under an investor."""
+    return _path("filed", network, component(account_id), investor, component(product_id))
+
+
+def filed_under(network: str, account_id: str, investor: str) -> bytes:
+    """Index: prefix of an account's positions filed under one investor."""
+    return _path("filed", network, component(account_id), investor, "")
+
+
+def owned(network: str, subject_id: str, investor: str, account_id: str) -> bytes:
+    """Index: a subject owns an account, filed under an investor."""
+    return _path("owned", network, component(subject_id), investor, component(account_id))
+
+
+def owned_under(network: str, subject_id: str, investor: str) -> bytes:
+    """Index: prefix of a subject's accounts filed under one investor."""
+    return _path("owned", network, component(subject_id), investor, "")
+
+
+def waiting(network: str, what: str, object_id: str) -> bytes:
+    """Index: something is filed as unresolved until this account or subject (`what`) is reported."""
+    return _path("waiting", network, what, component(object_id))
+
+
+def holder(network: str, product_id: str, holder_id: str) -> bytes:
+    """Index: number of accounts with a balance that one holder has in a product."""
+    return _path("holder", network, component(product_id), holder_id)
+
+
+def security_holder(name: str, holder_id: str) -> bytes:
+    """Index: number of products of a security in which one holder has a balance."""
+    return _path("security_holder", name, holder_id)
+
+
+def holder_name(investor: str, network: str, account_id: str) -> str:
+    """Who counts as one holder: the investor, or each account by itself while its owner is unresolved."""
+    return investor if investor != UNRESOLVED else f"{network}:{component(account_id)}"
+
+
+def delivery(network: str, height: int, first: int) -> bytes:
+    """Index: which transaction brought the snapshots of `height` from index `first` on."""
+    return _path("delivery", network, _number(height), _number(first))
+
+
+def deliveries_of(network: str, height: int) -> bytes:
+    """Index: prefix of a block's deliveries."""
+    return _path("delivery", network, _number(height), "")
+
+
+def header(network: str, height: int) -> bytes:
+    """Index: which transaction brought the header of `height`."""
+    return _path("header", network, _number(height))
+
+
+def revision(network: str, object_id: str, height: int, index: int) -> bytes:
+    """Index: one snapshot of an object."""
+    return _path("revision", network, component(object_id), _number(height), _number(index))
+
+
+def revisions_of(network: str, object_id: str) -> bytes:
+    """Index: prefix of an object's snapshots."""
+    return _path("revision", network, component(object_id), "")
+
+
+def log_entry(network: str, custody_height: int, number: int) -> bytes:
+    """Index: one line of the cross-chain log."""
+    return _path("log", network, _number(custody_height), _number(number))
+
+
+def log_of(network: str) -> bytes:
+    """Index: prefix of a region's cross-chain log."""
+    return _path("log", network, "")

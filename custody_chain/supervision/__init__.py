@@ -1,0 +1,1 @@
+"""What the snapshots mean: their facts, positions, issuers, and the rules that raise alerts. Pure, no IO."""

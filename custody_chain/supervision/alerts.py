@@ -1,0 +1,131 @@
+"""Alerts as state: raised by a rule about one thing, cleared when the facts are right again, never removed.
+
+Value of ``alert/<id>``::
+
+    {"id", "rule", "source", "region", "state": "open" | "cleared", "objects": [{"kind", "id", ...}], "details": {...},
+     "opened": MOMENT, "last": MOMENT, "cleared": MOMENT | null, "times": n}
+    MOMENT = {"custody_height", "time_ms", "region_height", "index"}
+
+Invariants:
+  * The id is a hash of (rule, region, what the alert is about), so the same fault is one alert however often it is met,
+    on every validator the same.
+  * `times` counts the openings; a cleared alert that is raised again is open again with its history kept in the chain.
+
+Left out: the rules (`rules`), who may see what (routes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.core.codec import canonical_json
+from common.core.suite import Suite
+from custody_chain import state
+from custody_chain.records import Records
+from custody_chain.supervision.rules import RULES
+
+MAX_OBJECTS = 16
+"""Objects named in one alert."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """Where supervision stands: one snapshot of one region, inside one custody block."""
+
+    suite: Suite
+    network: str
+    letters: str
+    custody_height: int
+    custody_time_ms: int
+    height: int
+    index: int
+
+    def to_json(self) -> dict[str, int]:
+        """For state."""
+        return {
+            "custody_height": self.custody_height,
+            "time_ms": self.custody_time_ms,
+            "region_height": self.height,
+            "index": self.index,
+        }
+
+
+def alert_id(suite: Suite, network: str, rule: str, about: Sequence[str]) -> str:
+    """Deterministic id: region, rule and 24 hex digits of a hash over what the alert is about."""
+    digest = suite.tagged_hash("tongjian/alert/v1", canonical_json([network, rule, *about]))
+    return f"{network}.{rule}.{digest.hex()[:24]}"
+
+
+def raise_alert(
+    records: Records,
+    moment: Moment,
+    rule: str,
+    about: Sequence[str],
+    objects: Sequence[Mapping[str, Any]],
+    details: Mapping[str, Any],
+) -> None:
+    """Open an alert, or refresh its details if it is open already."""
+    identity = alert_id(moment.suite, moment.network, rule, about)
+    key = state.alert(identity)
+    now = moment.to_json()
+    before = records.get(key)
+    reopened = before is None or before["state"] == "cleared"
+    if before is not None and not reopened and before["details"] == details:
+        return
+    records.put(
+        key,
+        {
+            "id": identity,
+            "rule": rule,
+            "source": RULES[rule].source,
+            "region": moment.network,
+            "state": "open",
+            "objects": [dict(item) for item in objects[:MAX_OBJECTS]],
+            "details": dict(details),
+            "opened": now if reopened else before["opened"],
+            "last": now,
+            "cleared": None,
+            "times": (0 if before is None else before["times"]) + (1 if reopened else 0),
+        },
+    )
+    if reopened:
+        _count(records, moment, 1)
+
+
+def clear_alert(records: Records, moment: Moment, rule: str, about: Sequence[str]) -> None:
+    """Clear an alert if it is open."""
+    key = state.alert(alert_id(moment.suite, moment.network, rule, about))
+    before = records.get(key)
+    if before is None or before["state"] == "cleared":
+        return
+    now = moment.to_json()
+    records.put(key, {**before, "state": "cleared", "cleared": now, "last": now})
+    _count(records, moment, -1)
+
+
+def judge(
+    records: Records,
+    moment: Moment,
+    wrong: bool,
+    rule: str,
+    about: Sequence[str],
+    objects: Sequence[Mapping[str, Any]],
+    details: Mapping[str, Any],
+    *,
+    was_wrong: bool,
+) -> bool:
+    """Raise or clear as the facts demand; return `wrong`. `was_wrong` saves looking for alerts that cannot be."""
+    if wrong:
+        raise_alert(records, moment, rule, about, objects, details)
+    elif was_wrong:
+        clear_alert(records, moment, rule, about)
+    return wrong
+
+
+def _count(records: Records, moment: Moment, change: int) -> None:
+    key = state.region(moment.network)
+    record = records.get(key)
+    if record is not None:
+        records.put(key, {**record, "alerts_open": record["alerts_open"] + change})

@@ -1,0 +1,221 @@
+"""Subjects, accounts and products: who is behind an account, and who issued what.
+
+Values::
+
+    subject/…   {"investor", "enterprise", "organisation", "name", "shareholders", "height", "index", "deleted"}
+    account/…   {"subject", "account_type", "height", "index", "deleted"}
+    product/…   {"known", "code", "name", "issuer_subject", "issuer", "security", "product_type", "scale", "holders",
+                 "accounts", "available", "pledged", "frozen", "alerts", "height", "index", "deleted"}
+    issuer/…    {"regions": {region: number of products}, "alerted": region that has the alert, or null}
+
+Invariants:
+  * A position is filed under the investor code its account led to when it was filed. When the answer changes later, the
+    account or subject is queued and `refile` moves its positions, a bounded number a block: no snapshot can cause
+    unbounded work.
+  * Objects belong to the region that reported them; nothing here can change another region's records (attack R8).
+
+References: JR/T 0326-2024; 国办发〔2017〕11号; data model v2.0.0. Left out: balances (`positions`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from custody_chain import state
+from custody_chain.records import Records
+from custody_chain.supervision import codes
+from custody_chain.supervision.alerts import Moment, clear_alert, judge, raise_alert
+from custody_chain.supervision.facts import AccountFacts, ProductFacts, SubjectFacts
+
+NEW_PRODUCT: Final[dict[str, Any]] = {
+    "known": False,
+    "code": None,
+    "name": None,
+    "issuer_subject": None,
+    "issuer": None,
+    "security": None,
+    "product_type": None,
+    "scale": None,
+    "holders": 0,
+    "accounts": 0,
+    "available": 0,
+    "pledged": 0,
+    "frozen": 0,
+    "alerts": [],
+    "height": 0,
+    "index": 0,
+    "deleted": False,
+}
+"""A product that is named by a registration before the chain has reported it."""
+
+
+def investor_of_subject(records: Records, network: str, subject: str | None) -> str:
+    """The investor code behind a subject, or `UNRESOLVED`."""
+    record = None if subject is None else records.get(state.subject(network, subject))
+    return state.UNRESOLVED if record is None or record["investor"] is None else str(record["investor"])
+
+
+def investor_of_account(records: Records, network: str, account: str) -> str:
+    """The investor code behind an account, or `UNRESOLVED`."""
+    record = records.get(state.account(network, account))
+    return state.UNRESOLVED if record is None else investor_of_subject(records, network, record["subject"])
+
+
+def apply_subject(records: Records, moment: Moment, object_id: str, facts: SubjectFacts, *, deleted: bool) -> None:
+    """Keep a subject's codes; queue its accounts if its investor code changed."""
+    network = moment.network
+    key = state.subject(network, object_id)
+    before = records.get(key)
+    investor = None if deleted else facts.investor
+    records.put(
+        key,
+        {
+            "investor": investor,
+            "enterprise": facts.enterprise,
+            "organisation": facts.organisation,
+            "name": facts.name,
+            "shareholders": facts.shareholders,
+            "height": moment.height,
+            "index": moment.index,
+            "deleted": deleted,
+        },
+    )
+    filed_under = state.UNRESOLVED if before is None or before["investor"] is None else before["investor"]
+    if filed_under != (investor or state.UNRESOLVED):
+        _queue(records, network, "subject", object_id, filed_under)
+    if investor is None and before is not None:
+        records.put_index(state.waiting(network, "subject", object_id), {})
+    borne = None if before is None or before["deleted"] else before["enterprise"]
+    bears = None if deleted else facts.enterprise
+    if borne != bears:
+        if borne is not None:
+            records.put(state.company(borne, network, object_id), None)
+        if bears is not None:
+            records.put(state.company(bears, network, object_id), {"subject": object_id})
+
+
+def apply_account(records: Records, moment: Moment, object_id: str, facts: AccountFacts, *, deleted: bool) -> None:
+    """Keep whose account it is; queue its positions if it leads to another investor than before."""
+    network = moment.network
+    key = state.account(network, object_id)
+    before = records.get(key)
+    old_subject = None if before is None else before["subject"]
+    old_investor = investor_of_account(records, network, object_id)
+    records.put(
+        key,
+        {
+            "subject": facts.subject,
+            "account_type": facts.account_type,
+            "height": moment.height,
+            "index": moment.index,
+            "deleted": deleted,
+        },
+    )
+    investor = investor_of_subject(records, network, facts.subject)
+    if old_subject != facts.subject:
+        if old_subject is not None:
+            records.put_index(state.owned(network, old_subject, old_investor, object_id), None)
+        if facts.subject is not None:
+            records.put_index(state.owned(network, facts.subject, investor, object_id), {"account": object_id})
+    if investor == state.UNRESOLVED and facts.subject is not None:
+        records.put_index(state.waiting(network, "subject", facts.subject), {})
+    if investor != old_investor:
+        _queue(records, network, "account", object_id, old_investor)
+
+
+def _queue(records: Records, network: str, what: str, object_id: str, filed_under: str) -> None:
+    """Have positions moved, if there can be any: what is new and was never waited for has none."""
+    waiting = state.waiting(network, what, object_id)
+    if filed_under != state.UNRESOLVED or records.get_index(waiting) is not None:
+        records.put(state.refile(network, what, object_id, filed_under), {"object": object_id})
+        records.put_index(waiting, None)
+
+
+def apply_product(records: Records, moment: Moment, object_id: str, facts: ProductFacts, *, deleted: bool) -> None:
+    """Keep what a product is, and ask whether its issuer may be served by this market."""
+    network = moment.network
+    key = state.product(network, object_id)
+    before = records.get(key) or NEW_PRODUCT
+    issuer_record = None if facts.issuer_subject is None else records.get(state.subject(network, facts.issuer_subject))
+    issuer = codes.product_enterprise(facts.code) or (None if issuer_record is None else issuer_record["enterprise"])
+    security = codes.security_of(facts.code) if before["accounts"] == 0 else before["security"]
+    alerts = _judge_issuer(records, moment, object_id, None if deleted else issuer, before["alerts"])
+    records.put(
+        key,
+        {
+            **before,
+            "known": True,
+            "code": facts.code,
+            "name": facts.name,
+            "issuer_subject": facts.issuer_subject,
+            "issuer": issuer,
+            "security": security,
+            "product_type": facts.product_type,
+            "scale": facts.scale,
+            "alerts": alerts,
+            "height": moment.height,
+            "index": moment.index,
+            "deleted": deleted,
+        },
+    )
+    listed_before = before["issuer"] if before["known"] and not before["deleted"] else None
+    listed = None if deleted else issuer
+    if listed_before != listed:
+        if listed_before is not None:
+            _unlist(records, moment, listed_before, object_id)
+        if listed is not None:
+            _list(records, moment, listed, object_id)
+    if not before["known"]:
+        clear_alert(records, moment, "reference_unresolved", ["product", object_id])
+
+
+def _judge_issuer(records: Records, moment: Moment, object_id: str, issuer: str | None, alerts: list[str]) -> list[str]:
+    """Rule `issuer_outside_region`. Returns the product's list of standing alerts."""
+    outside = issuer is not None and codes.letters_of(issuer) != moment.letters
+    judge(
+        records,
+        moment,
+        outside,
+        "issuer_outside_region",
+        [object_id],
+        [{"kind": "product", "id": object_id}, {"kind": "enterprise", "id": issuer}],
+        {"issuer": issuer, "region_letters": moment.letters},
+        was_wrong="issuer_outside_region" in alerts,
+    )
+    return with_alert(alerts, "issuer_outside_region", outside)
+
+
+def with_alert(alerts: list[str], rule: str, standing: bool) -> list[str]:
+    """The list of standing rules with one added or removed, sorted."""
+    return sorted({*alerts, rule}) if standing else [item for item in alerts if item != rule]
+
+
+def _list(records: Records, moment: Moment, enterprise: str, product: str) -> None:
+    records.put(state.issued(enterprise, moment.network, product), {"product": product})
+    _count_product(records, moment, enterprise, 1)
+
+
+def _unlist(records: Records, moment: Moment, enterprise: str, product: str) -> None:
+    records.put(state.issued(enterprise, moment.network, product), None)
+    _count_product(records, moment, enterprise, -1)
+
+
+def _count_product(records: Records, moment: Moment, enterprise: str, change: int) -> None:
+    """Count the products an enterprise has in this region, and ask whether it is on two chains."""
+    key = state.issuer(enterprise)
+    before = records.get(key) or {"regions": {}, "alerted": None}
+    count = before["regions"].get(moment.network, 0) + change
+    regions = {**before["regions"], moment.network: count}
+    if count <= 0:
+        regions.pop(moment.network)
+    alerted = before["alerted"]
+    objects = [{"kind": "enterprise", "id": enterprise}]
+    if len(regions) > 1 and alerted is None:
+        alerted = moment.network
+        details = {"regions": sorted(regions)}
+        raise_alert(records, moment, "issuer_on_two_chains", [enterprise], objects, details)
+    elif len(regions) <= 1 and alerted is not None:
+        clear_alert(records, replace(moment, network=alerted), "issuer_on_two_chains", [enterprise])
+        alerted = None
+    records.put(key, {"regions": regions, "alerted": alerted} if regions else None)
