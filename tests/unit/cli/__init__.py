@@ -1,0 +1,1 @@
+"""The command line's own parts: what lies where, processes, findings, output."""

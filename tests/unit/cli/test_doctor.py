@@ -1,0 +1,76 @@
+"""The doctor's rules: every finding is provoked, and a healthy network has none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cli.doctor.diagnose import ChainObservation, NodeObservation, Observation, RegionObservation, diagnose
+
+HEALTHY = NodeObservation(
+    name="beijing-1",
+    running=True,
+    height=100,
+    view=0,
+    peers=3,
+    ready=True,
+    clock_skew_ms=300,
+    free_bytes=50 << 30,
+    certificate_days_left=800,
+)
+
+
+def observation(*changed: NodeObservation, **others: object) -> Observation:
+    """Four healthy nodes, the first ones replaced."""
+    nodes = [*changed, *(replace(HEALTHY, name=f"beijing-{number}") for number in range(len(changed) + 1, 5))]
+    chain = ChainObservation(network="beijing", quorum=3, nodes=tuple(nodes))
+    return Observation(chains=(chain,), **others)
+
+
+def test_a_healthy_network_has_no_findings() -> None:
+    region = RegionObservation(network="beijing", state="active", lag_blocks=1)
+    assert diagnose(observation(regions=(region,))) == []
+
+
+@pytest.mark.parametrize(
+    ("node", "code", "severity"),
+    [
+        (replace(HEALTHY, running=False, height=None), "node_down", "fault"),
+        (replace(HEALTHY, height=None, error="timed out"), "node_unreachable", "fault"),
+        (replace(HEALTHY, height=10), "node_behind", "warning"),
+        (replace(HEALTHY, peers=1), "peers_missing", "warning"),
+        (replace(HEALTHY, clock_skew_ms=-9_000), "clock_skew", "fault"),
+        (replace(HEALTHY, free_bytes=1 << 20), "disk_low", "warning"),
+        (replace(HEALTHY, free_bytes=0), "disk_low", "fault"),
+        (replace(HEALTHY, certificate_days_left=12), "certificate_expiring", "warning"),
+        (replace(HEALTHY, certificate_days_left=-1), "certificate_expired", "fault"),
+    ],
+)
+def test_one_node_in_trouble(node: NodeObservation, code: str, severity: str) -> None:
+    findings = diagnose(observation(node))
+    assert [(finding.code, finding.severity, finding.about) for finding in findings] == [(code, severity, "beijing-1")]
+    assert findings[0].remedy
+
+
+def test_no_quorum_names_who_is_missing() -> None:
+    down = [replace(HEALTHY, name=f"beijing-{number}", running=False, height=None) for number in (1, 2)]
+    finding = next(finding for finding in diagnose(observation(*down)) if finding.code == "no_quorum")
+    assert "beijing-1, beijing-2" in finding.detail
+
+
+def test_view_churn_shows_every_view() -> None:
+    churning = [replace(HEALTHY, name=f"beijing-{number}", view=2 + number) for number in range(1, 5)]
+    finding = next(finding for finding in diagnose(observation(*churning)) if finding.code == "view_churn")
+    assert "beijing-4 6" in finding.detail
+
+
+@pytest.mark.parametrize("state", ["lagging", "silent", "expired", "frozen"])
+def test_a_region_in_trouble(state: str) -> None:
+    region = RegionObservation(network="beijing", state=state, lag_blocks=70)
+    assert [finding.code for finding in diagnose(observation(regions=(region,)))] == [f"region_{state}"]
+
+
+def test_relays_and_blind_spots() -> None:
+    findings = diagnose(observation(relays_down=("relay",), unseen=("regions",)))
+    assert [finding.code for finding in findings] == ["relay_down", "not_observed"]
