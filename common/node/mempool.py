@@ -1,0 +1,233 @@
+"""Transactions that wait for a block, and bodies that proposals name.
+
+Invariants
+  M1  Every transaction in here has the right network and genesis and verified signatures: a signature is verified
+      once a node (protocol rule 15), and whoever resolves an envelope hash here need not verify again.
+  M2  At most one pending transaction for each (first signer, nonce), which is what duplicates are judged by (protocol
+      rule 9).
+  M3  Everything pending is valid on committed state: neither expired nor with a used nonce (protocol rules 4 and 12).
+      `committed` restores that after each block.
+  M4  Transactions, their bytes, and each first signer's share are bounded (attack N3). These bounds are local and
+      never a reason to vote against a block (protocol rule 11).
+  M5  Selection is in order of arrival.
+
+Bodies that a proposal names and this node had to fetch are kept beside the pending ones, bounded in bytes, oldest out
+first: they may conflict with a pending transaction, and the block decides which of the two comes in.
+
+Left out: gossip, and what operations mean (`Application.check`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from common.core.errors import Conflict, QuotaExceeded, Unavailable
+from common.core.genesis import Genesis
+from common.core.transaction import SignedTransaction, envelope_hash, parse_envelope, verify_signatures
+from common.node.application import Application
+from common.node.chain_store import ChainStore
+from common.node.committed_state import CommittedState
+from common.node.node_status import NodeLimits
+from common.node.transaction_rules import check_belongs, check_expiry, check_fits_a_block
+
+OVERHEAD_BYTES = 1024
+"""What a parsed transaction takes besides its envelope, roughly."""
+MAX_FETCHED_BYTES = 48 * 1024 * 1024
+"""Three full blocks of the largest size: bodies of the proposals of a few views."""
+REMEMBERED_EXPIRED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Outcome of `admit`: `fresh` is False for a transaction that was pending before or has been committed."""
+
+    tx: SignedTransaction
+    fresh: bool
+    committed: bool = False
+
+
+class Mempool:
+    """See the module docstring for the invariants M1-M5."""
+
+    def __init__(self, genesis: Genesis, application: Application, chain: ChainStore, limits: NodeLimits) -> None:
+        self._genesis = genesis
+        self._application = application
+        self._chain = chain
+        self._state = CommittedState(chain)
+        self._limits = limits
+        self._pending: dict[bytes, SignedTransaction] = {}
+        self._by_nonce: dict[tuple[str, str], bytes] = {}
+        self._by_id: dict[bytes, bytes] = {}
+        self._by_expiry: dict[int, dict[bytes, None]] = {}
+        self._swept_height = chain.tip().height
+        self._signer_counts: dict[str, int] = {}
+        self._fetched: OrderedDict[bytes, SignedTransaction] = OrderedDict()
+        self._fetched_bytes = 0
+        self._recent: dict[bytes, SignedTransaction] = {}
+        self._expired: OrderedDict[bytes, None] = OrderedDict()
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def admit(self, envelope: bytes) -> Admission:
+        """Take a transaction in, or say that it is known. Raises `Rejected` with the reason; cheap checks come
+        first.
+        """
+        tx = parse_envelope(envelope, self._genesis.suite)
+        if tx.id in self._by_id:
+            return Admission(tx, fresh=False)
+        check_belongs(tx, self._genesis)
+        if self._chain.transaction(tx.id) is not None:
+            return Admission(tx, fresh=False, committed=True)
+        check_expiry(tx, self._chain.tip().height + 1, self._genesis)
+        check_fits_a_block(tx, self._genesis)
+        self._check_nonce(tx)
+        self._check_quota(tx)
+        if tx.envelope_hash not in self._fetched:
+            verify_signatures(tx, self._genesis.suite)
+        self._application.check(tx, self._state, self._genesis)
+        self._insert(tx)
+        return Admission(tx, fresh=True)
+
+    def _check_nonce(self, tx: SignedTransaction) -> None:
+        """(first signer, nonce) is neither used nor pending (attack N4)."""
+        signer = tx.signers[0]
+        if (signer, tx.nonce) in self._by_nonce:
+            raise Conflict("nonce_pending", "another transaction with this signer and nonce is pending", nonce=tx.nonce)
+        if self._chain.used_nonce(signer, tx.nonce):
+            raise Conflict("nonce_used", "this signer has used the nonce before", nonce=tx.nonce)
+
+    def _check_quota(self, tx: SignedTransaction) -> None:
+        limits = self._limits
+        if len(self._pending) >= limits.mempool_transactions or (
+            self.size_bytes + len(tx.envelope) + OVERHEAD_BYTES > limits.mempool_bytes
+        ):
+            raise Unavailable("mempool_full", "too many transactions are pending; try again later or another node")
+        if self._signer_counts.get(tx.signers[0], 0) >= limits.mempool_signer_transactions:
+            raise QuotaExceeded("signer_quota", "this signer has too many pending transactions; await receipts")
+
+    def _insert(self, tx: SignedTransaction) -> None:
+        signer = tx.signers[0]
+        self._pending[tx.envelope_hash] = tx
+        self._by_nonce[(signer, tx.nonce)] = tx.envelope_hash
+        self._by_id[tx.id] = tx.envelope_hash
+        self._by_expiry.setdefault(tx.expires_at_height, {})[tx.envelope_hash] = None
+        self._signer_counts[signer] = self._signer_counts.get(signer, 0) + 1
+        self.size_bytes += len(tx.envelope) + OVERHEAD_BYTES
+
+    def _remove(self, key: bytes) -> None:
+        tx = self._pending.pop(key, None)
+        if tx is None:
+            return
+        signer = tx.signers[0]
+        del self._by_nonce[(signer, tx.nonce)]
+        del self._by_id[tx.id]
+        self.size_bytes -= len(tx.envelope) + OVERHEAD_BYTES
+        expiring = self._by_expiry[tx.expires_at_height]
+        del expiring[key]
+        if not expiring:
+            del self._by_expiry[tx.expires_at_height]
+        left = self._signer_counts[signer] - 1
+        if left:
+            self._signer_counts[signer] = left
+        else:
+            del self._signer_counts[signer]
+
+    def drop(self, tx: SignedTransaction) -> None:
+        """Forget a pending transaction that cannot be executed here (a bug that the executor found)."""
+        self._remove(tx.envelope_hash)
+
+    def add_body(self, envelope: bytes) -> SignedTransaction:
+        """Keep the body of a proposal's or a block's transaction, its signatures verified. Raises `Rejected`."""
+        known = self.resolve(envelope_hash(self._genesis.suite, envelope))
+        if known is not None:
+            return known
+        tx = parse_envelope(envelope, self._genesis.suite)
+        known = self.resolve(tx.envelope_hash)
+        if known is not None:
+            return known
+        check_belongs(tx, self._genesis)
+        verify_signatures(tx, self._genesis.suite)
+        self._fetched[tx.envelope_hash] = tx
+        self._fetched_bytes += len(tx.envelope) + OVERHEAD_BYTES
+        while self._fetched_bytes > MAX_FETCHED_BYTES:
+            _, oldest = self._fetched.popitem(last=False)
+            self._fetched_bytes -= len(oldest.envelope) + OVERHEAD_BYTES
+        return tx
+
+    def resolve(self, key: bytes) -> SignedTransaction | None:
+        """The verified transaction of that envelope hash, pending or fetched."""
+        return self._pending.get(key) or self._fetched.get(key) or self._recent.get(key)
+
+    def resolve_all(self, envelope_hashes: Sequence[bytes]) -> tuple[list[SignedTransaction], list[bytes]]:
+        """Those that are known, in order, and the hashes of those that are not."""
+        found: list[SignedTransaction] = []
+        missing: list[bytes] = []
+        for key in envelope_hashes:
+            tx = self._pending.get(key) or self._fetched.get(key)
+            if tx is None:
+                missing.append(key)
+            else:
+                found.append(tx)
+        return found, missing
+
+    def is_pending(self, tx_id: bytes) -> bool:
+        """Whether a transaction of this id waits for a block."""
+        return tx_id in self._by_id
+
+    def has_expired(self, tx_id: bytes) -> bool:
+        """Whether a transaction of this id was pending here and expired (remembered for a while)."""
+        return tx_id in self._expired
+
+    def select(self, operations: int, size_bytes: int) -> list[SignedTransaction]:
+        """Pending transactions in order of arrival, within both bounds; stops at the first that does not fit (M5).
+
+        At least one if there is any: every pending one fits into a block alone.
+        """
+        chosen: list[SignedTransaction] = []
+        for tx in self._pending.values():
+            operations -= len(tx.operations)
+            size_bytes -= len(tx.envelope)
+            if chosen and (operations < 0 or size_bytes < 0):
+                break
+            chosen.append(tx)
+        return chosen
+
+    def oldest(self, size_bytes: int) -> Iterator[bytes]:
+        """Envelopes in order of arrival until `size_bytes` are exceeded: what a new leader is told (protocol rule
+        4).
+        """
+        for tx in self._pending.values():
+            size_bytes -= len(tx.envelope)
+            if size_bytes < 0:
+                return
+            yield tx.envelope
+
+    def committed(self, height: int, transactions: Iterable[SignedTransaction]) -> None:
+        """A block is in: drop what it used up, by (first signer, nonce), and what can no longer come in (M3).
+
+        Its transactions can still be resolved until the next block, for peers that are about to validate it.
+        """
+        transactions = tuple(transactions)
+        self._recent = {tx.envelope_hash: tx for tx in transactions}
+        for tx in transactions:
+            pending = self._by_nonce.get((tx.signers[0], tx.nonce))
+            if pending is not None:
+                self._remove(pending)
+            fetched = self._fetched.pop(tx.envelope_hash, None)
+            if fetched is not None:
+                self._fetched_bytes -= len(fetched.envelope) + OVERHEAD_BYTES
+        for expired_at in range(self._swept_height, height + 1):
+            for key in list(self._by_expiry.get(expired_at, ())):
+                self._expire(key)
+        self._swept_height = height + 1
+
+    def _expire(self, key: bytes) -> None:
+        tx = self._pending[key]
+        self._remove(key)
+        self._expired[tx.id] = None
+        if len(self._expired) > REMEMBERED_EXPIRED:
+            self._expired.popitem(last=False)

@@ -1,0 +1,459 @@
+"""One node of a chain: takes events, returns effects, does nothing itself (protocol rule 23).
+
+The node joins the replica (agreement), the mempool, the executor, the chain store, gossip, body fetch and catch-up.
+It is driven by the asyncio runtime or by the simulator under the contracts in `node_events` and `node_effects`, from
+one thread.
+
+Invariants
+  N1  A step never raises for input: what a peer or client did wrong ends as a refusal, a warning or a closed channel.
+      `InvariantBroken` means a bug or damaged local data, and the node must stop.
+  N2  The replica is told that work is pending only while this node is level with the network and holds a transaction
+      that is valid on committed state, or a heartbeat is overdue (protocol rule 4).
+  N3  The wall clock decides block times only; waiting is done with timers.
+
+Left out: sockets, files, clocks, tasks (`runtime`), HTTP (`service`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from common.consensus import effects as asked
+from common.consensus.events import Committed, Received, WorkPending
+from common.consensus.events import TimerExpired as ViewTimerExpired
+from common.consensus.messages import decode_message
+from common.consensus.records import decode_record
+from common.core.block import Block
+from common.core.certificate import Certificate
+from common.core.errors import InvariantBroken, Rejected
+from common.core.genesis import Genesis
+from common.core.validators import ValidatorSet
+from common.node.application import Application
+from common.node.block_assembly import BlockAssembly
+from common.node.block_fetch import BlockFetch
+from common.node.body_fetch import BodyFetch
+from common.node.chain_store import ChainStore
+from common.node.committer import Committer
+from common.node.consensus_driver import ConsensusDriver
+from common.node.executor import Executor
+from common.node.gossip import Gossip
+from common.node.mempool import Mempool
+from common.node.node_effects import Channel, Disconnect, NodeEffect, Warned
+from common.node.node_events import (
+    BlockWritten,
+    NodeEvent,
+    PeerConnected,
+    PeerDisconnected,
+    PeerKey,
+    PeerMessage,
+    Started,
+    Timer,
+    TimerExpired,
+)
+from common.node.node_status import NodeLimits, NodeStatus, SubmitResult, TransactionState
+from common.node.outbox import Outbox
+from common.node.pacing import BlockBudget
+from common.node.peer_messages import (
+    AnswerBlocks,
+    AnswerBody,
+    AnswerTransactions,
+    Consensus,
+    Draft,
+    GetBlocks,
+    GetBody,
+    GetTransactions,
+    Hello,
+    PeerPayload,
+    Status,
+    Transactions,
+    decode_payload,
+)
+from common.node.peers import PeerTable
+from common.node.serving import Serving
+from common.node.sync import CatchUp
+from common.node.transaction_intake import TransactionIntake
+
+STATUS_DELAY_MS = 200
+"""The chain counts as quiet so long after a commit."""
+UNKNOWN_KINDS = frozenset({"peer_message_kind", "consensus_version", "consensus_type"})
+"""What a newer version may send during a rolling upgrade: skipped, not punished (attack C19)."""
+
+
+def _no_stopwatch() -> int:
+    return 0
+
+
+class Node:
+    """See the module docstring. `submit`, `hello_for` and the queries are called from the thread that calls `step`."""
+
+    def __init__(
+        self,
+        *,
+        genesis: Genesis,
+        application: Application,
+        chain: ChainStore,
+        seed: bytes | None,
+        recovered: Sequence[bytes] = (),
+        limits: NodeLimits | None = None,
+        stopwatch: Callable[[], int] = _no_stopwatch,
+        may_vote: bool = True,
+        abstain_through_height: int = 0,
+    ) -> None:
+        """A node over an initialised chain store.
+
+        `seed` is the validator key, None for an observer. `recovered` are the vote log's records. `may_vote` is False
+        if the log or the database went backwards (attack C16); `abstain_through_height` forbids votes up to a height
+        instead. `stopwatch` gives monotonic nanoseconds, for sizing blocks only.
+        """
+        self._genesis = genesis
+        self._chain = chain
+        self._limits = limits or NodeLimits()
+        self._own_key = None if seed is None else genesis.suite.public_key(seed)
+        self._now_ms = 0
+        self._outbox = Outbox()
+        self._peers = PeerTable()
+        self._mempool = Mempool(genesis, application, chain, self._limits)
+        self._executor = Executor(genesis, application, chain)
+        self._committer = Committer(chain, self._executor, self._mempool, self._outbox)
+        self._gossip = Gossip(self._outbox, self._limits)
+        self._bodies = BodyFetch(genesis.suite, self._mempool, self._outbox, self._limits, lambda: self._peers.keys)
+        self._block_fetch = BlockFetch(genesis.suite, self._outbox, self._limits, lambda: self._peers.keys)
+        self._driver = ConsensusDriver(
+            genesis=genesis,
+            chain=chain,
+            seed=seed,
+            recovered=recovered,
+            may_vote=may_vote,
+            abstain_through_height=abstain_through_height,
+            outbox=self._outbox,
+            work=self,
+            connected_members=lambda: self._peers.members(self._validators),
+        )
+        self._assembly = BlockAssembly(
+            genesis=genesis,
+            chain=chain,
+            executor=self._executor,
+            mempool=self._mempool,
+            gossip=self._gossip,
+            outbox=self._outbox,
+            bodies=self._bodies,
+            block_fetch=self._block_fetch,
+            budget=BlockBudget(self._limits.block_execution_ms, genesis.parameters.max_block_operations),
+            stopwatch=stopwatch,
+            own_key=self._own_key,
+            answer=self._driver.deliver,
+        )
+        self._sync = CatchUp(
+            genesis=genesis,
+            chain=chain,
+            peers=self._peers,
+            outbox=self._outbox,
+            limits=self._limits,
+            commit=self._committer.commit,
+            busy=lambda: self._committer.busy,
+        )
+        self._serving = Serving(chain, self._mempool, self._outbox, self._assembly.candidate)
+        self._intake = TransactionIntake(genesis.suite, self._mempool, self._bodies)
+        self._work_pending = False
+        self._heartbeat_due = False
+        self._view_told = (0, 0)
+        self._status_height = -1
+        self._certified: Certificate | None = None
+        self._restore(recovered)
+
+    def _restore(self, recovered: Sequence[bytes]) -> None:
+        """Bodies from the vote log: after a power cut of all nodes they exist nowhere else (protocol rule 1)."""
+        height = self._chain.tip().height + 1
+        for data in recovered:
+            record = decode_record(data)
+            if isinstance(record, Block) and record.header.height == height:
+                try:
+                    self._assembly.restore(record)
+                except Rejected as refusal:
+                    raise InvariantBroken(f"a block in the vote log is invalid: {refusal}") from refusal
+
+    @property
+    def _validators(self) -> ValidatorSet:
+        return self._chain.validators(self._chain.tip().height + 1)
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def step(self, event: NodeEvent, now_ms: int) -> list[NodeEffect]:
+        """Absorb one event; return what must be done, in order. Raises `InvariantBroken` only (N1)."""
+        self._now_ms = now_ms
+        match event:
+            case PeerMessage():
+                self._on_message(event.peer, event.payload)
+            case TimerExpired():
+                if self._outbox.expired(event.timer, event.token):
+                    self._on_timer(event.timer)
+            case BlockWritten():
+                self._on_written(event.height)
+            case PeerConnected():
+                self._on_connected(event)
+            case PeerDisconnected():
+                self._on_disconnected(event.peer)
+            case Started():
+                self._driver.start_if_ready()
+                self._arm_heartbeat()
+        return self._finish()
+
+    def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]:
+        """Take a client's transaction, or say what became of it (protocol rule 25). Raises `Rejected`."""
+        self._now_ms = now_ms
+        admission = self._mempool.admit(envelope)
+        tx = admission.tx
+        if admission.committed:
+            return SubmitResult(tx.id, self.transaction_state(tx.id).status), []
+        if admission.fresh:
+            self._gossip.add(tx.envelope)
+            if self._bodies.arrived([tx.envelope_hash]):
+                self._assembly.bodies_complete()
+        return SubmitResult(tx.id, "pending"), self._finish()
+
+    def _finish(self) -> list[NodeEffect]:
+        """What follows from every event: tell the replica about work, start what has become possible."""
+        self._update_work()
+        self._assembly.try_build(self._now_ms)
+        self._tell_leader()
+        return self._outbox.take()
+
+    def _update_work(self) -> None:
+        """N2."""
+        pending = (len(self._mempool) > 0 or self._heartbeat_due) and not self._sync.syncing and self._driver.started
+        if pending != self._work_pending:
+            self._work_pending = pending
+            self._driver.deliver(WorkPending(pending))
+
+    def _tell_leader(self) -> None:
+        """On entering a view, pending transactions go to its leader: it cannot censor longer than a view (rule 4)."""
+        height, view = self._chain.tip().height + 1, self._driver.view
+        if (height, view) == self._view_told:
+            return
+        self._view_told = (height, view)
+        if view == 0 or not len(self._mempool):
+            return
+        validators = self._validators
+        leader = validators.members[validators.leader(height, view)].public_key
+        if leader in self._peers:
+            self._gossip.tell(leader, self._mempool.oldest(self._genesis.parameters.max_block_bytes))
+
+    # -- peers ---------------------------------------------------------------------------------------------------------
+
+    def _on_connected(self, event: PeerConnected) -> None:
+        peer = event.peer
+        try:
+            hello = Hello.decode(event.hello)
+            self._peers.connect(peer, hello.tip_height)
+            self._driver.greet(peer, hello.evidence)
+        except Rejected as refusal:
+            self._punish(peer, refusal.code)
+            return
+        self._bodies.peer_connected(peer)
+        self._block_fetch.peer_connected(peer)
+        self._gossip.tell(peer, self._mempool.oldest(self._genesis.parameters.max_block_bytes))
+        self._sync.consider()
+
+    def _on_disconnected(self, peer: PeerKey) -> None:
+        self._peers.disconnect(peer)
+        self._bodies.peer_disconnected(peer)
+        self._block_fetch.peer_disconnected(peer)
+        self._sync.peer_disconnected(peer)
+
+    def _punish(self, peer: PeerKey, code: str) -> None:
+        """Close the channel to a peer that broke the protocol, and forget it as if it had gone."""
+        self._outbox.add(Warned("peer_broke_protocol", code))
+        self._outbox.add(Disconnect(peer, code, self._limits.misbehaviour_pause_ms))
+        self._on_disconnected(peer)
+
+    def _on_message(self, peer: PeerKey, payload: bytes) -> None:
+        if peer not in self._peers:
+            return
+        try:
+            self._dispatch(peer, decode_payload(payload))
+        except Rejected as refusal:
+            if refusal.code in UNKNOWN_KINDS:
+                self._outbox.add(Warned("peer_message_skipped", refusal.code))
+            else:
+                self._punish(peer, refusal.code)
+
+    def _dispatch(self, peer: PeerKey, message: PeerPayload) -> None:
+        """Raises `Rejected` if the peer must have known better."""
+        match message:
+            case Consensus():
+                received = decode_message(message.message)
+                self._driver.deliver(Received(received, self._validators.index_of(peer)))
+            case Transactions():
+                if self._intake.gossiped(message.envelopes):
+                    self._assembly.bodies_complete()
+            case Draft():
+                self._assembly.drafted(peer, message, self._driver.view)
+            case GetTransactions():
+                self._serving.transactions(peer, message)
+            case AnswerTransactions():
+                if self._bodies.answered(peer, message):
+                    self._assembly.bodies_complete()
+            case GetBlocks():
+                self._serving.blocks(peer, message)
+            case AnswerBlocks():
+                self._sync.answered(peer, message)
+            case GetBody():
+                self._serving.body(peer, message)
+            case AnswerBody():
+                block = self._block_fetch.answered(peer, message)
+                if block is not None:
+                    self._on_block_fetched(block)
+            case Status():
+                self._peers.set_claim(peer, message.tip_height)
+                self._sync.consider()
+
+    # -- timers --------------------------------------------------------------------------------------------------------
+
+    def _on_timer(self, timer: Timer) -> None:
+        match timer:
+            case Timer.VIEW:
+                due = self._driver.timer_expired()
+                if due is not None:
+                    self._driver.deliver(ViewTimerExpired(*due))
+            case Timer.BUILD:
+                pass  # `_finish` builds
+            case Timer.EXECUTE:
+                self._assembly.execute_prepared()
+            case Timer.HEARTBEAT:
+                self._on_heartbeat()
+            case Timer.GOSSIP:
+                self._gossip.flush()
+            case Timer.FETCH:
+                self._bodies.timed_out()
+            case Timer.BODY:
+                self._block_fetch.timed_out()
+            case Timer.SYNC:
+                self._sync.timed_out()
+            case Timer.STATUS:
+                self._on_quiet()
+
+    def _arm_heartbeat(self) -> None:
+        """An empty block is due a heartbeat after the last one's time; clocks that jump cost at most one more."""
+        self._heartbeat_due = False
+        heartbeat_ms = self._genesis.parameters.heartbeat_ms
+        left_ms = self._chain.tip().time_ms + heartbeat_ms - self._now_ms
+        self._outbox.set_timer(Timer.HEARTBEAT, min(max(left_ms, 0), heartbeat_ms))
+
+    def _on_heartbeat(self) -> None:
+        if self._now_ms >= self._chain.tip().time_ms + self._genesis.parameters.heartbeat_ms:
+            self._heartbeat_due = True
+        else:
+            self._arm_heartbeat()
+
+    def _on_quiet(self) -> None:
+        """Tell the peers our tip once nothing more happens, in case one missed the end of a height."""
+        tip = self._chain.tip()
+        if tip.height != self._status_height:
+            self._status_height = tip.height
+            self._outbox.set_timer(Timer.STATUS, STATUS_DELAY_MS)
+        else:
+            self._outbox.broadcast(Status(tip.height, tip.block_id), Channel.CONSENSUS)
+
+    # -- what the replica asks for (`consensus_driver.BlockWork`)
+    # --------------------------------------------------------
+
+    def build(self, request: asked.BuildBlock) -> None:
+        """The replica leads."""
+        self._assembly.build(request, self._now_ms)
+
+    def validate(self, request: asked.ValidateBlock, senders: Sequence[PeerKey]) -> None:
+        """The replica has a proposal."""
+        self._assembly.validate(request, senders, self._now_ms)
+
+    def fetch(self, request: asked.FetchBlock, senders: Sequence[PeerKey]) -> None:
+        """The replica must repeat a block that it lacks."""
+        self._assembly.fetch(request, senders)
+
+    def decided(self, block: Block, certificate: Certificate) -> None:
+        """The replica decided."""
+        self._committer.commit(block, certificate)
+
+    def decided_by_id(self, height: int, block_id: bytes, certificate: Certificate, senders: Sequence[PeerKey]) -> None:
+        """The replica knows what was decided, but not the block itself."""
+        known = self._assembly.candidate(block_id)
+        if known is not None:
+            self._committer.commit(known, certificate)
+            return
+        self._certified = certificate
+        self._block_fetch.want(height, block_id, senders)
+
+    def _on_block_fetched(self, block: Block) -> None:
+        certificate = self._certified
+        if certificate is not None and certificate.block_id == block.header.id(self._genesis.suite):
+            self._committer.commit(block, certificate)
+        else:
+            self._assembly.block_fetched(block)
+
+    def send_decided(self, peer: PeerKey, height: int) -> None:
+        """A peer still votes on a height that is final."""
+        self._serving.decided(peer, height)
+
+    def peer_is_at(self, peer: PeerKey, height: int) -> None:
+        """A peer sends messages for a height far above ours: it has decided the one below."""
+        self._peers.raise_claim(peer, height - 1)
+        self._sync.consider()
+
+    def _on_written(self, height: int) -> None:
+        done = self._committer.written(height)
+        self._certified = None
+        self._block_fetch.cancel()
+        self._assembly.committed()
+        self._arm_heartbeat()
+        if not self._outbox.runs(Timer.STATUS):
+            self._status_height = height
+            self._outbox.set_timer(Timer.STATUS, STATUS_DELAY_MS)
+        if self._driver.started:
+            self._driver.deliver(Committed(done.block.header, done.execution.next_validators))
+        else:
+            self._driver.start_if_ready()
+        self._sync.committed()
+
+    # -- questions -----------------------------------------------------------------------------------------------------
+
+    def hello_for(self, peer: PeerKey) -> bytes:
+        """What our hello tells this peer: our tip, and what we hold signed by it (protocol rule 7)."""
+        tip = self._chain.tip()
+        return Hello(tip.height, tip.block_id, self._driver.signed_by(peer)).encode()
+
+    def peer_keys(self) -> frozenset[PeerKey]:
+        """Who may connect as a validator: the sets that sign the last and the next height (protocol rule 7)."""
+        height = self._chain.tip().height
+        sets = (self._chain.validators(height), self._chain.validators(height + 1))
+        return frozenset(member.public_key for members in sets for member in members.members)
+
+    def transaction_state(self, tx_id: bytes) -> TransactionState:
+        """Where a transaction is. Raises Gone if its receipt was pruned."""
+        location = self._chain.transaction(tx_id)
+        if location is not None:
+            receipt = self._chain.receipt(location.height, location.index)
+            return TransactionState(tx_id, receipt.status, location.height, location.index, receipt)
+        if self._mempool.is_pending(tx_id):
+            return TransactionState(tx_id, "pending")
+        return TransactionState(tx_id, "expired" if self._mempool.has_expired(tx_id) else "unknown")
+
+    def status(self) -> NodeStatus:
+        """The node's place in its network."""
+        tip, validators = self._chain.tip(), self._validators
+        own_index = None if self._own_key is None else validators.index_of(self._own_key)
+        level = self._peers.level(validators, tip.height + 1) + (own_index is not None)
+        return NodeStatus(
+            network=self._genesis.network,
+            height=tip.height,
+            block_id=tip.block_id,
+            time_ms=tip.time_ms,
+            view=self._driver.view,
+            own_index=own_index,
+            validators=tuple([member.name for member in validators.members]),
+            connected=tuple([validators.members[at].name for at in self._peers.members(validators)]),
+            best_peer_height=self._peers.best_claim(),
+            syncing=self._sync.syncing,
+            voting=self._driver.can_vote,
+            level_with_quorum=level >= validators.quorum,
+            mempool_transactions=len(self._mempool),
+            mempool_bytes=self._mempool.size_bytes,
+        )

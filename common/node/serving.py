@@ -1,0 +1,91 @@
+"""Answers what peers ask for: transaction bodies, blocks with certificates, the body of one block.
+
+Every answer is bounded (`ANSWER_BYTES`, `MAX_BLOCKS`), goes only to the peer that asked, on a channel whose queue the
+transport bounds, and reads nothing but committed blocks, the mempool and the candidates of the open height.
+
+Left out: verification, which is the asker's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from common.core.block import Block
+from common.core.errors import Gone, NotFound
+from common.node.chain_store import ChainStore
+from common.node.mempool import Mempool
+from common.node.node_effects import Channel
+from common.node.node_events import PeerKey
+from common.node.outbox import Outbox
+from common.node.peer_messages import (
+    ANSWER_BYTES,
+    AnswerBlocks,
+    AnswerBody,
+    AnswerTransactions,
+    GetBlocks,
+    GetBody,
+    GetTransactions,
+)
+
+
+class Serving:
+    """Read-only answers."""
+
+    def __init__(
+        self, chain: ChainStore, mempool: Mempool, outbox: Outbox, candidate: Callable[[bytes], Block | None]
+    ) -> None:
+        self._chain = chain
+        self._mempool = mempool
+        self._outbox = outbox
+        self._candidate = candidate
+
+    def transactions(self, peer: PeerKey, asked: GetTransactions) -> None:
+        """Those that this node has, in the order asked, until the answer is full; it asks again for the rest."""
+        envelopes: list[bytes] = []
+        size_bytes = 0
+        for envelope_hash in asked.envelope_hashes:
+            tx = self._mempool.resolve(envelope_hash)
+            if tx is None:
+                continue
+            envelopes.append(tx.envelope)
+            size_bytes += len(tx.envelope)
+            if size_bytes >= ANSWER_BYTES:
+                break
+        self._outbox.send(peer, AnswerTransactions(asked.request, tuple(envelopes)), Channel.CONSENSUS)
+
+    def blocks(self, peer: PeerKey, asked: GetBlocks) -> None:
+        """Consecutive decided blocks from the height asked for; none if they are pruned here or not decided yet."""
+        tip_height = self._chain.tip().height
+        blocks: list[tuple[bytes, bytes]] = []
+        size_bytes = 0
+        for height in range(max(asked.from_height, 1), min(tip_height, asked.from_height + asked.limit - 1) + 1):
+            pair = self._decided(height)
+            if pair is None:
+                break
+            size_bytes += len(pair[0]) + len(pair[1])
+            if blocks and size_bytes > ANSWER_BYTES:
+                break
+            blocks.append(pair)
+        self._outbox.send(peer, AnswerBlocks(asked.request, tip_height, tuple(blocks)), Channel.SYNC)
+
+    def decided(self, peer: PeerKey, height: int) -> None:
+        """Unasked: the block of a height that the peer still votes on (protocol rule 3)."""
+        pair = self._decided(height)
+        if pair is not None:
+            self._outbox.send(peer, AnswerBlocks(0, self._chain.tip().height, (pair,)), Channel.SYNC)
+
+    def body(self, peer: PeerKey, asked: GetBody) -> None:
+        """A candidate of the open height or a decided block, by height and id; an empty answer if there is none."""
+        block = self._candidate(asked.block_id)
+        data = b"" if block is None else block.encode()
+        if block is None and 1 <= asked.height <= self._chain.tip().height:
+            certificate = self._chain.certificate(asked.height)
+            pair = self._decided(asked.height) if certificate.block_id == asked.block_id else None
+            data = b"" if pair is None else pair[0]
+        self._outbox.send(peer, AnswerBody(asked.request, data), Channel.SYNC)
+
+    def _decided(self, height: int) -> tuple[bytes, bytes] | None:
+        try:
+            return self._chain.block(height).encode(), self._chain.certificate(height).encode()
+        except (NotFound, Gone):
+            return None

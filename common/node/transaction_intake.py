@@ -1,0 +1,50 @@
+"""Takes in transactions that peers gossip.
+
+A refusal that depends on local state (quota, a nonce that another pending transaction has) is nobody's fault and only
+drops the transaction, unless a proposal wants its body. A bad signature or structure is the peer's: an honest one
+verified before it told us.
+
+Left out: clients' submissions (`Node.submit`), sending (`gossip`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from common.core.errors import Malformed, Rejected, Unauthorised
+from common.core.suite import Suite
+from common.core.transaction import envelope_hash
+from common.node.body_fetch import BodyFetch
+from common.node.mempool import Mempool
+
+
+class TransactionIntake:
+    """The receiving end of gossip."""
+
+    def __init__(self, suite: Suite, mempool: Mempool, bodies: BodyFetch) -> None:
+        self._suite = suite
+        self._mempool = mempool
+        self._bodies = bodies
+
+    def gossiped(self, envelopes: Sequence[bytes]) -> bool:
+        """Admit a batch. True if bodies that a proposal waits for are complete now. Raises `Rejected` for a peer's
+        fault.
+        """
+        arrived = []
+        for envelope in envelopes:
+            key = envelope_hash(self._suite, envelope)
+            if self._mempool.resolve(key) is None:
+                self._admit(envelope, key)
+            arrived.append(key)
+        return self._bodies.active and self._bodies.arrived(
+            [key for key in arrived if self._mempool.resolve(key) is not None]
+        )
+
+    def _admit(self, envelope: bytes, key: bytes) -> None:
+        try:
+            self._mempool.admit(envelope)
+        except (Malformed, Unauthorised):
+            raise
+        except Rejected:
+            if self._bodies.wants(key):
+                self._mempool.add_body(envelope)
