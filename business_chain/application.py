@@ -121,6 +121,11 @@ class BusinessApplication:
             first = record.tx_id
         return None if first is None else bytes.fromhex(first)
 
+    def business_transaction(self, business_id: str, state: StateReader) -> bytes | None:
+        """The id of the transaction that applied this business id, or None."""
+        record = read_business(state, business_id) if business_id.isascii() else None
+        return None if record is None else bytes.fromhex(record.tx_id)
+
     def operation_types(self) -> list[str]:
         """The operation types this chain accepts, sorted."""
         return sorted(registry.OPERATION_RECORDS)

@@ -1,0 +1,176 @@
+"""Operations as JSON Schema, with an example each: for the OpenAPI document and docs/api-operations.md.
+
+Made from the records (operations.records), so a field cannot be documented otherwise than it is read. The examples
+tell one story in order and are applied by a test.
+
+Left out: validation of anything; the chain reads operations with `registry.parse_operation` alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from business_chain.operations.fields import Specification, record_schema
+from business_chain.operations.records import Operation
+from business_chain.operations.registry import OPERATION_RECORDS
+
+_OCCURRED_AT_MS: Final = 1_767_225_600_000
+_PRODUCT: Final = "BJ000001.ESVUFR2601"
+
+
+def _example(operation_type: str, business_id: str, **fields: Any) -> dict[str, Any]:
+    return {"type": operation_type, "business_id": business_id, "occurred_at_ms": _OCCURRED_AT_MS, **fields}
+
+
+def _person(number: int) -> dict[str, Any]:
+    return _example(
+        "subject.register",
+        f"subject-{number}",
+        object_id=f"person-{number}",
+        kind="person",
+        investor_code=f"Q{number:09d}",
+        name_commitment=f"{number:02d}" * 32,
+        identity_commitment=f"{number + 10:02d}" * 32,
+        qualification={"category": 5, "certified_at_ms": _OCCURRED_AT_MS - 86_400_000},
+    )
+
+
+def _account(number: int) -> dict[str, Any]:
+    return _example(
+        "account.open",
+        f"account-{number}",
+        account=f"A-{number}",
+        subject=f"person-{number}",
+        account_type="securities",
+    )
+
+
+STORY: Final[tuple[dict[str, Any], ...]] = (
+    _example(
+        "subject.register",
+        "subject-issuer",
+        object_id="BJ000001",
+        kind="organisation",
+        name="北京样例智能科技股份有限公司",
+        enterprise_code="BJ000001",
+        credit_code="91110000FAKE00013H",
+    ),
+    _person(1),
+    _person(2),
+    _account(1),
+    _account(2),
+    _example(
+        "product.issue",
+        "product-1",
+        product=_PRODUCT,
+        issuer="BJ000001",
+        name="北京样例智能科技股份有限公司普通股",
+        product_type=2,
+        unit="share",
+        scale=0,
+        authorised_quantity=1_000_000,
+        currency="156",
+        face_value_e4=10_000,
+    ),
+    _example("registration.initial", "initial-1", product=_PRODUCT, account="A-1", quantity=1_000_000, share_nature=24),
+    _example(
+        "registration.increase",
+        "increase-1",
+        product=_PRODUCT,
+        entries=[{"account": "A-1", "quantity": 50_000}, {"account": "A-2", "quantity": 150_000}],
+        price_e4=20_000,
+        authorised_quantity=1_200_000,
+        basis={
+            "kind": "resolution",
+            "number": "2026-01",
+            "issuer": "北京样例智能科技股份有限公司",
+            "date": "2026-01-01",
+        },
+    ),
+    _example(
+        "registration.transfer",
+        "transfer-1",
+        product=_PRODUCT,
+        from_account="A-1",
+        to_account="A-2",
+        quantity=100_000,
+        price_e4=125_000,
+        basis={"kind": "contract", "number": "BJ-2026-001", "issuer": "样例经纪有限公司", "date": "2026-01-01"},
+    ),
+    _example(
+        "registration.pledge",
+        "pledge-1",
+        product=_PRODUCT,
+        account="A-2",
+        quantity=30_000,
+        pledgee="person-1",
+        contract_number="BJ-PLEDGE-2026-001",
+    ),
+    _example("registration.release", "release-1", pledge="pledge-1", quantity=10_000),
+    _example(
+        "registration.freeze",
+        "freeze-1",
+        product=_PRODUCT,
+        account="A-1",
+        quantity=5_000,
+        authority="样例人民法院",
+        order_number="(2026)京01执1号",
+        until_ms=_OCCURRED_AT_MS + 31_536_000_000,
+    ),
+    _example("registration.unfreeze", "unfreeze-1", freeze="freeze-1"),
+    _example(
+        "account.freeze", "account-freeze-1", account="A-1", authority="样例人民法院", order_number="(2026)京01执2号"
+    ),
+    _example("account.unfreeze", "account-unfreeze-1", account="A-1"),
+    _example("account.open", "account-3", account="A-3", subject="person-2", account_type="cash"),
+    _example("account.close", "account-close-1", account="A-3"),
+)
+"""Operations that follow from each other, in order."""
+
+EXAMPLES: Final[dict[str, dict[str, Any]]] = {operation["type"]: operation for operation in reversed(STORY)}
+"""Operation type -> its first example in the story."""
+
+
+def operation_schema(record: type[Operation]) -> dict[str, Any]:
+    """JSON Schema of one operation with its `type`."""
+    schema = record_schema(record)
+    schema["title"] = record.TYPE
+    schema["description"] = (record.__doc__ or "").strip()
+    schema["properties"] = {"type": {"const": record.TYPE}, **schema["properties"]}
+    schema["required"] = ["type", *schema["required"]]
+    schema["examples"] = [EXAMPLES[record.TYPE]]
+    return schema
+
+
+def operations_schema() -> dict[str, Any]:
+    """JSON Schema of "one operation of this chain"."""
+    return {
+        "title": "Operation",
+        "description": "One operation of a business chain; `type` says which.",
+        "oneOf": [operation_schema(record) for _, record in sorted(OPERATION_RECORDS.items())],
+    }
+
+
+def describe_type(specification: Specification) -> str:
+    """A specification in words, for the field tables of docs/api-operations.md."""
+    return _in_words(specification.json_schema())
+
+
+def _in_words(schema: dict[str, Any]) -> str:
+    note = schema.get("description")
+    if "enum" in schema and schema["type"] == "string":
+        words = "one of " + ", ".join(f"`{word}`" for word in schema["enum"])
+    elif "enum" in schema:
+        words = "integer from the table in docs/adr/0033"
+    elif schema["type"] == "integer":
+        words = f"integer {schema['minimum']}..{schema['maximum']}"
+    elif schema["type"] == "array":
+        words = f"list of 1..{schema['maxItems']} objects {_in_words(schema['items'])}"
+    elif schema["type"] == "object":
+        inner = (f"`{name}`: {_in_words(part)}" for name, part in schema["properties"].items())
+        words = "{" + "; ".join(inner) + "}"
+    elif "pattern" in schema:
+        words = f"string `{schema['pattern'].strip('^$')}`".replace("|", "\\|")
+    else:
+        words = f"string of at most {schema['maxLength']} characters"
+    return f"{words}: {note}" if note and schema["type"] != "object" else words
