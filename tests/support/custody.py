@@ -304,6 +304,7 @@ def product(code: str, issuer: str, *, object_id: str = "", **options: Any) -> b
         "product_code": code,
         "product_name": "普通股",
         "product_type": 2,
+        "product_create_time": TIME,
     }
     body = {"product_information": {"essential_information": {"basic_product_information": basic}}}
     return snapshot("product", object_id or code, body, **options)

@@ -1,0 +1,387 @@
+"""Positions, issuers and every alert rule, each raised by what it is about and by nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from custody_chain.supervision import refile
+from tests.support.chains import ChainBuilder
+from tests.support.custody import (
+    Custody,
+    account,
+    company,
+    holder,
+    market_with_product,
+    person,
+    product,
+    registration,
+    snapshot,
+)
+
+CODE = "BJ000001.ESVUFR2601"
+
+
+@pytest.fixture
+def chain() -> ChainBuilder:
+    return ChainBuilder()
+
+
+@pytest.fixture
+def custody(chain: ChainBuilder) -> Custody:
+    """A market with one product and one holder of 100 shares."""
+    custody = Custody([chain])
+    custody.deliver(chain, *market_with_product(), *holder(1, 100))
+    assert custody.alerts() == []
+    return custody
+
+
+def only_alert(custody: Custody) -> dict[str, Any]:
+    """The one open alert."""
+    (alert,) = custody.alerts()
+    return alert
+
+
+def test_a_holding_is_filed_under_the_investor_and_counted(custody: Custody) -> None:
+    assert custody.position("Q000000001", CODE, "A1") == (100, 0, 0)
+    assert custody.get("holding", "beijing", CODE, "A1") == {"investor": "Q000000001"}
+    record = custody.get("product", "beijing", CODE)
+    assert (record["issuer"], record["holders"], record["accounts"], record["available"]) == ("BJ000001", 1, 1, 100)
+    assert custody.get("issued", "BJ000001", "beijing", CODE) == {"product": CODE}
+    assert custody.get("company", "BJ000001", "beijing", "issuer") == {"subject": "issuer"}
+
+
+def test_a_transfer_pledge_freeze_and_release_move_balances_and_totals(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(
+        chain,
+        person("person-2", "Q000000002"),
+        account("A2", "person-2"),
+        registration("t1:0", CODE, "A1", before=(100, 0, 0), change=(-40, 0, 0), report="r1"),
+        registration("t1:1", CODE, "A2", change=(40, 0, 0), report="r1"),
+        registration("p1:0", CODE, "A1", before=(60, 0, 0), change=(-20, 20, 0)),
+        registration("f1:0", CODE, "A1", before=(40, 20, 0), change=(-10, 0, 10)),
+        registration("u1:0", CODE, "A1", before=(30, 20, 10), change=(5, -5, 0)),
+    )
+    assert custody.alerts() == []
+    assert custody.position("Q000000001", CODE, "A1") == (35, 15, 10)
+    assert custody.position("Q000000002", CODE, "A2") == (40, 0, 0)
+    record = custody.get("product", "beijing", CODE)
+    totals = tuple(record[name] for name in ("holders", "available", "pledged", "frozen"))
+    assert totals == (2, 75, 15, 10)
+
+
+def test_an_emptied_account_is_no_holder_any_more(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, registration("t1:0", CODE, "A1", before=(100, 0, 0), change=(-100, 0, 0), report="r1"))
+    assert custody.get("position", "Q000000001", "beijing", CODE, "A1") is None
+    assert custody.get("holding", "beijing", CODE, "A1") is None
+    assert custody.get("product", "beijing", CODE)["holders"] == 0
+
+
+def test_two_accounts_of_one_investor_are_one_holder(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(
+        chain, account("A1b", "person-1"), registration("i2", CODE, "A1b", change=(5, 0, 0)), *holder(2, 10)
+    )
+    record = custody.get("product", "beijing", CODE)
+    assert (record["holders"], record["accounts"]) == (2, 3)
+
+
+def test_rule_holders_over_200(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, *(part for number in range(2, 201) for part in holder(number, 1)))
+    assert custody.get("product", "beijing", CODE)["holders"] == 200
+    assert custody.alerts() == [], "200 holders are allowed"
+    custody.deliver(chain, *holder(201, 1))
+    alert = only_alert(custody)
+    assert (alert["rule"], alert["source"]) == ("holders_over_200", "CSRC Decree 132, Art. 13")
+    assert alert["details"] == {"holders": 201, "limit": 200}
+    assert alert["opened"] == {
+        "custody_height": custody.height,
+        "time_ms": custody.time_ms,
+        "region_height": 3,
+        "index": 2,
+    }
+    custody.deliver(chain, registration("x", CODE, "A201", before=(1, 0, 0), change=(-1, 0, 0), report="r"))
+    assert custody.alerts() == []
+    assert custody.alerts("holders_over_200", opened=False)[0]["state"] == "cleared"
+
+
+def test_rule_holders_over_200_instalments(custody: Custody, chain: ChainBuilder) -> None:
+    second = "BJ000001.ESVUFR2602"
+    custody.deliver(chain, product(second, "issuer"))
+    custody.deliver(chain, *(part for number in range(2, 151) for part in holder(number, 1)))
+    custody.deliver(chain, *(part for number in range(151, 201) for part in holder(number, 1, second)))
+    custody.deliver(chain, registration("both", second, "A1", change=(7, 0, 0)))
+    assert custody.alerts() == [], "who holds both instalments is counted once"
+    custody.deliver(chain, *holder(201, 1, second))
+    alert = only_alert(custody)
+    assert (alert["rule"], alert["details"]) == ("holders_over_200_instalments", {"holders": 201, "limit": 200})
+    custody.deliver(chain, registration("x", second, "A201", before=(1, 0, 0), change=(-1, 0, 0), report="r"))
+    assert custody.alerts() == []
+
+
+def test_holders_of_different_securities_are_not_added_up(custody: Custody, chain: ChainBuilder) -> None:
+    bond = "BJ000001.DCFGFR2601"
+    custody.deliver(chain, product(bond, "issuer"))
+    custody.deliver(chain, *(part for number in range(2, 151) for part in holder(number, 1)))
+    custody.deliver(chain, *(part for number in range(151, 251) for part in holder(number, 1, bond)))
+    assert custody.alerts() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"change": (-150, 150, 0)},
+        {"change": (0, 150, 0)},
+        {"change": (-60, 60, 0), "after": (40, 160, 0)},
+        {"change": (-50, 0, 150)},
+    ],
+)
+def test_rule_encumbered_over_held(custody: Custody, chain: ChainBuilder, wrong: dict[str, object]) -> None:
+    custody.deliver(chain, registration("p1:0", CODE, "A1", before=(100, 0, 0), **wrong))
+    assert "encumbered_over_held" in {alert["rule"] for alert in custody.alerts()}
+
+
+def test_rule_encumbered_over_held_finds_the_same_shares_pledged_twice(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, registration("p1:0", CODE, "A1", before=(100, 0, 0), change=(-100, 100, 0)))
+    assert custody.alerts() == []
+    custody.deliver(chain, registration("p2:0", CODE, "A1", before=(0, 100, 0), change=(0, 100, 0)))
+    assert only_alert(custody)["rule"] == "encumbered_over_held"
+
+
+def test_encumbered_shares_that_come_in_are_no_over_pledge(custody: Custody, chain: ChainBuilder) -> None:
+    """Shares may arrive with the pledge on them (a transfer with the creditor's consent)."""
+    custody.deliver(chain, registration("t:1", CODE, "A1", before=(100, 0, 0), change=(0, 50, 0), report="r1"))
+    custody.deliver(chain, registration("p:1", CODE, "A1", before=(100, 50, 0), change=(-100, 100, 0)))
+    assert custody.alerts() == []
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        ((40, 60, 0), (-50, 0, 0)),
+        ((40, 60, 0), (-10, -20, 0)),
+        ((40, 0, 60), (0, 0, -60)),
+        ((40, 60, 0), (0, -60, 0)),
+    ],
+)
+def test_rule_encumbered_moved(
+    custody: Custody, chain: ChainBuilder, before: tuple[int, int, int], change: tuple[int, int, int]
+) -> None:
+    encumber = (before[0] - 100, before[1], before[2])
+    custody.deliver(chain, registration("p1:0", CODE, "A1", before=(100, 0, 0), change=encumber))
+    assert custody.alerts() == []
+    custody.deliver(chain, registration("t1:0", CODE, "A1", before=before, change=change, report="r1"))
+    assert "encumbered_moved" in {alert["rule"] for alert in custody.alerts()}
+
+
+def test_free_shares_may_move_while_others_are_encumbered(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, registration("p1:0", CODE, "A1", before=(100, 0, 0), change=(-60, 50, 10)))
+    custody.deliver(chain, registration("t1:0", CODE, "A1", before=(40, 50, 10), change=(-40, 0, 0), report="r1"))
+    assert custody.alerts() == []
+
+
+@pytest.mark.parametrize(("code", "outside"), [("SH000001.ESVUFR2601", True), ("BJ000009.ESVUFR2601", False)])
+def test_rule_issuer_outside_region(custody: Custody, chain: ChainBuilder, code: str, outside: bool) -> None:
+    custody.deliver(chain, product(code, "somebody"))
+    assert [alert["rule"] for alert in custody.alerts()] == (["issuer_outside_region"] if outside else [])
+
+
+def test_rule_issuer_outside_region_reads_the_issuers_own_code_under_a_legacy_product_code(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    custody.deliver(chain, company("far", "SH000007"), product("100123", "far"))
+    alert = only_alert(custody)
+    assert (alert["rule"], alert["details"]) == (
+        "issuer_outside_region",
+        {"issuer": "SH000007", "region_letters": "BJ"},
+    )
+    corrected = product("100123", "issuer", version=1)
+    custody.deliver(chain, corrected)
+    assert custody.alerts() == []
+    assert custody.get("issued", "SH000007", "beijing", "100123") is None
+
+
+def test_rule_issuer_on_two_chains() -> None:
+    beijing, shanghai = ChainBuilder(), ChainBuilder(network="shanghai")
+    custody = Custody([beijing, shanghai])
+    custody.deliver(beijing, *market_with_product())
+    custody.deliver(shanghai, *market_with_product("SH000001.ESVUFR2601"))
+    assert custody.alerts() == []
+    custody.deliver(shanghai, product("BJ000001.ESVUFR2602", "elsewhere"))
+    rules = {alert["rule"]: alert for alert in custody.alerts()}
+    assert sorted(rules) == ["issuer_on_two_chains", "issuer_outside_region"]
+    assert rules["issuer_on_two_chains"]["details"] == {"regions": ["beijing", "shanghai"]}
+    custody.deliver(shanghai, snapshot("product", "BJ000001.ESVUFR2602", None, version=1, operation="delete"))
+    assert custody.alerts() == []
+
+
+def test_rule_balance_arithmetic_and_its_correction(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(
+        chain, registration("t1:0", CODE, "A1", before=(100, 0, 0), change=(-10, 0, 0), after=(95, 0, 0), report="r")
+    )
+    alert = only_alert(custody)
+    assert alert["rule"] == "balance_arithmetic"
+    assert {"kind": "registration", "id": "t1:0"} in alert["objects"]
+    assert custody.position("Q000000001", CODE, "A1") == (95, 0, 0), "the market's own word stands"
+    custody.deliver(
+        chain,
+        registration("t1:0", CODE, "A1", before=(100, 0, 0), change=(-10, 0, 0), report="r", operation="overwrite"),
+    )
+    assert custody.alerts() == []
+    assert custody.position("Q000000001", CODE, "A1") == (90, 0, 0)
+
+
+def test_rule_balance_chain_and_its_correction(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, registration("t1:0", CODE, "A1", before=(90, 0, 0), change=(-10, 0, 0), report="r"))
+    alert = only_alert(custody)
+    assert alert["rule"] == "balance_chain"
+    assert alert["details"] == {"stated_before": [90, 0, 0], "previous_after": [100, 0, 0]}
+    custody.deliver(
+        chain,
+        registration("t1:0", CODE, "A1", before=(100, 0, 0), change=(-10, 0, 0), report="r", operation="overwrite"),
+    )
+    assert custody.alerts() == []
+
+
+def test_a_correction_in_the_past_breaks_and_mends_the_chain_behind_it(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, registration("t1:0", CODE, "A1", before=(100, 0, 0), change=(-10, 0, 0), report="r"))
+    custody.deliver(chain, registration("initial-1", CODE, "A1", change=(120, 0, 0), operation="overwrite"))
+    alert = only_alert(custody)
+    assert (alert["rule"], alert["objects"][0]["id"]) == ("balance_chain", "t1:0")
+    assert custody.position("Q000000001", CODE, "A1") == (90, 0, 0), "only the newest movement decides the position"
+    custody.deliver(
+        chain,
+        registration("t1:0", CODE, "A1", before=(120, 0, 0), change=(-10, 0, 0), report="r", operation="overwrite"),
+    )
+    assert custody.alerts() == []
+    assert custody.position("Q000000001", CODE, "A1") == (110, 0, 0)
+
+
+def test_a_correction_may_move_a_registration_to_another_account(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, *holder(2, 10))
+    elsewhere = {"before": (100, 0, 0), "change": (10, 0, 0), "report": "r"}
+    custody.deliver(chain, registration("initial-2", CODE, "A1", operation="overwrite", **elsewhere))
+    assert custody.alerts() == []
+    assert custody.position("Q000000001", CODE, "A1") == (110, 0, 0)
+    assert custody.position("Q000000002", CODE, "A2") == (0, 0, 0)
+    assert custody.get("product", "beijing", CODE)["holders"] == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "operation", "fault"),
+    [
+        (3, "update", "not_next"),
+        (0, "update", "not_next"),
+        (0, "create", "repeated_create"),
+        (1, "overwrite", "overwrite_ahead"),
+    ],
+)
+def test_rule_version_gap(custody: Custody, chain: ChainBuilder, version: int, operation: str, fault: str) -> None:
+    custody.deliver(chain, person("person-1", "Q000000001", version=version, operation=operation))
+    alert = only_alert(custody)
+    assert (alert["rule"], alert["details"]["fault"]) == ("version_gap", fault)
+
+
+def test_rule_version_gap_for_objects_that_were_never_created_or_are_deleted(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    custody.deliver(chain, person("person-8", "Q000000008", version=1))
+    assert [alert["details"]["fault"] for alert in custody.alerts()] == ["missing_create"]
+    custody.deliver(chain, snapshot("subject", "person-1", None, version=1, operation="delete"))
+    custody.deliver(chain, person("person-1", "Q000000001", version=2))
+    faults = sorted(alert["details"]["fault"] for alert in custody.alerts("version_gap"))
+    assert faults == ["after_delete", "missing_create"]
+
+
+def test_updates_in_order_and_complete_overwrites_leave_no_gap(custody: Custody, chain: ChainBuilder) -> None:
+    for version in (1, 2, 3):
+        custody.deliver(chain, person("person-1", "Q000000001", version=version))
+    for version in (1, 2, 3):
+        custody.deliver(chain, person("person-1", "Q000000001", version=version, operation="overwrite"))
+    custody.deliver(chain, person("person-1", "Q000000001", version=4))
+    assert custody.alerts() == []
+
+
+def test_an_overwrite_that_stops_half_way_is_a_gap_until_it_is_finished(custody: Custody, chain: ChainBuilder) -> None:
+    for version in (1, 2):
+        custody.deliver(chain, person("person-1", "Q000000001", version=version))
+    custody.deliver(chain, person("person-1", "Q000000001", version=1, operation="overwrite"))
+    assert custody.alerts() == []
+    custody.deliver(chain, person("person-1", "Q000000001", version=3))
+    assert only_alert(custody)["details"]["fault"] == "overwrite_incomplete"
+    custody.deliver(chain, person("person-1", "Q000000001", version=3, operation="overwrite"))
+    assert custody.alerts() == []
+
+
+def test_rule_reference_unresolved_for_account_and_product(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, registration("i9", "BJ000001.ESVUFR2699", "A9", change=(5, 0, 0)))
+    assert {(alert["rule"], alert["details"]["missing"]) for alert in custody.alerts()} == {
+        ("reference_unresolved", "product"),
+        ("reference_unresolved", "investor_code"),
+    }
+    assert custody.position("-", "BJ000001.ESVUFR2699", "A9") == (5, 0, 0)
+    custody.deliver(chain, product("BJ000001.ESVUFR2699", "issuer"), account("A9", "person-9"))
+    custody.deliver(chain, person("person-9", "Q000000009"))
+    custody.empty_block()
+    assert custody.alerts() == []
+    assert custody.position("Q000000009", "BJ000001.ESVUFR2699", "A9") == (5, 0, 0)
+    assert custody.position("-", "BJ000001.ESVUFR2699", "A9") == (0, 0, 0)
+    assert custody.scan("refile/") == {}
+
+
+def test_rule_incomplete_registration(custody: Custody, chain: ChainBuilder) -> None:
+    body = {
+        "register_basic_information": {"register_object_type": 1, "register_event_type": 255},
+        "registration_rights": {},
+    }
+    custody.deliver(chain, snapshot("registration", "bad", {"registration_information": body}))
+    assert only_alert(custody)["rule"] == "incomplete_registration"
+    corrected = registration("bad", CODE, "A1", before=(100, 0, 0), change=(5, 0, 0), report="r", operation="overwrite")
+    custody.deliver(chain, corrected)
+    assert custody.alerts() == []
+    assert custody.position("Q000000001", CODE, "A1") == (105, 0, 0)
+
+
+def test_a_roster_of_members_moves_no_balance(custody: Custody, chain: ChainBuilder) -> None:
+    body = {"register_basic_information": {"register_object_type": 2, "register_event_type": 255}}
+    custody.deliver(chain, snapshot("registration", "roster", {"registration_information": body}))
+    assert custody.alerts() == []
+    assert custody.position("Q000000001", CODE, "A1") == (100, 0, 0)
+
+
+def test_an_investor_is_followed_across_markets() -> None:
+    beijing, shanghai = ChainBuilder(), ChainBuilder(network="shanghai")
+    custody = Custody([beijing, shanghai])
+    custody.deliver(beijing, *market_with_product(), *holder(1, 100))
+    custody.deliver(shanghai, *market_with_product("SH000001.ESVUFR2601"), *holder(1, 30, "SH000001.ESVUFR2601"))
+    assert list(custody.scan("position/Q000000001/")) == [
+        "position/Q000000001/beijing/BJ000001.ESVUFR2601/A1",
+        "position/Q000000001/shanghai/SH000001.ESVUFR2601/A1",
+    ]
+
+
+def test_a_changed_investor_code_moves_the_positions_a_bounded_number_a_block(
+    custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refile, "MAX_STEPS", 4)
+    products = [f"BJ000001.ESVUFR26{number:02d}" for number in range(10, 20)]
+    custody.deliver(chain, *(product(code, "issuer") for code in products))
+    custody.deliver(chain, *(registration(f"i{code}", code, "A1", change=(1, 0, 0)) for code in products))
+    custody.deliver(chain, person("person-1", "Q000000077", version=1))
+    moved = []
+    for _ in range(8):
+        custody.empty_block()
+        moved.append(len(custody.scan("position/Q000000077/")))
+    assert moved[:3] == [4, 8, 11]
+    assert custody.scan("position/Q000000001/") == {}
+    assert custody.scan("refile/") == {}
+    assert custody.get("product", "beijing", CODE)["holders"] == 1
+    custody.deliver(chain, registration("t:0", CODE, "A1", before=(100, 0, 0), change=(-1, 0, 0), report="r"))
+    assert custody.position("Q000000077", CODE, "A1") == (99, 0, 0)
+
+
+def test_an_organisation_may_be_issuer_and_investor_at_once(custody: Custody, chain: ChainBuilder) -> None:
+    metadata = {"investor_code": "R000000005", "enterprise_code": "BJ000005F"}
+    custody.deliver(chain, company("both", "R000000005", metadata=metadata), account("A5", "both"))
+    record = custody.get("subject", "beijing", "both")
+    assert (record["investor"], record["enterprise"]) == ("R000000005", "BJ000005")
