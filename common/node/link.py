@@ -76,6 +76,10 @@ class LinkOwner(Protocol):
         """Both hellos and greetings are exchanged."""
         ...
 
+    def bytes_received(self, count: int) -> None:
+        """Something has arrived, complete or not."""
+        ...
+
     def link_payload(self, link: Link, channel: Channel, payload: bytes) -> None:
         """One payload has arrived on an open link."""
         ...
@@ -152,6 +156,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received_at = self._loop.time()
         self.received_bytes += len(data)
+        self._owner.bytes_received(len(data))
         try:
             for kind, payload in self._decoder.feed(data):
                 self._take(kind, payload)

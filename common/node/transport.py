@@ -117,6 +117,8 @@ class PeerTransport:
         self._paused_until: dict[PeerKey, float] = {}
         self._sweep: asyncio.TimerHandle | None = None
         self._closing = False
+        self.received_bytes = 0
+        """Everything that has arrived, complete or not."""
         self.listener = Listener(
             bind(settings.host, settings.port),
             lambda: self._tls.current().listener,
@@ -307,6 +309,10 @@ class PeerTransport:
         if newer.side is older.side or newer.opened_at - older.opened_at > RACE_S:
             return True
         return (newer.side is Side.DIALLER) == self.dials_first(peer)
+
+    def bytes_received(self, count: int) -> None:
+        """See LinkOwner."""
+        self.received_bytes += count
 
     def link_payload(self, link: Link, channel: Channel, payload: bytes) -> None:
         """See LinkOwner. Consensus and transactions of observers are not for the node (T3)."""

@@ -15,7 +15,7 @@ from common.node.hello import Identity
 from common.node.node_events import PeerKey
 from common.node.settings import LimitSettings, PeerAddress, PeerSettings
 from common.node.tls import PeerTls
-from common.node.transport import PeerTransport
+from common.node.transport import PeerHandler, PeerTransport
 
 GENESIS_ID = bytes(range(32))
 NETWORK = "beijing"
@@ -87,7 +87,7 @@ class Site:
     def transport(
         self,
         number: int,
-        recorder: Recorder,
+        recorder: PeerHandler,
         peers: dict[str, int] | None = None,
         *,
         identity: Identity | None = None,

@@ -1,0 +1,428 @@
+"""The side of a node that touches the world: it feeds `Node.step` and performs what it returns, strictly in order.
+
+One thread, the event loop's, calls the node. Two others only wait for the disk: one syncs the vote log, one writes
+blocks. Their results come back as callbacks on the loop.
+
+Invariants:
+  R1  Effects are performed in the order in which they were returned. While vote records are being made durable, every
+      effect behind them waits, and no other kind of effect overtakes (protocol rule 1, attack S1).
+  R2  Records that queue up meanwhile share the next sync (group commit); events go on being stepped.
+  R3  A timer that has expired is given to the node only after what had arrived before it: two turns of the event loop
+      in which no byte came (protocol rule 4, attacks C11, S3). A flood delays it by `DRAIN_LIMIT_S` at most.
+  R4  When the disk refuses, or the node breaks an invariant, nothing more is performed: no vote, no answer, no block.
+      `failed` says why, and the process ends (attacks S2, S5).
+
+Leaves out: what is decided (`node`), sockets (`transport`), who asks (`service`).
+Reference: effect contract F1-F5 in `node_effects`, event contract V1-V4 in `node_events`; ADR 0027.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.core.errors import InvariantBroken, Rejected, Unavailable
+from common.node.node_effects import (
+    Accusation,
+    BlockCommitted,
+    Broadcast,
+    CancelTimer,
+    Channel,
+    CommitBlock,
+    Disconnect,
+    NodeEffect,
+    PersistVotes,
+    Send,
+    SetTimer,
+    Warned,
+)
+from common.node.node_events import (
+    BlockWritten,
+    NodeEvent,
+    PeerConnected,
+    PeerDisconnected,
+    PeerKey,
+    PeerMessage,
+    Started,
+    Timer,
+    TimerExpired,
+)
+from common.node.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.peer_messages import (
+    KIND_ANSWER_BLOCKS,
+    KIND_ANSWER_BODY,
+    KIND_GET_BLOCKS,
+    KIND_GET_BODY,
+    KIND_STATUS,
+)
+
+DRAIN_LIMIT_S = 1.0
+"""Longest that arriving messages may hold an expired timer back: half of the shortest default view timeout."""
+QUIET_TURNS = 2
+"""Turns of the event loop without a byte after which the sockets count as drained: in one the timers run before
+the sockets are read, in the next after."""
+
+OBSERVER_KINDS = frozenset({KIND_GET_BLOCKS, KIND_ANSWER_BLOCKS, KIND_GET_BODY, KIND_ANSWER_BODY, KIND_STATUS})
+"""Payloads that a peer outside the validator sets may send: reading and catching up (attack C9)."""
+
+_log = logging.getLogger("tongjian.node")
+
+Writes = Sequence[tuple[bytes, bytes | None]]
+
+
+class NodeLogic(Protocol):
+    """The face of `node.Node` that the runtime uses; see `node_events`."""
+
+    def step(self, event: NodeEvent, now_ms: int) -> list[NodeEffect]: ...
+
+    def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]: ...
+
+    def hello_for(self, peer: PeerKey) -> bytes: ...
+
+    def peer_keys(self) -> frozenset[PeerKey]: ...
+
+    def transaction_state(self, tx_id: bytes) -> TransactionState: ...
+
+    def status(self) -> NodeStatus: ...
+
+
+class BlockWriter(Protocol):
+    """Where blocks go: `storage.KeyValueStore`."""
+
+    def write(self, batch: Writes, sync: bool) -> None: ...
+
+
+class VoteWriter(Protocol):
+    """Where votes go: `vote_log.VoteLog`."""
+
+    def append(self, records: Sequence[bytes]) -> None: ...
+
+    def sync(self) -> None: ...
+
+    def compact(self, tip_height: int, tip_id: bytes) -> None: ...
+
+
+class PeerChannels(Protocol):
+    """Where messages go: `transport.PeerTransport`."""
+
+    @property
+    def received_bytes(self) -> int:
+        """Grows with everything that arrives, complete or not."""
+        ...
+
+    def send(self, peer: PeerKey, channel: Channel, payload: bytes) -> None: ...
+
+    def broadcast(self, channel: Channel, payload: bytes) -> None: ...
+
+    def disconnect(self, peer: PeerKey, reason: str, pause_ms: int) -> None: ...
+
+    def validators_changed(self) -> None: ...
+
+
+class Notifications(Protocol):
+    """Who wants to know what happened: `service.NodeService`."""
+
+    def block_committed(self, committed: BlockCommitted) -> None: ...
+
+    def accused(self, accusation: Accusation) -> None: ...
+
+    def warned(self, warning: Warned) -> None: ...
+
+
+@dataclass(slots=True)
+class RuntimeCounters:
+    """Totals since the start, for `/metrics`; times in microseconds."""
+
+    events: int = 0
+    effects: int = 0
+    step_us: int = 0
+    longest_step_us: int = 0
+    vote_records: int = 0
+    vote_syncs: int = 0
+    vote_sync_us: int = 0
+    blocks_written: int = 0
+    block_write_us: int = 0
+    timers_expired: int = 0
+    peer_messages: int = 0
+
+
+class Runtime:
+    """Drives one node. Everything here runs on the event loop's thread."""
+
+    def __init__(
+        self,
+        node: NodeLogic,
+        blocks: BlockWriter,
+        votes: VoteWriter,
+        notifications: Notifications,
+        wall_clock_ms: Callable[[], int],
+        members: Callable[[], Mapping[str, PeerKey]],
+    ) -> None:
+        """`members` gives names and keys of the current and the next validator set."""
+        self._node = node
+        self._blocks = blocks
+        self._votes = votes
+        self._notifications = notifications
+        self._now_ms = wall_clock_ms
+        self._loop = asyncio.get_running_loop()
+        self._channels: PeerChannels | None = None
+        self._queue: deque[NodeEffect] = deque()
+        self._persisting = False
+        self._performing = False
+        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._vote_thread = ThreadPoolExecutor(1, "vote-log")
+        self._block_thread = ThreadPoolExecutor(1, "blocks")
+        self._disk_work: set[asyncio.Future[None]] = set()
+        self._peer_keys = node.peer_keys()
+        self._members = members
+        self._names = members()
+        self._stopped = False
+        self.failed: asyncio.Future[str] = self._loop.create_future()
+        """Set, with the reason, when the node must stop (R4)."""
+        self.counters = RuntimeCounters()
+
+    def start(self, channels: PeerChannels) -> None:
+        """Give the node its first event."""
+        self._channels = channels
+        self._step(Started())
+
+    async def stop(self) -> None:
+        """Perform nothing more; wait for the disk work in flight. What was not done is as after a crash."""
+        self._stopped = True
+        for handle in self._timers.values():
+            handle.cancel()
+        self._timers.clear()
+        self._queue.clear()
+        if self._disk_work:
+            await asyncio.wait(self._disk_work)
+        self._vote_thread.shutdown()
+        self._block_thread.shutdown()
+
+    # What the service asks.
+
+    def submit(self, envelope: bytes) -> SubmitResult:
+        """Hand a transaction to the node. Raises Rejected; Unavailable('stopping') once the node is stopping."""
+        if self._stopped:
+            raise Unavailable("stopping", "this node is stopping; send the transaction to another node")
+        result, effects = self._node.submit(envelope, self._now_ms())
+        self._take(effects)
+        return result
+
+    # What the transport asks and tells (`transport.PeerHandler`).
+
+    def peer_keys(self) -> frozenset[PeerKey]:
+        """The current and the next validator set."""
+        return self._peer_keys
+
+    def key_named(self, name: str) -> PeerKey | None:
+        """The key of the validator of that name, if it is in the current or next set."""
+        return self._names.get(name)
+
+    def greeting_for(self, peer: PeerKey) -> bytes:
+        """What our node tells this peer first."""
+        return self._node.hello_for(peer)
+
+    def peer_connected(self, peer: PeerKey, greeting: bytes) -> None:
+        """A channel is open."""
+        self._step(PeerConnected(peer, greeting))
+
+    def peer_disconnected(self, peer: PeerKey) -> None:
+        """A channel is gone."""
+        self._step(PeerDisconnected(peer))
+
+    def peer_message(self, peer: PeerKey, payload: bytes, member: bool) -> None:
+        """A payload has arrived; observers may only read (attack C9)."""
+        self.counters.peer_messages += 1
+        if member or (payload and payload[0] in OBSERVER_KINDS):
+            self._step(PeerMessage(peer, payload))
+
+    # Stepping.
+
+    def _step(self, event: NodeEvent) -> None:
+        if self._stopped:
+            return
+        began = time.perf_counter_ns()
+        try:
+            effects = self._node.step(event, self._now_ms())
+        except Rejected:
+            raise
+        except Exception as error:
+            # Not narrower on purpose: after any other failure in the middle of a step the state of the agreement is
+            # unknown, and a node in an unknown state must not vote.
+            self._fail("the node broke an invariant", error)
+            return
+        spent_us = (time.perf_counter_ns() - began) // 1000
+        self.counters.events += 1
+        self.counters.step_us += spent_us
+        self.counters.longest_step_us = max(self.counters.longest_step_us, spent_us)
+        self._take(effects)
+
+    def _take(self, effects: Sequence[NodeEffect]) -> None:
+        self._queue.extend(effects)
+        self._perform()
+
+    def _fail(self, what: str, error: BaseException) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        self._queue.clear()
+        _log.critical(what, extra={"error": str(error)}, exc_info=error)
+        if not self.failed.done():
+            self.failed.set_result(f"{what}: {error}")
+
+    # Performing.
+
+    def _perform(self) -> None:
+        """Perform effects until the queue is empty or waits for the vote log.
+
+        An effect may lead to another step (a message that arrives from a channel that is being closed); its effects
+        go to the end of the queue, and the outer call performs them.
+        """
+        if self._performing:
+            return
+        self._performing = True
+        try:
+            while self._queue and not self._persisting:
+                self.counters.effects += 1
+                self._perform_one(self._queue.popleft())
+        finally:
+            self._performing = False
+
+    def _perform_one(self, effect: NodeEffect) -> None:
+        channels = self._channels
+        if channels is None:
+            raise InvariantBroken("an effect came before the runtime was started")
+        match effect:
+            case Send():
+                channels.send(effect.peer, effect.channel, effect.payload)
+            case Broadcast():
+                channels.broadcast(effect.channel, effect.payload)
+            case PersistVotes():
+                self._persist(effect)
+            case CommitBlock():
+                self._write_block(effect)
+            case SetTimer():
+                self._set_timer(effect)
+            case CancelTimer():
+                self._cancel_timer(effect.timer)
+            case BlockCommitted():
+                self._notify_committed(effect, channels)
+            case Disconnect():
+                channels.disconnect(effect.peer, effect.reason, effect.pause_ms)
+            case Accusation():
+                self._notifications.accused(effect)
+            case Warned():
+                self._notifications.warned(effect)
+
+    def _notify_committed(self, committed: BlockCommitted, channels: PeerChannels) -> None:
+        keys = self._node.peer_keys()
+        if keys != self._peer_keys:
+            self._peer_keys = keys
+            self._names = self._members()
+            channels.validators_changed()
+        self._notifications.block_committed(committed)
+
+    # The vote log (R1, R2).
+
+    def _persist(self, first: PersistVotes) -> None:
+        """Append these records and all that already queue behind, and sync once. Durable earlier than asked for is
+        never wrong; sent earlier would be."""
+        records = list(first.records)
+        waiting: deque[NodeEffect] = deque()
+        for effect in self._queue:
+            if isinstance(effect, PersistVotes):
+                records += effect.records
+            else:
+                waiting.append(effect)
+        self._queue = waiting
+        self._persisting = True
+        self.counters.vote_records += len(records)
+        try:
+            self._votes.append(records)
+        except (InvariantBroken, OSError) as error:
+            self._fail("the vote log cannot be written", error)
+            return
+        self._off_the_loop(self._vote_thread, self._votes.sync, self._persisted, "the vote log cannot be made durable")
+
+    def _persisted(self, spent_us: int) -> None:
+        self.counters.vote_syncs += 1
+        self.counters.vote_sync_us += spent_us
+        self._persisting = False
+        self._perform()
+
+    # Blocks.
+
+    def _write_block(self, effect: CommitBlock) -> None:
+        """Write one block off the loop; then its votes are obsolete, and the node hears that it is durable."""
+
+        def written(spent_us: int) -> None:
+            self.counters.blocks_written += 1
+            self.counters.block_write_us += spent_us
+            try:
+                self._votes.compact(effect.height, effect.block_id)
+            except (InvariantBroken, OSError) as error:
+                self._fail("the vote log cannot be written", error)
+                return
+            self._step(BlockWritten(effect.height))
+
+        self._off_the_loop(
+            self._block_thread, lambda: self._blocks.write(effect.writes, True), written, "the block cannot be written"
+        )
+
+    def _off_the_loop(
+        self, thread: ThreadPoolExecutor, work: Callable[[], None], done: Callable[[int], None], what: str
+    ) -> None:
+        """Run `work` in a thread, then `done(microseconds)` on the loop; a failure stops the node (R4)."""
+        began = time.perf_counter_ns()
+        future = self._loop.run_in_executor(thread, work)
+        self._disk_work.add(future)
+
+        def finished(future: asyncio.Future[None]) -> None:
+            self._disk_work.discard(future)
+            error = future.exception()
+            if error is not None:
+                self._fail(what, error)
+            elif not self._stopped:
+                done((time.perf_counter_ns() - began) // 1000)
+
+        future.add_done_callback(finished)
+
+    # Timers (R3).
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        self._cancel_timer(effect.timer)
+        handle = self._loop.call_later(effect.delay_ms / 1000, self._expired, effect)
+        self._timers[effect.timer] = handle
+
+    def _cancel_timer(self, timer: Timer) -> None:
+        handle = self._timers.pop(timer, None)
+        if handle is not None:
+            handle.cancel()
+
+    def _expired(self, effect: SetTimer) -> None:
+        handle = self._timers.get(effect.timer)
+        self._after_messages(effect, handle, self._received(), 0, self._loop.time() + DRAIN_LIMIT_S)
+
+    def _received(self) -> int:
+        return 0 if self._channels is None else self._channels.received_bytes
+
+    def _after_messages(
+        self, effect: SetTimer, handle: asyncio.TimerHandle | None, seen: int, quiet_turns: int, deadline: float
+    ) -> None:
+        """Wait turn by turn until nothing has come for `QUIET_TURNS`; then give the timer, if it still stands."""
+        if self._timers.get(effect.timer) is not handle or self._stopped:
+            return
+        received = self._received()
+        quiet_turns = quiet_turns + 1 if received == seen else 0
+        if quiet_turns <= QUIET_TURNS and self._loop.time() < deadline:
+            self._loop.call_soon(self._after_messages, effect, handle, received, quiet_turns, deadline)
+            return
+        del self._timers[effect.timer]
+        self.counters.timers_expired += 1
+        self._step(TimerExpired(effect.timer, effect.token))

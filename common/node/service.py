@@ -1,0 +1,235 @@
+"""What the HTTP routes may ask of a running node, and who is told when a block commits.
+
+Invariants:
+  V1  Nobody is told of a block before it is durable: notifications follow `BlockCommitted` (attack S1).
+  V2  Everybody who waits is answered: by the block, by his timeout, or by the node's end.
+  V3  Ready means: this node commits, or peers that make up a quorum with it show no higher tip. A stalled node is not
+      ready (contract, "Operations").
+
+Leaves out: rendering (HTTP), deciding (`node`), performing (`runtime`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from common.core.errors import Unavailable
+from common.core.genesis import Genesis
+from common.core.suite import Suite
+from common.node.application import Application
+from common.node.chain_store import ChainStore
+from common.node.node_effects import Accusation, BlockCommitted, Warned
+from common.node.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.runtime import NodeLogic, Runtime
+from common.node.transport import PeerReport, PeerTransport
+
+MAX_WAITING = 20_000
+"""Waiting requests in all: ten times the default bound on HTTPS connections."""
+KEPT_ACCUSATIONS = 100
+"""Conflicting votes are evidence against a validator; a hundred tell as much as a million."""
+STALL_HEARTBEATS = 3
+"""A chain that misses three heartbeats, view changes included, has stalled."""
+
+_log = logging.getLogger("tongjian.node")
+
+
+class NodeService:
+    """The face of a node towards the routes; the runtime's notifications come in here."""
+
+    def __init__(self, chain: ChainStore, application: Application) -> None:
+        self._chain = chain
+        self._application = application
+        self._loop = asyncio.get_running_loop()
+        self._runtime: Runtime | None = None
+        self._node: NodeLogic | None = None
+        self._transport: PeerTransport | None = None
+        self._receipt_waiters: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._height_waiters: dict[int, list[asyncio.Future[None]]] = {}
+        self._waiting = 0
+        self._closed = False
+        self._counts: Counter[str] = Counter()
+        self._warnings: Counter[str] = Counter()
+        self._progress_at = self._loop.time()
+        parameters = chain.genesis.parameters
+        self._stall_s = (STALL_HEARTBEATS * parameters.heartbeat_ms + 2 * parameters.view_timeout_ms) / 1000
+        self.accusations: list[Accusation] = []
+        """Conflicting messages that validators have signed (attacks C1, C20), the first hundred since the start."""
+
+    def attach(self, node: NodeLogic, runtime: Runtime, transport: PeerTransport) -> None:
+        """Connect the service to what it asks."""
+        self._node, self._runtime, self._transport = node, runtime, transport
+
+    # What routes ask.
+
+    @property
+    def genesis(self) -> Genesis:
+        """The chain's genesis."""
+        return self._chain.genesis
+
+    @property
+    def suite(self) -> Suite:
+        """The chain's suite."""
+        return self._chain.genesis.suite
+
+    @property
+    def chain(self) -> ChainStore:
+        """Committed blocks and state."""
+        return self._chain
+
+    @property
+    def application(self) -> Application:
+        """The tier's rules."""
+        return self._application
+
+    async def submit(self, envelope: bytes) -> SubmitResult:
+        """Admit one envelope. The same transaction again is the same answer. Raises Rejected."""
+        return self._running().submit(envelope)
+
+    async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> None:
+        """Return when the transaction is final, when the time is over, or when the node stops."""
+        if not self.transaction_state(tx_id).final:
+            await self._wait(self._receipt_waiters.setdefault(tx_id, []), timeout_s)
+            if not self._receipt_waiters.get(tx_id, True):
+                del self._receipt_waiters[tx_id]
+
+    def transaction_state(self, tx_id: bytes) -> TransactionState:
+        """Where a transaction is; `unknown` if this node has never heard of it."""
+        return self._logic().transaction_state(tx_id)
+
+    def status(self) -> NodeStatus:
+        """The node's place in its network."""
+        return self._logic().status()
+
+    def ready(self) -> bool:
+        """See V3. False as soon as the node stops."""
+        if self._closed or self._node is None:
+            return False
+        status = self._node.status()
+        fresh = self._loop.time() - self._progress_at < self._stall_s
+        committing = self._counts["blocks"] > 0 and not status.syncing
+        return fresh and (committing or status.level_with_quorum)
+
+    async def wait_height(self, height: int, timeout_s: float) -> bool:
+        """Return True as soon as block `height` is committed, False when the time is over or the node stops."""
+        if self._chain.tip().height < height:
+            await self._wait(self._height_waiters.setdefault(height, []), timeout_s)
+            if not self._height_waiters.get(height, True):
+                del self._height_waiters[height]
+        return self._chain.tip().height >= height
+
+    def peers(self) -> list[PeerReport]:
+        """Every configured or connected peer, for `status` and `doctor`."""
+        return self._transport.reports() if self._transport is not None else []
+
+    def counters(self) -> Mapping[str, float]:
+        """Numbers for /metrics by name, without the `tongjian_` prefix; those that end in `_total` only grow."""
+        numbers: dict[str, float] = {
+            "blocks_committed_total": self._counts["blocks"],
+            "transactions_applied_total": self._counts["applied"],
+            "transactions_rejected_total": self._counts["rejected"],
+            "accusations_total": self._counts["accusations"],
+            "warnings_total": self._warnings.total(),
+            "requests_waiting": self._waiting,
+        }
+        if self._runtime is not None:
+            for name, value in asdict(self._runtime.counters).items():
+                numbers[f"runtime_{name}" if name.startswith("longest") else f"runtime_{name}_total"] = value
+        if self._transport is not None:
+            numbers |= self._peer_numbers(self._transport)
+        return numbers
+
+    def _peer_numbers(self, transport: PeerTransport) -> dict[str, float]:
+        reports = transport.reports()
+        return {
+            "peers_connected": sum(report.connected for report in reports),
+            "peers_configured": len(transport.diallers),
+            "peer_connections": transport.listener.connections,
+            "peer_handshakes": transport.listener.handshakes,
+            "peer_handshakes_failed_total": transport.listener.failed,
+            "peer_handshakes_evicted_total": transport.listener.evicted,
+            "peer_received_bytes_total": transport.received_bytes,
+            "peer_frames_dropped": sum(report.dropped for report in reports),
+            "peer_waiting_bytes": sum(report.waiting_bytes for report in reports),
+        }
+
+    # What the runtime tells.
+
+    def block_committed(self, committed: BlockCommitted) -> None:
+        """Wake whoever waits for this block or for one of its transactions."""
+        self._progress_at = self._loop.time()
+        self._counts["blocks"] += 1
+        for receipt in committed.receipts:
+            self._counts[receipt.status] += 1
+            _wake(self._receipt_waiters.pop(receipt.tx_id, None))
+        height = committed.header.height
+        for due in [at for at in self._height_waiters if at <= height]:
+            _wake(self._height_waiters.pop(due))
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("block committed", extra={"height": height, "transactions": len(committed.receipts)})
+
+    def accused(self, accusation: Accusation) -> None:
+        """A validator has signed two conflicting messages."""
+        self._counts["accusations"] += 1
+        if len(self.accusations) < KEPT_ACCUSATIONS:
+            self.accusations.append(accusation)
+            _log.error(
+                "a validator has signed conflicting messages",
+                extra={
+                    "culprit": self.suite.format_key(accusation.culprit),
+                    "first": accusation.first[:2048].hex(),
+                    "second": accusation.second[:2048].hex(),
+                },
+            )
+
+    def warned(self, warning: Warned) -> None:
+        """Something that a person may want to know. Each code is logged on its 1st, 2nd, 4th, 8th … time."""
+        self._warnings[warning.code] += 1
+        count = self._warnings[warning.code]
+        if count & (count - 1) == 0:
+            _log.warning("node warning", extra={"code": warning.code, "detail": warning.detail, "count": count})
+
+    # The end.
+
+    def close(self) -> None:
+        """Answer everybody who still waits; nobody waits afterwards (V2)."""
+        self._closed = True
+        for futures in (*self._receipt_waiters.values(), *self._height_waiters.values()):
+            _wake(futures)
+        self._receipt_waiters.clear()
+        self._height_waiters.clear()
+
+    # Inside.
+
+    def _running(self) -> Runtime:
+        if self._runtime is None or self._closed:
+            raise Unavailable("stopping", "this node is starting or stopping; ask another node")
+        return self._runtime
+
+    def _logic(self) -> NodeLogic:
+        if self._node is None:
+            raise Unavailable("starting", "this node is starting; ask again in a moment")
+        return self._node
+
+    async def _wait(self, waiters: list[asyncio.Future[None]], timeout_s: float) -> None:
+        if self._closed or timeout_s <= 0 or self._waiting >= MAX_WAITING:
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        waiters.append(future)
+        self._waiting += 1
+        try:
+            await asyncio.wait((future,), timeout=timeout_s)
+        finally:
+            self._waiting -= 1
+            if not future.done():
+                future.cancel()
+                waiters.remove(future)
+
+
+def _wake(waiters: list[asyncio.Future[None]] | None) -> None:
+    for future in waiters or ():
+        if not future.done():
+            future.set_result(None)
