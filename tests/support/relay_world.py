@@ -1,0 +1,232 @@
+"""Both sides of a relay in memory: business chains behind nodes that may lie, and a small model of the custody chain.
+
+`ModelCustody` keeps the rules that matter to a relay (protocol rules 16, 17, 20), with the same light client as the
+custody chain, and records every block and snapshot that it takes in, so that a test can say: everything once, in
+order, nothing left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.core.codec import canonical_json
+from common.core.errors import Rejected, Unavailable
+from common.core.header import Header
+from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.delivery import MAX_OPERATION_BYTES, BlockDelivery, parse_submit, verify_items
+from crosslink.lightclient.port import client_for
+from crosslink.lightclient.verify import Verdict
+from crosslink.relay.node_pool import Fault, NodePool
+from crosslink.relay.planner import Partial, Position, Read
+from crosslink.relay.ports import Page, RegionStatus, ServedBlock, SubmitResult
+from tests.support.chains import BuiltBlock, ChainBuilder
+
+
+@dataclass
+class ModelRegion:
+    """What the model keeps of a region; `taken` are (height, index) of snapshots in the order of arrival."""
+
+    state: ClientState
+    anchored: int = 0
+    partial: Partial | None = None
+    header: Header | None = None
+    frozen: bool = False
+    taken: list[tuple[int, int, bytes]] = field(default_factory=list)
+    ids: dict[int, bytes] = field(default_factory=dict)
+
+
+class ModelCustody:
+    """Implements `ports.Custody` directly; `apply` is the rule, for other adapters. One custody block a submission."""
+
+    def __init__(self, chains: Sequence[ChainBuilder], now_ms: Callable[[], int]) -> None:
+        self.regions = {chain.network: ModelRegion(chain.client_state()) for chain in chains}
+        self.height = 0
+        self.now_ms = now_ms
+        self.results: list[SubmitResult] = []
+        self.sizes: list[int] = []
+        self.doubts = 0
+
+    async def region(self, network: str, *, at_least: int = 0) -> RegionStatus:
+        """The cursor."""
+        await asyncio.sleep(0)
+        region = self.regions[network]
+        return RegionStatus(
+            network=network,
+            position=Position(region.anchored, region.partial),
+            client_state=region.state,
+            custody_height=self.height,
+            frozen=region.frozen,
+        )
+
+    async def submit(self, operation: dict[str, Any], custody_height: int) -> SubmitResult:
+        """Apply at once."""
+        await asyncio.sleep(0)
+        return self.apply(operation)
+
+    def doubt(self) -> None:
+        """Counted."""
+        self.doubts += 1
+
+    def apply(self, operation: dict[str, Any]) -> SubmitResult:
+        """All of an operation or nothing; a misbehaving region freezes."""
+        self.height += 1
+        size = len(canonical_json(operation))
+        self.sizes.append(size)
+        delivery = parse_submit(operation)
+        region = self.regions[delivery.region]
+        before = ModelRegion(
+            region.state,
+            region.anchored,
+            region.partial,
+            region.header,
+            region.frozen,
+            list(region.taken),
+            dict(region.ids),
+        )
+        try:
+            if size > MAX_OPERATION_BYTES:
+                raise Rejected("operation_too_large", "too large")
+            for entry in delivery.blocks:
+                self._take(region, entry)
+            result = SubmitResult("applied", "ok", self.height)
+        except Rejected as refusal:
+            self.regions[delivery.region] = before
+            result = SubmitResult("rejected", refusal.code, self.height)
+        self.results.append(result)
+        return result
+
+    def _take(self, region: ModelRegion, entry: BlockDelivery) -> None:
+        if entry.header is None:
+            if entry.height is not None and entry.height <= region.anchored:
+                return
+            if region.partial is None or region.header is None or entry.height != region.partial.height:
+                raise Rejected("header_gap", "no such open block")
+            self._snapshots(region, region.header, entry)
+            return
+        client = client_for(region.state.client_type)
+        message = client.decode(entry.header, entry.certificate, entry.next_validators)
+        known = region.ids.get(message.header.height)
+        verified = client.verify(region.state, message, now_ms=self.now_ms(), known_id=known)
+        found = client.check_misbehaviour(region.state, verified)
+        if found is not None:
+            region.state, region.frozen = client.freeze(region.state, found), True
+            return
+        if verified.verdict is Verdict.KNOWN:
+            if region.partial is not None and region.partial.height == verified.header.height:
+                self._snapshots(region, verified.header, entry)
+            return
+        if region.partial is not None:
+            raise Rejected("block_incomplete", "the block before is not complete")
+        region.state = client.update(region.state, verified)
+        region.ids[verified.header.height] = verified.block_id
+        region.partial, region.header = Partial(verified.header.height, 0), verified.header
+        self._snapshots(region, verified.header, entry)
+
+    def _snapshots(self, region: ModelRegion, header: Header, entry: BlockDelivery) -> None:
+        partial = region.partial
+        assert partial is not None
+        items = [item for item in entry.snapshots if item.index >= partial.next_index]
+        if entry.snapshots and not items:
+            return
+        if len(items) < len(entry.snapshots) and items and items[0].proof is None:
+            raise Rejected("snapshot_proofs_missing", "the rest of a block needs proofs")
+        following = verify_items(region.state.algorithms, header, partial.next_index, items)
+        region.taken += [(header.height, item.index, item.data) for item in items]
+        region.partial = Partial(header.height, following)
+        if following == header.snapshot_count:
+            region.anchored, region.partial, region.header = header.height, None, None
+
+    def complete(self, chain: ChainBuilder) -> bool:
+        """Whether everything of a chain is in, once, in order."""
+        region = self.regions[chain.network]
+        expected = [(block.height, index, data) for block in chain.blocks for index, data in enumerate(block.snapshots)]
+        return region.anchored == chain.height and region.partial is None and region.taken == expected
+
+
+Tamper = Callable[[BuiltBlock], ServedBlock | None]
+"""How a node serves a block; None: not at all."""
+
+
+def honest(block: BuiltBlock) -> ServedBlock:
+    """As it is."""
+    return ServedBlock(
+        height=block.height,
+        header=block.header.encode(),
+        certificate=block.certificate.encode(),
+        validators=block.next_validators.encode() if block.next_validators is not None else None,
+        snapshots=block.snapshots,
+    )
+
+
+@dataclass
+class ModelNode:
+    """One node of a business chain: `visible` bounds what it has, `tamper` what it says, `down` whether it answers."""
+
+    tamper: Tamper = honest
+    visible: int | None = None
+    down: bool = False
+    served: int = 0
+
+
+class ModelSource:
+    """Implements `ports.RegionSource` over nodes in memory."""
+
+    def __init__(self, chain: ChainBuilder, nodes: list[ModelNode], now_ms: Callable[[], int], page: int = 50) -> None:
+        self.chain = chain
+        self.nodes = nodes
+        self.pool = NodePool([f"node-{index}" for index in range(len(nodes))])
+        self.now_ms = now_ms
+        self.page = page
+        self.faults: list[tuple[int, Fault]] = []
+
+    async def read(self, read: Read) -> Page:
+        """What the node in use serves."""
+        await asyncio.sleep(0)
+        for _ in self.nodes:
+            index = self.pool.choose(self.now_ms())
+            node = self.nodes[index]
+            if node.down:
+                self.blame(index, Fault.DOWN)
+                continue
+            tip = self.chain.height if node.visible is None else min(node.visible, self.chain.height)
+            if tip < read.from_height:
+                await asyncio.sleep(0.005 if read.wait_s else 0)
+                self.pool.rotate()
+                return Page(index, (), tip)
+            last = min(tip, read.from_height + min(read.limit, self.page) - 1)
+            blocks = [node.tamper(self.chain.block(height)) for height in range(read.from_height, last + 1)]
+            node.served += 1
+            return Page(index, tuple(block for block in blocks if block is not None), tip)
+        raise Unavailable("no_node_serves", "all down")
+
+    def blame(self, node: int, fault: Fault) -> None:
+        """Pause it."""
+        self.faults.append((node, fault))
+        self.pool.failed(node, fault, self.now_ms())
+
+    def praise(self, node: int) -> None:
+        """Fine."""
+        self.pool.succeeded(node)
+
+    def describe(self) -> dict[str, Any]:
+        """For the status API."""
+        return {"endpoint": self.pool.url(self.pool.current)}
+
+
+class WarpClock:
+    """Implements `ports.Clock`: sleeping takes no time, it moves the clock."""
+
+    def __init__(self, start_ms: int) -> None:
+        self.time_ms = start_ms
+
+    def now_ms(self) -> int:
+        """The time so far."""
+        return self.time_ms
+
+    async def sleep(self, delay_ms: int) -> None:
+        """Move on, and let others run."""
+        self.time_ms += delay_ms
+        await asyncio.sleep(0)
