@@ -1,16 +1,21 @@
-"""Operations as JSON Schema, with an example each: for the OpenAPI document and docs/api-operations.md.
+"""Operations as models with JSON Schema, and examples: for the OpenAPI document and docs/api-operations.md.
 
 Made from the records (operations.records), so a field cannot be documented otherwise than it is read. The examples
 tell one story in order and are applied by a test.
 
-Left out: validation of anything; the chain reads operations with `registry.parse_operation` alone.
+Left out: validation of what clients send; the chain reads operations with `registry.parse_operation` alone.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from functools import reduce
+from operator import or_
+from types import GenericAlias
+from typing import Annotated, Any, Final, Literal
 
-from business_chain.operations.fields import Specification, record_schema
+from pydantic import BaseModel, ConfigDict, WithJsonSchema, create_model
+
+from business_chain.operations.fields import PlannedField, Specification, plan_of
 from business_chain.operations.records import Operation
 from business_chain.operations.registry import OPERATION_RECORDS
 
@@ -131,24 +136,25 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {operation["type"]: operation for o
 """Operation type -> its first example in the story."""
 
 
-def operation_schema(record: type[Operation]) -> dict[str, Any]:
-    """JSON Schema of one operation with its `type`."""
-    schema = record_schema(record)
-    schema["title"] = record.TYPE
-    schema["description"] = (record.__doc__ or "").strip()
-    schema["properties"] = {"type": {"const": record.TYPE}, **schema["properties"]}
-    schema["required"] = ["type", *schema["required"]]
-    schema["examples"] = [EXAMPLES[record.TYPE]]
-    return schema
+def _model_field(field: PlannedField) -> Any:
+    documented = Annotated[Any, WithJsonSchema(field.specification.json_schema())]
+    return (documented, ...) if field.required else (documented, None)
 
 
-def operations_schema() -> dict[str, Any]:
-    """JSON Schema of "one operation of this chain"."""
-    return {
-        "title": "Operation",
-        "description": "One operation of a business chain; `type` says which.",
-        "oneOf": [operation_schema(record) for _, record in sorted(OPERATION_RECORDS.items())],
-    }
+def _model(record: type[Operation]) -> type[BaseModel]:
+    fields = {field.name: _model_field(field) for field in plan_of(record)}
+    fields["type"] = (Literal[record.TYPE], ...)
+    config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLES[record.TYPE]]})
+    return create_model(record.__name__, __config__=config, __doc__=record.__doc__, **fields)
+
+
+OPERATION_MODELS: Final = {record.TYPE: _model(record) for record in OPERATION_RECORDS.values()}
+"""One model an operation, so that each stands in the OpenAPI document under its own name. They validate nothing."""
+
+_operations_type: Any = GenericAlias(list, (reduce(or_, OPERATION_MODELS.values()),))
+ExampleStory: Final = create_model(
+    "ExampleStory", __doc__="Operations that follow from each other.", operations=(_operations_type, ...)
+)
 
 
 def describe_type(specification: Specification) -> str:

@@ -33,10 +33,14 @@ COMPANY = "北京样例智能科技股份有限公司"
 CREDIT_CODE = "91110000FAKE00013H"
 
 
+def seed(name: str) -> bytes:
+    """A secret key derived from a name."""
+    return hashlib.sha256(f"business tests {name}".encode()).digest()
+
+
 def key(name: str) -> str:
-    """A public key derived from a name, in text form."""
-    seed = hashlib.sha256(f"business tests {name}".encode()).digest()
-    return ED25519_SHA256.format_key(ED25519_SHA256.public_key(seed))
+    """The public key of `seed(name)`, in text form."""
+    return ED25519_SHA256.format_key(ED25519_SHA256.public_key(seed(name)))
 
 
 def commitment(text: str) -> str:
@@ -81,7 +85,7 @@ def genesis(**application: Any) -> Genesis:
         "signers": [{"public_key": key("operator"), "organisation": "market", "role": "operator"}],
         "policy": {},
     }
-    validator = Validator("v1", "market", ED25519_SHA256.public_key(b"v" * 32))
+    validator = Validator("v1", "market", ED25519_SHA256.public_key(seed("v1")))
     return build_genesis(
         network="beijing",
         tier="business",
@@ -92,60 +96,11 @@ def genesis(**application: Any) -> Genesis:
     )
 
 
-class Market:
-    """One chain's application and state."""
+class Operations:
+    """Makes operations with fresh business ids."""
 
-    def __init__(self, chain_genesis: Genesis | None = None) -> None:
-        self.genesis = chain_genesis or genesis()
-        self.application = BusinessApplication(self.genesis)
-        self.store = DictState()
-        view = OverlayView(self.store)
-        self.application.initial_state(self.genesis, view)
-        self.store.commit(view)
-        self.height = 0
-        self.time_ms = NOW_MS
-        self.last_changes: dict[bytes, bytes | None] = {}
-        self.last_objects: list[tuple[str, int]] = []
+    def __init__(self) -> None:
         self._numbers = 0
-
-    def transaction(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> SignedTransaction:
-        """An envelope as the node hands it over; signatures are the node's business."""
-        self._numbers += 1
-        identity = hashlib.sha256(canonical_json(list(operations)) + b"%d" % self._numbers).digest()
-        return SignedTransaction(
-            network=self.genesis.network,
-            genesis=self.genesis.id,
-            signers=tuple(key(name) for name in signers),
-            nonce=str(self._numbers),
-            expires_at_height=1000,
-            operations=operations,
-            signatures=(b"",) * len(signers),
-            id=identity,
-            envelope=b"",
-            envelope_hash=identity,
-        )
-
-    def execute(self, tx: SignedTransaction) -> list[dict[str, Any]]:
-        """Apply a transaction in a block of its own; parsed snapshots. Raises `Rejected`, changing nothing."""
-        self.height += 1
-        self.time_ms += 1000
-        context = BlockContext("beijing", self.height, self.time_ms, self.genesis)
-        view = OverlayView(self.store)
-        outcome = self.application.execute(tx, context, view)
-        self.store.commit(view)
-        self.last_changes = view.state_changes
-        self.last_objects = list(outcome.objects)
-        return [json.loads(snapshot) for snapshot in outcome.snapshots]
-
-    def apply(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> list[dict[str, Any]]:
-        """Apply operations as one transaction."""
-        return self.execute(self.transaction(*operations, signers=signers))
-
-    def check(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> None:
-        """Admission."""
-        self.application.check(self.transaction(*operations, signers=signers), self.store, self.genesis)
-
-    # operations
 
     def op(self, operation_type: str, business_id: str | None = None, **fields: Any) -> dict[str, Any]:
         """An operation with a fresh business id."""
@@ -230,16 +185,74 @@ class Market:
         }
         return self.op("registration.freeze", **(fields | changes))
 
-    def open_for_business(self, *holdings: int) -> Market:
+    def foundations(self, *holdings: int) -> list[dict[str, Any]]:
         """The issuer, its shares, and persons 1.. with accounts that hold `holdings` (at least three persons)."""
         count = max(3, len(holdings))
-        self.apply(
+        return [
             self.issuer(),
             *(self.person(number) for number in range(1, count + 1)),
             *(self.account(number) for number in range(1, count + 1)),
             self.product(),
             *(self.initial(number, quantity) for number, quantity in enumerate(holdings, 1) if quantity),
+        ]
+
+
+class Market(Operations):
+    """One chain's application and state."""
+
+    def __init__(self, chain_genesis: Genesis | None = None) -> None:
+        super().__init__()
+        self.genesis = chain_genesis or genesis()
+        self.application = BusinessApplication(self.genesis)
+        self.store = DictState()
+        view = OverlayView(self.store)
+        self.application.initial_state(self.genesis, view)
+        self.store.commit(view)
+        self.height = 0
+        self.time_ms = NOW_MS
+        self.last_changes: dict[bytes, bytes | None] = {}
+        self.last_objects: list[tuple[str, int]] = []
+
+    def transaction(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> SignedTransaction:
+        """An envelope as the node hands it over; signatures are the node's business."""
+        self._numbers += 1
+        identity = hashlib.sha256(canonical_json(list(operations)) + b"%d" % self._numbers).digest()
+        return SignedTransaction(
+            network=self.genesis.network,
+            genesis=self.genesis.id,
+            signers=tuple(key(name) for name in signers),
+            nonce=str(self._numbers),
+            expires_at_height=1000,
+            operations=operations,
+            signatures=(b"",) * len(signers),
+            id=identity,
+            envelope=b"",
+            envelope_hash=identity,
         )
+
+    def execute(self, tx: SignedTransaction) -> list[dict[str, Any]]:
+        """Apply a transaction in a block of its own; parsed snapshots. Raises `Rejected`, changing nothing."""
+        self.height += 1
+        self.time_ms += 1000
+        context = BlockContext("beijing", self.height, self.time_ms, self.genesis)
+        view = OverlayView(self.store)
+        outcome = self.application.execute(tx, context, view)
+        self.store.commit(view)
+        self.last_changes = view.state_changes
+        self.last_objects = list(outcome.objects)
+        return [json.loads(snapshot) for snapshot in outcome.snapshots]
+
+    def apply(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> list[dict[str, Any]]:
+        """Apply operations as one transaction."""
+        return self.execute(self.transaction(*operations, signers=signers))
+
+    def check(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> None:
+        """Admission."""
+        self.application.check(self.transaction(*operations, signers=signers), self.store, self.genesis)
+
+    def open_for_business(self, *holdings: int) -> Market:
+        """Apply the foundations."""
+        self.apply(*self.foundations(*holdings))
         return self
 
     # state

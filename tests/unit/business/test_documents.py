@@ -13,7 +13,7 @@ from business_chain.operations.fields import plan_of
 from business_chain.operations.records import Operation
 from business_chain.operations.registry import OPERATION_RECORDS
 from business_chain.refusals import REFUSALS
-from business_chain.schemas import EXAMPLES, STORY, describe_type, operation_schema, operations_schema
+from business_chain.schemas import EXAMPLES, OPERATION_MODELS, STORY, describe_type
 from common.core.errors import Rejected
 from common.node.http_problems import STATUS_OF_KIND
 from tests.unit.business.market import Market
@@ -51,7 +51,7 @@ def test_examples_are_those_of_the_schemas(operation_type: str) -> None:
     text = SECTIONS[operation_type].split("```json\n")[1].split("```")[0]
     example = json.loads(text)
     assert example == EXAMPLES[operation_type]
-    schema = operation_schema(OPERATION_RECORDS[operation_type])
+    schema = OPERATION_MODELS[operation_type].model_json_schema()
     jsonschema_rs.validate(schema, example)
     assert not jsonschema_rs.is_valid(schema, example | {"surprise": 1})
 
@@ -59,7 +59,7 @@ def test_examples_are_those_of_the_schemas(operation_type: str) -> None:
 def test_the_examples_can_be_applied_in_their_order() -> None:
     market = Market()
     for operation in STORY:
-        jsonschema_rs.validate(operations_schema(), operation)
+        jsonschema_rs.validate(OPERATION_MODELS[operation["type"]].model_json_schema(), operation)
         market.check(operation)
         market.apply(operation)
     assert {operation["type"] for operation in STORY} == set(OPERATION_RECORDS)

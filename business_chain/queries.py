@@ -1,0 +1,313 @@
+"""Business queries: what the chain holds about products, registers, accounts and subjects, with proofs where asked.
+
+Pure reading. Invariants
+  Q1  One answer is read from one moment of the chain; its proofs are against that moment's state root.
+  Q2  Everything is bounded by the caller's limit; pages follow each other by the last key seen.
+  Q3  Only the tip's state can be proven. A register of the past is answered without proof.
+
+Left out: who may ask (routes); checking a proof (register_proof).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from business_chain.answers import (
+    AsOf,
+    HoldingEntry,
+    HoldingsAnswer,
+    ProductAnswer,
+    ProductsAnswer,
+    Provable,
+    RegisterAnswer,
+    RegisterEntry,
+    StateEntry,
+    StateEvidence,
+    SubjectAnswer,
+)
+from business_chain.state import (
+    PRODUCT_PREFIX,
+    Holding,
+    Product,
+    account_holding_prefix,
+    account_key,
+    decode_account,
+    decode_holding,
+    decode_product,
+    decode_standing,
+    decode_subject,
+    holding_key,
+    holding_prefix,
+    issuer_product_prefix,
+    product_key,
+    standing_index_key,
+    subject_account_prefix,
+    subject_key,
+)
+from common.core.errors import InvariantBroken, Malformed, NotFound, RuleBroken, Unavailable
+from common.node.chain_store import ChainReader, ChainStore
+
+MAX_PROVEN: Final = 200
+"""Entries that one answer proves; a proof costs some 50 microseconds of the node's event loop."""
+MAX_LISTED: Final = 1000
+"""Accounts and products that a subject's answer lists."""
+_ATTEMPTS: Final = 3
+"""Readings of one answer with proofs, if blocks are committed meanwhile."""
+
+Answer = TypeVar("Answer", bound=Provable)
+
+
+@dataclass(slots=True)
+class Moment:
+    """One moment of the chain at one height, and the keys whose proofs the answer shall carry."""
+
+    reader: ChainReader
+    height: int
+    network: str
+    proven: dict[bytes, bytes | None] | None = None
+    past: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Raises `NotFound` for a height above the tip, `Gone` for a pruned one (when something is read)."""
+        self.past = self.height != self.reader.tip().height
+
+    def get(self, key: bytes) -> bytes | None:
+        """The authenticated value at this height; remembered for the evidence."""
+        value = self.reader.state_at(key, self.height) if self.past else self.reader.state_get(key)
+        self.prove(key, value)
+        return value
+
+    def scan(self, prefix: bytes, start_after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """Authenticated entries at this height."""
+        return self.reader.state_scan(prefix, start_after, limit, self.height if self.past else None)
+
+    def peek(self, key: bytes) -> bytes | None:
+        """Like `get`, without a proof: names beside the figures that are proven."""
+        return self.reader.state_at(key, self.height) if self.past else self.reader.state_get(key)
+
+    def prove(self, key: bytes, value: bytes | None) -> None:
+        """Ask for a proof of a value that was read."""
+        if self.proven is not None:
+            self.proven[key] = value
+
+    def as_of(self) -> AsOf:
+        """The block that this moment stands at."""
+        tip = self.reader.tip()
+        time_ms = tip.time_ms
+        if self.past:
+            time_ms = self.reader.header(self.height).time_ms if self.height else self.reader.genesis.time_ms
+        block_id = self.reader.block_id(self.height).hex()
+        return AsOf(network=self.network, height=self.height, block_id=block_id, block_time_ms=time_ms)
+
+
+class Queries:
+    """Questions to one node's chain."""
+
+    def __init__(self, chain: ChainStore) -> None:
+        self._chain = chain
+
+    def products(self, limit: int, cursor: str | None, proof: bool) -> ProductsAnswer:
+        """Products in the order of their codes."""
+
+        def read(moment: Moment) -> ProductsAnswer:
+            start = None if cursor is None else product_key(cursor)
+            found, more = _page(moment, PRODUCT_PREFIX, start, limit)
+            return ProductsAnswer(
+                as_of=moment.as_of(),
+                products=[_product_answer(_name_of(key), decode_product(value)) for key, value in found],
+                next_cursor=_name_of(found[-1][0]) if more else None,
+            )
+
+        return self._answer(read, None, proof, limit)
+
+    def register(self, code: str, height: int | None, limit: int, cursor: str | None, proof: bool) -> RegisterAnswer:
+        """The register of members. Raises `product_unknown`, `proof_only_at_tip`, `height_unknown`, `state_pruned`."""
+
+        def read(moment: Moment) -> RegisterAnswer:
+            product = _require_product(moment, code)
+            start = None if cursor is None else holding_key(code, cursor)
+            found, more = _page(moment, holding_prefix(code), start, limit)
+            return RegisterAnswer(
+                as_of=moment.as_of(),
+                product=_product_answer(code, product),
+                holders=[_register_entry(moment, _name_of(key), decode_holding(value)) for key, value in found],
+                next_cursor=_name_of(found[-1][0]) if more else None,
+            )
+
+        return self._answer(read, height, proof, limit)
+
+    def holdings(self, account_id: str, limit: int, cursor: str | None, proof: bool) -> HoldingsAnswer:
+        """What an account holds. Raises `account_unknown`."""
+
+        def read(moment: Moment) -> HoldingsAnswer:
+            data = moment.get(account_key(account_id))
+            if data is None:
+                raise NotFound("account_unknown", "There is no such account.", account=account_id)
+            account = decode_account(data)
+            prefix = account_holding_prefix(account_id)
+            start = None if cursor is None else prefix + cursor.encode("ascii")
+            keys = [key for key, _ in moment.reader.index_scan(prefix, start, limit + 1)]
+            codes = [_name_of(key) for key in keys[:limit]]
+            return HoldingsAnswer(
+                as_of=moment.as_of(),
+                account=account_id,
+                account_type=account.account_type,
+                status=account.status,
+                subject=account.subject,
+                version=account.version,
+                holdings=[_holding_entry(moment, code, account_id) for code in codes],
+                next_cursor=codes[-1] if len(keys) > limit else None,
+            )
+
+        return self._answer(read, None, proof, limit)
+
+    def subject(self, object_id: str, proof: bool) -> SubjectAnswer:
+        """A subject. Raises `subject_unknown`."""
+
+        def read(moment: Moment) -> SubjectAnswer:
+            data = moment.get(subject_key(object_id))
+            if data is None:
+                raise NotFound("subject_unknown", "There is no such subject.", object_id=object_id)
+            subject = decode_subject(data)
+            stored = moment.reader.index_get(standing_index_key(object_id))
+            standing = None if stored is None else decode_standing(stored)
+            accounts = moment.reader.index_scan(subject_account_prefix(object_id), None, MAX_LISTED + 1)
+            products = moment.reader.index_scan(issuer_product_prefix(object_id), None, MAX_LISTED + 1)
+            return SubjectAnswer(
+                as_of=moment.as_of(),
+                object_id=object_id,
+                kind=subject.kind,
+                version=0 if standing is None else standing.version,
+                name=subject.name,
+                name_commitment=subject.name_commitment,
+                identity_commitment=subject.identity_commitment,
+                investor_code=subject.investor_code,
+                enterprise_code=subject.enterprise_code,
+                credit_code=subject.credit_code,
+                qualification_category=subject.qualification_category,
+                shareholders=0 if standing is None else standing.shareholders,
+                accounts=[_name_of(key) for key, _ in accounts[:MAX_LISTED]],
+                products=[_name_of(key) for key, _ in products[:MAX_LISTED]],
+                truncated=max(len(accounts), len(products)) > MAX_LISTED,
+            )
+
+        return self._answer(read, None, proof, 1)
+
+    def _answer(self, read: Callable[[Moment], Answer], height: int | None, proof: bool, limit: int) -> Answer:
+        """Read at one moment, and add the proofs of what was read (Q1, Q3).
+
+        Raises `proof_only_at_tip`, `proof_limit`, `tip_moved`.
+        """
+        if proof and limit > MAX_PROVEN:
+            raise Malformed("proof_limit", "One answer proves fewer entries than that.", limit=MAX_PROVEN)
+        for _ in range(_ATTEMPTS):
+            reader = self._chain.moment()
+            tip = reader.tip()
+            if proof and height not in (None, tip.height):
+                raise RuleBroken("proof_only_at_tip", "Only the newest state is proven.", height=tip.height)
+            moment = Moment(reader, tip.height if height is None else height, reader.genesis.network)
+            if not proof:
+                return read(moment)
+            moment.proven = {}
+            answer = read(moment)
+            entries = self._prove(moment.proven, tip.state_root)
+            if entries is not None:
+                answer.evidence = StateEvidence(
+                    header=None if tip.header is None else tip.header.encode().hex(),
+                    certificate=None if tip.certificate is None else tip.certificate.encode().hex(),
+                    entries=entries,
+                )
+                return answer
+        raise Unavailable("tip_moved", "Blocks were committed while the proofs were made; ask again.")
+
+    def _prove(self, values: dict[bytes, bytes | None], state_root: bytes) -> list[StateEntry] | None:
+        """Proofs of all values against one state root; None if the tip is another one by now."""
+        entries = []
+        for key, value in values.items():
+            proven = self._chain.proven_state(key)
+            if proven.tip.state_root != state_root or proven.value != value:
+                return None
+            text = None if value is None else value.decode("utf-8")
+            entries.append(StateEntry(key=key.decode("ascii"), value=text, proof=proven.proof.to_json()))
+        return entries
+
+
+def _page(
+    moment: Moment, prefix: bytes, start_after: bytes | None, limit: int
+) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """At most `limit` entries, each to be proven, and whether more follow."""
+    found = moment.scan(prefix, start_after, limit + 1)
+    for key, value in found[:limit]:
+        moment.prove(key, value)
+    return found[:limit], len(found) > limit
+
+
+def _name_of(key: bytes) -> str:
+    """The last part of a key."""
+    return key.rsplit(b"/", 1)[1].decode("ascii")
+
+
+def _require_product(moment: Moment, code: str) -> Product:
+    data = moment.get(product_key(code))
+    if data is None:
+        raise NotFound("product_unknown", "There is no such product.", product=code)
+    return decode_product(data)
+
+
+def _product_answer(code: str, product: Product) -> ProductAnswer:
+    return ProductAnswer(
+        product=code,
+        name=product.name,
+        issuer=product.issuer,
+        product_type=product.product_type,
+        unit=product.unit,
+        scale=product.scale,
+        currency=product.currency,
+        face_value_e4=product.face_value_e4,
+        holder_limit=product.holder_limit,
+        authorised_quantity=product.authorised_quantity,
+        registered_total=product.total,
+        holders=product.holders,
+        version=product.version,
+    )
+
+
+def _register_entry(moment: Moment, account_id: str, holding: Holding) -> RegisterEntry:
+    account_data = moment.peek(account_key(account_id))
+    subject_id = None if account_data is None else decode_account(account_data).subject
+    subject_data = None if subject_id is None else moment.peek(subject_key(subject_id))
+    if subject_id is None or subject_data is None:
+        raise InvariantBroken(f"the holding of {account_id} has no account or subject")
+    subject = decode_subject(subject_data)
+    return RegisterEntry(
+        account=account_id,
+        subject=subject_id,
+        subject_kind=subject.kind,
+        name=subject.name,
+        investor_code=subject.investor_code,
+        enterprise_code=subject.enterprise_code,
+        available=holding.available,
+        pledged=holding.pledged,
+        frozen=holding.frozen,
+        held=holding.held,
+    )
+
+
+def _holding_entry(moment: Moment, code: str, account_id: str) -> HoldingEntry:
+    data = moment.get(holding_key(code, account_id))
+    product_data = moment.peek(product_key(code))
+    if data is None or product_data is None:
+        raise InvariantBroken(f"the index lists {code} on {account_id}, the state does not")
+    holding, product = decode_holding(data), decode_product(product_data)
+    return HoldingEntry(
+        product=code,
+        name=product.name,
+        unit=product.unit,
+        scale=product.scale,
+        available=holding.available,
+        pledged=holding.pledged,
+        frozen=holding.frozen,
+        held=holding.held,
+    )
