@@ -36,8 +36,8 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 """Request line and headers together: a token, a few headers and a query of some hundred bytes take 2 KiB."""
 MAX_PIPELINED: Final = 16
 """Requests that may wait behind one that is being answered; our own clients send none."""
-READ_BYTES: Final = 256 * 1024
-"""Most that one read delivers; what it holds of a head beyond the bound is refused when the head is complete."""
+BACKSTOP_MS: Final = 5_000
+"""Our deadlines for bodies and answers come so much later than the routes' own, whose refusals say more."""
 SHUTDOWN_S: Final = 2.0
 """Time for requests in progress when the node stops; a node stops within five seconds."""
 
@@ -101,7 +101,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        timeout_s = self._server.limits.http_body_timeout_ms / 1000
+        timeout_s = (self._server.limits.http_body_timeout_ms + BACKSTOP_MS) / 1000
         self._write_deadline = self.loop.call_later(timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
@@ -125,7 +125,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._server.refresh_date()
         super().on_headers_complete()
-        self._arm(self._server.limits.http_body_timeout_ms)
+        self._arm(self._server.limits.http_body_timeout_ms + BACKSTOP_MS)
 
     def on_message_complete(self) -> None:
         self._disarm()

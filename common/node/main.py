@@ -1,0 +1,204 @@
+"""One node as a process: open, wire, serve until told to stop.
+
+    settings ─ data (`startup`) ─ Node ─ Runtime ─ PeerTransport
+                                      └─ NodeService ─ HTTP application ─ HttpServer
+
+Invariants:
+  M1  The process ends with code 0 after SIGTERM or SIGINT, within five seconds; with code 1 and one critical line if it
+      could not start or had to stop (attacks S2, S5).
+  M2  A listener that cannot be bound, a key that cannot be read, data that fails its checks: nothing is started.
+  M3  One thread runs all logic; two wait for the disk; name look-ups use the event loop's own.
+
+Leaves out: which tier this is: the tier passes its application and routes in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from common.core.errors import InvariantBroken, Rejected
+from common.core.genesis import Genesis
+from common.node.access import TokenStore
+from common.node.application import Application
+from common.node.hello import Identity
+from common.node.http import create_app
+from common.node.http_edge import HttpLimits
+from common.node.http_server import HttpServer
+from common.node.listener import bind
+from common.node.logs import configure_logging
+from common.node.node import Node
+from common.node.node_status import NodeLimits
+from common.node.runtime import Runtime
+from common.node.service import NodeService
+from common.node.settings import NodeSettings
+from common.node.startup import (
+    Opened,
+    check_certificates,
+    load_identity,
+    members,
+    open_data,
+    raise_descriptor_limit,
+    read_genesis,
+)
+from common.node.tls import ApiTls, PeerTls
+from common.node.transport import PeerTransport
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+ApplicationFactory = Callable[[Genesis], Application]
+"""A tier's rules for one genesis document. Raises Rejected if the document is not of this tier."""
+RouterFactory = Callable[[NodeService], "Sequence[APIRouter]"]
+"""A tier's routes over a running node."""
+
+GC_THRESHOLDS = (20_000, 20, 50)
+"""Young objects of a block die by reference counts; rarer collections save a tenth of the time of a step."""
+
+_log = logging.getLogger("tongjian.node")
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def run_node(settings: NodeSettings, application_factory: ApplicationFactory, router_factory: RouterFactory) -> None:
+    """Run one node until SIGTERM or SIGINT. Raises SystemExit(1) if it cannot start or has to stop (M1)."""
+    configure_logging(settings.log.level, settings.log.file)
+    reason: str | None
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            reason = runner.run(_run(settings, application_factory, router_factory))
+    except (Rejected, InvariantBroken, OSError) as error:
+        reason = str(error)
+        _log.critical("the node cannot start", extra={"node": settings.name, "error": reason})
+    if reason is not None:
+        raise SystemExit(1)
+
+
+async def _run(
+    settings: NodeSettings, application_factory: ApplicationFactory, router_factory: RouterFactory
+) -> str | None:
+    """Start, wait, stop. Returns why the node had to stop, None if it was told to."""
+    raise_descriptor_limit(settings.limits.http_connections)
+    check_certificates(settings, wall_clock_ms())
+    genesis = read_genesis(settings.genesis_file)
+    application = application_factory(genesis)
+    opened = open_data(settings.data_dir, genesis, application)
+    try:
+        process = NodeProcess(settings, opened, application, router_factory)
+        await process.start()
+        try:
+            return await process.until_stopped()
+        finally:
+            await process.stop()
+    finally:
+        opened.close()
+
+
+class NodeProcess:
+    """Everything that lives between start and stop, for one event loop."""
+
+    def __init__(
+        self, settings: NodeSettings, opened: Opened, application: Application, router_factory: RouterFactory
+    ) -> None:
+        chain, genesis, limits = opened.chain, opened.chain.genesis, settings.limits
+        key = load_identity(settings, chain)
+        self._settings = settings
+        self._chain = chain
+        self.service = NodeService(chain, application)
+        node = Node(
+            genesis=genesis,
+            application=application,
+            chain=chain,
+            seed=key.seed,
+            recovered=opened.votes.recovered,
+            limits=NodeLimits(
+                mempool_transactions=limits.mempool_transactions,
+                mempool_bytes=limits.mempool_bytes,
+                mempool_signer_transactions=limits.mempool_signer_transactions,
+            ),
+            stopwatch=time.monotonic_ns,
+            may_vote=opened.may_vote,
+            abstain_through_height=opened.abstain_through_height,
+        )
+        self.runtime = Runtime(node, opened.store, opened.votes, self.service, wall_clock_ms, lambda: members(chain))
+        self.transport = PeerTransport(
+            Identity(genesis.suite, genesis.id, genesis.network, key.seed, key.public_key),
+            settings.peer,
+            settings.peers,
+            limits,
+            PeerTls(settings.peer.certificate_file, settings.peer.private_key_file, settings.peer.ca_file),
+            self.runtime,
+            wall_clock_ms,
+            random.Random(),
+        )
+        self.service.attach(node, self.runtime, self.transport)
+        app: Any = create_app(
+            self.service,
+            tokens=TokenStore(settings.api.tokens_file),
+            routers=router_factory(self.service),
+            limits=HttpLimits(body_timeout_ms=limits.http_body_timeout_ms),
+        )
+        self.http = HttpServer(
+            app,
+            bind(settings.api.host, settings.api.port),
+            ApiTls(settings.api.certificate_file, settings.api.private_key_file),
+            limits,
+        )
+        self._told_to_stop = asyncio.Event()
+
+    async def start(self) -> None:
+        """Take part."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop.set)
+        self.runtime.start(self.transport)
+        self.transport.start()
+        await self.http.start()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        genesis = self._chain.genesis
+        _log.info(
+            "node started",
+            extra={
+                "node": self._settings.name,
+                "network": genesis.network,
+                "genesis": genesis.id.hex(),
+                "height": self._chain.tip().height,
+                "api_port": self.http.listener.port,
+                "peer_port": self.transport.listener.port,
+            },
+        )
+
+    async def until_stopped(self) -> str | None:
+        """Wait for a signal (None) or for a failure (its reason)."""
+        told = asyncio.ensure_future(self._told_to_stop.wait())
+        await asyncio.wait((told, self.runtime.failed), return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        return self.runtime.failed.result() if self.runtime.failed.done() else None
+
+    async def stop(self) -> None:
+        """Answer who waits, say goodbye to peers, finish what the disk is doing."""
+        began = time.monotonic()
+        self.service.close()
+        await self.runtime.stop()
+        await asyncio.gather(self.http.close(), self.transport.close())
+        _log.info(
+            "node stopped",
+            extra={
+                "node": self._settings.name,
+                "height": self._chain.tip().height,
+                "stopping_ms": int((time.monotonic() - began) * 1000),
+            },
+        )

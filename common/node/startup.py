@@ -1,0 +1,179 @@
+"""What is opened and checked before a node takes part: database, vote log, key, certificates.
+
+Invariants:
+  U1  Nothing is served or signed from data that fails its checks (attack S2).
+  U2  A node whose vote log and database do not belong together may catch up and serve, but does not vote (attack C16);
+      if only the database was set back, it votes again above what the vote log knows.
+  U3  What an operator should mend, but what stops nothing (a certificate that expires, a name that differs), is one
+      warning each.
+
+Leaves out: sockets and tasks (`main`).
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.core.errors import InvariantBroken, Malformed, NotFound, Rejected
+from common.core.genesis import Genesis, parse_genesis
+from common.node.application import Application
+from common.node.certificates import RENEW_BEFORE_DAYS, read_certificates
+from common.node.chain_store import ChainStore
+from common.node.genesis_state import initialise_chain
+from common.node.keys import KeyPair, load_key_file
+from common.node.node_events import PeerKey
+from common.node.settings import NodeSettings
+from common.node.storage import LevelDBStore
+from common.node.store_errors import VotingUnsafe
+from common.node.vote_log import VoteLog
+
+DATABASE_DIRECTORY = "chain"
+VOTES_DIRECTORY = "votes"
+MAX_GENESIS_BYTES = 16 * 1024 * 1024
+SPARE_DESCRIPTORS = 256
+"""Descriptors for the database, peers and the log, besides those of HTTPS connections."""
+
+_log = logging.getLogger("tongjian.node")
+
+
+class NoVotes:
+    """Stands for a vote log that must not be used: the node does not vote (U2)."""
+
+    recovered: tuple[bytes, ...] = ()
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """Refuse. Raises InvariantBroken: a node that may not vote has nothing to write here."""
+        if records:
+            raise InvariantBroken("this node may not vote, but asked to record a vote")
+
+    def sync(self) -> None:
+        """Nothing to do."""
+
+    def compact(self, tip_height: int, tip_id: bytes) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A node's durable data, checked."""
+
+    store: LevelDBStore
+    chain: ChainStore
+    votes: VoteLog | NoVotes
+    may_vote: bool
+    abstain_through_height: int
+
+    def close(self) -> None:
+        """Release files; the process may open them again afterwards."""
+        self.votes.close()
+        self.store.close()
+
+
+def read_genesis(path: Path) -> Genesis:
+    """The genesis document. Raises Rejected."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_GENESIS_BYTES + 1)
+    except OSError as error:
+        raise NotFound("genesis_missing", f"genesis file {path} cannot be read: {error.strerror}") from error
+    return parse_genesis(data)
+
+
+def open_data(data_dir: Path, genesis: Genesis, application: Application) -> Opened:
+    """Open and check what a node keeps; write height 0 into a new database.
+
+    Raises StoreFailed, WrongDatabase or DamagedStore (U1), or Rejected for a genesis document that the application
+    refuses.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = LevelDBStore(data_dir / DATABASE_DIRECTORY)
+    try:
+        chain = ChainStore(store, genesis)
+        initialise_chain(chain, genesis, application)
+        return _open_votes(data_dir, store, chain)
+    except (InvariantBroken, Rejected):
+        store.close()
+        raise
+
+
+def _open_votes(data_dir: Path, store: LevelDBStore, chain: ChainStore) -> Opened:
+    try:
+        votes = VoteLog.open(data_dir / VOTES_DIRECTORY, chain.genesis.id, chain.vote_log_mark())
+    except VotingUnsafe as unsafe:
+        _warn_unsafe(unsafe)
+        chain.check_consistency()
+        return Opened(store, chain, NoVotes(), may_vote=False, abstain_through_height=0)
+    if votes.torn_bytes:
+        _log.warning("the vote log ended in an unfinished write, which was cut", extra={"bytes": votes.torn_bytes})
+    try:
+        chain.check_consistency(votes)
+    except VotingUnsafe as unsafe:
+        _warn_unsafe(unsafe)
+        if unsafe.safe_above_height is not None:
+            return Opened(store, chain, votes, may_vote=True, abstain_through_height=unsafe.safe_above_height)
+        votes.close()
+        return Opened(store, chain, NoVotes(), may_vote=False, abstain_through_height=0)
+    except InvariantBroken:
+        votes.close()
+        raise
+    return Opened(store, chain, votes, may_vote=True, abstain_through_height=0)
+
+
+def _warn_unsafe(unsafe: VotingUnsafe) -> None:
+    _log.error("this node does not vote", extra={"why": unsafe.what, "remedy": unsafe.remedy})
+
+
+def members(chain: ChainStore) -> dict[str, PeerKey]:
+    """Names and keys of the sets that sign the last and the next height (protocol rule 7)."""
+    height = chain.tip().height
+    sets = (chain.validators(height), chain.validators(height + 1))
+    return {member.name: member.public_key for group in sets for member in group.members}
+
+
+def load_identity(settings: NodeSettings, chain: ChainStore) -> KeyPair:
+    """The validator key, with a word about what it is in this chain. Raises Rejected."""
+    pair = load_key_file(settings.key_file, settings.passphrase_file, chain.genesis.suite)
+    names = {key: name for name, key in members(chain).items()}
+    name = names.get(pair.public_key)
+    if name is None:
+        _log.warning("the key is in no current validator set: this node is an observer", extra={"key": pair.text})
+    elif name != settings.name:
+        _log.warning(
+            "the node's name differs from its validator's", extra={"validator": name, "setting": settings.name}
+        )
+    return pair
+
+
+def check_certificates(settings: NodeSettings, now_ms: int) -> None:
+    """Warn of certificates that have expired or soon will. Raises Malformed if a file holds none."""
+    files = {settings.api.certificate_file, settings.peer.certificate_file, settings.peer.ca_file}
+    for path in sorted(files):
+        for certificate in read_certificates(path):
+            days = certificate.days_left(now_ms)
+            if days < RENEW_BEFORE_DAYS or certificate.not_before_ms > now_ms:
+                _log.warning(
+                    "a certificate is not valid, or not for long: renew it with `tongjian cert rotate`",
+                    extra={"file": str(path), "subject": certificate.subject, "days_left": days},
+                )
+
+
+def raise_descriptor_limit(connections: int) -> None:
+    """Let the process open as many sockets as its settings promise. Raises Malformed if the system forbids it."""
+    wanted = connections + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted or soft == resource.RLIM_INFINITY:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise Malformed(
+            "descriptor_limit",
+            f"limits.http_connections = {connections} needs {wanted} file descriptors, the system allows {hard}: "
+            "lower the setting, or raise the limit (ulimit -n)",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
