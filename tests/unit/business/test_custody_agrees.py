@@ -1,0 +1,57 @@
+"""Both tiers together: what this chain emits for honest business, the custody chain takes in without anomaly or alert,
+and its positions are the balances here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from business_chain.schemas import STORY
+from common.core.codec import canonical_json
+from tests.support.chains import ChainBuilder
+from tests.support.custody import Custody
+from tests.unit.business.market import PRODUCT, Market
+
+
+class BothTiers(Market):
+    """A market whose every block is delivered to a custody chain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.region = ChainBuilder()
+        self.custody = Custody([self.region])
+
+    def apply(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> list[dict[str, Any]]:
+        snapshots = super().apply(*operations, signers=signers)
+        self.custody.deliver(self.region, *(canonical_json(snapshot) for snapshot in snapshots))
+        return snapshots
+
+    def check_positions(self, code: str = PRODUCT) -> None:
+        """Custody's positions of all accounts are the holdings here."""
+        product = self.state_product(code)
+        record = self.custody.get("product", "beijing", code)
+        assert (record["accounts"], record["issuer"]) == (product.holders, "BJ000001")
+        assert record["available"] + record["pledged"] + record["frozen"] == product.total
+        for account, holding in self.register(code).items():
+            investor = f"Q{int(account.removeprefix('A-').removeprefix('A')):09d}"
+            expected = (holding.available, holding.pledged, holding.frozen)
+            assert self.custody.position(investor, code, account) == expected
+
+
+def test_the_story_of_the_documents_raises_no_alert_and_gives_equal_positions() -> None:
+    tiers = BothTiers()
+    for operation in STORY:
+        tiers.apply(operation)
+        assert tiers.custody.alerts() == [], operation
+    tiers.check_positions()
+    assert tiers.custody.region()["anomalies"] == 0
+
+
+def test_holders_come_and_go_and_both_tiers_count_the_same() -> None:
+    tiers = BothTiers()
+    tiers.apply(*tiers.foundations(400, 300, 300))
+    tiers.apply(tiers.transfer(3, 1, 300), tiers.pledge(1, 600, business_id="loan"), tiers.freeze(2, 50))
+    tiers.apply(tiers.op("registration.release", pledge="loan", quantity=100), tiers.transfer(1, 3, 200))
+    tiers.check_positions()
+    assert tiers.custody.alerts() == []
+    assert tiers.custody.get("product", "beijing", PRODUCT)["holders"] == 3
