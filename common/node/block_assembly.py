@@ -116,8 +116,8 @@ class BlockAssembly:
         if not chosen and time_ms < tip.time_ms + parameters.heartbeat_ms:
             return
         self._prepared = _Prepared(request.height, request.view, time_ms, tuple(chosen))
+        self._gossip.flush(Channel.CONSENSUS)
         if DRAFT_FROM_TRANSACTIONS <= len(chosen) <= MAX_HASHES:
-            self._gossip.flush()
             hashes = tuple([tx.envelope_hash for tx in chosen])
             self._outbox.broadcast(
                 Draft(request.height, request.view, time_ms, tip.block_id, hashes), Channel.CONSENSUS
@@ -219,6 +219,11 @@ class BlockAssembly:
         else:
             self._bodies.cancel()
             self._finish_validation(request, found)
+
+    def awaits_bodies_of(self, block_id: bytes) -> bool:
+        """Whether this block is being validated and only lacks bodies."""
+        request = self._validating
+        return request is not None and request.proposal.header.id(self._genesis.suite) == block_id
 
     def bodies_complete(self) -> None:
         """All bodies that were missing are here."""

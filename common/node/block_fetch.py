@@ -44,13 +44,17 @@ class BlockFetch:
         """(height, block id) of what is being fetched."""
         return self._wanted
 
-    def want(self, height: int, block_id: bytes, senders: Sequence[PeerKey]) -> None:
-        """Fetch this block; ask `senders` first."""
+    def want(self, height: int, block_id: bytes, senders: Sequence[PeerKey], delay_ms: int = 0) -> None:
+        """Fetch this block; ask `senders` first, after `delay_ms` in which it may come about otherwise."""
         self._wanted = (height, block_id)
         connected = self._peers()
         first = [peer for peer in senders if peer in connected]
         self._queue = (first + [peer for peer in connected if peer not in senders]) * ROUNDS
-        self._ask_next()
+        if delay_ms:
+            self._asked = None
+            self._outbox.set_timer(Timer.BODY, delay_ms)
+        else:
+            self._ask_next()
 
     def cancel(self) -> None:
         """Nothing is wanted any more."""
@@ -67,7 +71,7 @@ class BlockFetch:
         """Another peer may have it."""
         if self._wanted is not None:
             self._queue.append(peer)
-            if self._asked is None:
+            if not self._outbox.runs(Timer.BODY):
                 self._ask_next()
 
     def peer_disconnected(self, peer: PeerKey) -> None:

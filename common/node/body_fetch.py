@@ -1,5 +1,8 @@
 """Fetches the transaction bodies that a compact proposal names and this node lacks.
 
+Bodies are usually under way already: gossip and proposal leave different nodes at the same time. So the first
+request waits `GRACE_MS`.
+
 One want at a time, that of the proposal (or draft) of the view in progress; a new want replaces it. Peers are asked
 in turn, those that sent the proposal first; each has `fetch_timeout_ms`. After `ROUNDS` times round all peers the
 fetch rests: the view timer moves the network on, and a newly connected peer wakes it.
@@ -28,6 +31,8 @@ from common.node.outbox import Outbox
 from common.node.peer_messages import MAX_HASHES, AnswerTransactions, GetTransactions
 
 ROUNDS = 3
+GRACE_MS = 10
+"""Twice the gossip delay; a body that is really missing costs this much latency once."""
 
 
 class BodyFetch:
@@ -67,6 +72,12 @@ class BodyFetch:
         first = [peer for peer in senders if peer in connected]
         self._queue = (first + others) * ROUNDS
         if self._asked is None or not self._wanted.keys() <= before.keys():
+            self._asked = None
+            self._outbox.set_timer(Timer.FETCH, GRACE_MS)
+
+    def hurry(self) -> None:
+        """The bodies are needed at once: the block is decided. Do not wait for gossip."""
+        if self._wanted and self._asked is None:
             self._ask_next()
 
     def cancel(self) -> None:
@@ -84,7 +95,7 @@ class BodyFetch:
         """Another peer may have what is missing."""
         if self._wanted:
             self._queue.append(peer)
-            if self._asked is None:
+            if not self._outbox.runs(Timer.FETCH):
                 self._ask_next()
 
     def peer_disconnected(self, peer: PeerKey) -> None:

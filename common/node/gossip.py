@@ -36,11 +36,14 @@ class Gossip:
         if self._waiting_bytes >= self._limits.gossip_bytes or len(self._waiting) >= MAX_ENVELOPES:
             self.flush()
 
-    def flush(self) -> None:
-        """Send the batch now: it is full, its timer expired, or a block is about to be built from it."""
+    def flush(self, channel: Channel = Channel.TRANSACTIONS) -> None:
+        """Send the batch now: it is full, or its timer expired.
+
+        A leader flushes on the consensus channel before it proposes, so that the proposal does not overtake the bodies.
+        """
         self._outbox.cancel_timer(Timer.GOSSIP)
         if self._waiting:
-            self._outbox.broadcast(Transactions(tuple(self._waiting)), Channel.TRANSACTIONS)
+            self._outbox.broadcast(Transactions(tuple(self._waiting)), channel)
             self._waiting.clear()
             self._waiting_bytes = 0
 

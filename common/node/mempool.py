@@ -76,7 +76,10 @@ class Mempool:
         """Take a transaction in, or say that it is known. Raises `Rejected` with the reason; cheap checks come
         first.
         """
-        tx = parse_envelope(envelope, self._genesis.suite)
+        return self.admit_parsed(parse_envelope(envelope, self._genesis.suite))
+
+    def admit_parsed(self, tx: SignedTransaction) -> Admission:
+        """`admit` for an envelope that has been parsed."""
         if tx.id in self._by_id:
             return Admission(tx, fresh=False)
         check_belongs(tx, self._genesis)

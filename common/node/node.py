@@ -37,8 +37,9 @@ from common.node.committer import Committer
 from common.node.consensus_driver import ConsensusDriver
 from common.node.executor import Executor
 from common.node.gossip import Gossip
+from common.node.liveness import Heartbeat, QuietStatus
 from common.node.mempool import Mempool
-from common.node.node_effects import Channel, Disconnect, NodeEffect, Warned
+from common.node.node_effects import Disconnect, NodeEffect, Warned
 from common.node.node_events import (
     BlockWritten,
     NodeEvent,
@@ -50,6 +51,7 @@ from common.node.node_events import (
     Timer,
     TimerExpired,
 )
+from common.node.node_questions import NodeQuestions
 from common.node.node_status import NodeLimits, NodeStatus, SubmitResult, TransactionState
 from common.node.outbox import Outbox
 from common.node.pacing import BlockBudget
@@ -73,8 +75,6 @@ from common.node.serving import Serving
 from common.node.sync import CatchUp
 from common.node.transaction_intake import TransactionIntake
 
-STATUS_DELAY_MS = 200
-"""The chain counts as quiet so long after a commit."""
 UNKNOWN_KINDS = frozenset({"peer_message_kind", "consensus_version", "consensus_type"})
 """What a newer version may send during a rolling upgrade: skipped, not punished (attack C19)."""
 
@@ -152,12 +152,21 @@ class Node:
             commit=self._committer.commit,
             busy=lambda: self._committer.busy,
         )
+        self._questions = NodeQuestions(
+            network=genesis.network,
+            own_key=self._own_key,
+            chain=chain,
+            peers=self._peers,
+            mempool=self._mempool,
+            driver=self._driver,
+            sync=self._sync,
+        )
+        self._heartbeat = Heartbeat(chain, self._outbox, genesis.parameters.heartbeat_ms)
+        self._quiet = QuietStatus(chain, self._outbox)
         self._serving = Serving(chain, self._mempool, self._outbox, self._assembly.candidate)
         self._intake = TransactionIntake(genesis.suite, self._mempool, self._bodies)
         self._work_pending = False
-        self._heartbeat_due = False
         self._view_told = (0, 0)
-        self._status_height = -1
         self._certified: Certificate | None = None
         self._restore(recovered)
 
@@ -195,7 +204,7 @@ class Node:
                 self._on_disconnected(event.peer)
             case Started():
                 self._driver.start_if_ready()
-                self._arm_heartbeat()
+                self._heartbeat.arm(self._now_ms)
         return self._finish()
 
     def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]:
@@ -220,7 +229,7 @@ class Node:
 
     def _update_work(self) -> None:
         """N2."""
-        pending = (len(self._mempool) > 0 or self._heartbeat_due) and not self._sync.syncing and self._driver.started
+        pending = (len(self._mempool) > 0 or self._heartbeat.due) and not self._sync.syncing and self._driver.started
         if pending != self._work_pending:
             self._work_pending = pending
             self._driver.deliver(WorkPending(pending))
@@ -259,6 +268,7 @@ class Node:
         self._bodies.peer_disconnected(peer)
         self._block_fetch.peer_disconnected(peer)
         self._sync.peer_disconnected(peer)
+        self._serving.peer_disconnected(peer)
 
     def _punish(self, peer: PeerKey, code: str) -> None:
         """Close the channel to a peer that broke the protocol, and forget it as if it had gone."""
@@ -289,16 +299,16 @@ class Node:
             case Draft():
                 self._assembly.drafted(peer, message, self._driver.view)
             case GetTransactions():
-                self._serving.transactions(peer, message)
+                self._serving.transactions(peer, message, self._now_ms)
             case AnswerTransactions():
                 if self._bodies.answered(peer, message):
                     self._assembly.bodies_complete()
             case GetBlocks():
-                self._serving.blocks(peer, message)
+                self._serving.blocks(peer, message, self._now_ms)
             case AnswerBlocks():
                 self._sync.answered(peer, message)
             case GetBody():
-                self._serving.body(peer, message)
+                self._serving.body(peer, message, self._now_ms)
             case AnswerBody():
                 block = self._block_fetch.answered(peer, message)
                 if block is not None:
@@ -320,7 +330,7 @@ class Node:
             case Timer.EXECUTE:
                 self._assembly.execute_prepared()
             case Timer.HEARTBEAT:
-                self._on_heartbeat()
+                self._heartbeat.timer_expired(self._now_ms)
             case Timer.GOSSIP:
                 self._gossip.flush()
             case Timer.FETCH:
@@ -330,29 +340,7 @@ class Node:
             case Timer.SYNC:
                 self._sync.timed_out()
             case Timer.STATUS:
-                self._on_quiet()
-
-    def _arm_heartbeat(self) -> None:
-        """An empty block is due a heartbeat after the last one's time; clocks that jump cost at most one more."""
-        self._heartbeat_due = False
-        heartbeat_ms = self._genesis.parameters.heartbeat_ms
-        left_ms = self._chain.tip().time_ms + heartbeat_ms - self._now_ms
-        self._outbox.set_timer(Timer.HEARTBEAT, min(max(left_ms, 0), heartbeat_ms))
-
-    def _on_heartbeat(self) -> None:
-        if self._now_ms >= self._chain.tip().time_ms + self._genesis.parameters.heartbeat_ms:
-            self._heartbeat_due = True
-        else:
-            self._arm_heartbeat()
-
-    def _on_quiet(self) -> None:
-        """Tell the peers our tip once nothing more happens, in case one missed the end of a height."""
-        tip = self._chain.tip()
-        if tip.height != self._status_height:
-            self._status_height = tip.height
-            self._outbox.set_timer(Timer.STATUS, STATUS_DELAY_MS)
-        else:
-            self._outbox.broadcast(Status(tip.height, tip.block_id), Channel.CONSENSUS)
+                self._quiet.timer_expired()
 
     # -- what the replica asks for (`consensus_driver.BlockWork`)
     # --------------------------------------------------------
@@ -380,7 +368,12 @@ class Node:
             self._committer.commit(known, certificate)
             return
         self._certified = certificate
-        self._block_fetch.want(height, block_id, senders)
+        if self._assembly.awaits_bodies_of(block_id):
+            # A few bodies are cheaper than the whole block; when they are here, the replica decides once more.
+            self._bodies.hurry()
+            self._block_fetch.want(height, block_id, senders, self._limits.fetch_timeout_ms)
+        else:
+            self._block_fetch.want(height, block_id, senders)
 
     def _on_block_fetched(self, block: Block) -> None:
         certificate = self._certified
@@ -391,7 +384,7 @@ class Node:
 
     def send_decided(self, peer: PeerKey, height: int) -> None:
         """A peer still votes on a height that is final."""
-        self._serving.decided(peer, height)
+        self._serving.decided(peer, height, self._now_ms)
 
     def peer_is_at(self, peer: PeerKey, height: int) -> None:
         """A peer sends messages for a height far above ours: it has decided the one below."""
@@ -403,10 +396,9 @@ class Node:
         self._certified = None
         self._block_fetch.cancel()
         self._assembly.committed()
-        self._arm_heartbeat()
-        if not self._outbox.runs(Timer.STATUS):
-            self._status_height = height
-            self._outbox.set_timer(Timer.STATUS, STATUS_DELAY_MS)
+        self._heartbeat.arm(self._now_ms)
+        self._quiet.committed()
+        self._update_work()
         if self._driver.started:
             self._driver.deliver(Committed(done.block.header, done.execution.next_validators))
         else:
@@ -417,43 +409,16 @@ class Node:
 
     def hello_for(self, peer: PeerKey) -> bytes:
         """What our hello tells this peer: our tip, and what we hold signed by it (protocol rule 7)."""
-        tip = self._chain.tip()
-        return Hello(tip.height, tip.block_id, self._driver.signed_by(peer)).encode()
+        return self._questions.hello_for(peer)
 
     def peer_keys(self) -> frozenset[PeerKey]:
         """Who may connect as a validator: the sets that sign the last and the next height (protocol rule 7)."""
-        height = self._chain.tip().height
-        sets = (self._chain.validators(height), self._chain.validators(height + 1))
-        return frozenset(member.public_key for members in sets for member in members.members)
+        return self._questions.peer_keys()
 
     def transaction_state(self, tx_id: bytes) -> TransactionState:
         """Where a transaction is. Raises Gone if its receipt was pruned."""
-        location = self._chain.transaction(tx_id)
-        if location is not None:
-            receipt = self._chain.receipt(location.height, location.index)
-            return TransactionState(tx_id, receipt.status, location.height, location.index, receipt)
-        if self._mempool.is_pending(tx_id):
-            return TransactionState(tx_id, "pending")
-        return TransactionState(tx_id, "expired" if self._mempool.has_expired(tx_id) else "unknown")
+        return self._questions.transaction_state(tx_id)
 
     def status(self) -> NodeStatus:
         """The node's place in its network."""
-        tip, validators = self._chain.tip(), self._validators
-        own_index = None if self._own_key is None else validators.index_of(self._own_key)
-        level = self._peers.level(validators, tip.height + 1) + (own_index is not None)
-        return NodeStatus(
-            network=self._genesis.network,
-            height=tip.height,
-            block_id=tip.block_id,
-            time_ms=tip.time_ms,
-            view=self._driver.view,
-            own_index=own_index,
-            validators=tuple([member.name for member in validators.members]),
-            connected=tuple([validators.members[at].name for at in self._peers.members(validators)]),
-            best_peer_height=self._peers.best_claim(),
-            syncing=self._sync.syncing,
-            voting=self._driver.can_vote,
-            level_with_quorum=level >= validators.quorum,
-            mempool_transactions=len(self._mempool),
-            mempool_bytes=self._mempool.size_bytes,
-        )
+        return self._questions.status()

@@ -17,6 +17,7 @@ from common.node.node_events import PeerKey
 @dataclass(slots=True)
 class _Connected:
     claimed_height: int
+    disappointments: int = 0
 
 
 class PeerTable:
@@ -53,10 +54,22 @@ class PeerTable:
         if state is not None:
             state.claimed_height = height
 
-    def claim(self, peer: PeerKey) -> int:
-        """The tip that a connected peer claims; 0 for any other."""
+    def disappointed(self, peer: PeerKey, height: int) -> None:
+        """The peer did not give what its claim promised: believe `height` instead, and ask it last from now on
+        (C17).
+        """
         state = self._connected.get(peer)
-        return 0 if state is None else state.claimed_height
+        if state is not None:
+            state.claimed_height = height
+            state.disappointments += 1
+
+    def ahead_of(self, height: int) -> list[PeerKey]:
+        """Connected peers that claim a higher tip; of those, the ones that disappointed least often."""
+        ahead = [
+            (state.disappointments, peer) for peer, state in self._connected.items() if state.claimed_height > height
+        ]
+        least = min([count for count, _ in ahead], default=0)
+        return [peer for count, peer in ahead if count == least]
 
     def best_claim(self) -> int:
         """The highest claim of a connected peer, 0 if there is none."""

@@ -1,7 +1,8 @@
 """Answers what peers ask for: transaction bodies, blocks with certificates, the body of one block.
 
-Every answer is bounded (`ANSWER_BYTES`, `MAX_BLOCKS`), goes only to the peer that asked, on a channel whose queue the
-transport bounds, and reads nothing but committed blocks, the mempool and the candidates of the open height.
+Every answer is bounded (`ANSWER_BYTES`, `MAX_BLOCKS`) and rationed (`ration`), goes only to the peer that asked, on a
+channel whose queue the transport bounds, and reads nothing but committed blocks, the mempool and the candidates of
+the open height.
 
 Left out: verification, which is the asker's business.
 """
@@ -26,6 +27,7 @@ from common.node.peer_messages import (
     GetBody,
     GetTransactions,
 )
+from common.node.ration import Rations
 
 
 class Serving:
@@ -38,9 +40,16 @@ class Serving:
         self._mempool = mempool
         self._outbox = outbox
         self._candidate = candidate
+        self._rations = Rations()
 
-    def transactions(self, peer: PeerKey, asked: GetTransactions) -> None:
+    def peer_disconnected(self, peer: PeerKey) -> None:
+        """The peer is gone."""
+        self._rations.forget(peer)
+
+    def transactions(self, peer: PeerKey, asked: GetTransactions, now_ms: int) -> None:
         """Those that this node has, in the order asked, until the answer is full; it asks again for the rest."""
+        if not self._rations.allows(peer, now_ms):
+            return
         envelopes: list[bytes] = []
         size_bytes = 0
         for envelope_hash in asked.envelope_hashes:
@@ -51,10 +60,13 @@ class Serving:
             size_bytes += len(tx.envelope)
             if size_bytes >= ANSWER_BYTES:
                 break
+        self._rations.take(peer, size_bytes)
         self._outbox.send(peer, AnswerTransactions(asked.request, tuple(envelopes)), Channel.CONSENSUS)
 
-    def blocks(self, peer: PeerKey, asked: GetBlocks) -> None:
+    def blocks(self, peer: PeerKey, asked: GetBlocks, now_ms: int) -> None:
         """Consecutive decided blocks from the height asked for; none if they are pruned here or not decided yet."""
+        if not self._rations.allows(peer, now_ms):
+            return
         tip_height = self._chain.tip().height
         blocks: list[tuple[bytes, bytes]] = []
         size_bytes = 0
@@ -66,22 +78,27 @@ class Serving:
             if blocks and size_bytes > ANSWER_BYTES:
                 break
             blocks.append(pair)
+        self._rations.take(peer, size_bytes)
         self._outbox.send(peer, AnswerBlocks(asked.request, tip_height, tuple(blocks)), Channel.SYNC)
 
-    def decided(self, peer: PeerKey, height: int) -> None:
+    def decided(self, peer: PeerKey, height: int, now_ms: int) -> None:
         """Unasked: the block of a height that the peer still votes on (protocol rule 3)."""
-        pair = self._decided(height)
+        pair = self._decided(height) if self._rations.allows(peer, now_ms) else None
         if pair is not None:
+            self._rations.take(peer, len(pair[0]))
             self._outbox.send(peer, AnswerBlocks(0, self._chain.tip().height, (pair,)), Channel.SYNC)
 
-    def body(self, peer: PeerKey, asked: GetBody) -> None:
+    def body(self, peer: PeerKey, asked: GetBody, now_ms: int) -> None:
         """A candidate of the open height or a decided block, by height and id; an empty answer if there is none."""
+        if not self._rations.allows(peer, now_ms):
+            return
         block = self._candidate(asked.block_id)
         data = b"" if block is None else block.encode()
         if block is None and 1 <= asked.height <= self._chain.tip().height:
             certificate = self._chain.certificate(asked.height)
             pair = self._decided(asked.height) if certificate.block_id == asked.block_id else None
             data = b"" if pair is None else pair[0]
+        self._rations.take(peer, len(data))
         self._outbox.send(peer, AnswerBody(asked.request, data), Channel.SYNC)
 
     def _decided(self, height: int) -> tuple[bytes, bytes] | None:

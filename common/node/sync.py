@@ -102,7 +102,7 @@ class CatchUp:
     def timed_out(self) -> None:
         """The grace is over, or a peer did not answer."""
         if self._asked is not None:
-            self._peers.set_claim(self._asked, self._chain.tip().height)
+            self._peers.disappointed(self._asked, self._chain.tip().height)
             self._asked = None
         if not self._queue and not self._busy() and self._peers.best_claim() > self._chain.tip().height:
             self._ask()
@@ -129,7 +129,7 @@ class CatchUp:
         self._peers.set_claim(peer, answer.tip_height)
         if not answer.blocks:
             self._outbox.add(Warned("sync_nothing", "a peer that claimed a higher tip has no blocks for us"))
-            self._peers.set_claim(peer, self._chain.tip().height)
+            self._peers.disappointed(peer, self._chain.tip().height)
             self.consider()
             return
         self._enqueue(peer, self._asked_from, answer)
@@ -143,7 +143,7 @@ class CatchUp:
     def _ask(self) -> None:
         """Ask one of the peers that claim to be ahead, in turn."""
         height = self._chain.tip().height
-        ahead = [peer for peer in self._peers.keys if self._peers.claim(peer) > height]
+        ahead = self._peers.ahead_of(height)
         if not ahead:
             return
         self._turn += 1
@@ -191,7 +191,7 @@ class CatchUp:
     def _liar(self, peer: PeerKey, refusal: Rejected) -> None:
         """Drop the peer and everything it sent; ask another (attack C17)."""
         self._queue = deque([received for received in self._queue if received.peer != peer])
-        self._peers.set_claim(peer, self._chain.tip().height)
+        self._peers.disappointed(peer, self._chain.tip().height)
         self._outbox.add(Warned("sync_peer_lied", refusal.code))
         if peer in self._peers:
             self._outbox.add(Disconnect(peer, refusal.code, self._limits.misbehaviour_pause_ms))

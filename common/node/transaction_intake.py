@@ -1,7 +1,8 @@
 """Takes in transactions that peers gossip.
 
 A refusal that depends on local state (quota, a nonce that another pending transaction has) is nobody's fault and only
-drops the transaction, unless a proposal wants its body. A bad signature or structure is the peer's: an honest one
+drops the transaction, unless a proposal wants its body; so does what the application refuses, which two versions may
+see differently during an upgrade (attack C19). A bad signature or structure is the peer's fault: an honest one
 verified before it told us.
 
 Left out: clients' submissions (`Node.submit`), sending (`gossip`).
@@ -11,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.core.errors import Malformed, Rejected, Unauthorised
+from common.core.errors import Rejected
 from common.core.suite import Suite
-from common.core.transaction import envelope_hash
+from common.core.transaction import envelope_hash, parse_envelope
 from common.node.body_fetch import BodyFetch
 from common.node.mempool import Mempool
+
+BAD_SIGNATURE = "bad_signature"
 
 
 class TransactionIntake:
@@ -41,10 +44,11 @@ class TransactionIntake:
         )
 
     def _admit(self, envelope: bytes, key: bytes) -> None:
+        tx = parse_envelope(envelope, self._suite)
         try:
-            self._mempool.admit(envelope)
-        except (Malformed, Unauthorised):
-            raise
-        except Rejected:
+            self._mempool.admit_parsed(tx)
+        except Rejected as refusal:
+            if refusal.code == BAD_SIGNATURE:
+                raise
             if self._bodies.wants(key):
                 self._mempool.add_body(envelope)

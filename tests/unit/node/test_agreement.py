@@ -1,16 +1,367 @@
-"""Several nodes agree on blocks."""
+"""Several nodes agree on blocks: leaders, bodies, heartbeats, view changes, validator changes, clocks."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import pytest
+
+from common.core.errors import Conflict
+from common.core.transaction import parse_envelope
+from common.node import peer_messages as pm
+from common.node.application import Application
+from common.node.node_status import NodeLimits
 from tests.unit.node.bus import Bus, names_of, tips
-from tests.unit.node.toy import make_genesis, read_balance, transfer
+from tests.unit.node.toy import SUITE, ToyApplication, make_envelope, make_genesis, transfer
 
 
-def test_four_nodes_commit_a_transfer() -> None:
-    genesis = make_genesis(names_of(4))
-    bus = Bus(genesis, names_of(4))
+def network(size: int = 4, **parameters: int) -> Bus:
+    bus = Bus(make_genesis(names_of(size), **parameters), names_of(size))
     bus.start()
-    assert bus.submit("node-0", transfer(genesis, "n1", 5)) == "pending"
-    bus.run_to_height(1)
+    return bus
+
+
+def leader_of(bus: Bus, height: int, view: int = 0) -> str:
+    return f"node-{(height + view) % len(bus.machines)}"
+
+
+def payloads(bus: Bus, kind: int) -> list[pm.PeerPayload]:
+    return [
+        pm.decode_payload(payload)
+        for machine in bus.machines.values()
+        for _, payload in machine.sent
+        if payload[0] == kind
+    ]
+
+
+def assert_agree(bus: Bus) -> None:
     assert len(set(tips(bus))) == 1
-    assert all(m.committed[0].receipts[0].status == "applied" for m in bus.machines.values())
+    assert len({machine.chain.tip().state_root for machine in bus.machines.values()}) == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7])
+def test_networks_of_every_size_commit(size: int) -> None:
+    bus = network(size)
+    for at in range(3):
+        bus.submit(f"node-{at % size}", transfer(bus.genesis, f"n{at}", 5))
+    bus.run(lambda: all(read_balance_of(bus, name) == 15 for name in bus.machines))
+    assert_agree(bus)
+    assert all(receipt.status == "applied" for receipt in bus.machines["node-0"].chain.receipts(1))
+
+
+def read_balance_of(bus: Bus, name: str) -> int:
+    chain = bus.machines[name].chain
+    value = chain.state_get(b"balance/alice")
+    return 0 if value is None else int(value)
+
+
+def test_transaction_status_goes_from_pending_to_applied_and_resending_answers_the_same() -> None:
+    bus = network()
+    envelope = transfer(bus.genesis, "n")
+    tx_id = parse_envelope(envelope, SUITE).id
+    node = bus.machines["node-2"].running
+    assert node.transaction_state(tx_id).status == "unknown"
+    assert bus.submit("node-2", envelope) == "pending"
+    assert node.transaction_state(tx_id).status == "pending"
+    assert bus.submit("node-2", envelope) == "pending"
+    bus.run_to_height(1)
+    state = node.transaction_state(tx_id)
+    assert (state.status, state.height, state.index, state.final) == ("applied", 1, 0, True)
+    assert bus.submit("node-0", envelope) == "applied"
+    with pytest.raises(Conflict, match="nonce_used"):
+        bus.submit("node-1", transfer(bus.genesis, "n", 2))
+
+
+def test_transaction_that_no_block_took_expires() -> None:
+    bus = Bus(make_genesis(names_of(4)), names_of(4))
+    bus.start("node-0")
+    envelope = transfer(bus.genesis, "lonely", expires_at_height=1)
+    bus.submit("node-0", envelope)
+    bus.start("node-1", "node-2", "node-3")
+    bus.partition(["node-0"], ["node-1", "node-2", "node-3"])
+    bus.submit("node-1", transfer(bus.genesis, "other"))
+    bus.run_to_height(1, names=["node-1", "node-2", "node-3"])
+    bus.partition()
+    bus.run_to_height(1)
+    assert bus.machines["node-0"].running.transaction_state(parse_envelope(envelope, SUITE).id).status in (
+        "expired",
+        "applied",
+    )
+
+
+def test_every_node_executes_a_transaction_exactly_once() -> None:
+    """The leader's build and the replicas' validation are kept and used at commit."""
+    bus = network()
+    for at in range(60):
+        bus.submit(f"node-{at % 4}", transfer(bus.genesis, f"n{at}"))
+    bus.run(lambda: all(read_balance_of(bus, name) == 60 for name in bus.machines))
+    for machine in bus.machines.values():
+        assert isinstance(machine.application, ToyApplication)
+        assert sorted(nonce for _, nonce in machine.application.executed) == sorted(f"n{at}" for at in range(60))
+
+
+def test_proposals_name_bodies_that_gossip_has_brought_already() -> None:
+    bus = network()
+    for at in range(40):
+        bus.submit(f"node-{at % 4}", transfer(bus.genesis, f"n{at}"))
+    bus.run(lambda: all(read_balance_of(bus, name) == 40 for name in bus.machines))
+    assert payloads(bus, pm.KIND_GET_TRANSACTIONS) == []
+    assert payloads(bus, pm.KIND_TRANSACTIONS) != []
+
+
+def test_gossip_is_coalesced_by_time_and_size() -> None:
+    genesis = make_genesis(names_of(4))
+    bus = Bus(genesis, names_of(4), limits=NodeLimits(gossip_bytes=3_000))
+    bus.start()
+    name = leader_of(bus, 2)
+    for at in range(20):
+        bus.submit(name, transfer(genesis, f"n{at}"))
+    bus.run_to_height(1)
+    size = len(transfer(genesis, "n10"))
+    batches = [len(m.envelopes) for m in payloads(bus, pm.KIND_TRANSACTIONS) if isinstance(m, pm.Transactions)]
+    assert max(batches) == 3_000 // size + 1
+    assert sum(batches) == 20 * 3
+
+
+def test_missing_bodies_are_fetched_from_the_leader_and_then_from_others() -> None:
+    """node-3 never gets gossip, its vote is needed, and its first request goes unanswered: it asks the next peer."""
+    bus = network()
+    bus.kill("node-0")
+    asked: list[str] = []
+
+    def drop(source: str, target: str, payload: bytes) -> bool:
+        if target == "node-3" and payload[0] == pm.KIND_TRANSACTIONS:
+            return True
+        if source == "node-3" and payload[0] == pm.KIND_GET_TRANSACTIONS:
+            asked.append(target)
+            return len(asked) == 1
+        return False
+
+    bus.drop = drop
+    bus.submit("node-2", transfer(bus.genesis, "n", 3))
+    bus.run_to_height(1)
+    assert asked[0] == leader_of(bus, 1)
+    assert asked[1] == "node-2"
+
+
+def test_replica_that_misses_a_body_while_the_others_decide_fetches_only_the_body() -> None:
+    bus = network()
+    bus.drop = lambda source, target, payload: target == "node-3" and payload[0] == pm.KIND_TRANSACTIONS
+    bus.submit("node-2", transfer(bus.genesis, "n", 3))
+    bus.run_to_height(1)
+    assert len(payloads(bus, pm.KIND_GET_TRANSACTIONS)) == 1
+    assert payloads(bus, pm.KIND_GET_BODY) == []
+    assert_agree(bus)
+
+
+def test_replica_that_missed_the_proposal_fetches_the_decided_block() -> None:
+    bus = network()
+    leader = leader_of(bus, 1)
+    victim = leader_of(bus, 2)
+
+    def drop(source: str, target: str, payload: bytes) -> bool:
+        return (source, target) == (leader, victim) and payload[:3] == b"\x01\x01\x01"
+
+    bus.drop = drop
+    bus.submit("node-0", transfer(bus.genesis, "n", 3))
+    bus.run_to_height(1)
+    assert len(payloads(bus, pm.KIND_GET_BODY)) == 1
+    assert_agree(bus)
+
+
+def test_fetch_gives_up_after_a_bounded_number_of_requests() -> None:
+    bus = network(view_timeout_ms=60_000, max_view_timeout_ms=60_000)
+    leader = leader_of(bus, 1)
+
+    def drop(source: str, target: str, payload: bytes) -> bool:
+        return payload[0] in (pm.KIND_TRANSACTIONS, pm.KIND_ANSWER_TRANSACTIONS)
+
+    bus.drop = drop
+    bus.submit(leader, transfer(bus.genesis, "n"))
+    bus.pass_time(30_000)
+    for name, machine in bus.machines.items():
+        requests = [payload for _, payload in machine.sent if payload[0] == pm.KIND_GET_TRANSACTIONS]
+        assert len(requests) == (0 if name == leader else 9)
+
+
+def test_draft_lets_replicas_execute_before_the_proposal() -> None:
+    """Rule 14: the ordered hashes leave before execution; a replica has executed when the proposal arrives."""
+    bus = network()
+    bus.drop = lambda source, target, payload: payload[0] == pm.KIND_CONSENSUS
+    for at in range(40):
+        bus.submit("node-0", transfer(bus.genesis, f"n{at}"))
+    bus.pass_time(100)
+    drafts = payloads(bus, pm.KIND_DRAFT)
+    for machine in bus.machines.values():
+        assert isinstance(machine.application, ToyApplication)
+        if machine.name != leader_of(bus, 1):
+            executed = len(machine.application.executed)
+            assert executed == (len(drafts[0].envelope_hashes) if drafts and isinstance(drafts[0], pm.Draft) else 0)
+
+
+def test_idle_chain_makes_an_empty_block_each_heartbeat_and_no_others() -> None:
+    bus = network(heartbeat_ms=10_000)
+    bus.pass_time(8_000)
+    assert {machine.height for machine in bus.machines.values()} == {0}
+    bus.pass_time(25_000)
+    assert {machine.height for machine in bus.machines.values()} == {3}
+    chain = bus.machines["node-0"].chain
+    for height in (2, 3):
+        assert chain.header(height).tx_count == 0
+        assert chain.header(height).time_ms >= chain.header(height - 1).time_ms + 10_000
+
+
+def test_leader_waits_the_least_interval_between_blocks() -> None:
+    bus = network(min_block_interval_ms=1_000, view_timeout_ms=5_000, max_view_timeout_ms=5_000)
+    for at in range(6):
+        bus.submit("node-0", transfer(bus.genesis, f"n{at}"))
+        bus.pass_time(700)
+    bus.run(lambda: read_balance_of(bus, "node-0") == 6)
+    chain = bus.machines["node-0"].chain
+    times = [chain.header(height).time_ms for height in range(1, chain.tip().height + 1)]
+    assert all(later - earlier >= 1_000 for earlier, later in pairwise(times))
+
+
+def test_dead_leader_is_passed_over_and_the_next_gets_the_pending_transactions() -> None:
+    """Rule 4: nobody but the client's node knows the transaction; the leader of the next view is told of it."""
+    bus = network()
+    leader, client_node = leader_of(bus, 1), leader_of(bus, 3)
+    bus.kill(leader)
+    bus.drop = lambda source, target, payload: payload[0] == pm.KIND_TRANSACTIONS and bus.now_ms < gossip_until_ms
+    gossip_until_ms = bus.now_ms + 100
+    bus.submit(client_node, transfer(bus.genesis, "n"))
+    bus.run_to_height(1)
+    told = [m for m in payloads(bus, pm.KIND_TRANSACTIONS) if isinstance(m, pm.Transactions)]
+    assert len(told) >= 3
+    assert bus.machines[client_node].chain.header(1).proposer != int(leader[-1])
+
+
+def test_c15_a_leader_an_hour_ahead_is_refused_and_an_hour_behind_only_loses_its_turn() -> None:
+    for offset_ms in (3_600_000, -3_600_000):
+        bus = Bus(make_genesis(names_of(4)), names_of(4))
+        wrong = bus.machines[leader_of(bus, 1)]
+        wrong.clock_offset_ms = offset_ms
+        bus.start()
+        for at in range(8):
+            bus.submit("node-0", transfer(bus.genesis, f"n{at}"))
+            bus.pass_time(3_000)
+        bus.run(lambda bus=bus: all(read_balance_of(bus, name) == 8 for name in bus.machines), 120_000)
+        assert_agree(bus)
+        chain = bus.machines["node-0"].chain
+        for height in range(1, chain.tip().height + 1):
+            assert abs(chain.header(height).time_ms - bus.now_ms) < 3_000_000
+
+
+def test_bug_in_the_application_stops_neither_leader_nor_chain() -> None:
+    bus = network()
+    bus.submit("node-0", make_envelope(bus.genesis, "boom", [{"type": "toy.crash"}]))
+    bus.submit("node-1", transfer(bus.genesis, "n"))
+    bus.run(lambda: all(read_balance_of(bus, name) == 1 for name in bus.machines))
+    bus.run(lambda: any(w.code == "execution_failed" for m in bus.machines.values() for w in m.warnings))
+    bus.submit("node-2", transfer(bus.genesis, "after"))
+    bus.run(lambda: all(read_balance_of(bus, name) == 2 for name in bus.machines))
+    assert_agree(bus)
+
+
+def test_validator_set_grows_and_the_new_member_votes() -> None:
+    names = names_of(5)
+    bus = Bus(make_genesis(names[:4]), names)
+    bus.start()
+    change = make_envelope(bus.genesis, "v", [{"type": "toy.validators", "names": names}])
+    bus.submit("node-0", change)
+    bus.run_to_height(1)
+    assert bus.machines["node-4"].running.status().own_index == 4
+    bus.kill("node-0")
+    for at in range(4):
+        bus.submit("node-1", transfer(bus.genesis, f"n{at}"))
+        bus.pass_time(2_000)
+    bus.run(lambda: all(read_balance_of(bus, name) == 4 for name in names[1:]))
+    tip = bus.machines["node-1"].chain.tip()
+    assert tip.certificate is not None
+    signers = {index for height in range(2, tip.height + 1) for index, _ in certificate_of(bus, height)}
+    assert 4 in signers
+
+
+def certificate_of(bus: Bus, height: int) -> tuple[tuple[int, bytes], ...]:
+    return bus.machines["node-1"].chain.certificate(height).signatures
+
+
+def test_removed_validator_follows_without_voting() -> None:
+    names = names_of(4)
+    bus = network()
+    bus.submit("node-0", make_envelope(bus.genesis, "v", [{"type": "toy.validators", "names": names[:3]}]))
+    bus.run_to_height(1)
+    bus.submit("node-0", transfer(bus.genesis, "n"))
+    bus.run_to_height(2)
+    status = bus.machines["node-3"].running.status()
+    assert (status.own_index, status.voting) == (None, False)
+
+
+def test_status_says_whether_a_quorum_is_level() -> None:
+    bus = network()
+    assert bus.machines["node-0"].running.status().level_with_quorum
+    bus.partition(["node-0", "node-1"], ["node-2", "node-3"])
+    assert not bus.machines["node-0"].running.status().level_with_quorum
+
+
+def test_s4_halves_make_no_progress_and_heal() -> None:
+    bus = network()
+    bus.partition(["node-0", "node-1"], ["node-2", "node-3"])
+    bus.submit("node-0", transfer(bus.genesis, "a"))
+    bus.submit("node-2", transfer(bus.genesis, "b"))
+    bus.pass_time(20_000)
+    assert {machine.height for machine in bus.machines.values()} == {0}
+    bus.partition()
+    bus.run(lambda: all(read_balance_of(bus, name) == 2 for name in bus.machines))
+    assert_agree(bus)
+
+
+def test_s4_a_third_of_all_messages_lost() -> None:
+    bus = network()
+    counter = [0]
+
+    def drop(source: str, target: str, payload: bytes) -> bool:
+        counter[0] += 1
+        return SUITE.hash(counter[0].to_bytes(8, "big"))[0] < 77
+
+    bus.drop = drop
+    for at in range(10):
+        bus.submit(f"node-{at % 4}", transfer(bus.genesis, f"n{at}"))
+        bus.pass_time(500)
+    bus.run(lambda: all(read_balance_of(bus, name) == 10 for name in bus.machines), 600_000)
+    assert_agree(bus)
+
+
+def test_hostile_payloads_close_the_channel_and_unknown_kinds_do_not() -> None:
+    bus = network()
+    bus.inject("node-1", "node-0", b"\x63future")
+    bus.pass_time(10)
+    assert bus.machines["node-0"].disconnects == []
+    bus.inject("node-1", "node-0", b"\x02\xff\xff\xff\xff")
+    bus.pass_time(10)
+    assert [effect.reason for effect in bus.machines["node-0"].disconnects] == ["peer_message_count"]
+    bus.submit("node-2", transfer(bus.genesis, "n"))
+    bus.run_to_height(1)
+
+
+def test_gossip_with_a_bad_signature_closes_the_channel() -> None:
+    bus = network()
+    good = transfer(bus.genesis, "n")
+    at = good.index(b'"signatures":["') + 20
+    bad = good[:at] + (b"0" if good[at : at + 1] != b"0" else b"1") + good[at + 1 :]
+    bus.inject("node-1", "node-0", pm.Transactions((bad,)).encode())
+    bus.pass_time(10)
+    assert [effect.reason for effect in bus.machines["node-0"].disconnects] == ["bad_signature"]
+
+
+def test_c19_gossip_that_only_the_application_refuses_is_nobodys_fault() -> None:
+    bus = network()
+    unknown = make_envelope(bus.genesis, "u", [{"type": "toy.of_a_newer_version"}])
+    bus.inject("node-1", "node-0", pm.Transactions((unknown, transfer(bus.genesis, "n"))).encode())
+    bus.pass_time(10)
+    assert bus.machines["node-0"].disconnects == []
+    bus.run_to_height(1)
+
+
+def test_application_port_is_satisfied_by_the_toy() -> None:
+    assert isinstance(ToyApplication(), Application)

@@ -1,0 +1,64 @@
+"""Signs of life: an empty block when the chain was idle for a heartbeat, and our tip to the peers when it falls quiet.
+
+Left out: building the block (`block_assembly`), catching up (`sync`).
+"""
+
+from __future__ import annotations
+
+from common.node.chain_store import ChainStore
+from common.node.node_effects import Channel
+from common.node.node_events import Timer
+from common.node.outbox import Outbox
+from common.node.peer_messages import Status
+
+STATUS_DELAY_MS = 200
+"""The chain counts as quiet so long after a commit."""
+
+
+class Heartbeat:
+    """Whether an empty block is overdue: `time_ms >= parent.time_ms + heartbeat_ms` by our clock (protocol rule 4)."""
+
+    def __init__(self, chain: ChainStore, outbox: Outbox, heartbeat_ms: int) -> None:
+        self._chain = chain
+        self._outbox = outbox
+        self._heartbeat_ms = heartbeat_ms
+        self.due = False
+
+    def arm(self, now_ms: int) -> None:
+        """Wait for the tip to grow old enough. A clock that jumps back costs at most one heartbeat more."""
+        self.due = False
+        left_ms = self._chain.tip().time_ms + self._heartbeat_ms - now_ms
+        self._outbox.set_timer(Timer.HEARTBEAT, min(max(left_ms, 0), self._heartbeat_ms))
+
+    def timer_expired(self, now_ms: int) -> None:
+        """Due, unless the clock says otherwise."""
+        if now_ms >= self._chain.tip().time_ms + self._heartbeat_ms:
+            self.due = True
+        else:
+            self.arm(now_ms)
+
+
+class QuietStatus:
+    """Tells the peers our tip once nothing more happens, in case one of them missed the end of a height."""
+
+    def __init__(self, chain: ChainStore, outbox: Outbox) -> None:
+        self._chain = chain
+        self._outbox = outbox
+        self._seen_height = -1
+
+    def committed(self) -> None:
+        """The chain moved."""
+        if not self._outbox.runs(Timer.STATUS):
+            self._wait()
+
+    def timer_expired(self) -> None:
+        """Quiet now? If not, wait again: one timer for any number of blocks."""
+        tip = self._chain.tip()
+        if tip.height != self._seen_height:
+            self._wait()
+        else:
+            self._outbox.broadcast(Status(tip.height, tip.block_id), Channel.CONSENSUS)
+
+    def _wait(self) -> None:
+        self._seen_height = self._chain.tip().height
+        self._outbox.set_timer(Timer.STATUS, STATUS_DELAY_MS)

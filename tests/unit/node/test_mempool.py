@@ -1,0 +1,166 @@
+"""Admission, bounds and eviction of pending transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from common.core.errors import Conflict, Forbidden, Malformed, QuotaExceeded, Rejected, Unauthorised, Unavailable
+from common.core.transaction import SignedTransaction, parse_envelope
+from common.node import mempool as mempool_module
+from common.node.mempool import Mempool
+from common.node.node_status import NodeLimits
+from tests.unit.node.solo import Solo
+from tests.unit.node.toy import SUITE, make_envelope, make_genesis, transfer
+
+GENESIS = make_genesis(["node-0"], max_expiry_blocks=100, max_block_operations=50)
+
+
+def envelope(nonce: str, amount: int = 1, **options: object) -> bytes:
+    return transfer(GENESIS, nonce, amount, **{"expires_at_height": 50, **options})
+
+
+def make_pool(**limits: int) -> tuple[Solo, Mempool]:
+    solo = Solo(GENESIS)
+    return solo, Mempool(GENESIS, solo.application, solo.chain, NodeLimits(**limits))
+
+
+def parsed(*envelopes: bytes) -> list[SignedTransaction]:
+    return [parse_envelope(item, SUITE) for item in envelopes]
+
+
+def code_of(call: Callable[[], object], kind: type[Rejected]) -> str:
+    with pytest.raises(kind) as caught:
+        call()
+    return caught.value.code
+
+
+def test_admission_is_idempotent() -> None:
+    _, pool = make_pool()
+    assert pool.admit(envelope("a")).fresh
+    again = pool.admit(envelope("a"))
+    assert (again.fresh, again.committed, len(pool)) == (False, False, 1)
+
+
+def test_committed_transaction_is_known_and_not_pending() -> None:
+    solo, pool = make_pool()
+    solo.extend([envelope("a")])
+    admission = pool.admit(envelope("a"))
+    assert (admission.fresh, admission.committed, len(pool)) == (False, True, 0)
+
+
+def test_rule_15_a_signature_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    verified: list[str] = []
+    original = mempool_module.verify_signatures
+
+    def counting(tx: SignedTransaction, suite: object) -> None:
+        verified.append(tx.nonce)
+        original(tx, SUITE)
+
+    monkeypatch.setattr(mempool_module, "verify_signatures", counting)
+    _, pool = make_pool()
+    pool.admit(envelope("a"))
+    pool.admit(envelope("a"))
+    pool.add_body(envelope("a"))
+    pool.add_body(envelope("b"))
+    pool.admit(envelope("b"))
+    assert verified == ["a", "b"]
+
+
+def test_bad_signature_wrong_chain_and_missing_role_are_refused() -> None:
+    _, pool = make_pool()
+    good = envelope("a")
+    position = good.index(b'"signatures":["') + len(b'"signatures":["')
+    flipped = good[:position] + (b"0" if good[position : position + 1] != b"0" else b"1") + good[position + 1 :]
+    assert code_of(lambda: pool.admit(flipped), Unauthorised) == "bad_signature"
+    assert code_of(lambda: pool.add_body(flipped), Unauthorised) == "bad_signature"
+    other = make_genesis(["node-1"])
+    assert code_of(lambda: pool.admit(transfer(other, "a")), Malformed) == "wrong_genesis"
+    assert code_of(lambda: pool.admit(envelope("a", client="stranger")), Forbidden) == "role_missing"
+    unknown = make_envelope(GENESIS, "u", [{"type": "toy.unknown"}], expires_at_height=50)
+    assert code_of(lambda: pool.admit(unknown), Malformed) == "operation_unknown"
+    assert len(pool) == 0
+
+
+def test_n4_replayed_gapped_and_expired_transactions_are_refused() -> None:
+    solo, pool = make_pool()
+    pool.admit(envelope("a", 1))
+    assert code_of(lambda: pool.admit(envelope("a", 2)), Conflict) == "nonce_pending"
+    solo.extend([envelope("b", 1)])
+    assert code_of(lambda: pool.admit(envelope("b", 2)), Conflict) == "nonce_used"
+    assert code_of(lambda: pool.admit(envelope("c", expires_at_height=1)), Conflict) == "transaction_expired"
+    assert code_of(lambda: pool.admit(envelope("c", expires_at_height=103)), Rejected) == "expiry_too_far"
+    pool.admit(envelope("nonces need no order 9"))
+    pool.admit(envelope("nonces need no order 1"))
+
+
+def test_n3_number_bytes_and_the_share_of_one_signer_are_bounded() -> None:
+    _, pool = make_pool(mempool_signer_transactions=2)
+    pool.admit(envelope("a"))
+    pool.admit(envelope("b"))
+    assert code_of(lambda: pool.admit(envelope("c")), QuotaExceeded) == "signer_quota"
+    pool.admit(envelope("c", client="client-2"))
+    _, pool = make_pool(mempool_transactions=1)
+    pool.admit(envelope("a"))
+    assert code_of(lambda: pool.admit(envelope("b", client="client-2")), Unavailable) == "mempool_full"
+    _, pool = make_pool(mempool_bytes=2_500)
+    pool.admit(envelope("a"))
+    assert code_of(lambda: pool.admit(envelope("b")), Unavailable) == "mempool_full"
+
+
+def test_n3_fetched_bodies_are_bounded_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mempool_module, "MAX_FETCHED_BYTES", 5_000)
+    _, pool = make_pool()
+    keys = [pool.add_body(envelope(f"n{at}")).envelope_hash for at in range(10)]
+    kept = [pool.resolve(key) is not None for key in keys]
+    assert kept == [False] * 7 + [True] * 3
+
+
+def test_quota_comes_back_when_transactions_leave() -> None:
+    solo, pool = make_pool(mempool_signer_transactions=1)
+    pool.admit(envelope("a"))
+    solo.extend([envelope("a")])
+    pool.committed(1, parsed(envelope("a")))
+    assert (len(pool), pool.size_bytes) == (0, 0)
+    pool.admit(envelope("b"))
+
+
+def test_commit_drops_whatever_used_the_nonce() -> None:
+    """Two transactions with one nonce: the block's choice wins, and the pending rival goes (protocol rule 9)."""
+    solo, pool = make_pool()
+    pool.admit(envelope("a", 1))
+    rival = envelope("a", 2)
+    solo.extend([rival])
+    pool.committed(1, parsed(rival))
+    assert len(pool) == 0
+    assert pool.resolve(parsed(rival)[0].envelope_hash) is not None, "still served to peers that validate the block"
+    pool.committed(2, [])
+    assert pool.resolve(parsed(rival)[0].envelope_hash) is None
+
+
+def test_expired_transactions_leave_with_the_block_that_passes_them() -> None:
+    solo, pool = make_pool()
+    first, second = envelope("a", expires_at_height=1), envelope("b", expires_at_height=2)
+    pool.admit(first)
+    pool.admit(second)
+    solo.extend([])
+    pool.committed(1, [])
+    assert not pool.is_pending(parsed(first)[0].id)
+    assert pool.has_expired(parsed(first)[0].id)
+    assert pool.is_pending(parsed(second)[0].id)
+    solo.extend([])
+    pool.committed(2, [])
+    assert len(pool) == 0
+    assert pool.has_expired(parsed(second)[0].id)
+
+
+def test_selection_is_first_in_first_out_within_the_bounds() -> None:
+    _, pool = make_pool()
+    envelopes = [envelope(f"n{at}") for at in range(5)]
+    for item in envelopes:
+        pool.admit(item)
+    assert [tx.nonce for tx in pool.select(3, 10**6)] == ["n0", "n1", "n2"]
+    assert [tx.nonce for tx in pool.select(50, 2 * len(envelopes[0]) + 1)] == ["n0", "n1"]
+    assert [tx.nonce for tx in pool.select(1, 1)] == ["n0"], "a block holds at least one"
+    assert list(pool.oldest(2 * len(envelopes[0]) + 1)) == envelopes[:2]

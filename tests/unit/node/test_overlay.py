@@ -1,0 +1,71 @@
+"""The overlay that a transaction writes to, against a naive twin that copies dicts."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.node.application import OverlayView
+
+KEYS = st.sampled_from([b"a/1", b"a/2", b"a/3", b"b/1", b"a"])
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), KEYS, st.binary(max_size=2)),
+        st.tuples(st.just("delete"), KEYS, st.just(b"")),
+        st.tuples(st.just("checkpoint"), st.just(b""), st.just(b"")),
+        st.tuples(st.just("rollback"), st.just(b""), st.just(b"")),
+    ),
+    max_size=30,
+)
+
+
+class DictState:
+    """A committed state in two dicts."""
+
+    def __init__(self, entries: dict[bytes, bytes]) -> None:
+        self.entries = entries
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.entries.get(key)
+
+    def get_index(self, key: bytes) -> bytes | None:
+        return self.entries.get(key)
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        return sorted(item for item in self.entries.items() if item[0].startswith(prefix))[:limit]
+
+    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        return self.scan(prefix, limit)
+
+
+@given(st.dictionaries(KEYS, st.binary(max_size=2)), ACTIONS, st.integers(1, 4))
+def test_overlay_agrees_with_a_copied_dict(
+    base: dict[bytes, bytes], actions: list[tuple[str, bytes, bytes]], limit: int
+) -> None:
+    view = OverlayView(DictState(base))
+    twin, saved = dict(base), dict(base)
+    for action, key, value in actions:
+        match action:
+            case "put":
+                view.put(key, value)
+                view.put_index(key, value)
+                twin[key] = value
+            case "delete":
+                view.delete(key)
+                view.delete_index(key)
+                twin.pop(key, None)
+            case "checkpoint":
+                view.checkpoint()
+                saved = dict(twin)
+            case "rollback":
+                view.rollback()
+                twin = dict(saved)
+    for key in (b"a/1", b"a/2", b"a/3", b"b/1", b"a", b"none"):
+        assert view.get(key) == twin.get(key)
+        assert view.get_index(key) == twin.get(key)
+    for prefix in (b"", b"a", b"a/", b"b/"):
+        expected = sorted(item for item in twin.items() if item[0].startswith(prefix))[:limit]
+        assert view.scan(prefix, limit) == expected
+        assert view.scan_index(prefix, limit) == expected
+    applied = {key: value for key, value in {**base, **view.state_changes}.items() if value is not None}
+    assert applied == twin
