@@ -53,7 +53,7 @@ class SystemClock:
 
 
 class Relay:
-    """All parts of one relay. `start`, then `stop`."""
+    """All parts of one relay. `start`, then `stop`. `address` is where the status interface listens."""
 
     def __init__(self, settings: RelaySettings) -> None:
         """Raises `Rejected` kinds for unusable keys, tokens and certificates, OSError if the port cannot be bound."""
@@ -81,7 +81,9 @@ class Relay:
         tokens = TokenStore(settings.api.tokens_file) if settings.api.tokens_file else None
         app = create_relay_app(self._status, self._metrics, tokens)
         tls = ApiTls(settings.api.certificate_file, settings.api.private_key_file)
-        self._server = HttpServer(app, bind(settings.api.host, settings.api.port), tls, LimitSettings())
+        listening = bind(settings.api.host, settings.api.port)
+        self.address: tuple[str, int] = listening.getsockname()[:2]
+        self._server = HttpServer(app, listening, tls, LimitSettings())
         self._tasks: list[asyncio.Task[None]] = []
 
     def _status(self) -> dict[str, Any]:

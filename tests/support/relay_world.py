@@ -42,7 +42,7 @@ class ModelCustody:
     """Implements `ports.Custody` directly; `apply` is the rule, for other adapters. One custody block a submission."""
 
     def __init__(self, chains: Sequence[ChainBuilder], now_ms: Callable[[], int]) -> None:
-        self.regions = {chain.network: ModelRegion(chain.client_state()) for chain in chains}
+        self.regions = {chain.network: ModelRegion(chain.client_state(established_ms=now_ms())) for chain in chains}
         self.height = 0
         self.now_ms = now_ms
         self.results: list[SubmitResult] = []
