@@ -165,6 +165,8 @@ class MemoryDirectory:
         self._content: bytearray | None = None
         self.fail_writes = False
         """Set by a simulation to make the disk refuse (attack S5)."""
+        self.fail_syncs = False
+        """Set by a simulation to make the disk take data but not keep it (attack S2)."""
 
     def read(self) -> bytes | None:
         """The whole file, or None."""
@@ -193,6 +195,8 @@ class MemoryDirectory:
     def sync(self) -> None:
         """Everything so far survives a crash."""
         self._refuse_if_full()
+        if self.fail_syncs:
+            raise StoreFailed("the disk does not sync")
         self._durable = self.read()
 
     def close(self) -> None:
@@ -200,7 +204,7 @@ class MemoryDirectory:
 
     def crash(self, surviving_bytes: int = 0) -> None:
         """Lose what was not synced, but for its first `surviving_bytes` bytes (a torn write)."""
-        self.fail_writes = False
+        self.fail_writes = self.fail_syncs = False
         durable, content = self._durable, self.read()
         if durable is None or content is None:
             self._content = None

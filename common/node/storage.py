@@ -114,9 +114,11 @@ class _LevelDBView:
                 low = max(low, start)
             elif high is None or start < high:
                 high, include_high = start, True
+        # Descending, plyvel 1.5 leaves out the lowest entry if its key equals `start`; so the end is found here.
+        lower_bound = None if reverse else low
         try:
             iterator = self._source.iterator(
-                start=low, stop=high, include_stop=include_high, reverse=reverse, verify_checksums=True
+                start=lower_bound, stop=high, include_stop=include_high, reverse=reverse, verify_checksums=True
             )
         except plyvel.Error as error:
             raise _damaged("the database cannot be scanned", prefix, error) from error
@@ -128,10 +130,12 @@ class _LevelDBView:
 
 
 def _checked(iterator: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The iterator's entries; its failures become DamagedStore."""
+    """The iterator's entries below `prefix`; its failures become DamagedStore."""
     last = prefix
     try:
         for last, value in iterator:
+            if not last.startswith(prefix):
+                return
             yield last, value
     except plyvel.Error as error:
         raise _damaged("the database cannot be scanned", last, error) from error
