@@ -49,6 +49,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 BUCKET_SIZE: Final = 64
 """Block ids in one `anchored/` value (docs/protocol-evidence.md)."""
@@ -68,6 +69,15 @@ def component(identifier: str) -> str:
         return "%" + identifier
     data = identifier.encode("utf-8", "surrogatepass")
     return _UNSAFE_BYTE.sub(lambda match: b"%%%02X" % match.group()[0], data).decode("ascii")
+
+
+def identifier(step: str) -> str:
+    """The identifier that `component` encoded."""
+    if "%" not in step:
+        return step
+    if step in ("%" + UNRESOLVED, "%"):
+        return step[1:]
+    return unquote_to_bytes(step).decode("utf-8", "surrogatepass")
 
 
 def _path(*steps: str) -> bytes:
@@ -289,6 +299,11 @@ def revision(network: str, object_id: str, height: int, index: int) -> bytes:
 def revisions_of(network: str, object_id: str) -> bytes:
     """Index: prefix of an object's snapshots."""
     return _path("revision", network, component(object_id), "")
+
+
+def revisions_at(network: str, object_id: str, height: int) -> bytes:
+    """Index: prefix of an object's snapshots in one block."""
+    return _path("revision", network, component(object_id), _number(height), "")
 
 
 def log_entry(network: str, custody_height: int, number: int) -> bytes:

@@ -288,13 +288,13 @@ def change_holder(
         records,
         moment,
         rules.too_many_holders(product["holders"]),
-        "holders_over_200",
+        "holder_cap",
         [product_id],
         [{"kind": "product", "id": product_id}],
         {"holders": product["holders"], "limit": rules.MAX_HOLDERS},
-        was_wrong="holders_over_200" in product["alerts"],
+        was_wrong="holder_cap" in product["alerts"],
     )
-    product = {**product, "alerts": with_alert(product["alerts"], "holders_over_200", crowded)}
+    product = {**product, "alerts": with_alert(product["alerts"], "holder_cap", crowded)}
     if product["security"] is not None:
         _change_security_holder(records, moment, product["security"], product_id, product["holders"], holder, change)
     return product
@@ -312,7 +312,7 @@ def _change_security_holder(
         return
     record = records.get(state.security(security)) or {"holders": 0, "alerted": None}
     holders = record["holders"] + change
-    # One instalment alone is judged by holders_over_200; this rule is for what only the sum shows.
+    # One instalment alone is judged by holder_cap; this rule is for what only the sum shows.
     crowded = rules.too_many_holders(holders) and product_holders < holders
     alerted = record["alerted"]
     if crowded or alerted is not None:
@@ -320,7 +320,7 @@ def _change_security_holder(
             records,
             moment if alerted is None else replace(moment, network=alerted),
             crowded,
-            "holders_over_200_instalments",
+            "holder_cap_instalments",
             [security],
             [{"kind": "security", "id": security}, {"kind": "product", "id": product_id}],
             {"holders": holders, "limit": rules.MAX_HOLDERS},

@@ -37,13 +37,13 @@ class Rule:
 
 _RULES: Final = (
     Rule(
-        rule="holders_over_200",
+        rule="holder_cap",
         title="More than 200 holders of one security",
         title_zh="单只证券持有人累计超过200人",
         source="CSRC Decree 132, Art. 13",
     ),
     Rule(
-        rule="holders_over_200_instalments",
+        rule="holder_cap_instalments",
         title="More than 200 holders of one security over all its instalments and markets",
         title_zh="分期发行合并计算后持有人累计超过200人",
         source="CSRC Decree 132, Art. 13 and 14",

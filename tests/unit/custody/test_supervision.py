@@ -86,13 +86,13 @@ def test_two_accounts_of_one_investor_are_one_holder(custody: Custody, chain: Ch
     assert (record["holders"], record["accounts"]) == (2, 3)
 
 
-def test_rule_holders_over_200(custody: Custody, chain: ChainBuilder) -> None:
+def test_rule_holder_cap(custody: Custody, chain: ChainBuilder) -> None:
     custody.deliver(chain, *(part for number in range(2, 201) for part in holder(number, 1)))
     assert custody.get("product", "beijing", CODE)["holders"] == 200
     assert custody.alerts() == [], "200 holders are allowed"
     custody.deliver(chain, *holder(201, 1))
     alert = only_alert(custody)
-    assert (alert["rule"], alert["source"]) == ("holders_over_200", "CSRC Decree 132, Art. 13")
+    assert (alert["rule"], alert["source"]) == ("holder_cap", "CSRC Decree 132, Art. 13")
     assert alert["details"] == {"holders": 201, "limit": 200}
     assert alert["opened"] == {
         "custody_height": custody.height,
@@ -102,10 +102,10 @@ def test_rule_holders_over_200(custody: Custody, chain: ChainBuilder) -> None:
     }
     custody.deliver(chain, registration("x", CODE, "A201", before=(1, 0, 0), change=(-1, 0, 0), report="r"))
     assert custody.alerts() == []
-    assert custody.alerts("holders_over_200", opened=False)[0]["state"] == "cleared"
+    assert custody.alerts("holder_cap", opened=False)[0]["state"] == "cleared"
 
 
-def test_rule_holders_over_200_instalments(custody: Custody, chain: ChainBuilder) -> None:
+def test_rule_holder_cap_instalments(custody: Custody, chain: ChainBuilder) -> None:
     second = "BJ000001.ESVUFR2602"
     custody.deliver(chain, product(second, "issuer"))
     custody.deliver(chain, *(part for number in range(2, 151) for part in holder(number, 1)))
@@ -114,7 +114,7 @@ def test_rule_holders_over_200_instalments(custody: Custody, chain: ChainBuilder
     assert custody.alerts() == [], "who holds both instalments is counted once"
     custody.deliver(chain, *holder(201, 1, second))
     alert = only_alert(custody)
-    assert (alert["rule"], alert["details"]) == ("holders_over_200_instalments", {"holders": 201, "limit": 200})
+    assert (alert["rule"], alert["details"]) == ("holder_cap_instalments", {"holders": 201, "limit": 200})
     custody.deliver(chain, registration("x", second, "A201", before=(1, 0, 0), change=(-1, 0, 0), report="r"))
     assert custody.alerts() == []
 

@@ -1,0 +1,171 @@
+"""The regulators' query log: who asked what, when, and what height answered. Append-only JSON lines beside the data.
+
+One line::
+
+    {"sequence", "time_ms", "request_id", "subject", "organisation", "role", "token_id", "method", "path", "query",
+     "status", "code" | null, "custody_height" | null, "previous": SHA-256 of the line before}
+
+Invariants:
+  * No question is answered that could not be logged: the route refuses with `audit_unavailable`.
+  * A line is printable ASCII whatever a client sends (attack N6), and bounded.
+  * Each line names the hash of the one before, across restarts and rotation, so that a line taken out or changed shows.
+  * The file is reopened when it was moved away; what a crash tore is closed by a line end and kept.
+
+Left out: rotation and safe keeping (the operator's), and protection from somebody who may write the file: who needs
+that copies the newest hash elsewhere. Lines survive the end of the process at once and a power cut once the platform
+has written them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from common.core.errors import Unavailable
+from common.node.access import Identity
+
+MAX_FIELD_CHARACTERS: Final = 2000
+"""Of path and query each; the edge bounds both by the header limit anyway."""
+_TAIL_BYTES: Final = 64 * 1024
+"""More than the longest line: every field is bounded, and escaping makes six characters of one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditedQuery:
+    """What is known of a query when its answer is ready."""
+
+    request_id: str
+    method: str
+    path: str
+    query: str
+    status: int
+    code: str | None
+    custody_height: int | None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class AuditLog:
+    """The log of one node. Not for several processes on one file."""
+
+    def __init__(self, path: Path, now_ms: Callable[[], int] = _now_ms) -> None:
+        """Raises `Unavailable('audit_unavailable')` if the file cannot be opened for appending."""
+        self._path = path
+        self._now_ms = now_ms
+        self._file = -1
+        self._inode = (-1, -1)
+        self._sequence = 0
+        self._previous = bytes(32).hex()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+            self._continue()
+        except OSError as error:
+            raise _unavailable(error) from error
+
+    def _open(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        found = os.fstat(self._file)
+        self._inode = (found.st_dev, found.st_ino)
+
+    def _continue(self) -> None:
+        """Go on where the file ends."""
+        with self._path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            tail = file.read()
+        if tail and not tail.endswith(b"\n"):
+            os.write(self._file, b"\n")
+        for line in reversed(tail.split(b"\n")):
+            try:
+                self._sequence = int(json.loads(line)["sequence"]) + 1
+            except (ValueError, KeyError, TypeError):
+                continue
+            self._previous = hashlib.sha256(line).hexdigest()
+            return
+
+    def _reopen_if_moved(self) -> None:
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            self._open()
+            return
+        if (found.st_dev, found.st_ino) != self._inode:
+            self._open()
+
+    def record(self, identity: Identity | None, query: AuditedQuery) -> None:
+        """Append one line. Raises `Unavailable('audit_unavailable')`."""
+        line = json.dumps(
+            {
+                "sequence": self._sequence,
+                "time_ms": self._now_ms(),
+                "request_id": query.request_id,
+                "subject": None if identity is None else identity.subject,
+                "organisation": None if identity is None else identity.organisation,
+                "role": None if identity is None else str(identity.role),
+                "token_id": None if identity is None else identity.id,
+                "method": query.method,
+                "path": query.path[:MAX_FIELD_CHARACTERS],
+                "query": query.query[:MAX_FIELD_CHARACTERS],
+                "status": query.status,
+                "code": query.code,
+                "custody_height": query.custody_height,
+                "previous": self._previous,
+            },
+            ensure_ascii=True,
+            separators=(",", ":"),
+        ).encode("ascii")
+        try:
+            self._reopen_if_moved()
+            self._append(line + b"\n")
+        except OSError as error:
+            raise _unavailable(error) from error
+        self._previous = hashlib.sha256(line).hexdigest()
+        self._sequence += 1
+
+    def _append(self, data: bytes) -> None:
+        size = os.fstat(self._file).st_size
+        written = os.write(self._file, data)
+        if written != len(data):
+            os.truncate(self._path, size)
+            raise OSError("the line was written in part")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _unavailable(error: OSError) -> Unavailable:
+    return Unavailable("audit_unavailable", f"The query log cannot be written: {error.strerror or error}.")
+
+
+def verify_log(path: Path) -> int:
+    """Check a log file's chain of hashes; return the number of its lines. Raises `ValueError` naming the line."""
+    previous: str | None = None
+    count = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            text = line.rstrip(b"\n")
+            try:
+                entry = json.loads(text)
+                named = entry["previous"]
+            except (ValueError, KeyError, TypeError):
+                continue  # torn by a crash; the next line names the last whole one
+            if previous is not None and named != previous:
+                raise ValueError(f"line {number} does not follow the one before it")
+            previous = hashlib.sha256(text).hexdigest()
+            count += 1
+    return count

@@ -1,0 +1,139 @@
+"""The evidence file for one snapshot: custody set changes, custody header, state proof, region header, snapshot, proof.
+
+Layout and verification: `crosslink/lightclient/evidence_file.py`, `docs/protocol-evidence.md`. The custody chain keeps
+no second copy of snapshots: they are read from the transactions that delivered them, which the index names.
+
+Invariants:
+  * Everything belongs to one tip. If a block is committed meanwhile, the file is made again.
+  * What is not anchored yet (a block that is partly delivered) has no evidence.
+
+Left out: verification, and who may ask.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from common.core import merkle
+from common.core.errors import InvariantBroken, NotFound, Unavailable
+from common.core.header import Header
+from common.core.suite import Suite
+from common.core.validators import ValidatorSet
+from common.node import schema
+from common.node.chain_store import ChainReader, ChainStore
+from crosslink.lightclient.evidence_file import Evidence, SnapshotEvidence, StateEntry
+from crosslink.lightclient.messages import HeaderMessage
+from custody_chain import state
+
+_ATTEMPTS: Final = 3
+_decode: Final = msgspec.json.Decoder().decode
+
+
+def set_changes(reader: ChainReader) -> tuple[HeaderMessage, ...]:
+    """Every block after which the chain's own validator set changed, ascending, with the set that follows."""
+    changes = []
+    for key, value in reader.view.scan(schema.VALIDATORS):
+        first_height = schema.read_u64(key, len(schema.VALIDATORS))
+        if first_height == 0 or first_height > reader.tip().height:
+            continue
+        changes.append(
+            HeaderMessage(
+                header=reader.header(first_height - 1),
+                certificate=reader.certificate(first_height - 1),
+                next_validators=ValidatorSet.decode(value),
+            )
+        )
+    return tuple(changes)
+
+
+def locate(reader: ChainReader, network: str, object_id: str, height: int | None, index: int | None) -> tuple[int, int]:
+    """Height and index of an object's snapshot: the newest one unless they are given.
+
+    Raises `NotFound` with `object_unknown` or `snapshot_unknown`.
+    """
+    stored = reader.index_get(state.object_record(network, object_id))
+    if stored is None:
+        raise NotFound("object_unknown", "The region has reported no such object.", region=network)
+    if height is None:
+        record = _decode(stored)
+        return int(record["height"]), int(record["index"])
+    prefix = state.revisions_at(network, object_id, height)
+    found = [int(key.rsplit(b"/", 1)[1], 16) for key, _ in reader.index_scan(prefix, None, _MAX_IN_BLOCK)]
+    if not found or (index is not None and index not in found):
+        raise NotFound("snapshot_unknown", "That block holds no such snapshot of the object.", height=height)
+    return height, found[-1] if index is None else index
+
+
+_MAX_IN_BLOCK: Final = 10_000
+"""Snapshots of one object in one block that are looked through; the newest within them is found."""
+
+
+def delivered_item(reader: ChainReader, pointer: dict[str, Any]) -> dict[str, Any]:
+    """The entry of the operation that a pointer of the index names. Raises `Gone` if it was pruned."""
+    place = reader.transaction(bytes.fromhex(pointer["tx"]))
+    if place is None:
+        raise InvariantBroken("the index names a transaction that the chain does not have")
+    envelope = _decode(reader.envelope(place.height, place.index))
+    entry: dict[str, Any] = envelope["transaction"]["operations"][pointer["operation"]]["blocks"][pointer["entry"]]
+    return entry
+
+
+def read_snapshot(
+    reader: ChainReader, suite: Suite, network: str, height: int, index: int, *, prove: bool = True
+) -> tuple[str, tuple[bytes, ...]]:
+    """Text and inclusion proof of one delivered snapshot. Raises `NotFound` or `Gone`."""
+    for _, value in reader.index_scan(state.deliveries_of(network, height), None, _MAX_IN_BLOCK):
+        pointer = _decode(value)
+        if not pointer["first"] <= index < pointer["first"] + pointer["count"]:
+            continue
+        items = delivered_item(reader, pointer)["snapshots"]
+        item = next(item for item in items if item["index"] == index)
+        if "proof" in item:
+            return item["data"], tuple(bytes.fromhex(step) for step in item["proof"])
+        leaves = [other["data"].encode("utf-8") for other in items]
+        return item["data"], tuple(merkle.prove(suite.hash, leaves, index)) if prove else ()
+    raise NotFound("snapshot_unknown", "That snapshot was not delivered.", height=height, index=index)
+
+
+def read_header(reader: ChainReader, network: str, height: int) -> Header:
+    """A region's header as it was delivered. Raises `NotFound('snapshot_unknown')`."""
+    stored = reader.index_get(state.header(network, height))
+    if stored is None:
+        raise NotFound("snapshot_unknown", "That block was not delivered.", height=height)
+    return Header.decode(bytes.fromhex(delivered_item(reader, _decode(stored))["header"]))
+
+
+def build_evidence(
+    chain: ChainStore, suite: Suite, network: str, object_id: str, height: int | None, index: int | None
+) -> Evidence:
+    """The evidence file for one snapshot of an object. `suite` is the region's own.
+
+    Raises `NotFound` (`object_unknown`, `snapshot_unknown`, `not_anchored`), `Gone`, `Unavailable`.
+    """
+    for _ in range(_ATTEMPTS):
+        reader = chain.moment()
+        tip = reader.tip()
+        if tip.header is None or tip.certificate is None:
+            raise Unavailable("chain_empty", "The custody chain has no block yet.")
+        at_height, at_index = locate(reader, network, object_id, height, index)
+        text, proof = read_snapshot(reader, suite, network, at_height, at_index)
+        header = read_header(reader, network, at_height)
+        key = state.anchored(network, at_height)
+        proven = chain.proven_state(key)
+        if proven.tip.height != tip.height:
+            continue
+        ids = [] if proven.value is None else _decode(proven.value)
+        position = at_height % state.BUCKET_SIZE
+        if position >= len(ids) or ids[position] != header.id(suite).hex():
+            raise NotFound("not_anchored", "The block is not completely delivered yet.", height=at_height)
+        return Evidence(
+            network=reader.genesis.network,
+            genesis_id=reader.genesis.id,
+            set_changes=set_changes(reader),
+            tip=HeaderMessage(header=tip.header, certificate=tip.certificate),
+            state=(StateEntry(key.decode("ascii"), (proven.value or b"").decode("utf-8"), proven.proof),),
+            snapshot=SnapshotEvidence(header=header, index=at_index, data=text, proof=proof),
+        )
+    raise Unavailable("tip_moved", "Blocks were committed while the proof was made; ask again.")

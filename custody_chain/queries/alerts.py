@@ -1,0 +1,98 @@
+"""Alerts: what the rules have found, with the rule's source, the objects and the heights.
+
+Invariant: only alerts of regions that the bearer sees are read, so neither a row nor a cursor can tell of another.
+Left out: raising them (`custody_chain.supervision`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from common.core.errors import Malformed, NotFound
+from custody_chain import state
+from custody_chain.queries.moment import Moment
+from custody_chain.supervision.rules import RULES
+
+_ID: Final = re.compile(r"[a-z][a-z0-9-]{0,31}\.[a-z_]{1,64}\.[0-9a-f]{24}")
+_SCAN: Final = 500
+_MAX_SCANNED: Final = 5000
+"""Alerts that one page looks through; the next page goes on from there, so a page may be short."""
+
+
+def listed(
+    moment: Moment,
+    *,
+    region: str | None,
+    rule: str | None,
+    standing: str | None,
+    since_ms: int,
+    cursor: str | None,
+    limit: int,
+) -> dict[str, Any]:
+    """A page of alerts in the order of their ids (region, rule). Raises `NotFound('region_unknown')`, `Malformed`."""
+    if rule is not None and rule not in RULES:
+        raise Malformed("alert_rule_unknown", "There is no such alert rule.", rule=ascii(rule[:64]))
+    if region is not None:
+        moment.region(region)
+    networks = list(moment.regions()) if region is None else [region]
+    after = None if cursor is None else state.alert(_checked(cursor))
+
+    def wanted(alert: dict[str, Any]) -> bool:
+        return (
+            rule in (None, alert["rule"])
+            and standing in (None, alert["state"])
+            and (alert["last"]["time_ms"] >= since_ms)
+        )
+
+    found: list[dict[str, Any]] = []
+    budget = _MAX_SCANNED
+    for network in networks:
+        prefix = state.alerts_of(network)
+        start = after if after is not None and after.startswith(prefix) else None
+        if start is None and after is not None and after > prefix:
+            continue
+        for alert in _below(moment, prefix, start):
+            budget -= 1
+            if not wanted(alert):
+                if budget <= 0:
+                    return {"alerts": found, "next_cursor": alert["id"]}
+                continue
+            if len(found) == limit:
+                return {"alerts": found, "next_cursor": found[-1]["id"]}
+            if moment.proven is not None:
+                moment.get(state.alert(alert["id"]))
+            found.append(described(alert))
+    return {"alerts": found, "next_cursor": None}
+
+
+def _below(moment: Moment, prefix: bytes, start: bytes | None) -> Iterator[dict[str, Any]]:
+    """All alerts below a prefix, read a page at a time."""
+    while True:
+        page = moment.scan(prefix, start, _SCAN, prove=False)
+        for _, alert in page:
+            yield alert
+        if len(page) < _SCAN:
+            return
+        start = page[-1][0]
+
+
+def one(moment: Moment, alert_id: str) -> dict[str, Any]:
+    """One alert. Raises `NotFound('alert_unknown')`, also for one of a region outside the bearer's scope."""
+    alert = moment.get(state.alert(_checked(alert_id)))
+    if alert is None or not moment.sees(alert["region"]):
+        raise NotFound("alert_unknown", "There is no such alert, or it is outside your scope.")
+    return described(alert)
+
+
+def described(alert: dict[str, Any]) -> dict[str, Any]:
+    """An alert with what its rule says."""
+    rule = RULES[alert["rule"]]
+    return {**alert, "title": rule.title, "title_zh": rule.title_zh, "attributed_to": rule.attributed_to}
+
+
+def _checked(alert_id: str) -> str:
+    if _ID.fullmatch(alert_id) is None:
+        raise Malformed("alert_id", "An alert id is region, rule and 24 hex digits, joined by dots.")
+    return alert_id

@@ -1,0 +1,165 @@
+"""Questions about the regions' chains: how far they are verified, what was delivered, what a market has to mend.
+
+Left out: what the snapshots mean (`holdings`, `alerts`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from common.core.codec import parse_json
+from common.core.errors import Rejected
+from crosslink.lightclient.client_state import ClientState
+from custody_chain import evidence, regions, state
+from custody_chain.intake import NOT_CANONICAL, SCHEMA_FAILED
+from custody_chain.queries.moment import Moment
+from custody_chain.schemas import MODEL
+
+_SCAN: Final = 500
+"""Entries read at once while filtering."""
+_MAX_SCANNED: Final = 5000
+"""Entries that one page looks through; the next page goes on from there."""
+
+ADVICE: Final = {
+    "oversized": "A snapshot is at most 64 KiB; move attachments to the off-chain store and overwrite this version.",
+    "not_json": "The snapshot is not JSON with integers, unique keys and valid UTF-8; overwrite this version.",
+    NOT_CANONICAL: "The snapshot is JSON, but not in canonical form (RFC 8785); overwrite this version.",
+    "header_invalid": "header.content does not follow JR/T 0314-2024; overwrite this version.",
+    "unknown_kind": "header.content.type is none of the seven kinds of the data model; overwrite this version.",
+    SCHEMA_FAILED: "The object fails the JSON Schema of its kind; overwrite this version.",
+    "quantity_out_of_range": "A balance, or a total with it, is beyond 10^15; overwrite this version.",
+}
+"""What a market can do about each anomaly code."""
+
+
+def region_row(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
+    """What everybody who may see a region is told of it."""
+    anchored, partial, client = record["anchored"], record["partial"], record["client"]
+    return {
+        "region": record["network"],
+        "region_letters": record["region_letters"],
+        "state": regions.derived_state(record, now_ms),
+        "verified_height": client["height"],
+        "anchored_height": anchored["height"],
+        "block_id": anchored["id"],
+        "block_time_ms": anchored["time_ms"],
+        "lag_blocks": client["height"] - anchored["height"],
+        "lag_ms": regions.lag_ms(record, now_ms),
+        "partial": None
+        if partial is None
+        else {"height": partial["height"], "next_index": partial["delivered"], "count": partial["count"]},
+        "frozen": record["frozen"],
+        "counts": {
+            name: record[name]
+            for name in ("blocks", "snapshots", "anomalies", "anomalies_open", "alerts_open", "recoveries")
+        },
+        "lagging_after_ms": record["lagging_after_ms"],
+        "silent_after_ms": record["silent_after_ms"],
+        "trusting_period_ms": client["trusting_period_ms"],
+    }
+
+
+def all_regions(moment: Moment) -> dict[str, Any]:
+    """Every region that the bearer sees."""
+    return {"regions": [region_row(record, moment.time_ms) for record in moment.regions().values()]}
+
+
+def one_region(moment: Moment, network: str) -> dict[str, Any]:
+    """One region, with the light client's state: all that a relay needs to go on."""
+    record = moment.region(network)
+    return {**region_row(record, moment.time_ms), "client_state": record["client"], "journal": record["journal"]}
+
+
+def crosslink_log(moment: Moment, network: str, from_height: int, cursor: str | None, limit: int) -> dict[str, Any]:
+    """What was accepted, what is anomalous and why, in the order in which the custody chain took it in."""
+    moment.region(network)
+    start = state.log_entry(network, from_height - 1, 2**63) if from_height > 0 else None
+    if cursor is not None:
+        start = state.log_of(network) + cursor.encode("ascii")
+    found = moment.index_scan(state.log_of(network), start, limit + 1)
+    entries = [(key, line) for key, line in found if line["custody_height"] <= moment.height]
+    page = entries[:limit]
+    prefix = len(state.log_of(network))
+    more = len(entries) > limit
+    return {
+        "region": network,
+        "entries": [line for _, line in page],
+        "next_cursor": page[-1][0][prefix:].decode("ascii") if more else None,
+    }
+
+
+def feedback(moment: Moment, networks: list[str], from_height: int, limit: int) -> dict[str, Any]:
+    """For markets: their own anomalies, alerts and lag since a custody height, each with who has to act."""
+    return {"regions": [_feedback_of(moment, network, from_height, limit) for network in networks]}
+
+
+def _feedback_of(moment: Moment, network: str, from_height: int, limit: int) -> dict[str, Any]:
+    record = moment.region(network)
+    anomalies, more_anomalies = _recent(moment, state.anomalies_of(network), from_height, limit)
+    alerts, more_alerts = _recent(moment, state.alerts_of(network), from_height, limit)
+    return {
+        "region": network,
+        "lag": {
+            "state": regions.derived_state(record, moment.time_ms),
+            "lag_ms": regions.lag_ms(record, moment.time_ms),
+            "lag_blocks": record["client"]["height"] - record["anchored"]["height"],
+            "attributed_to": attribute_lag(moment, record),
+        },
+        "anomalies": [{**item, **_explained(moment, record, item)} for item in anomalies],
+        "alerts": [{**item, "attributed_to": "region"} for item in alerts],
+        "truncated": more_anomalies or more_alerts,
+    }
+
+
+def _recent(moment: Moment, prefix: bytes, from_height: int, limit: int) -> tuple[list[dict[str, Any]], bool]:
+    """Alerts or anomalies that were opened or cleared at or after a custody height; at most `limit`."""
+    found: list[dict[str, Any]] = []
+    last: bytes | None = None
+    for _ in range(_MAX_SCANNED // _SCAN):
+        page = moment.scan(prefix, last, _SCAN, prove=False)
+        for _, value in page:
+            touched = max(value["opened"]["custody_height"], (value["cleared"] or value["opened"])["custody_height"])
+            if touched >= from_height:
+                if len(found) == limit:
+                    return found, True
+                found.append(value)
+        if len(page) < _SCAN:
+            return found, False
+        last = page[-1][0]
+    return found, True
+
+
+def attribute_lag(moment: Moment, record: dict[str, Any]) -> str | None:
+    """Whom a lag points to: `region`, `relay`, `custody` or `unknown`; None while there is none.
+
+    From the custody chain alone a stopped region and a stopped relay look the same; what can be told is told, no more.
+    A contradiction is the region's; a block of which a part came is the relay's to finish, whatever the region does;
+    when all regions lag at once, their common part, the relay, is the likelier cause.
+    """
+    standing = regions.derived_state(record, moment.time_ms)
+    if standing == "active":
+        return None
+    if standing == "frozen":
+        return "region"
+    if record["partial"] is not None:
+        return "relay"
+    every = [value for _, value in moment.scan(state.REGIONS, None, regions.MAX_REGIONS, prove=False)]
+    if len(every) > 1 and all(regions.derived_state(other, moment.time_ms) != "active" for other in every):
+        return "relay"
+    return "unknown"
+
+
+def _explained(moment: Moment, record: dict[str, Any], anomaly: dict[str, Any]) -> dict[str, Any]:
+    """Advice, and for a failed schema the reasons in a library's words: help for people, not part of the chain."""
+    reasons: list[str] = []
+    if anomaly["code"] == SCHEMA_FAILED and anomaly["state"] == "open":
+        suite = ClientState.from_json(record["client"]).algorithms
+        try:
+            text, _ = evidence.read_snapshot(
+                moment.reader, suite, record["network"], anomaly["height"], anomaly["index"], prove=False
+            )
+            document = parse_json(text.encode("utf-8"), max_size=len(text) * 4)
+            reasons = MODEL.explain(anomaly["kind"], document)
+        except Rejected:
+            reasons = []
+    return {"advice": ADVICE[anomaly["code"]], "reasons": reasons}

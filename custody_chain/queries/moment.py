@@ -1,0 +1,223 @@
+"""One moment of the custody chain: now or in the past, seen with one bearer's regions, with proofs where asked.
+
+Invariants
+  Q1  An answer comes from one moment: figures, basis and proofs fit each other.
+  Q2  Time is the custody chain's: an answer about the past is the state after the last block that is not later than the
+      asked time; lagging, silent and expired follow from that block's time, never from a wall clock (protocol rule 19).
+  Q3  Regions outside the bearer's scope do not exist here: neither their records nor what depends on them.
+  Q4  Every answer says what it rests on: the regions concerned, their state, how far they were verified. It is complete
+      only while all of them are active.
+  Q5  Only the tip can be proven.
+
+Left out: the questions themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from common.core.errors import Malformed, NotFound, RuleBroken, Unavailable
+from common.core.header import Header
+from common.node.chain_store import ChainReader, ChainStore
+from crosslink.lightclient.evidence_file import Evidence, StateEntry
+from crosslink.lightclient.messages import HeaderMessage
+from custody_chain import regions, state
+from custody_chain.evidence import set_changes
+
+MAX_PROVEN: Final = 200
+"""State values that one answer proves; a proof costs some 50 microseconds of the node's event loop."""
+
+_ATTEMPTS: Final = 3
+_decode: Final = msgspec.json.Decoder().decode
+
+
+@dataclass(slots=True)
+class Moment:
+    """What a question reads. `sees` says whether the bearer may know of a region."""
+
+    reader: ChainReader
+    height: int
+    time_ms: int
+    sees: Callable[[str], bool]
+    proven: dict[bytes, bytes | None] | None = None
+    _regions: dict[str, dict[str, Any]] | None = field(default=None, init=False)
+
+    @property
+    def past(self) -> bool:
+        """Whether this is not the tip."""
+        return self.height != self.reader.tip().height
+
+    def get(self, key: bytes) -> Any:
+        """A state value at this moment, decoded, or None; proven if proofs were asked for."""
+        value = self.reader.state_at(key, self.height) if self.past else self.reader.state_get(key)
+        self._prove(key, value)
+        return None if value is None else _decode(value)
+
+    def peek(self, key: bytes) -> Any:
+        """Like `get`, without a proof: names beside the figures that are proven."""
+        value = self.reader.state_at(key, self.height) if self.past else self.reader.state_get(key)
+        return None if value is None else _decode(value)
+
+    def scan(
+        self, prefix: bytes, start_after: bytes | None, limit: int, *, prove: bool = True
+    ) -> list[tuple[bytes, Any]]:
+        """State values below a prefix, decoded, in key order."""
+        found = self.reader.state_scan(prefix, start_after, limit, self.height if self.past else None)
+        if prove:
+            for key, value in found:
+                self._prove(key, value)
+        return [(key, _decode(value)) for key, value in found]
+
+    def _prove(self, key: bytes, value: bytes | None) -> None:
+        if self.proven is None:
+            return
+        if len(self.proven) >= MAX_PROVEN and key not in self.proven:
+            raise Malformed("proof_limit", "One answer proves fewer values than that; ask for less.", limit=MAX_PROVEN)
+        self.proven[key] = value
+
+    def index_get(self, key: bytes) -> Any:
+        """An index value of the tip, decoded, or None. The index has no history; callers compare heights."""
+        value = self.reader.index_get(key)
+        return None if value is None else _decode(value)
+
+    def index_scan(self, prefix: bytes, start_after: bytes | None, limit: int) -> list[tuple[bytes, Any]]:
+        """Index values of the tip below a prefix, decoded."""
+        return [(key, _decode(value)) for key, value in self.reader.index_scan(prefix, start_after, limit)]
+
+    def regions(self) -> dict[str, dict[str, Any]]:
+        """Records of all regions that the bearer sees, by network id, in order."""
+        if self._regions is None:
+            records = [value for _, value in self.scan(state.REGIONS, None, regions.MAX_REGIONS, prove=False)]
+            self._regions = {item["network"]: item for item in records if self.sees(item["network"])}
+        return self._regions
+
+    def region(self, network: str) -> dict[str, Any]:
+        """One region's record. Raises `NotFound('region_unknown')`, also for one outside the bearer's scope."""
+        record = self.regions().get(network)
+        if record is None:
+            raise NotFound("region_unknown", "There is no such region, or it is outside your scope.")
+        if self.proven is not None:
+            self.get(state.region(network))
+        return record
+
+    def basis(self, concerned: Iterable[str]) -> list[dict[str, Any]]:
+        """What the answer rests on, one entry a region (Q4)."""
+        records = self.regions()
+        return [basis_entry(records[network], self.time_ms) for network in concerned if network in records]
+
+
+def basis_entry(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
+    """State, anchored block, lag and open anomalies of one region."""
+    anchored = record["anchored"]
+    return {
+        "region": record["network"],
+        "state": regions.derived_state(record, now_ms),
+        "anchored_height": anchored["height"],
+        "block_id": anchored["id"],
+        "block_time_ms": anchored["time_ms"],
+        "lag_ms": regions.lag_ms(record, now_ms),
+        "anomalies": record["anomalies_open"],
+    }
+
+
+class Questions:
+    """Makes moments and envelopes for the routes."""
+
+    def __init__(self, chain: ChainStore, sees: Callable[[str], bool]) -> None:
+        """`sees`: whether the bearer may know of a region."""
+        self._chain = chain
+        self._sees = sees
+
+    def answer(
+        self,
+        question: Callable[[Moment], Any],
+        *,
+        as_of_ms: int | None = None,
+        proof: bool = False,
+        concerned: Iterable[str] | None = None,
+    ) -> dict[str, Any]:
+        """Ask at one moment; return the envelope. `concerned` None means every region that the bearer sees.
+
+        Raises what the question raises, `NotFound('as_of_before_genesis')`, `Gone('state_pruned')`,
+        `RuleBroken('proof_only_at_tip')`, `Malformed('proof_limit')`, `Unavailable('tip_moved')`.
+        """
+        named = None if concerned is None else list(concerned)
+        for _ in range(_ATTEMPTS):
+            reader = self._chain.moment()
+            height, time_ms = moment_of(reader, as_of_ms)
+            if proof and height != reader.tip().height:
+                raise RuleBroken(
+                    "proof_only_at_tip", "Only the newest state can be proven.", height=reader.tip().height
+                )
+            moment = Moment(reader, height, time_ms, self._sees, {} if proof else None)
+            data = question(moment)
+            basis = moment.basis(moment.regions() if named is None else named)
+            envelope = {
+                "as_of_ms": time_ms,
+                "custody_height": height,
+                "complete": all(entry["state"] == "active" for entry in basis),
+                "basis": basis,
+                "data": data,
+            }
+            if not proof:
+                return envelope
+            entries = self._proofs(moment)
+            if entries is not None:
+                return {**envelope, "evidence": _evidence(moment.reader, entries)}
+        raise Unavailable("tip_moved", "Blocks were committed while the proofs were made; ask again.")
+
+    def _proofs(self, moment: Moment) -> list[StateEntry] | None:
+        """Proofs of all values that were read; None if the tip moved meanwhile."""
+        tip = moment.reader.tip()
+        entries = []
+        for key, value in (moment.proven or {}).items():
+            proven = self._chain.proven_state(key)
+            if proven.tip.height != tip.height or proven.value != value:
+                return None
+            text = None if value is None else value.decode("utf-8")
+            entries.append(StateEntry(key.decode("ascii"), text, proven.proof))
+        return entries
+
+
+def _evidence(reader: ChainReader, entries: list[StateEntry]) -> dict[str, Any] | None:
+    """An evidence file of kind `state`; None if no value was read (an empty answer cannot be proven by its parts)."""
+    tip = reader.tip()
+    if tip.header is None or tip.certificate is None:
+        raise Unavailable("chain_empty", "The custody chain has no block yet.")
+    if not entries:
+        return None
+    evidence = Evidence(
+        network=reader.genesis.network,
+        genesis_id=reader.genesis.id,
+        set_changes=set_changes(reader),
+        tip=HeaderMessage(header=tip.header, certificate=tip.certificate),
+        state=tuple(entries),
+    )
+    return evidence.to_json()
+
+
+def moment_of(reader: ChainReader, as_of_ms: int | None) -> tuple[int, int]:
+    """Height and time of the last block not later than `as_of_ms` (the tip for None). Raises `NotFound`."""
+    tip = reader.tip()
+    if as_of_ms is None or as_of_ms >= tip.time_ms:
+        return tip.height, tip.time_ms
+    if as_of_ms < reader.genesis.time_ms:
+        raise NotFound("as_of_before_genesis", "The custody chain did not exist then.", since_ms=reader.genesis.time_ms)
+    low, high = 0, tip.height
+    while high - low > 1:
+        middle = (low + high) // 2
+        if reader.header(middle).time_ms <= as_of_ms:
+            low = middle
+        else:
+            high = middle
+    return low, time_of(reader, low)
+
+
+def time_of(reader: ChainReader, height: int) -> int:
+    """Block time of a height; the genesis time at 0."""
+    header: Header | None = reader.header(height) if height else None
+    return reader.genesis.time_ms if header is None else header.time_ms
