@@ -119,8 +119,7 @@ class CatchUp:
         if answer.request == UNSOLICITED:
             self._peers.raise_claim(peer, answer.tip_height)
             if len(answer.blocks) == 1 and not self._queue:
-                self._enqueue(peer, self._chain.tip().height + 1, answer)
-                self._take_next()
+                self._take_unasked(peer, *answer.blocks[0])
             return
         if peer != self._asked or answer.request != self._request:
             return
@@ -134,6 +133,17 @@ class CatchUp:
             return
         self._enqueue(peer, self._asked_from, answer)
         self._take_next()
+
+    def _take_unasked(self, peer: PeerKey, block: bytes, certificate: bytes) -> None:
+        """Several peers may answer the same vote: all but the first bring what we have by then, which is no lie."""
+        try:
+            height = Block.decode(block).header.height
+        except Rejected as refusal:
+            self._liar(peer, refusal)
+            return
+        if height == self._chain.tip().height + 1:
+            self._queue.append(_Received(peer, height, block, certificate))
+            self._take_next()
 
     def committed(self) -> None:
         """A block is durable: go on with the next."""

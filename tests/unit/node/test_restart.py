@@ -1,0 +1,244 @@
+"""Kills, power cuts and lost records (attacks S1, C16): no double vote, nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from common.consensus.messages import Mark, decode_message
+from common.core.transaction import parse_envelope
+from common.node import peer_messages as pm
+from common.node.node_effects import Broadcast, CommitBlock, NodeEffect, PersistVotes, Send
+from tests.unit.node.bus import Bus, Machine, names_of
+from tests.unit.node.toy import SUITE, make_genesis, transfer
+
+NAMES = names_of(4)
+GENESIS = make_genesis(NAMES)
+DURABLE_EFFECTS = (PersistVotes, CommitBlock, Send, Broadcast)
+
+
+def signed(bus: Bus) -> dict[str, dict[Mark, set[bytes]]]:
+    """What every validator signed and sent: for each mark the signed payloads, of which there may be one."""
+    found: dict[str, dict[Mark, set[bytes]]] = {}
+    for machine in bus.machines.values():
+        for _, payload in machine.sent:
+            if payload[0] == pm.KIND_CONSENSUS:
+                message = decode_message(payload[1:])
+                name = NAMES[message.signer]
+                signed_bytes = message.payload(SUITE, GENESIS.id, GENESIS.network)
+                found.setdefault(name, {}).setdefault(message.mark, set()).add(signed_bytes)
+    return found
+
+
+def assert_no_double_vote(bus: Bus) -> None:
+    for name, marks in signed(bus).items():
+        for mark, payloads in marks.items():
+            assert len(payloads) == 1, f"{name} signed {len(payloads)} things for {mark}"
+    assert all(machine.accusations == [] for machine in bus.machines.values())
+
+
+def assert_one_chain(bus: Bus) -> None:
+    heights = [machine.height for machine in bus.machines.values()]
+    for height in range(1, min(heights) + 1):
+        assert len({machine.chain.block_id(height) for machine in bus.machines.values()}) == 1
+
+
+class KillAt:
+    """Kills a machine (or all) right before its `position`-th write, sync or send."""
+
+    def __init__(self, bus: Bus, name: str, position: int, *, everybody: bool = False) -> None:
+        self._bus = bus
+        self._name = name
+        self._left = position
+        self._everybody = everybody
+        self.done = False
+
+    def __call__(self, machine: Machine, effect: NodeEffect) -> bool:
+        if self.done or machine.name != self._name or not isinstance(effect, DURABLE_EFFECTS):
+            return False
+        self._left -= 1
+        if self._left >= 0:
+            return False
+        self.done = True
+        if self._everybody:
+            for other in NAMES:
+                if other != self._name:
+                    self._bus.kill(other)
+        return True
+
+
+def acknowledged(bus: Bus) -> set[bytes]:
+    """Transactions of which any node told its clients that they are final."""
+    return {
+        receipt.tx_id
+        for machine in bus.machines.values()
+        for committed in machine.committed
+        for receipt in committed.receipts
+    }
+
+
+def run_with_kill(name: str, position: int, *, everybody: bool) -> bool:
+    """Three transactions with a kill on the way; False if the run had fewer effects than `position`."""
+    bus = Bus(GENESIS, NAMES)
+    killer = KillAt(bus, name, position, everybody=everybody)
+    bus.kill_at = killer
+    bus.start()
+    envelopes = [transfer(GENESIS, f"n{at}") for at in range(3)]
+    for envelope in envelopes[:2]:
+        submitter = next((other for other in NAMES if other != name and bus.machines[other].node), None)
+        if submitter is not None:
+            bus.submit(submitter, envelope)
+        bus.pass_time(40)
+    if not killer.done:
+        bus.pass_time(1_000)
+    before = acknowledged(bus)
+    bus.kill_at = lambda machine, effect: False
+    for other in NAMES:
+        if bus.machines[other].node is None:
+            bus.start(other)
+    for envelope in envelopes:
+        bus.submit(NAMES[0], envelope)
+    ids = [parse_envelope(envelope, SUITE).id for envelope in envelopes]
+    bus.run(
+        lambda: all(
+            machine.running.transaction_state(tx_id).status == "applied"
+            for machine in bus.machines.values()
+            for tx_id in ids
+        )
+    )
+    assert before <= {tx_id for tx_id in ids if bus.machines[name].chain.transaction(tx_id) is not None}
+    assert_no_double_vote(bus)
+    assert_one_chain(bus)
+    return killer.done
+
+
+@pytest.mark.parametrize("name", ["node-1", "node-3"])
+def test_s1_kill_before_every_write_sync_and_send_of_a_leader_and_of_a_follower(name: str) -> None:
+    reached = 0
+    for position in count():
+        if not run_with_kill(name, position, everybody=False):
+            break
+        reached += 1
+    assert reached > 10
+
+
+def test_s1_power_cut_of_all_nodes_before_every_write_sync_and_send() -> None:
+    reached = 0
+    for position in count():
+        if not run_with_kill("node-2", position, everybody=True):
+            break
+        reached += 1
+    assert reached > 10
+
+
+def test_s1_power_cut_after_commit_votes_keeps_the_block_that_may_be_decided() -> None:
+    """Everybody has sent COMMIT, nobody has decided. After the cut the very same block is decided from the vote
+    logs.
+    """
+    bus = Bus(GENESIS, NAMES)
+    bus.start()
+    commit = b"\x01\x01\x03"
+    bus.drop = lambda source, target, payload: payload[:3] == commit
+    envelope = transfer(GENESIS, "n")
+    bus.submit("node-0", envelope)
+    bus.pass_time(60)
+    assert all(any(payload[:3] == commit for _, payload in machine.sent) for machine in bus.machines.values())
+    voted = {
+        decode_message(payload[1:]).block_id
+        for m in bus.machines.values()
+        for _, payload in m.sent
+        if payload[:3] == commit
+    }
+    for name in NAMES:
+        bus.kill(name)
+    bus.drop = lambda source, target, payload: False
+    bus.start()
+    bus.run_to_height(1)
+    assert {bus.machines[name].chain.block_id(1) for name in NAMES} == voted
+    assert_no_double_vote(bus)
+
+
+def test_c16_restart_without_the_vote_log_signs_nothing_at_the_open_height() -> None:
+    """Its peers show what it signed; it keeps silent until that height is decided, then votes again."""
+    bus = Bus(GENESIS, NAMES)
+    bus.start()
+    bus.drop = lambda source, target, payload: payload[:3] == b"\x01\x01\x03"
+    bus.submit("node-0", transfer(GENESIS, "a"))
+    bus.pass_time(60)
+    bus.kill("node-3")
+    machine = bus.machines["node-3"]
+    machine.vote_records.clear()
+    machine.sent.clear()
+    bus.start("node-3")
+    bus.submit("node-3", transfer(GENESIS, "b"))
+    bus.pass_time(5_000)
+    assert [payload for _, payload in machine.sent if payload[0] == pm.KIND_CONSENSUS] == []
+    assert any(warning.code == "abstaining" for warning in machine.warnings)
+    assert not machine.running.status().voting
+    bus.drop = lambda source, target, payload: False
+    bus.run_to_height(1)
+    bus.submit("node-0", transfer(GENESIS, "c"))
+    bus.run_to_height(2)
+    assert machine.running.status().voting
+
+
+def test_c16_rolled_back_machine_learns_from_its_peers_and_catches_up() -> None:
+    """Vote log and database restored together from an old image: nothing local can notice."""
+    bus = Bus(GENESIS, NAMES)
+    bus.start()
+    machine = bus.machines["node-3"]
+    image = list(machine.store.scan(b""))
+    for at in range(3):
+        bus.submit("node-0", transfer(GENESIS, f"n{at}"))
+        bus.run_to_height(at + 1)
+    bus.kill("node-3")
+    machine.store.write([(key, None) for key, _ in list(machine.store.scan(b""))], sync=True)
+    machine.store.write(image, sync=True)
+    machine.vote_records.clear()
+    bus.start("node-3")
+    bus.run(lambda: machine.height >= 3)
+    bus.kill("node-0")
+    bus.submit("node-1", transfer(GENESIS, "needs node-3"))
+    bus.run_to_height(4)
+    assert_no_double_vote(bus)
+
+
+def test_c16_node_that_may_not_vote_follows_and_serves() -> None:
+    bus = Bus(GENESIS, NAMES)
+    bus.machines["node-3"].may_vote = False
+    bus.start()
+    bus.submit("node-3", transfer(GENESIS, "n"))
+    bus.run_to_height(1)
+    machine = bus.machines["node-3"]
+    assert [payload for _, payload in machine.sent if payload[0] == pm.KIND_CONSENSUS] == []
+    assert not machine.running.status().voting
+
+
+def test_c16_forged_evidence_in_a_hello_silences_nobody() -> None:
+    """A peer invents a vote of ours far in the future: without our signature it counts for nothing."""
+    bus = Bus(GENESIS, NAMES)
+    bus.start("node-0", "node-1", "node-2")
+    bus.submit("node-0", transfer(GENESIS, "a"))
+    bus.run_to_height(1)
+    vote = next(decode_message(p[1:]) for _, p in bus.machines["node-1"].sent if p[:3] == b"\x01\x01\x02")
+    forged = type(vote)(**{**{f: getattr(vote, f) for f in vote.__slots__}, "height": 500, "voter": 3})
+    original = bus.machines["node-1"].running.hello_for
+    bus.machines["node-1"].running.hello_for = lambda peer: pm.Hello(1, bytes(32), forged.encode()).encode()
+    bus.start("node-3")
+    bus.machines["node-1"].running.hello_for = original
+    bus.run_to_height(1)
+    bus.submit("node-0", transfer(GENESIS, "b"))
+    bus.run_to_height(2)
+    assert bus.machines["node-3"].running.status().voting
+
+
+def test_replica_takes_part_only_after_a_quorum_said_hello() -> None:
+    bus = Bus(GENESIS, NAMES)
+    bus.start("node-0", "node-1")
+    bus.submit("node-0", transfer(GENESIS, "a"))
+    bus.pass_time(30_000)
+    assert all(p[0] != pm.KIND_CONSENSUS for m in bus.machines.values() for _, p in m.sent)
+    assert bus.machines["node-0"].running.status().view == 0
+    bus.start("node-2")
+    bus.run_to_height(1)
