@@ -35,7 +35,7 @@ from common.node.chain_reader import ChainReader, Tip, TransactionLocation
 from common.node.state_cache import StateCache
 from common.node.state_tree import StateTree, TreeUpdate
 from common.node.storage import KeyValueStore
-from common.node.store_errors import WrongDatabase
+from common.node.store_errors import VotingUnsafe, WrongDatabase
 from common.node.stored_receipt import encode_receipt
 from common.node.vote_log import VoteLog, check_vote_log
 
@@ -260,17 +260,25 @@ class ChainStore(ChainReader):
         """Check what is stored, and that the vote log belongs to it; call it before the node votes.
 
         The vote log is remembered: later commits store its mark. Raises DamagedStore, or VotingUnsafe if the chain is
-        sound but voting is not (attacks C16, S2).
+        sound but voting is not (attacks C16, S2). One with a `safe_above_height` leaves the log remembered as well: the
+        node may catch up with it and vote above that height.
         """
         check_chain(self, headers=headers, deep=deep)
         if vote_log is None:
             return
         mark = self.vote_log_mark()
-        tip = self.tip()
-        check_vote_log(vote_log, tip_height=tip.height, block_id_at=self.block_id, mark=mark)
+        unsafe: VotingUnsafe | None = None
+        try:
+            check_vote_log(vote_log, tip_height=self.tip().height, block_id_at=self.block_id, mark=mark)
+        except VotingUnsafe as error:
+            if error.safe_above_height is None:
+                raise
+            unsafe = error
         if mark is None:
             self.store.write([(schema.VOTE_LOG, vote_log.mark())], sync=True)
         self._vote_log = vote_log
+        if unsafe is not None:
+            raise unsafe
 
     def _put_state(
         self, writes: Writes, height: int, changes: Mapping[bytes, bytes | None]

@@ -227,6 +227,7 @@ class VoteLog:
         self._checksum = scan.checksum
         self._tip_at = scan.tip_at
         self._queue: list[tuple[int, bytes]] = []
+        self._newest_tip = scan.tip[0]
         self._queue_lock = threading.Lock()
         self._file_lock = threading.Lock()
         self._failed: str | None = None
@@ -292,10 +293,15 @@ class VoteLog:
     def compact(self, tip_height: int, tip_id: bytes) -> None:
         """The database holds the chain durably up to this block: records from before the last call are obsolete.
 
-        Only queues (L2); the next `sync` writes it, and starts a new file if this one has grown large.
+        Only queues (L2); the next `sync` writes it, and starts a new file if this one has grown large. A height that
+        is not above the log's tip is ignored: the database was set back and catches up, and until it has, the log must
+        go on to say so, and keep its votes (C16).
         """
         self._check_alive()
         with self._queue_lock:
+            if tip_height <= self._newest_tip:
+                return
+            self._newest_tip = tip_height
             tips = [at for at, (kind, _) in enumerate(self._queue) if kind == TIP]
             if tips:
                 del self._queue[: tips[-1]]

@@ -186,17 +186,48 @@ def test_s2_directory_without_current_is_never_made_into_an_empty_database(origi
     assert sorted(path.name for path in (copy / "chain").iterdir()) == before
 
 
-def test_c16_lost_database_next_to_its_vote_log_forbids_voting(original: Original, tmp_path: Path) -> None:
+def test_c16_lost_database_next_to_its_vote_log_forbids_voting_until_it_has_caught_up(
+    original: Original, tmp_path: Path
+) -> None:
+    """Also across restarts on the way: catching up must not make the log forget what it knows."""
     copy = damaged_copy(original, tmp_path, "chain", shutil.rmtree)
+    genesis, twin = original.twin.genesis, original.twin
     store = LevelDBStore(copy / "chain")
-    chain = ChainStore(store, original.twin.genesis)
-    chain.initialise(original.twin.genesis, dict.fromkeys(KEYS, b"genesis"), {})
-    log = VoteLog.open(copy / "votes", chain.genesis.id, chain.vote_log_mark())
-    with pytest.raises(VotingUnsafe) as caught:
-        chain.check_consistency(log)
-    assert caught.value.safe_above_height == HEIGHTS
+    ChainStore(store, genesis).initialise(genesis, dict.fromkeys(KEYS, b"genesis"), {})
+    for height in range(1, HEIGHTS + 1):
+        chain = ChainStore(store, genesis)
+        log = VoteLog.open(copy / "votes", genesis.id, chain.vote_log_mark())
+        assert log.recovered[-1] == b"vote for the open height"
+        with pytest.raises(VotingUnsafe) as caught:
+            chain.check_consistency(log)
+        assert caught.value.safe_above_height == HEIGHTS
+        chain.commit(**again(twin, chain, height))
+        log.compact(height, chain.tip().block_id)
+        log.sync()
+        log.close()
+    chain = ChainStore(store, genesis)
+    log = VoteLog.open(copy / "votes", genesis.id, chain.vote_log_mark())
+    chain.check_consistency(log)
+    assert log.recovered[-1] == b"vote for the open height"
     log.close()
     store.close()
+
+
+def again(twin: TwinChain, chain: ChainStore, height: int) -> dict[str, object]:
+    """The commit of a block of the original chain, for another store."""
+    block = twin.blocks[height]
+    assert block is not None
+    before, after = twin.states[height - 1], twin.states[height]
+    changes = {key: after[key] for key in after if before.get(key) != after[key]}
+    return {
+        "block": block,
+        "certificate": twin.certificate(block.header),
+        "receipts": twin.receipts[height],
+        "snapshots": twin.snapshots[height],
+        "state_changes": changes,
+        "index_changes": {},
+        "tree_update": chain.tree.apply(changes),
+    }
 
 
 def test_c16_lost_vote_log_next_to_its_database_forbids_voting(original: Original, tmp_path: Path) -> None:

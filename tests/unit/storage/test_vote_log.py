@@ -272,6 +272,22 @@ def test_c16_database_set_back_is_noticed_and_says_from_where_voting_is_safe() -
         check_vote_log(reopen(disk), tip_height=3, block_id_at=lambda height: BLOCK_3, mark=log.mark())
 
 
+def test_c16_catching_up_does_not_make_the_log_forget_a_higher_tip() -> None:
+    disk = MemoryDirectory()
+    log = synced(disk, b"vote 4")
+    log.compact(3, BLOCK_3)
+    log.append([b"vote 4 again"])
+    log.sync()
+    log = reopen(disk)
+    for height in (1, 2, 3):
+        log.compact(height, BLOCK_1)
+    log.append([b"more"])
+    log.sync()
+    log = reopen(disk)
+    assert log.tip == (3, BLOCK_3)
+    assert log.recovered == (b"vote 4", b"vote 4 again", b"more")
+
+
 def test_s5_full_disk_stops_the_log_and_a_restart_goes_on() -> None:
     disk = MemoryDirectory()
     log = synced(disk, b"before")
