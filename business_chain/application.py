@@ -87,7 +87,7 @@ class BusinessApplication:
         """Apply all operations, or raise `Rejected` with the index of the first that is refused."""
         operations = self._read_operations(tx.operations)
         check_policy(state, tx.signers, [operation.TYPE for operation in operations])
-        ledger = Ledger(state, self._settings.market, context.time_ms)
+        ledger = Ledger(state, self._suite, self._settings.market, context.time_ms)
         latest_ms = context.time_ms + context.genesis.parameters.max_clock_ahead_ms
         for index, operation in enumerate(operations):
             self._check_business_id(operation.business_id, index, state)
@@ -101,7 +101,7 @@ class BusinessApplication:
             except Rejected as refusal:
                 refusal.parameters["operation_index"] = index
                 raise
-        return Outcome(snapshots=ledger.snapshots, objects=ledger.objects)
+        return Outcome(snapshots=ledger.snapshots, objects=ledger.objects, validators=ledger.validators)
 
     def first_application(self, tx: SignedTransaction, state: StateReader) -> bytes | None:
         """The id of the transaction that applied exactly these operations before, or None.

@@ -47,6 +47,8 @@ from business_chain.state import (
 )
 from common.core.errors import InvariantBroken
 from common.core.snapshot import CREATE, UPDATE, build_snapshot
+from common.core.suite import Suite
+from common.core.validators import ValidatorSet
 from common.node.application import StateView
 
 _MARKET_CREATED_KEY: Final = b"market-created"
@@ -66,17 +68,33 @@ class Movement:
 
 
 class Ledger:
-    """State, time and collected snapshots of one transaction. `operation` is the one being applied."""
+    """State, time and what one transaction made so far: snapshots, and the next validators if it changes them.
 
-    __slots__ = ("maintained_at", "market", "metadata", "objects", "operation", "snapshots", "state", "time_ms")
+    `operation` is the one being applied.
+    """
 
-    def __init__(self, state: StateView, market: Market, time_ms: int) -> None:
+    __slots__ = (
+        "maintained_at",
+        "market",
+        "metadata",
+        "objects",
+        "operation",
+        "snapshots",
+        "state",
+        "suite",
+        "time_ms",
+        "validators",
+    )
+
+    def __init__(self, state: StateView, suite: Suite, market: Market, time_ms: int) -> None:
         self.state = state
+        self.suite = suite
         self.market = market
         self.time_ms = time_ms
         self.maintained_at = snapshots.date_time(time_ms)
         self.snapshots: list[bytes] = []
         self.objects: list[tuple[str, int]] = []
+        self.validators: ValidatorSet | None = None
         self.operation: Operation
         self.metadata: dict[str, Any]
 

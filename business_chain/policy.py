@@ -4,6 +4,8 @@ The signers of a transaction are the maker, then the checkers in the order of th
   * Every signer is registered, whether or not its approval is needed.
   * No two signers of one transaction are the same person, even with different keys.
   * The n-th checker's role is one of the n-th list of the policy; further signers are allowed and prove nothing.
+  * Operations of governance need, whatever the policy says, signers of role `governance` from a quorum of the
+    organisations that have such keys (protocol rule 21).
 
 Left out: signatures (verified by the node before).
 """
@@ -13,8 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from business_chain.refusals import refuse
-from business_chain.settings import EVERY_ROLE
-from business_chain.state import POLICY_KEY, PolicyRule, Signer, decode_policy, decode_signer, signer_key
+from business_chain.settings import EVERY_ROLE, GOVERNANCE_OPERATIONS, GOVERNANCE_ROLE, MAX_SIGNERS
+from business_chain.state import (
+    POLICY_KEY,
+    SIGNER_PREFIX,
+    PolicyRule,
+    Signer,
+    decode_policy,
+    decode_signer,
+    signer_key,
+)
 from common.core.errors import InvariantBroken
 from common.node.application import StateReader
 
@@ -22,7 +32,8 @@ from common.node.application import StateReader
 def check_policy(state: StateReader, signers: Sequence[str], operation_types: Iterable[str]) -> None:
     """Raise unless `signers` may make and have approved operations of all `operation_types`.
 
-    Raises `Forbidden` with `signer_unknown`, `approval_same_person`, `role_not_allowed`, `approval_missing`.
+    Raises `Forbidden` with `signer_unknown`, `approval_same_person`, `role_not_allowed`, `approval_missing`,
+    `organisations_too_few`.
     """
     known = [_read_signer(state, signer) for signer in signers]
     if len({signer.person for signer in known}) != len(known):
@@ -30,6 +41,13 @@ def check_policy(state: StateReader, signers: Sequence[str], operation_types: It
     policy = _read_policy(state)
     for operation_type in sorted(set(operation_types)):
         _check_rule(policy[operation_type], known, operation_type)
+        if operation_type in GOVERNANCE_OPERATIONS:
+            _check_organisations(known, governing_organisations(state), operation_type)
+
+
+def governing_organisations(state: StateReader) -> set[str]:
+    """Organisations that have a governance key."""
+    return _governing(decode_signer(data) for _, data in state.scan(SIGNER_PREFIX, MAX_SIGNERS))
 
 
 def _read_signer(state: StateReader, public_key: str) -> Signer:
@@ -57,3 +75,16 @@ def _check_rule(rule: PolicyRule, signers: Sequence[Signer], operation_type: str
 
 def _has_role(signer: Signer, roles: Sequence[str]) -> bool:
     return EVERY_ROLE in roles or signer.role in roles
+
+
+def _governing(signers: Iterable[Signer]) -> set[str]:
+    return {signer.organisation for signer in signers if signer.role == GOVERNANCE_ROLE}
+
+
+def _check_organisations(signers: Sequence[Signer], organisations: set[str], operation_type: str) -> None:
+    """A quorum as of validators: ceil((n + f + 1) / 2) with f = floor((n - 1) / 3)."""
+    count = len(organisations)
+    needed = (count + max(0, count - 1) // 3 + 2) // 2
+    present = len(_governing(signers))
+    if count == 0 or present < needed:
+        raise refuse("organisations_too_few", operation_type=operation_type, present=present, needed=needed)

@@ -60,6 +60,22 @@ _TABLE: Final = (
         "Maker and checkers must be different persons with different keys.",
         "policy of the chain",
     ),
+    Refusal(
+        "organisations_too_few",
+        Forbidden,
+        "Governance needs signers of role governance from a quorum of the organisations that have such keys.",
+        "protocol rule 21",
+    ),
+    Refusal("governance_lost", RuleBroken, "Some organisation must keep a governance key.", "protocol rule 21"),
+    Refusal("signers_too_many", TooLarge, "There is no room for another registered key.", "attack N1"),
+    Refusal("signer_absent", NotFound, "The key is not registered.", "policy of the chain"),
+    Refusal("signer_key_invalid", Malformed, "The key is no safe public key of the chain's suite.", "attack E3"),
+    Refusal(
+        "validators_invalid",
+        Malformed,
+        "Validators have unique names and safe, unique keys of the chain's suite.",
+        "protocol rules, validator sets",
+    ),
     # identity and time of the business
     Refusal("business_id_used", Conflict, "The business id was applied before.", _CONTRACT),
     Refusal("occurred_in_future", RuleBroken, "Business cannot be registered before it happened.", _PRACTICE),

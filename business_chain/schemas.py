@@ -20,6 +20,8 @@ from business_chain.operations.records import Operation
 from business_chain.operations.registry import OPERATION_RECORDS
 
 _OCCURRED_AT_MS: Final = 1_767_225_600_000
+_NODE_KEY: Final = "ed25519:a0ceee2144491a9eb8246adca9922f82f6268f43c56318daaf6e6e9ec6474fd6"
+_SIGNER_KEY: Final = "ed25519:927909645edac346537a4373bcf2d73e2419882860de8730b86cef5511e87dc4"
 _PRODUCT: Final = "BJ000001.ESVUFR2601"
 
 
@@ -129,6 +131,22 @@ STORY: Final[tuple[dict[str, Any], ...]] = (
     _example("account.unfreeze", "account-unfreeze-1", account="A-1"),
     _example("account.open", "account-3", account="A-3", subject="person-2", account_type="cash"),
     _example("account.close", "account-close-1", account="A-3"),
+    _example(
+        "validators.change",
+        "validators-1",
+        validators=[{"name": "beijing-1", "organisation": "北京样例股权交易中心", "public_key": _NODE_KEY}],
+        reason="the market replaces its node",
+    ),
+    _example(
+        "signer.set",
+        "signer-1",
+        public_key=_SIGNER_KEY,
+        organisation="北京样例股权交易中心",
+        role="operator",
+        person="staff-17",
+        reason="a new member of staff",
+    ),
+    _example("signer.remove", "signer-2", public_key=_SIGNER_KEY, reason="the member of staff has left"),
 )
 """Operations that follow from each other, in order."""
 

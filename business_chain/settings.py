@@ -6,12 +6,13 @@ The document's `application` object::
      "signers": [{"public_key", "organisation", "role", "person"?}],
      "policy": {operation type: {"maker": [roles], "checkers": [[roles], …]}}}
 
-An operation type that `policy` leaves out may be made by the role `operator` without a checker; the role `*` stands for
-every registered signer. `person` is a pseudonym that ties several keys to one human being, so that nobody approves
-one's own work with a second key; without it, each key counts as a person.
+An operation type that `policy` leaves out may be made without a checker, by the role `operator`, or by the role
+`governance` if it is one of governance. The role `*` stands for every registered signer. `person` is a pseudonym that
+ties several keys to one human being, so that nobody approves one's own work with a second key; without it, each key
+counts as a person.
 
 Invariants: nothing unknown is accepted; every policy entry names an operation of this chain.
-Left out: changing signers and policy after genesis.
+Left out: changing the policy after genesis (signers change by `signer.set` and `signer.remove`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from common.core.names import check_identifier, check_label
 from common.core.suite import Suite
 
 DEFAULT_ROLE: Final = "operator"
+GOVERNANCE_ROLE: Final = "governance"
+GOVERNANCE_OPERATIONS: Final = frozenset({"signer.remove", "signer.set", "validators.change"})
+"""Operations that need, besides the policy, a quorum of the organisations that have governance keys."""
 EVERY_ROLE: Final = "*"
 MAX_SIGNERS: Final = 10_000
 MAX_CHECKERS: Final = 15
@@ -108,7 +112,8 @@ def _parse_policy(value: Any, operation_types: frozenset[str]) -> dict[str, Poli
         raise _malformed("policy", "names an operation type that this chain does not have")
     policy = {}
     for operation_type in sorted(operation_types):
-        rule = value.get(operation_type, {"maker": [DEFAULT_ROLE], "checkers": []})
+        maker = GOVERNANCE_ROLE if operation_type in GOVERNANCE_OPERATIONS else DEFAULT_ROLE
+        rule = value.get(operation_type, {"maker": [maker], "checkers": []})
         _check_keys(rule, f"policy.{operation_type}", {"maker", "checkers"}, set())
         checkers = rule["checkers"]
         if not isinstance(checkers, list) or len(checkers) > MAX_CHECKERS:

@@ -9,7 +9,7 @@ Authenticated keys (committed by `state_root`; values canonical JSON, fields in 
     pledge/<business id>           Encumbrance what is left of a pledge; absent when released
     freeze/<business id>           Encumbrance what is left of a freeze; absent when released
     business/<hex digit>           Bucket      chained hash over the business ids used (protocol rule 12)
-    signer/<public key>            Signer      who may sign, written at genesis
+    signer/<public key>            Signer      who may sign
     policy                                     operation type -> roles, written at genesis
 
 Index keys (derived, never proven)::
@@ -229,9 +229,12 @@ def bucket_key(digit: int) -> bytes:
     return b"business/%x" % digit
 
 
+SIGNER_PREFIX: Final = b"signer/"
+
+
 def signer_key(public_key: str) -> bytes:
     """Key of a `Signer`."""
-    return b"signer/" + public_key.encode("ascii")
+    return SIGNER_PREFIX + public_key.encode("ascii")
 
 
 POLICY_KEY: Final = b"policy"

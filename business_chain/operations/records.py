@@ -24,6 +24,7 @@ from business_chain.operations.fields import (
     Text,
     Whole,
 )
+from common.core.validators import MAX_VALIDATORS
 
 MAX_ENTRIES: Final = 100
 """Holders that one increase may list; a larger issue takes several operations of one transaction."""
@@ -57,6 +58,11 @@ CREDIT_CODE: Final = Code(
     note="unified social credit code (GB 32100-2015)",
     example="91110000FAKE00013H",
 )
+
+PUBLIC_KEY: Final = Pattern("[a-z0-9]{1,16}:[0-9a-f]{2,512}", note="public key in the chain's suite, text form")
+ROLE: Final = Pattern("[A-Za-z0-9._:-]{1,64}", note="role that the policy names")
+ORGANISATION: Final = Text(128, note="name of the organisation")
+REASON: Final = Text(256, note="why, for the record")
 
 UNITS: Final = {"yuan": 1, "fund_unit": 2, "bond": 3, "share": 4, "wealth_unit": 5}
 """A product's unit -> code in `product_scale_unit` and `register_asset_unit` of data model v2.0.0."""
@@ -244,3 +250,43 @@ class Unfreeze(Operation, frozen=True, kw_only=True):
 
     freeze: Annotated[str, IDENTIFIER]
     quantity: Annotated[int | None, QUANTITY] = None
+
+
+class ValidatorEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One member of a validator set."""
+
+    name: Annotated[str, Pattern("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", note="node name")]
+    organisation: Annotated[str, ORGANISATION]
+    public_key: Annotated[str, PUBLIC_KEY]
+
+
+class ChangeValidators(Operation, frozen=True, kw_only=True):
+    """Another set of validators signs from the next height on (共识节点变更)."""
+
+    TYPE = "validators.change"
+
+    validators: Annotated[tuple[ValidatorEntry, ...], Entries(ValidatorEntry, MAX_VALIDATORS)]
+    reason: Annotated[str, REASON]
+
+
+class SetSigner(Operation, frozen=True, kw_only=True):
+    """A key is registered, or gets another organisation, role or person (签名人登记)."""
+
+    TYPE = "signer.set"
+
+    public_key: Annotated[str, PUBLIC_KEY]
+    organisation: Annotated[str, ORGANISATION]
+    role: Annotated[str, ROLE]
+    person: Annotated[str | None, Pattern(_IDENTIFIER_PATTERN, note="pseudonym shared by all keys of one person")] = (
+        None
+    )
+    reason: Annotated[str, REASON]
+
+
+class RemoveSigner(Operation, frozen=True, kw_only=True):
+    """A key may sign nothing any more (签名人注销)."""
+
+    TYPE = "signer.remove"
+
+    public_key: Annotated[str, PUBLIC_KEY]
+    reason: Annotated[str, REASON]

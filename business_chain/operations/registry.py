@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from business_chain.ledger import Ledger
-from business_chain.operations import accounts, encumbrances, products, records, registrations, subjects
+from business_chain.operations import accounts, encumbrances, governance, products, records, registrations, subjects
 from business_chain.operations.fields import read_record, shown
 from business_chain.operations.records import Operation
 from business_chain.refusals import refuse
@@ -32,6 +32,9 @@ _RULES: Final[dict[type[Operation], _Rule]] = {
     records.Release: encumbrances.release,
     records.Freeze: encumbrances.freeze,
     records.Unfreeze: encumbrances.unfreeze,
+    records.ChangeValidators: governance.change_validators,
+    records.SetSigner: governance.set_signer,
+    records.RemoveSigner: governance.remove_signer,
 }
 
 OPERATION_RECORDS: Final[dict[str, type[Operation]]] = {record.TYPE: record for record in _RULES}

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from business_chain.application import BusinessApplication
+from business_chain.settings import GOVERNANCE_OPERATIONS
 from business_chain.state import (
     Holding,
     Product,
@@ -41,6 +42,11 @@ def seed(name: str) -> bytes:
 def key(name: str) -> str:
     """The public key of `seed(name)`, in text form."""
     return ED25519_SHA256.format_key(ED25519_SHA256.public_key(seed(name)))
+
+
+def signers_for(operation: dict[str, Any]) -> tuple[str, ...]:
+    """Who makes an operation in the markets of these tests."""
+    return ("governor",) if operation["type"] in GOVERNANCE_OPERATIONS else ("operator",)
 
 
 def commitment(text: str) -> str:
@@ -82,7 +88,10 @@ def genesis(**application: Any) -> Genesis:
     contents: dict[str, Any] = {
         "region_letters": "BJ",
         "name": "北京样例股权交易中心",
-        "signers": [{"public_key": key("operator"), "organisation": "market", "role": "operator"}],
+        "signers": [
+            {"public_key": key("operator"), "organisation": "market", "role": "operator"},
+            {"public_key": key("governor"), "organisation": "market", "role": "governance"},
+        ],
         "policy": {},
     }
     validator = Validator("v1", "market", ED25519_SHA256.public_key(seed("v1")))
@@ -212,6 +221,7 @@ class Market(Operations):
         self.time_ms = NOW_MS
         self.last_changes: dict[bytes, bytes | None] = {}
         self.last_objects: list[tuple[str, int]] = []
+        self.last_validators: ValidatorSet | None = None
 
     def transaction(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> SignedTransaction:
         """An envelope as the node hands it over; signatures are the node's business."""
@@ -240,6 +250,7 @@ class Market(Operations):
         self.store.commit(view)
         self.last_changes = view.state_changes
         self.last_objects = list(outcome.objects)
+        self.last_validators = outcome.validators
         return [json.loads(snapshot) for snapshot in outcome.snapshots]
 
     def apply(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> list[dict[str, Any]]:

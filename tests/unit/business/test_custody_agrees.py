@@ -10,7 +10,7 @@ from business_chain.schemas import STORY
 from common.core.codec import canonical_json
 from tests.support.chains import ChainBuilder
 from tests.support.custody import Custody
-from tests.unit.business.market import PRODUCT, Market
+from tests.unit.business.market import PRODUCT, Market, signers_for
 
 
 class BothTiers(Market):
@@ -41,7 +41,7 @@ class BothTiers(Market):
 def test_the_story_of_the_documents_raises_no_alert_and_gives_equal_positions() -> None:
     tiers = BothTiers()
     for operation in STORY:
-        tiers.apply(operation)
+        tiers.apply(operation, signers=signers_for(operation))
         assert tiers.custody.alerts() == [], operation
     tiers.check_positions()
     assert tiers.custody.region()["anomalies"] == 0

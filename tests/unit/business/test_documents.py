@@ -16,7 +16,7 @@ from business_chain.refusals import REFUSALS
 from business_chain.schemas import EXAMPLES, OPERATION_MODELS, STORY, describe_type
 from common.core.errors import Rejected
 from common.node.http_problems import STATUS_OF_KIND
-from tests.unit.business.market import Market
+from tests.unit.business.market import Market, signers_for
 from tests.unit.business.test_refusals import CASES, Case
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -60,8 +60,8 @@ def test_the_examples_can_be_applied_in_their_order() -> None:
     market = Market()
     for operation in STORY:
         jsonschema_rs.validate(OPERATION_MODELS[operation["type"]].model_json_schema(), operation)
-        market.check(operation)
-        market.apply(operation)
+        market.check(operation, signers=signers_for(operation))
+        market.apply(operation, signers=signers_for(operation))
     assert {operation["type"] for operation in STORY} == set(OPERATION_RECORDS)
 
 
@@ -78,7 +78,7 @@ def test_sections_name_the_refusals_that_their_operations_earn(code: str, operat
     market = Market().open_for_business(700, 300)
     refused = operations(market)
     with pytest.raises(Rejected) as caught:
-        market.apply(*refused)
+        market.apply(*refused, signers=signers_for(refused[0]) if "type" in refused[0] else ("operator",))
     operation_type = refused[int(caught.value.parameters["operation_index"])].get("type")
     documented = codes_of(operation_type) if operation_type in OPERATION_RECORDS else set()
     assert code in documented | COMMON_CODES

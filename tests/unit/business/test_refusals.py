@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from business_chain.refusals import REFUSALS
+from business_chain.settings import GOVERNANCE_OPERATIONS
 from common.core.errors import Rejected
 from tests.unit.business.market import NOW_MS, PRODUCT, Market, genesis, key
 
@@ -464,7 +465,57 @@ def _(market: Market) -> list[dict[str, Any]]:
     return [market.freeze(1, 5, until_ms=NOW_MS - 120_000)]
 
 
-POLICY_CODES = {"signer_unknown", "role_not_allowed", "approval_missing", "approval_same_person"}
+# governance
+
+
+@case("validators_invalid")
+def _(market: Market) -> list[dict[str, Any]]:
+    entry = {"name": "v1", "organisation": "market", "public_key": key("v1")}
+    return [market.op("validators.change", validators=[entry, entry], reason="twice")]
+
+
+@case("validators_invalid")
+def _(market: Market) -> list[dict[str, Any]]:
+    entry = {"name": "v1", "organisation": "market", "public_key": "ed25519:" + "00" * 32}
+    return [market.op("validators.change", validators=[entry], reason="a point of small order")]
+
+
+@case("signer_key_invalid")
+def _(market: Market) -> list[dict[str, Any]]:
+    public_key = "sm2:" + "04" * 65
+    return [market.op("signer.set", public_key=public_key, organisation="m", role="operator", reason="another suite")]
+
+
+@case("signer_absent")
+def _(market: Market) -> list[dict[str, Any]]:
+    return [market.op("signer.remove", public_key=key("stranger"), reason="never there")]
+
+
+@case("governance_lost")
+def _(market: Market) -> list[dict[str, Any]]:
+    return [market.op("signer.remove", public_key=key("governor"), reason="the last one")]
+
+
+@case("governance_lost")
+def _(market: Market) -> list[dict[str, Any]]:
+    fields = {"public_key": key("governor"), "organisation": "market", "role": "operator", "reason": "the last one"}
+    return [market.op("signer.set", **fields)]
+
+
+@case("signers_too_many")
+def _(market: Market) -> list[dict[str, Any]]:
+    for number in range(10_000):
+        market.store.state[b"signer/ed25519:%064x" % number] = market.store.state[b"signer/" + key("governor").encode()]
+    return [market.op("signer.set", public_key=key("new"), organisation="m", role="operator", reason="one too many")]
+
+
+POLICY_CODES = {
+    "signer_unknown",
+    "role_not_allowed",
+    "approval_missing",
+    "approval_same_person",
+    "organisations_too_few",
+}
 
 
 def test_every_refusal_code_is_earned_here_or_by_the_policy_tests() -> None:
@@ -476,8 +527,12 @@ def test_refusal_names_its_code_and_index_and_changes_nothing(code: str, operati
     market = Market().open_for_business(700, 300)
     refused = operations(market)
     state, index = dict(market.store.state), dict(market.store.index)
+    first, signers = market.account(77, subject="P1"), ("operator",)
+    if refused[0].get("type") in GOVERNANCE_OPERATIONS:
+        fields = {"organisation": "market", "role": "operator", "reason": "first of two"}
+        first, signers = market.op("signer.set", public_key=key("operator"), **fields), ("governor",)
     with pytest.raises(Rejected) as caught:
-        market.apply(market.account(77, subject="P1"), *refused)
+        market.apply(first, *refused, signers=signers)
     assert caught.value.code == code
     assert type(caught.value) is REFUSALS[code].kind
     assert caught.value.parameters["operation_index"] in range(1, len(refused) + 1)
@@ -570,6 +625,55 @@ def test_a_batch_needs_the_approvals_of_every_operation_in_it() -> None:
     market = four_eyes()
     with pytest.raises(Rejected, match="approval_missing"):
         market.apply(market.person(7), market.transfer(1, 2, 5))
+
+
+def council() -> Market:
+    """Four organisations with a governance key each, one of them with two, and an operator."""
+    organisations = {"g1": "a", "g2": "b", "g3": "c", "g4": "d", "second": "a"}
+    signers = [
+        {"public_key": key(name), "organisation": organisation, "role": "governance"}
+        for name, organisation in organisations.items()
+    ]
+    signers.append({"public_key": key("operator"), "organisation": "e", "role": "operator"})
+    return Market(genesis(signers=signers))
+
+
+@pytest.mark.parametrize(
+    ("signers", "code"),
+    [
+        (("g1", "g2"), "organisations_too_few"),
+        (("g1", "second", "g2"), "organisations_too_few"),
+        (("g1", "g2", "operator"), "organisations_too_few"),
+        (("operator", "g1", "g2", "g3"), "role_not_allowed"),
+        (("g1", "g2", "g3"), None),
+        (("second", "g4", "g2"), None),
+    ],
+)
+def test_c9_validators_change_by_a_quorum_of_organisations(signers: tuple[str, ...], code: str | None) -> None:
+    market = council()
+    entries = [{"name": name, "organisation": name, "public_key": key(name)} for name in ("v1", "v2")]
+    operation = market.op("validators.change", validators=entries, reason="a second node")
+    if code is None:
+        market.check(operation, signers=signers)
+        assert market.apply(operation, signers=signers) == []
+        assert market.last_validators is not None
+        assert [member.name for member in market.last_validators.members] == ["v1", "v2"]
+        return
+    for judge in (market.check, market.apply):
+        with pytest.raises(Rejected) as caught:
+            judge(operation, signers=signers)
+        assert caught.value.code == code
+
+
+def test_a_new_signer_may_sign_and_a_removed_one_may_not() -> None:
+    market = council()
+    quorum = ("g1", "g2", "g3")
+    fields = {"organisation": "member", "role": "operator", "reason": "new staff"}
+    market.apply(market.op("signer.set", public_key=key("new"), **fields), signers=quorum)
+    market.apply(market.person(1), signers=("new",))
+    market.apply(market.op("signer.remove", public_key=key("new"), reason="left"), signers=quorum)
+    with pytest.raises(Rejected, match="signer_unknown"):
+        market.apply(market.person(2), signers=("new",))
 
 
 def test_admission_leaves_to_execution_what_pending_transactions_could_change() -> None:
