@@ -24,18 +24,24 @@ class Heartbeat:
         self._heartbeat_ms = heartbeat_ms
         self.due = False
 
-    def arm(self, now_ms: int) -> None:
-        """Wait for the tip to grow old enough. A clock that jumps back costs at most one heartbeat more."""
+    def arm(self, now_ms: int, *, just_committed: bool) -> None:
+        """Wait for the tip to grow old enough; never longer than a heartbeat, if the clock jumped back.
+
+        If a tip that was committed just now looks older than a heartbeat, our clock is ahead (or we catch up): then
+        wait a whole heartbeat, or this node would find every leader late (attack C15).
+        """
         self.due = False
         left_ms = self._chain.tip().time_ms + self._heartbeat_ms - now_ms
-        self._outbox.set_timer(Timer.HEARTBEAT, min(max(left_ms, 0), self._heartbeat_ms))
+        if left_ms <= 0:
+            left_ms = self._heartbeat_ms if just_committed else 0
+        self._outbox.set_timer(Timer.HEARTBEAT, min(left_ms, self._heartbeat_ms))
 
     def timer_expired(self, now_ms: int) -> None:
         """Due, unless the clock says otherwise."""
         if now_ms >= self._chain.tip().time_ms + self._heartbeat_ms:
             self.due = True
         else:
-            self.arm(now_ms)
+            self.arm(now_ms, just_committed=False)
 
 
 class QuietStatus:

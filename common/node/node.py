@@ -204,7 +204,7 @@ class Node:
                 self._on_disconnected(event.peer)
             case Started():
                 self._driver.start_if_ready()
-                self._heartbeat.arm(self._now_ms)
+                self._heartbeat.arm(self._now_ms, just_committed=False)
         return self._finish()
 
     def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]:
@@ -396,7 +396,7 @@ class Node:
         self._certified = None
         self._block_fetch.cancel()
         self._assembly.committed()
-        self._heartbeat.arm(self._now_ms)
+        self._heartbeat.arm(self._now_ms, just_committed=True)
         self._quiet.committed()
         self._update_work()
         if self._driver.started:

@@ -5,19 +5,21 @@ happens outside into these values and calls ``node.step(event, now_ms)``, one at
 
 The rest of a node's face (`node.Node`), called from the same thread::
 
-    Node(genesis=, application=, chain=<ChainStore>, seed=<own Ed25519 seed | None>, recovered=<vote-log records>,
-         limits=NodeLimits(), stopwatch=<() -> monotonic ns, for block sizing only>, may_vote=True)
+    Node(genesis=, application=, chain=<ChainStore>, seed=<own seed | None>, recovered=<vote-log records>,
+         limits=NodeLimits(), stopwatch=<() -> monotonic ns, for block sizing only>, may_vote=True,
+         abstain_through_height=0)
     submit(envelope, now_ms) -> (SubmitResult, list[NodeEffect])      raises Rejected
     hello_for(peer: PeerKey) -> bytes        what our hello tells this peer (`peer_messages.Hello`, encoded)
     transaction_state(tx_id) -> TransactionState          status() -> NodeStatus
     peer_keys() -> frozenset[PeerKey]        who may connect: the current and the next set (protocol rule 7)
 
 Contract for whoever drives a node
-  V1  `now_ms` is the wall clock in milliseconds since the Unix epoch. It may jump; it decides block times only, never
-      waiting times.
-  V2  An expired timer is given only after every message that had already arrived has been given (protocol rule 4,
-      attack C11), and carries the token of the `SetTimer` that armed it. A node ignores stale tokens, so a cancel
-      that comes too late does no harm.
+  V1  `now_ms` is the wall clock in milliseconds since the Unix epoch. It may jump; it decides block times and how
+      much a peer is served, never waiting times.
+  V2  An expired `Timer.VIEW` is given only after every message that had already arrived has been given (protocol
+      rule 4, attack C11); the other timers are given as soon as they expire, or a busy network would hold up the very
+      blocks that keep it busy. An expiry carries the token of the `SetTimer` that armed it. A node ignores stale
+      tokens, so a cancel that comes too late does no harm.
   V3  `PeerMessage` payloads come from the authenticated peer named in them, in the order sent; any may be missing.
   V4  A `BlockWritten` is given once for each `CommitBlock`, after its batch is durable.
 

@@ -211,6 +211,16 @@ def test_idle_chain_makes_an_empty_block_each_heartbeat_and_no_others() -> None:
         assert chain.header(height).time_ms >= chain.header(height - 1).time_ms + 10_000
 
 
+def test_c15_follower_an_hour_ahead_finds_no_heartbeat_late() -> None:
+    bus = Bus(make_genesis(names_of(4), heartbeat_ms=5_000), names_of(4))
+    bus.machines["node-3"].clock_offset_ms = 3_600_000
+    bus.start()
+    bus.run_to_height(2, names=["node-0", "node-1", "node-2"])
+    assert bus.machines["node-3"].running.status().view == 0
+    bus.run_to_height(2)
+    assert bus.machines["node-3"].running.status().view == 0
+
+
 def test_leader_waits_the_least_interval_between_blocks() -> None:
     bus = network(min_block_interval_ms=1_000, view_timeout_ms=5_000, max_view_timeout_ms=5_000)
     for at in range(6):
