@@ -17,7 +17,7 @@ from business_chain.schemas import EXAMPLES, OPERATION_MODELS, STORY, describe_t
 from common.core.errors import Rejected
 from common.node.http_problems import STATUS_OF_KIND
 from tests.unit.business.market import Market, signers_for
-from tests.unit.business.test_refusals import CASES, Case
+from tests.unit.business.refusal_cases import CASES, Case
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 TEXT = (DOCS / "api-operations.md").read_text(encoding="utf-8")

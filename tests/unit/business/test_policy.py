@@ -1,0 +1,107 @@
+"""Who may make and approve operations, and what a quorum of organisations decides."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.core.errors import Rejected
+from tests.unit.business.market import Market, genesis, key
+
+
+def four_eyes() -> Market:
+    """Transfers need an operator, then a reviewer; the second operator key belongs to the reviewer's person."""
+    signers = [
+        {"public_key": key("operator"), "organisation": "market", "role": "operator", "person": "p1"},
+        {"public_key": key("reviewer"), "organisation": "market", "role": "reviewer", "person": "p2"},
+        {"public_key": key("same"), "organisation": "market", "role": "reviewer", "person": "p1"},
+        {"public_key": key("clerk"), "organisation": "member", "role": "clerk", "person": "p3"},
+    ]
+    policy = {
+        "registration.transfer": {"maker": ["operator"], "checkers": [["reviewer", "auditor"]]},
+        "subject.register": {"maker": ["*"], "checkers": []},
+    }
+    return Market(genesis(signers=signers, policy=policy)).open_for_business(700, 300)
+
+
+@pytest.mark.parametrize(
+    ("signers", "code"),
+    [
+        (("operator",), "approval_missing"),
+        (("operator", "clerk"), "approval_missing"),
+        (("operator", "clerk", "reviewer"), "approval_missing"),
+        (("operator", "same"), "approval_same_person"),
+        (("reviewer", "operator"), "role_not_allowed"),
+        (("operator", "stranger"), "signer_unknown"),
+        (("operator", "reviewer", "stranger"), "signer_unknown"),
+    ],
+)
+def test_a_transfer_needs_an_operator_and_another_person_who_reviews(signers: tuple[str, ...], code: str) -> None:
+    market = four_eyes()
+    operation = market.transfer(1, 2, 5)
+    for judge in (market.check, market.apply):
+        with pytest.raises(Rejected) as caught:
+            judge(operation, signers=signers)
+        assert caught.value.code == code
+    market.apply(operation, signers=("operator", "reviewer", "clerk"))
+
+
+def test_every_role_may_make_what_the_policy_opens_to_all() -> None:
+    market = four_eyes()
+    market.apply(market.person(7), signers=("clerk",))
+    with pytest.raises(Rejected, match="role_not_allowed"):
+        market.apply(market.account(7), signers=("clerk",))
+
+
+def test_a_batch_needs_the_approvals_of_every_operation_in_it() -> None:
+    market = four_eyes()
+    with pytest.raises(Rejected, match="approval_missing"):
+        market.apply(market.person(7), market.transfer(1, 2, 5))
+
+
+def council() -> Market:
+    """Four organisations with a governance key each, one of them with two, and an operator."""
+    organisations = {"g1": "a", "g2": "b", "g3": "c", "g4": "d", "second": "a"}
+    signers = [
+        {"public_key": key(name), "organisation": organisation, "role": "governance"}
+        for name, organisation in organisations.items()
+    ]
+    signers.append({"public_key": key("operator"), "organisation": "e", "role": "operator"})
+    return Market(genesis(signers=signers))
+
+
+@pytest.mark.parametrize(
+    ("signers", "code"),
+    [
+        (("g1", "g2"), "organisations_too_few"),
+        (("g1", "second", "g2"), "organisations_too_few"),
+        (("g1", "g2", "operator"), "organisations_too_few"),
+        (("operator", "g1", "g2", "g3"), "role_not_allowed"),
+        (("g1", "g2", "g3"), None),
+        (("second", "g4", "g2"), None),
+    ],
+)
+def test_c9_validators_change_by_a_quorum_of_organisations(signers: tuple[str, ...], code: str | None) -> None:
+    market = council()
+    entries = [{"name": name, "organisation": name, "public_key": key(name)} for name in ("v1", "v2")]
+    operation = market.op("validators.change", validators=entries, reason="a second node")
+    if code is None:
+        market.check(operation, signers=signers)
+        assert market.apply(operation, signers=signers) == []
+        assert market.last_validators is not None
+        assert [member.name for member in market.last_validators.members] == ["v1", "v2"]
+        return
+    for judge in (market.check, market.apply):
+        with pytest.raises(Rejected) as caught:
+            judge(operation, signers=signers)
+        assert caught.value.code == code
+
+
+def test_a_new_signer_may_sign_and_a_removed_one_may_not() -> None:
+    market = council()
+    quorum = ("g1", "g2", "g3")
+    fields = {"organisation": "member", "role": "operator", "reason": "new staff"}
+    market.apply(market.op("signer.set", public_key=key("new"), **fields), signers=quorum)
+    market.apply(market.person(1), signers=("new",))
+    market.apply(market.op("signer.remove", public_key=key("new"), reason="left"), signers=quorum)
+    with pytest.raises(Rejected, match="signer_unknown"):
+        market.apply(market.person(2), signers=("new",))
