@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from common.core.codec import canonical_json
-from common.core.errors import Malformed, TooLarge
+from common.core.errors import Malformed, Rejected, TooLarge
 from common.core.genesis import Genesis
 from common.core.suite import Suite, parse_hex
 from common.core.transaction import SignedTransaction
@@ -107,25 +107,38 @@ class CustodyApplication:
         records = Records(view)
         validators: ValidatorSet | None = None
         for number, operation in enumerate(tx.operations):
-            _check_size(tx, operation)
-            source = Source(tx_id=tx.id, operation=number, submitter=tx.signers[0])
-            operation_type = operation["type"]
-            if operation_type == SUBMIT:
-                delivery = parse_submit(operation)
-                Anchoring(records, context, source, delivery.region).submit(delivery)
-            elif operation_type == MISBEHAVIOUR:
-                evidence = parse_misbehaviour(operation)
-                Anchoring(records, context, source, evidence.region).misbehaviour(evidence)
-            else:
-                governance.check_shape(operation)
-                if operation_type == policy.REGION_REGISTER:
-                    governance.register(records, context, operation)
-                elif operation_type == policy.REGION_RECOVER:
-                    governance.recover(records, context, operation, tx.id)
-                else:
-                    validators = governance.change_validators(context, operation)
+            try:
+                changed = self._apply(records, context, tx, number, operation)
+            except Rejected as refusal:
+                refusal.parameters.setdefault("operation_index", number)
+                raise
+            validators = changed or validators
         records.flush()
         return Outcome(validators=validators)
+
+    def _apply(
+        self, records: Records, context: BlockContext, tx: SignedTransaction, number: int, operation: dict[str, Any]
+    ) -> ValidatorSet | None:
+        """Apply one operation; return the next validator set if it changes it. Raises `Rejected`."""
+        _check_size(tx, operation)
+        source = Source(tx_id=tx.id, operation=number, submitter=tx.signers[0])
+        operation_type = operation["type"]
+        if operation_type == SUBMIT:
+            delivery = parse_submit(operation)
+            Anchoring(records, context, source, delivery.region).submit(delivery)
+            return None
+        if operation_type == MISBEHAVIOUR:
+            evidence = parse_misbehaviour(operation)
+            Anchoring(records, context, source, evidence.region).misbehaviour(evidence)
+            return None
+        governance.check_shape(operation)
+        if operation_type == policy.REGION_REGISTER:
+            governance.register(records, context, operation)
+        elif operation_type == policy.REGION_RECOVER:
+            governance.recover(records, context, operation, tx.id)
+        else:
+            return governance.change_validators(context, operation)
+        return None
 
     def operation_types(self) -> list[str]:
         """Sorted."""

@@ -62,7 +62,10 @@ _UNSAFE_BYTE: Final = re.compile(rb"[^A-Za-z0-9._:-]")
 
 
 def component(identifier: str) -> str:
-    """An identifier as one step of a key path, percent-encoded where needed; at most 1,536 bytes for 128 characters."""
+    """An identifier as one step of a key path, percent-encoded where needed.
+
+    References have at most 256 characters (the schemas say so), which makes 3,072 bytes at most.
+    """
     if _SAFE.fullmatch(identifier) is not None and identifier != UNRESOLVED:
         return identifier
     if identifier in (UNRESOLVED, ""):

@@ -1,0 +1,112 @@
+"""Evidence files that the custody chain builds, checked by the offline verifier with roots that the user holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.core.errors import NotFound, Rejected
+from crosslink.lightclient.evidence import verify_evidence_file
+from custody_chain.evidence import build_evidence
+from custody_chain.policy import VALIDATORS_CHANGE
+from tests.support.chains import ChainBuilder, member_names, validator_set
+from tests.support.custody import SUITE, entry_of, holder, market_with_product, person
+from tests.support.custody_node import CustodyNode
+
+GOVERNORS = ("governance-1", "governance-2", "governance-3")
+
+
+@pytest.fixture
+def chain() -> ChainBuilder:
+    return ChainBuilder()
+
+
+@pytest.fixture
+def node(chain: ChainBuilder) -> CustodyNode:
+    node = CustodyNode([chain])
+    node.deliver(chain, *market_with_product(), *holder(1, 100))
+    return node
+
+
+def evidence(node: CustodyNode, object_id: str, height: int | None = None, index: int | None = None) -> bytes:
+    return build_evidence(node.chain, SUITE, "beijing", object_id, height, index).encode()
+
+
+def test_the_file_of_a_snapshot_proves_it_to_the_user(node: CustodyNode) -> None:
+    findings = verify_evidence_file(evidence(node, "initial-1"), node.trust())
+    assert (findings.region, findings.region_height, findings.snapshot_index) == ("beijing", 1, 4)
+    assert findings.snapshot is not None
+    assert findings.snapshot["header"]["content"]["object_id"] == "initial-1"
+
+
+def test_every_revision_has_its_file_and_the_newest_is_the_default(node: CustodyNode, chain: ChainBuilder) -> None:
+    node.deliver(chain, person("person-1", "Q000000001", version=1))
+    node.deliver(chain, person("person-1", "Q000000001", version=2), person("person-1", "Q000000001", version=3))
+    versions = [
+        verify_evidence_file(evidence(node, "person-1", *place), node.trust()).snapshot["header"]["content"]["version"]
+        for place in ((None, None), (1, None), (2, 0), (3, 0), (3, None))
+    ]
+    assert versions == [3, 0, 1, 2, 3]
+
+
+def test_the_file_follows_changes_of_the_custody_validators(node: CustodyNode, chain: ChainBuilder) -> None:
+    for first in (2, 3):
+        members = validator_set(member_names("custody", first=first)).to_json(SUITE)
+        receipt = node.commit(
+            {"type": VALIDATORS_CHANGE, "validators": members, "reason": "rotation"}, signers=GOVERNORS
+        )
+        assert receipt is not None
+        assert receipt.status == "applied", receipt
+        node.commit()
+    node.deliver(chain, person("late", "Q000000002"))
+    data = evidence(node, "late")
+    assert verify_evidence_file(data, node.trust()).height == node.chain.tip().height
+    assert len(build_evidence(node.chain, SUITE, "beijing", "late", None, None).set_changes) == 2
+
+
+def test_the_file_of_a_block_that_came_in_parts(node: CustodyNode, chain: ChainBuilder) -> None:
+    block = chain.extend(holder(2, 5), time_ms=node.time_ms + 500)
+    node.submit("beijing", entry_of(block, first=0, last=2))
+    with pytest.raises(NotFound) as refusal:
+        evidence(node, "person-2")
+    assert refusal.value.code == "not_anchored"
+    node.submit("beijing", entry_of(block, first=2, header=False))
+    for object_id in ("person-2", "A2", "initial-2"):
+        verify_evidence_file(evidence(node, object_id), node.trust())
+
+
+def test_the_file_of_an_anomalous_snapshot(node: CustodyNode, chain: ChainBuilder) -> None:
+    bad = person("bad", "Q000000009").replace(b'"subject_type":2', b'"subject_type":9')
+    node.deliver(chain, bad)
+    findings = verify_evidence_file(evidence(node, "bad"), node.trust())
+    assert "that the snapshot passed the data model's schema (an anomalous snapshot is anchored too)" in (
+        findings.does_not_prove
+    )
+
+
+@pytest.mark.parametrize(
+    ("object_id", "height", "index", "code"),
+    [
+        ("nobody", None, None, "object_unknown"),
+        ("person-1", 9, None, "snapshot_unknown"),
+        ("person-1", 1, 4, "snapshot_unknown"),
+    ],
+)
+def test_there_is_no_file_for_what_was_not_delivered(
+    node: CustodyNode, object_id: str, height: int | None, index: int | None, code: str
+) -> None:
+    with pytest.raises(NotFound) as refusal:
+        evidence(node, object_id, height, index)
+    assert refusal.value.code == code
+
+
+def test_r5_a_changed_file_is_refused(node: CustodyNode) -> None:
+    data = evidence(node, "initial-1")
+    trust = node.trust()
+    refused = 0
+    for position in range(0, len(data), 97):
+        changed = data[:position] + bytes((data[position] ^ 1,)) + data[position + 1 :]
+        try:
+            verify_evidence_file(changed, trust)
+        except Rejected:
+            refused += 1
+    assert refused == len(range(0, len(data), 97))
