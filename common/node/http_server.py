@@ -178,6 +178,7 @@ class HttpServer:
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             timeout_keep_alive=limits.http_header_timeout_ms // 1000 + 1,
         )
         self._server = _Server(limits)
@@ -208,15 +209,17 @@ class HttpServer:
         await self.listener.close()
         for connection in list(self._server.connections):
             cast(GuardedHttpProtocol, connection).shutdown()
-        tasks = set(self._server.tasks)
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=SHUTDOWN_S)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=0.5)
+        late = set(self._server.tasks)
+        if late:
+            _, late = await asyncio.wait(late, timeout=SHUTDOWN_S)
         for connection in list(self._server.connections):
             cast(GuardedHttpProtocol, connection).transport.abort()
+        if late:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it takes a cancelled request for a bug
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late, timeout=0.5)
+        await asyncio.sleep(0)
         await self._lifespan.shutdown()
 
     def _build(self, ticket: Ticket) -> GuardedHttpProtocol:

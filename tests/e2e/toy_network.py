@@ -17,8 +17,7 @@ from typing import Any
 import httpx
 import tomli_w
 
-from common.core.genesis import Genesis, build_genesis
-from common.core.genesis import ChainParameters
+from common.core.genesis import ChainParameters, Genesis, build_genesis
 from common.node.access import issue_token
 from common.node.certificates import create_authority, issue_certificate
 from common.node.keys import encode_key, write_private_file

@@ -1,0 +1,264 @@
+"""The HTTPS listener: deadlines and bounds for clients that are slow, endless or many."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from common.node.certificates import issue_certificate, load_authority
+from common.node.http_server import MAX_HEAD_BYTES, MAX_PIPELINED, HttpServer
+from common.node.listener import bind
+from common.node.settings import LimitSettings
+from common.node.tls import ApiTls
+from tests.unit.runtime.network import Site, now_ms, until
+
+QUICK = LimitSettings(http_header_timeout_ms=500, http_body_timeout_ms=500)
+FEW = LimitSettings(http_connections=16, http_connections_address=8)
+BIG = 8 << 20
+
+
+async def answer(scope: Any, receive: Any, send: Any) -> None:
+    """Echoes the size of the body; /big gives a large body, /slow takes a while."""
+    if scope["type"] != "http":
+        return
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    if scope["path"] == "/slow":
+        await asyncio.sleep(30)
+    body = bytes(BIG) if scope["path"] == "/big" else str(size).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Client:
+    """Raw bytes over TLS."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def write(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def response(self) -> tuple[int, dict[str, str], bytes]:
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)).decode("ascii").split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+        return int(head[0].split()[1]), headers, await self.reader.readexactly(int(headers["content-length"]))
+
+    async def closed_within(self, timeout_s: float) -> bool:
+        """Whether the server closes without another byte."""
+        try:
+            return await asyncio.wait_for(self.reader.read(1), timeout_s) == b""
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+
+
+class Served:
+    """A running server and how to reach it."""
+
+    def __init__(self, server: HttpServer, context: ssl.SSLContext) -> None:
+        self.server, self._context = server, context
+
+    async def connect(self) -> Client:
+        return Client(*await asyncio.open_connection("127.0.0.1", self.server.listener.port, ssl=self._context))
+
+
+@asynccontextmanager
+async def served(directory: Path, limits: LimitSettings = QUICK) -> AsyncIterator[Served]:
+    site = Site(directory)
+    server = HttpServer(answer, bind("127.0.0.1", 0), ApiTls(*site.certificate("api")), limits)
+    await server.start()
+    try:
+        yield Served(server, ssl.create_default_context(cafile=str(site.ca_file)))
+    finally:
+        await server.close()
+
+
+def run(case: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(case)
+
+
+def test_requests_are_answered_one_after_the_other_with_a_date(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            client = await api.connect()
+            for _ in range(3):
+                client.write(b"POST /x HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello")
+                status, headers, body = await client.response()
+                assert (status, body) == (200, b"5")
+                assert headers["date"].endswith(" gmt")
+            client.write(b"GET /1 HTTP/1.1\r\nhost: h\r\n\r\n" * 3)
+            for _ in range(3):
+                assert (await client.response())[0] == 200
+
+    run(case())
+
+
+def test_n2_slow_heads_bodies_and_silence_end_in_time(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            silent, head, blank, kept = [await api.connect() for _ in range(4)]
+            head.write(b"GET / HTTP/1.1\r\nx-header: ")
+            kept.write(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n")
+            await kept.response()
+
+            async def drip() -> None:
+                for _ in range(40):
+                    head.write(b"x")
+                    blank.write(b"\r\n")
+                    await asyncio.sleep(0.05)
+
+            dripping = asyncio.ensure_future(drip())
+            assert all(await asyncio.gather(*[client.closed_within(1.5) for client in (silent, head, blank, kept)]))
+            dripping.cancel()
+            assert api.server.listener.connections == 0
+
+    run(case())
+
+
+def test_n2_a_slow_body_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.node.http_server.BACKSTOP_MS", 0)
+
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            client = await api.connect()
+            client.write(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\nx")
+            assert await client.closed_within(1.5)
+
+    run(case())
+
+
+def test_n2_a_reader_that_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.node.http_server.BACKSTOP_MS", 0)
+
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            client = await api.connect()
+            client.write(b"GET /big HTTP/1.1\r\nhost: h\r\n\r\n")
+            await until(lambda: api.server.listener.connections == 1)
+            await until(lambda: api.server.listener.connections == 0, 3)
+
+    run(case())
+
+
+def test_n1_an_endless_head_is_refused(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            endless_line = b"GET /" + b"a" * 2 * MAX_HEAD_BYTES
+            endless_field = b"GET / HTTP/1.1\r\nx: " + b"a" * 2 * MAX_HEAD_BYTES
+            many_fields = b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * MAX_HEAD_BYTES
+            complete = b"GET / HTTP/1.1\r\nx: " + b"a" * 2 * MAX_HEAD_BYTES + b"\r\n\r\n"
+            for head in (endless_line, endless_field, many_fields, complete):
+                client = await api.connect()
+                client.write(head)
+                status, headers, body = await client.response()
+                assert status == 431
+                assert headers["content-type"] == "application/problem+json"
+                assert json.loads(body)["code"] == "http_head_too_large"
+                assert await client.closed_within(1)
+
+    run(case())
+
+
+def test_what_is_no_http_is_a_problem(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            client = await api.connect()
+            client.write(b"\x00\x01\x02 nonsense\r\n\r\n")
+            status, _, body = await client.response()
+            assert (status, json.loads(body)["code"]) == (400, "http_malformed")
+            assert await client.closed_within(1)
+
+    run(case())
+
+
+def test_n1_few_requests_may_wait_on_one_connection(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            client = await api.connect()
+            client.write(b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n" * (MAX_PIPELINED + 3))
+            assert (await client.response())[0] == 431
+
+    run(case())
+
+
+def test_n2_500_slow_connections_leave_room_for_honest_clients(tmp_path: Path) -> None:
+    async def case() -> None:
+        limits = LimitSettings(http_header_timeout_ms=10_000)
+        async with served(tmp_path, limits) as api:
+            port = api.server.listener.port
+            slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(450)]
+            half = [await api.connect() for _ in range(50)]
+            for client in half:
+                client.write(b"GET / HTTP/1.1\r\nx-slow: ")
+            honest = await api.connect()
+            for _ in range(5):
+                honest.write(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n")
+                assert (await honest.response())[0] == 200
+            for _, writer in slow:
+                writer.close()
+
+    run(case())
+
+
+def test_n3_connections_are_counted_by_address(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with served(tmp_path, FEW) as api:
+            clients = [await api.connect() for _ in range(FEW.http_connections_address)]
+            with pytest.raises((ConnectionError, ssl.SSLError)):
+                await api.connect()
+            assert api.server.listener.refused == 1
+            clients[0].writer.close()
+            await until(lambda: api.server.listener.connections < FEW.http_connections_address)
+            await api.connect()
+
+    run(case())
+
+
+def test_a_stop_ends_what_is_in_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.node.http_server.SHUTDOWN_S", 0.2)
+
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            client = await api.connect()
+            client.write(b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n")
+            await asyncio.sleep(0.1)
+        assert api.server.listener.connections == 0
+
+    run(case())
+
+
+def test_a_rotated_certificate_is_served_to_the_next_connection(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            before = (await api.connect()).writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            site_again(tmp_path)
+            after = (await api.connect()).writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            assert before != after
+
+    run(case())
+
+
+def site_again(directory: Path) -> None:
+    """Issue the API's certificate again, from the same authority."""
+    authority = load_authority(directory / "ca.crt", directory / "ca.key")
+    issue_certificate(
+        authority, directory / "api.crt", directory / "api.key",
+        name="api", organisation="test", hosts=["127.0.0.1"], now_ms=now_ms(),
+    )  # fmt: skip
