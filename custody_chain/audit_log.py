@@ -3,7 +3,7 @@
 One line::
 
     {"sequence", "time_ms", "request_id", "subject", "organisation", "role", "token_id", "method", "path", "query",
-     "status", "code" | null, "custody_height" | null, "previous": SHA-256 of the line before}
+     "status" | null, "code" | null, "custody_height" | null, "previous": SHA-256 of the line before}
 
 Invariants:
   * No question is answered that could not be logged: the route refuses with `audit_unavailable`.
@@ -44,7 +44,8 @@ class AuditedQuery:
     method: str
     path: str
     query: str
-    status: int
+    status: int | None
+    """None for a refusal, which has a `code` instead."""
     code: str | None
     custody_height: int | None
 

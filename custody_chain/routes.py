@@ -285,7 +285,7 @@ def audited_route(audit: AuditLog) -> type[APIRoute]:
                     response = await answer(request)
                 except (Rejected, RequestValidationError) as refusal:
                     code = refusal.code if isinstance(refusal, Rejected) else "request_invalid"
-                    _record(audit, request, 0, code)
+                    _record(audit, request, None, code)
                     raise
                 _record(audit, request, response.status_code, None)
                 return response
@@ -295,7 +295,7 @@ def audited_route(audit: AuditLog) -> type[APIRoute]:
     return AuditedRoute
 
 
-def _record(audit: AuditLog, request: Request, status: int, code: str | None) -> None:
+def _record(audit: AuditLog, request: Request, status: int | None, code: str | None) -> None:
     """Machines' polling (relay, operator) is in the request log alone; this log is about people's questions."""
     identity = _identity(request)
     if identity.role in (Role.RELAY, Role.OPERATOR):

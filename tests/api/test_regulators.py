@@ -1,0 +1,385 @@
+"""Regulators' queries over real HTTP: answers, roles, region scope, the past, proofs, paging, the query log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.core.codec import canonical_json
+from common.core.errors import Unavailable
+from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.evidence import verify_evidence_file
+from crosslink.relay.http_custody import parse_region_status
+from custody_chain.audit_log import AuditedQuery, AuditLog, verify_log
+from custody_chain.supervision.rules import RULES
+from tests.api.custody_server import BEIJING, SHANGHAI, CustodyServer
+from tests.support.chains import START_MS
+from tests.support.custody import entry_of, registration
+
+INVESTOR = "/v1/supervision/investors/Q000000001"
+ISSUER = "/v1/supervision/issuers/BJ000001"
+ALERTS = "/v1/supervision/alerts"
+
+
+@pytest.fixture(scope="module")
+def custody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CustodyServer]:
+    with CustodyServer(tmp_path_factory.mktemp("custody")) as server:
+        yield server
+
+
+def test_the_envelope_says_what_an_answer_rests_on(custody: CustodyServer) -> None:
+    answer = custody.get(INVESTOR)
+    assert answer["complete"] is True
+    assert (answer["custody_height"], answer["as_of_ms"]) == (4, START_MS + 4000)
+    basis = {entry["region"]: entry for entry in answer["basis"]}
+    assert sorted(basis) == ["beijing", "shanghai"]
+    assert basis["beijing"]["anchored_height"] == 2
+    assert (basis["beijing"]["state"], basis["beijing"]["anomalies"], basis["beijing"]["lag_ms"]) == ("active", 1, 1500)
+
+
+def test_an_investor_is_looked_through_in_all_markets(custody: CustodyServer) -> None:
+    rows = custody.get(INVESTOR)["data"]["positions"]
+    figures = [(r["region"], r["product"], r["account"], r["available"], r["pledged"], r["frozen"]) for r in rows]
+    assert figures == [("beijing", BEIJING, "A1", 80, 20, 0), ("shanghai", SHANGHAI, "A1", 30, 0, 0)]
+    assert (rows[0]["issuer"], rows[0]["held"], rows[0]["product_name"]) == ("BJ000001", 100, "普通股")
+    assert rows[0]["registration"] == {"object_id": "pledge", "height": 2, "index": 0}
+
+
+def test_an_unknown_investor_has_no_positions_and_a_wrong_code_is_refused(custody: CustodyServer) -> None:
+    assert custody.get("/v1/supervision/investors/Q999999999")["data"]["positions"] == []
+    answer = custody.ask("/v1/supervision/investors/X1")
+    assert (answer.status_code, answer.json()["code"]) == (400, "investor_code")
+
+
+def test_an_issuer_with_its_products_holders_pledges_and_freezes(custody: CustodyServer) -> None:
+    data = custody.get(ISSUER)["data"]
+    assert data["companies"][0]["name"] == "样例公司"
+    (product,) = data["products"]
+    totals = (product["holders"], product["available"], product["pledged"], product["frozen"], product["held"])
+    assert totals == (2, 113, 20, 5, 138)
+    assert [(row["account"], row["held"]) for row in data["holders"]] == [("A1", 100), ("A2", 38)]
+    assert [(row["account"], row["quantity"]) for row in data["pledges"]] == [("A1", 20)]
+    assert [(row["account"], row["quantity"]) for row in data["freezes"]] == [("A2", 5)]
+    assert custody.ask("/v1/supervision/issuers/BJ999999").json()["code"] == "enterprise_unknown"
+    assert custody.get(ISSUER + "F")["data"]["enterprise_code"] == "BJ000001", "the tier letter is no part of the key"
+
+
+def test_answers_are_paged(custody: CustodyServer) -> None:
+    first = custody.get(INVESTOR, limit=1)["data"]
+    second = custody.get(INVESTOR, limit=1, cursor=first["next_cursor"])["data"]
+    assert [row["region"] for row in (*first["positions"], *second["positions"])] == ["beijing", "shanghai"]
+    assert second["next_cursor"] is None
+    first = custody.get(ISSUER, limit=1)["data"]
+    second = custody.get(ISSUER, limit=1, cursor=first["next_cursor"])["data"]
+    assert [row["account"] for row in (*first["holders"], *second["holders"])] == ["A1", "A2"]
+    assert second["next_cursor"] is None
+    assert custody.ask(INVESTOR, limit=0).status_code == 400
+    assert custody.ask(INVESTOR, limit=1001).status_code == 400
+    assert custody.ask(INVESTOR, cursor="\n").json()["code"] == "cursor"
+
+
+def test_alerts_name_rule_source_objects_and_heights(custody: CustodyServer) -> None:
+    (alert,) = custody.get(ALERTS)["data"]["alerts"]
+    assert (alert["rule"], alert["region"], alert["state"]) == ("balance_arithmetic", "beijing", "open")
+    assert alert["source"] == RULES["balance_arithmetic"].source
+    assert alert["objects"][0] == {"kind": "registration", "id": "broken"}
+    assert (alert["opened"]["region_height"], alert["opened"]["custody_height"]) == (2, 3)
+    assert custody.get(f"{ALERTS}/{alert['id']}")["data"] == alert
+
+
+@pytest.mark.parametrize(
+    ("parameters", "count"),
+    [
+        ({"region": "beijing"}, 1),
+        ({"region": "shanghai"}, 0),
+        ({"rule": "balance_arithmetic"}, 1),
+        ({"rule": "holder_cap"}, 0),
+        ({"state": "open"}, 1),
+        ({"state": "cleared"}, 0),
+        ({"since": START_MS + 3000}, 1),
+        ({"since": START_MS + 3001}, 0),
+    ],
+)
+def test_alerts_are_filtered(custody: CustodyServer, parameters: dict[str, Any], count: int) -> None:
+    assert len(custody.get(ALERTS, **parameters)["data"]["alerts"]) == count
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "status", "code"),
+    [
+        (ALERTS, {"rule": "nonsense"}, 400, "alert_rule_unknown"),
+        (ALERTS, {"region": "guangdong"}, 404, "region_unknown"),
+        (ALERTS, {"state": "asleep"}, 400, "request_invalid"),
+        (f"{ALERTS}/beijing.holder_cap.000000000000000000000000", {}, 404, "alert_unknown"),
+        (f"{ALERTS}/nonsense", {}, 400, "alert_id"),
+        ("/v1/regions/guangdong", {}, 404, "region_unknown"),
+        ("/v1/evidence/beijing/nobody", {}, 404, "object_unknown"),
+        ("/v1/evidence/beijing/pledge", {"index": 1}, 400, "evidence_place"),
+        ("/v1/crosslink/log", {}, 400, "request_invalid"),
+        (INVESTOR, {"as_of_ms": START_MS - 1}, 404, "as_of_before_genesis"),
+        (INVESTOR, {"as_of_ms": START_MS + 1, "proof": "true"}, 422, "proof_only_at_tip"),
+    ],
+)
+def test_refusals_are_problems_with_stable_codes(
+    custody: CustodyServer, path: str, parameters: dict[str, Any], status: int, code: str
+) -> None:
+    answer = custody.ask(path, **parameters)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_past_is_answered_from_the_state_of_that_time(custody: CustodyServer) -> None:
+    def at(as_of_ms: int) -> tuple[int, list[tuple[int, int]]]:
+        answer = custody.get(INVESTOR, as_of_ms=as_of_ms)
+        return answer["custody_height"], [(r["available"], r["pledged"]) for r in answer["data"]["positions"]]
+
+    assert at(START_MS) == (0, [])
+    assert at(START_MS + 1000) == (1, [(100, 0)])
+    assert at(START_MS + 1999) == (1, [(100, 0)])
+    assert at(START_MS + 2000) == (2, [(100, 0), (30, 0)])
+    assert at(START_MS + 3500) == (3, [(80, 20), (30, 0)])
+    assert at(START_MS + 10**9) == (4, [(80, 20), (30, 0)]), "the future is the tip"
+    assert custody.get(ALERTS, as_of_ms=START_MS + 2000)["data"]["alerts"] == []
+    past = custody.get("/v1/regions/beijing", as_of_ms=START_MS + 2000)
+    assert (past["data"]["anchored_height"], past["data"]["counts"]["snapshots"]) == (1, 8)
+    log = custody.get("/v1/crosslink/log", region="beijing", as_of_ms=START_MS + 2000)["data"]
+    assert [line["type"] for line in log["entries"]] == ["accepted"]
+
+
+@pytest.mark.parametrize("path", [INVESTOR, ISSUER, ALERTS, "/v1/regions/beijing"])
+def test_a_proof_is_an_evidence_file_that_the_offline_verifier_accepts(custody: CustodyServer, path: str) -> None:
+    answer = custody.get(path, proof="true")
+    findings = verify_evidence_file(canonical_json(answer["evidence"]), custody.on_node(lambda node: node.trust()))
+    assert (findings.kind, findings.height) == ("state", answer["custody_height"])
+    assert findings.state
+
+
+def test_the_proven_figures_are_those_of_the_answer(custody: CustodyServer) -> None:
+    answer = custody.get(INVESTOR, proof="true")
+    values = {entry["key"]: json.loads(entry["value"]) for entry in answer["evidence"]["state"]}
+    for row in answer["data"]["positions"]:
+        proven = values[f"position/Q000000001/{row['region']}/{row['product']}/{row['account']}"]
+        assert (proven["available"], proven["pledged"]) == (row["available"], row["pledged"])
+
+
+def test_evidence_for_a_snapshot(custody: CustodyServer) -> None:
+    answer = custody.ask("/v1/evidence/beijing/pledge")
+    findings = verify_evidence_file(answer.content, custody.on_node(lambda node: node.trust()))
+    assert findings.snapshot is not None
+    assert findings.snapshot["header"]["content"]["object_id"] == "pledge"
+    older = custody.ask("/v1/evidence/beijing/person-1", height=1, index=2)
+    assert verify_evidence_file(older.content, custody.on_node(lambda node: node.trust())).region_height == 1
+
+
+def test_the_regions_and_the_relays_cursor(custody: CustodyServer) -> None:
+    rows = custody.get("/v1/regions", role="relay")["data"]["regions"]
+    assert [(row["region"], row["state"], row["anchored_height"]) for row in rows] == [
+        ("beijing", "active", 2),
+        ("shanghai", "active", 1),
+    ]
+    answer = custody.ask("/v1/regions/beijing", role="relay")
+    status = parse_region_status(answer.content, "beijing")
+    assert (status.position.anchored_height, status.client_state.height, status.frozen) == (2, 2, False)
+    assert ClientState.from_json(answer.json()["data"]["client_state"]) == status.client_state
+
+
+def test_feedback_names_anomalies_with_advice_and_reasons(custody: CustodyServer) -> None:
+    (region,) = custody.get("/v1/feedback", role="feedback-beijing")["data"]["regions"]
+    assert region["lag"] == {"state": "active", "lag_ms": 1500, "lag_blocks": 0, "attributed_to": None}
+    (anomaly,) = region["anomalies"]
+    assert (anomaly["object_id"], anomaly["code"], anomaly["attributed_to"]) == ("bad", "schema_failed", "region")
+    assert "account_type" in anomaly["reasons"][0]
+    assert [alert["attributed_to"] for alert in region["alerts"]] == ["region"]
+    later = custody.get("/v1/feedback", role="feedback-beijing", **{"from": 4})["data"]["regions"][0]
+    assert (later["anomalies"], later["alerts"]) == ([], [])
+
+
+def test_the_crosslink_log_says_what_was_accepted_and_what_is_anomalous(custody: CustodyServer) -> None:
+    data = custody.get("/v1/crosslink/log", region="beijing")["data"]
+    assert [line["type"] for line in data["entries"]] == ["accepted", "anomaly", "accepted"]
+    assert data["entries"][1]["code"] == "schema_failed"
+    page = custody.get("/v1/crosslink/log", region="beijing", limit=2)["data"]
+    rest = custody.get("/v1/crosslink/log", region="beijing", limit=2, cursor=page["next_cursor"])["data"]
+    assert [*page["entries"], *rest["entries"]] == data["entries"]
+    assert custody.get("/v1/crosslink/log", region="beijing", **{"from": 3})["data"]["entries"] == data["entries"][1:]
+
+
+SUPERVISION = [INVESTOR, ISSUER, ALERTS, "/v1/evidence/beijing/pledge"]
+ALLOWED = {
+    "/v1/regions": "supervisor analyst provincial auditor relay operator governance feedback",
+    "/v1/regions/beijing": "supervisor analyst auditor relay operator governance",
+    **dict.fromkeys(SUPERVISION[:1] + SUPERVISION[2:3], "supervisor analyst provincial auditor"),
+    ISSUER: "supervisor analyst auditor",
+    SUPERVISION[3]: "supervisor analyst auditor",
+    "/v1/feedback": "supervisor analyst provincial auditor feedback",
+    "/v1/crosslink/log?region=beijing": "supervisor analyst auditor relay operator",
+}
+"""Roles (with tokens that name no region) that get an answer; a scoped role without regions sees no region."""
+
+
+@pytest.mark.parametrize("path", sorted(ALLOWED))
+def test_only_the_roles_that_may_ask_get_an_answer(custody: CustodyServer, path: str) -> None:
+    answered = {role for role in custody.tokens if "-" not in role and custody.ask(path, role).status_code == 200}
+    assert answered == set(ALLOWED[path].split())
+    with custody.client(None) as client:
+        assert client.get(path).status_code == 401
+
+
+def test_a_provincial_bearer_sees_its_own_regions_only(custody: CustodyServer) -> None:
+    beijing, shanghai = "provincial-beijing", "provincial-shanghai"
+    answer = custody.get(INVESTOR, role=shanghai)
+    assert [row["region"] for row in answer["data"]["positions"]] == ["shanghai"]
+    assert [entry["region"] for entry in answer["basis"]] == ["shanghai"]
+    assert [row["region"] for row in custody.get("/v1/regions", role=shanghai)["data"]["regions"]] == ["shanghai"]
+    assert custody.get(ALERTS, role=shanghai)["data"]["alerts"] == []
+    (alert,) = custody.get(ALERTS, role=beijing)["data"]["alerts"]
+    for path in (
+        ISSUER,
+        f"{ALERTS}/{alert['id']}",
+        "/v1/regions/beijing",
+        "/v1/evidence/beijing/pledge",
+        "/v1/crosslink/log?region=beijing",
+        "/v1/feedback?region=beijing",
+    ):
+        assert custody.ask(path, shanghai).status_code == 404, path
+        assert custody.ask(path, beijing).status_code == 200, path
+    assert "beijing" not in custody.ask(INVESTOR, shanghai, limit=1).text
+
+
+def test_a_market_sees_its_own_feedback_only(custody: CustodyServer) -> None:
+    regions = custody.get("/v1/feedback", role="feedback-shanghai")["data"]["regions"]
+    assert [region["region"] for region in regions] == ["shanghai"]
+    assert custody.ask("/v1/feedback", "feedback-shanghai", region="beijing").status_code == 404
+    assert custody.ask(INVESTOR, "feedback-shanghai").status_code == 403
+
+
+def lines(custody: CustodyServer) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in custody.audit_file.read_text("ascii").splitlines()]
+
+
+def test_every_question_is_in_the_query_log_with_its_outcome(custody: CustodyServer) -> None:
+    before = len(lines(custody))
+    custody.get(INVESTOR, role="provincial-beijing", limit=7)
+    custody.ask(INVESTOR, "reader")
+    custody.ask(ALERTS, since="x")
+    custody.get("/v1/regions", role="relay")
+    custody.ask("/v1/evidence/beijing/pledge")
+    asked, refused, malformed, evidence = lines(custody)[before:]
+    assert (asked["subject"], asked["role"], asked["path"], asked["query"], asked["status"]) == (
+        "provincial-beijing",
+        "provincial",
+        INVESTOR,
+        "limit=7",
+        200,
+    )
+    assert asked["custody_height"] == 4
+    assert (refused["role"], refused["code"]) == ("reader", "role_not_allowed")
+    assert malformed["code"] == "request_invalid"
+    assert evidence["custody_height"] == 4
+    assert verify_log(custody.audit_file) == len(lines(custody))
+
+
+def test_n6_a_client_cannot_write_a_line_of_the_query_log(custody: CustodyServer) -> None:
+    before = len(lines(custody))
+    path = "/v1/supervision/investors/Q1%0A%7B%22sequence%22%3A0%7D%E2%80%AE"
+    custody.ask(path, cursor='a\n{"sequence":0}\r\x1b[31m\u202e')
+    text = custody.audit_file.read_bytes()
+    assert len(lines(custody)) == before + 1
+    assert text.isascii()
+    assert not set(text) & {*range(32)} - {10}
+
+
+def test_nothing_is_answered_that_cannot_be_logged(custody: CustodyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: AuditLog, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AuditLog, "_append", fail)
+    answer = custody.ask(INVESTOR)
+    assert (answer.status_code, answer.json()["code"]) == (503, "audit_unavailable")
+    assert "positions" not in answer.text
+
+
+def query(path: str) -> AuditedQuery:
+    return AuditedQuery(request_id="1", method="GET", path=path, query="", status=200, code=None, custody_height=1)
+
+
+def test_the_query_log_goes_on_after_a_restart_a_torn_line_and_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "log" / "queries.jsonl"
+    log = AuditLog(path, now_ms=lambda: 7)
+    log.record(None, query("/1"))
+    log.close()
+    with path.open("ab") as file:
+        file.write(b'{"sequence":1,"torn')
+    log = AuditLog(path)
+    log.record(None, query("/2"))
+    assert verify_log(path) == 2
+    path.rename(tmp_path / "old.jsonl")
+    log.record(None, query("/3"))
+    log.close()
+    newest = json.loads(path.read_text())
+    assert (newest["sequence"], newest["path"]) == (2, "/3")
+    joined = tmp_path / "joined.jsonl"
+    joined.write_bytes((tmp_path / "old.jsonl").read_bytes() + path.read_bytes())
+    assert verify_log(joined) == 3
+
+
+def test_a_line_taken_out_of_the_query_log_shows(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    log = AuditLog(path)
+    for number in range(4):
+        log.record(None, query(f"/{number}"))
+    log.close()
+    kept = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(kept[:1] + kept[2:]))
+    with pytest.raises(ValueError, match="line 2"):
+        verify_log(path)
+
+
+def test_the_query_log_must_be_writable_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        AuditLog(tmp_path)
+
+
+def test_states_of_regions_follow_from_the_custody_tips_time_alone(tmp_path: Path) -> None:
+    with CustodyServer(tmp_path) as server:
+        at = server.on_node(lambda node: node.time_ms)
+        seen = []
+        for seconds in (28, 32, 121, 15 * 86400):
+            server.on_node(lambda node, s=seconds: node.commit(time_ms=at + 1000 * s))
+            answer = server.get(INVESTOR, role="provincial-beijing")
+            seen.append((answer["basis"][0]["state"], answer["complete"]))
+        assert seen == [("active", True), ("lagging", False), ("silent", False), ("expired", False)]
+        past = server.get(INVESTOR, as_of_ms=at)
+        assert past["complete"] is True, "what was complete then stays so"
+
+
+def test_a_partly_delivered_block_makes_the_region_lag_and_points_to_the_relay(tmp_path: Path) -> None:
+    with CustodyServer(tmp_path) as server:
+
+        def part(node: Any) -> None:
+            chain = node.chains[0]
+            snapshots = [registration(f"x{n}", BEIJING, "A1", before=(80, 20, 0), report="r") for n in range(2)]
+            block = chain.extend(snapshots, time_ms=node.time_ms + 500)
+            node.submit("beijing", entry_of(block, first=0, last=1))
+
+        server.on_node(part)
+        data = server.get("/v1/regions/beijing")["data"]
+        assert (data["state"], data["lag_blocks"], data["verified_height"]) == ("lagging", 1, 3)
+        assert data["partial"] == {"height": 3, "next_index": 1, "count": 2}
+        assert server.get(INVESTOR)["complete"] is False
+        feedback = server.get("/v1/feedback", role="feedback-beijing")["data"]["regions"][0]
+        assert feedback["lag"]["attributed_to"] == "relay"
+
+
+def test_the_openapi_document_describes_the_routes(custody: CustodyServer) -> None:
+    with custody.client(None) as client:
+        document = client.get("/openapi.json").json()
+    paths = document["paths"]
+    for path in ("/v1/regions", "/v1/supervision/investors/{investor_code}", "/v1/evidence/{region}/{object_id}"):
+        assert path in paths
+    schema = paths["/v1/supervision/alerts"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert schema == {"$ref": "#/components/schemas/Envelope"}
