@@ -96,8 +96,8 @@ class SubmitRoute:
                 raise
             tx_id = first
         state = service.transaction_state(tx_id)
-        wait_s = 0 if state.final else preferred_wait_s(scope)
-        if wait_s:
+        wait_s = preferred_wait_s(scope)
+        if wait_s and not state.final:
             await service.wait_receipt(tx_id, wait_s)
             state = service.transaction_state(tx_id)
         if state.receipt is not None and state.receipt.code == BUSINESS_ID_USED:

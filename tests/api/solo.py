@@ -1,0 +1,211 @@
+"""A node of one validator behind the HTTP interface, in memory: real rules, store, consensus and blocks, no sockets to
+peers and no disk.
+
+It is what `service.NodeService` is to the routes; effects are performed at once. While `paused`, nothing is committed,
+so that pending transactions can be looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from common.core.codec import canonical_json, parse_json
+from common.core.errors import Conflict
+from common.core.genesis import Genesis
+from common.core.suite import Suite
+from common.core.transaction import SignedTransaction
+from common.node.application import BlockContext, Outcome, StateReader, StateView
+from common.node.chain_store import ChainStore
+from common.node.genesis_state import initialise_chain
+from common.node.memory_store import MemoryStore
+from common.node.node import Node
+from common.node.node_effects import BlockCommitted, CancelTimer, CommitBlock, NodeEffect, SetTimer, Warned
+from common.node.node_events import BlockWritten, NodeEvent, Started, Timer, TimerExpired
+from common.node.node_status import NodeStatus, SubmitResult, TransactionState
+from tests.unit.node.toy import ToyApplication, make_genesis, seed_of
+
+VALIDATOR = "solo"
+
+
+class BusinessToy(ToyApplication):
+    """The toy with business ids: `toy.transfer` may carry one, which is applied at most once."""
+
+    def check(self, tx: SignedTransaction, state: StateReader, genesis: Genesis) -> None:
+        """As the toy, and a used business id is refused."""
+        super().check(tx, state, genesis)
+        if self.first_used(tx, state) is not None:
+            raise Conflict("business_id_used", "The business id was applied before.", business_id="b")
+
+    def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
+        """As the toy, and remembers business ids with their content."""
+        if self.first_used(tx, state) is not None:
+            raise Conflict("business_id_used", "The business id was applied before.", business_id="b")
+        outcome = super().execute(tx, context, state)
+        for operation in tx.operations:
+            if "business_id" in operation:
+                record = {"tx": tx.id.hex(), "content": canonical_json(operation).decode()}
+                state.put_index(b"business/" + operation["business_id"].encode(), canonical_json(record))
+        return outcome
+
+    def _record(self, business_id: str, state: StateReader) -> dict[str, str] | None:
+        data = state.get_index(b"business/" + business_id.encode())
+        return None if data is None else dict(parse_json(data, max_size=1 << 20))
+
+    def first_used(self, tx: SignedTransaction, state: StateReader) -> str | None:
+        """The first business id of the transaction that was applied before."""
+        ids = [operation["business_id"] for operation in tx.operations if "business_id" in operation]
+        return next((item for item in ids if self._record(item, state) is not None), None)
+
+    def first_application(self, tx: SignedTransaction, state: StateReader) -> bytes | None:
+        """See `http_ports.RepeatedContent`."""
+        for operation in tx.operations:
+            record = self._record(operation.get("business_id", ""), state)
+            if record is not None and record["content"] == canonical_json(operation).decode():
+                return bytes.fromhex(record["tx"])
+        return None
+
+    def business_transaction(self, business_id: str, state: StateReader) -> bytes | None:
+        """See `http_ports.BusinessLookup`."""
+        record = self._record(business_id, state)
+        return None if record is None else bytes.fromhex(record["tx"])
+
+    def sub_networks(self, state: StateReader) -> list[dict[str, Any]]:
+        """See `http_ports.NetworkDescription`."""
+        return [{"network_id": "suburb"}]
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for the options endpoint."""
+        return {"name": "玩具市场"}
+
+
+class Solo:
+    """See the module docstring. Everything is called on one event loop."""
+
+    def __init__(self) -> None:
+        self._genesis = make_genesis([VALIDATOR], min_block_interval_ms=0, heartbeat_ms=600_000)
+        self._application = BusinessToy()
+        self._chain = ChainStore(MemoryStore(), self._genesis)
+        initialise_chain(self._chain, self._genesis, self._application)
+        self._node = Node(
+            genesis=self._genesis, application=self._application, chain=self._chain, seed=seed_of(VALIDATOR)
+        )
+        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._held: list[CommitBlock] = []
+        self._wake = asyncio.Event()
+        self.paused = False
+        self.is_ready = True
+        self.warnings: list[Warned] = []
+        self.fail_with: Exception | None = None
+        self._give(Started())
+
+    @property
+    def genesis(self) -> Genesis:
+        """The chain's genesis."""
+        return self._genesis
+
+    @property
+    def suite(self) -> Suite:
+        """The chain's suite."""
+        return self._genesis.suite
+
+    @property
+    def chain(self) -> ChainStore:
+        """The chain."""
+        return self._chain
+
+    @property
+    def application(self) -> BusinessToy:
+        """The rules."""
+        return self._application
+
+    async def submit(self, envelope: bytes) -> SubmitResult:
+        """Admit one envelope."""
+        if self.fail_with is not None:
+            raise self.fail_with
+        result, effects = self._node.submit(envelope, self._now_ms())
+        self._perform(effects)
+        return result
+
+    async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> None:
+        """Until the transaction is final."""
+        await self._until(lambda: self._node.transaction_state(tx_id).final, timeout_s)
+
+    def transaction_state(self, tx_id: bytes) -> TransactionState:
+        """Where it is."""
+        return self._node.transaction_state(tx_id)
+
+    def status(self) -> NodeStatus:
+        """The node's place."""
+        return self._node.status()
+
+    def ready(self) -> bool:
+        """Whatever the test says."""
+        return self.is_ready
+
+    async def wait_height(self, height: int, timeout_s: float) -> bool:
+        """Until the block is committed."""
+        return await self._until(lambda: self._chain.tip().height >= height, timeout_s)
+
+    def counters(self) -> Mapping[str, float]:
+        """One of each kind."""
+        return {"blocks_committed_total": float(self._chain.tip().height), "requests_waiting": 0.0}
+
+    def resume(self) -> None:
+        """Commit what was held back."""
+        self.paused = False
+        held, self._held = self._held, []
+        self._perform(held)
+
+    async def _until(self, reached: Any, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while not reached():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            try:
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+            except TimeoutError:
+                return bool(reached())
+        return True
+
+    @staticmethod
+    def _now_ms() -> int:
+        return time.time_ns() // 1_000_000
+
+    def _give(self, event: NodeEvent) -> None:
+        self._perform(self._node.step(event, self._now_ms()))
+
+    def _perform(self, effects: list[Any] | list[NodeEffect]) -> None:
+        for effect in effects:
+            if isinstance(effect, CommitBlock):
+                if self.paused:
+                    self._held.append(effect)
+                    continue
+                self._chain.store.write(effect.writes, sync=True)
+                self._give(BlockWritten(effect.height))
+            elif isinstance(effect, SetTimer):
+                self._cancel(effect.timer)
+                loop = asyncio.get_running_loop()
+                expired = TimerExpired(effect.timer, effect.token)
+                self._timers[effect.timer] = loop.call_later(effect.delay_ms / 1000, self._give, expired)
+            elif isinstance(effect, CancelTimer):
+                self._cancel(effect.timer)
+            elif isinstance(effect, BlockCommitted):
+                self._wake.set()
+                self._wake = asyncio.Event()
+            elif isinstance(effect, Warned):
+                self.warnings.append(effect)
+
+    def _cancel(self, timer: Timer) -> None:
+        handle = self._timers.pop(timer, None)
+        if handle is not None:
+            handle.cancel()
+
+    def close(self) -> None:
+        """Stop all timers."""
+        for timer in list(self._timers):
+            self._cancel(timer)

@@ -1,0 +1,160 @@
+"""Tokens: hashed at rest, revocable and reloaded live, expiring, and what each role opens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from common.core.errors import Malformed, NotFound, Unauthorised, Unavailable
+from common.node import access
+from common.node.access import Role, TokenStore, issue_token, list_tokens, revoke_token
+
+
+def bearer(secret: str) -> bytes:
+    return b"Bearer " + secret.encode()
+
+
+def issue(path: Path, role: str = "operator", **options: object) -> access.IssuedToken:
+    return issue_token(path, subject="somebody", organisation="somewhere", role=role, **options)
+
+
+def refusal(store: TokenStore, header: bytes | None) -> str:
+    with pytest.raises(Unauthorised) as caught:
+        store.identify(header)
+    return caught.value.code
+
+
+def test_a_token_is_kept_as_a_hash_only_in_a_private_file(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    token = issue(path, regions=["beijing"], expires_ms=2_000_000_000_000, now_ms=0)
+    text = path.read_text()
+    assert token.secret not in text
+    assert hashlib.sha256(token.secret.encode()).hexdigest() in text
+    assert path.stat().st_mode & 0o777 == 0o600
+    document = json.loads(text)
+    assert document["format"] == "tongjian/tokens/v1"
+    assert document["tokens"][0] | {"hash": "", "id": ""} == {
+        "id": "",
+        "hash": "",
+        "subject": "somebody",
+        "organisation": "somewhere",
+        "role": "operator",
+        "regions": ["beijing"],
+        "expires_ms": 2_000_000_000_000,
+    }
+    assert len(token.secret) > 40
+
+
+def test_the_bearer_is_identified_and_its_regions_limit_it(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    limited, free = issue(path, "provincial", regions=["beijing"]), issue(path, "supervisor")
+    store = TokenStore(path)
+    who = store.identify(bearer(limited.secret))
+    assert (who.id, who.role, who.subject) == (limited.id, Role.PROVINCIAL, "somebody")
+    assert (who.may_see_region("beijing"), who.may_see_region("shanghai")) == (True, False)
+    assert store.identify(b"bearer  " + free.secret.encode()).may_see_region("shanghai")
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (None, "token_missing"),
+        (b"", "token_missing"),
+        (b"Bearer", "token_missing"),
+        (b"Basic dXNlcjpwYXNz", "token_missing"),
+        (b"Bearer wrong", "token_unknown"),
+        (b"Bearer \xff\x00", "token_unknown"),
+    ],
+)
+def test_other_authorization_headers_are_refused(tmp_path: Path, header: bytes | None, code: str) -> None:
+    path = tmp_path / "tokens.json"
+    issue(path)
+    assert refusal(TokenStore(path), header) == code
+
+
+def test_the_stored_hash_is_no_token(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    issue(path)
+    stored = json.loads(path.read_text())["tokens"][0]["hash"]
+    assert refusal(TokenStore(path), bearer(stored)) == "token_unknown"
+
+
+def test_revocation_and_issue_count_from_the_next_request_on(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    first = issue(path)
+    store = TokenStore(path)
+    second = issue(path)
+    assert store.identify(bearer(second.secret)).id == second.id
+    revoke_token(path, first.id)
+    assert refusal(store, bearer(first.secret)) == "token_unknown"
+    assert store.identify(bearer(second.secret)).id == second.id
+    assert [token.id for token in list_tokens(path)] == [second.id]
+    with pytest.raises(NotFound):
+        revoke_token(path, first.id)
+
+
+def test_a_token_expires_at_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    now = 1_000
+    token = issue(path, expires_ms=2_000, now_ms=now)
+    store = TokenStore(path, lambda: now)
+    assert store.identify(bearer(token.secret)).expires_ms == 2_000
+    now = 1_999
+    store.identify(bearer(token.secret))
+    now = 2_000
+    assert refusal(store, bearer(token.secret)) == "token_expired"
+    with pytest.raises(Malformed):
+        issue(path, expires_ms=2_000, now_ms=2_000)
+
+
+def test_a_file_that_disappears_admits_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    token = issue(path)
+    store = TokenStore(path)
+    path.unlink()
+    assert refusal(store, bearer(token.secret)) == "token_unknown"
+    with pytest.raises(Unavailable):
+        TokenStore(path)
+
+
+def test_a_damaged_file_leaves_the_last_good_tokens_in_force(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    token = issue(path)
+    store = TokenStore(path)
+    good = path.read_bytes()
+    for text in (b"", b"{", b'{"format":"tongjian/tokens/v2","tokens":[]}', good.replace(b"operator", b"emperor")):
+        path.write_bytes(text)
+        assert store.identify(bearer(token.secret)).id == token.id
+        with pytest.raises(Malformed):
+            TokenStore(path)
+    path.write_bytes(b'{"format":"tongjian/tokens/v1","tokens":[]}')
+    assert refusal(store, bearer(token.secret)) == "token_unknown"
+
+
+def test_the_file_is_replaced_in_one_step_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    issue(path)
+    inode = path.stat().st_ino
+    issue(path)
+    assert path.stat().st_ino != inode
+    assert sorted(os.listdir(tmp_path)) == ["tokens.json", "tokens.json.lock"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"role": "emperor"}, {"subject": "a\nb"}, {"organisation": ""}, {"regions": ["Beijing"]}, {"regions": []}],
+)
+def test_n6_names_that_a_log_would_have_to_escape_are_not_issued(tmp_path: Path, options: dict[str, object]) -> None:
+    with pytest.raises(Malformed):
+        issue_token(tmp_path / "tokens.json", **({"subject": "a", "organisation": "b", "role": "reader"} | options))
+
+
+def test_a_reader_reads_the_chain_and_nothing_else() -> None:
+    others = (access.WRITERS, access.TRANSACTION_READERS, access.BUSINESS_READERS, access.SUPERVISORS)
+    assert Role.READER in access.CHAIN_READERS
+    assert all(Role.READER not in roles for roles in others)
+    assert all(Role.FEEDBACK not in roles for roles in (*others, access.CHAIN_READERS))
