@@ -85,7 +85,7 @@ def ask(network: LocalNetwork, regions: list[str]) -> list[str]:
     click.echo(output.table(["market", "issuer", "security", "available", "pledged", "frozen"], rows))
     click.echo()
     for alert in _alerts(alerts):
-        objects = ", ".join(str(name) for name in alert.get("objects", []))
+        objects = ", ".join(f"{entry['kind']} {entry['id']}" for entry in alert["objects"])
         click.echo(f"ALERT {alert['rule']} in {alert['region']}: {objects} ({alert['source']})")
     return _differences(whole, _alerts(alerts), regions)
 

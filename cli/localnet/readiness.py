@@ -14,7 +14,7 @@ from cli.localnet.processes import is_running
 from common.core.errors import Rejected, Unavailable
 
 POLL_S = 0.15
-LOG_TAIL_LINES = 5
+LOG_TAIL_LINES = 1
 
 
 def reader_credential(network_id: str) -> str:
