@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from common.core.codec import canonical_json
 from common.core.errors import Malformed, Rejected, TooLarge
 from common.core.genesis import Genesis
@@ -154,6 +156,14 @@ class CustodyApplication:
             "max_operation_bytes": MAX_OPERATION_BYTES,
             "policy": self._policy,
         }
+
+    def sub_networks(self, reader: StateReader) -> list[dict[str, Any]]:
+        """The regions, for the list of networks (JR/T 0314-2024 chapter 7)."""
+        records = [msgspec.json.decode(value) for _, value in reader.scan(state.REGIONS, regions.MAX_REGIONS)]
+        return [
+            {"network_id": record["network"], "description": f"business chain, region {record['region_letters']}"}
+            for record in records
+        ]
 
 
 def _parse_regions(documents: Any, genesis: Genesis) -> list[dict[str, Any]]:

@@ -1,0 +1,270 @@
+"""Who may do what on the custody chain, recovery and registration of regions, changes of validators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.core.errors import Rejected
+from common.core.genesis import build_genesis
+from crosslink.lightclient.delivery import Delivery
+from crosslink.lightclient.trust_root import Checkpoint
+from custody_chain.application import CustodyApplication
+from custody_chain.policy import organisation_quorum
+from tests.support.chains import START_MS, ChainBuilder, member_names, sample_snapshot, validator_set
+from tests.support.custody import LETTERS, SUITE, Custody, custody_genesis, entry_of, holder, market_with_product
+
+QUORUM = ("governance-1", "governance-2", "governance-3")
+
+
+@pytest.fixture
+def chain() -> ChainBuilder:
+    return ChainBuilder()
+
+
+@pytest.fixture
+def custody(chain: ChainBuilder) -> Custody:
+    return Custody([chain])
+
+
+def code_of(custody: Custody, operation: dict[str, Any], signers: tuple[str, ...]) -> str:
+    """The code with which one operation is refused at admission; execution must refuse it alike."""
+    with pytest.raises(Rejected) as refusal:
+        custody.run([operation], signers)
+    tx = custody.sign([operation], signers)
+    with pytest.raises(Rejected) as executed:
+        custody.execute(tx)
+    assert executed.value.code == refusal.value.code
+    return refusal.value.code
+
+
+def test_r8_only_a_relay_may_submit_and_only_registered_keys_exist(custody: Custody, chain: ChainBuilder) -> None:
+    operation = Delivery("beijing", (entry_of(chain.grow(1)[0]),)).to_operation()
+    assert code_of(custody, operation, ("operator",)) == "role_not_allowed"
+    assert code_of(custody, operation, ("stranger",)) == "signer_unknown"
+    assert code_of(custody, operation, ("relay", "stranger")) == "signer_unknown"
+    custody.run([operation], ("relay",))
+
+
+@pytest.mark.parametrize("operation_type", ["region.register", "region.recover", "validators.change"])
+def test_r8_a_relay_reaches_no_privileged_operation(custody: Custody, operation_type: str) -> None:
+    operation = {"type": operation_type, "reason": "please"}
+    assert code_of(custody, operation, ("relay",)) == "role_not_allowed"
+    assert code_of(custody, operation, ("relay", *QUORUM)) == "role_not_allowed"
+
+
+def test_an_unknown_operation_is_refused(custody: Custody) -> None:
+    assert code_of(custody, {"type": "policy.change"}, QUORUM) == "operation_unknown"
+
+
+@pytest.mark.parametrize(("organisations", "quorum"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 4), (6, 4), (7, 5)])
+def test_the_quorum_of_organisations_is_that_of_validators(organisations: int, quorum: int) -> None:
+    assert organisation_quorum(organisations) == quorum
+    assert validator_set(member_names("x", organisations)).quorum == quorum
+
+
+def register(chain: ChainBuilder, **changes: Any) -> dict[str, Any]:
+    root = chain.trust_root().to_json()
+    root.pop("tier")
+    region = {**root, "region_letters": LETTERS[chain.network], **changes}
+    return {"type": "region.register", "region": region, "reason": "a new market joins"}
+
+
+def test_a_quorum_of_organisations_registers_a_region(custody: Custody) -> None:
+    shanghai = ChainBuilder(network="shanghai")
+    operation = register(shanghai)
+    assert code_of(custody, operation, QUORUM[:2]) == "organisations_too_few"
+    custody.run([operation], QUORUM)
+    assert code_of(custody, operation, QUORUM) == "region_known"
+    custody.deliver(shanghai, *market_with_product("SH000001.ESVUFR2601"))
+    assert custody.region("shanghai")["anchored"]["height"] == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"genesis_id": "00" * 32},
+        {"validators": []},
+        {"client_type": "none/v1"},
+        {"suite": "none"},
+        {"trusting_period_ms": 0},
+        {"region_letters": "ZZ"},
+        {"silent_after_ms": 0},
+        {"network": "custody"},
+        {"surprise": 1},
+    ],
+)
+def test_r4_a_zero_default_or_unsafe_trust_root_is_refused(custody: Custody, changes: dict[str, Any]) -> None:
+    with pytest.raises(Rejected):
+        custody.run([register(ChainBuilder(network="shanghai"), **changes)], QUORUM)
+    assert custody.get("region", "shanghai") is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"genesis_id": "00" * 32}, {"validators": []}, {"client_type": "none/v1"}, {"trusting_period_ms": 0}]
+)
+def test_r4_a_genesis_with_an_unsafe_trust_root_makes_no_chain(chain: ChainBuilder, changes: dict[str, Any]) -> None:
+    with pytest.raises(Rejected):
+        CustodyApplication(custody_genesis([chain], **changes))
+
+
+def test_r4_a_delivery_cannot_bring_a_trust_root(custody: Custody, chain: ChainBuilder) -> None:
+    operation = Delivery("beijing", (entry_of(chain.grow(1)[0]),)).to_operation()
+    operation["trust_root"] = chain.trust_root().to_json()
+    with pytest.raises(Rejected) as refusal:
+        custody.run([operation])
+    assert refusal.value.code == "field_unknown"
+
+
+def frozen(custody: Custody, chain: ChainBuilder) -> None:
+    """Three anchored blocks, then another third block."""
+    chain.grow(3, snapshots_each=1)
+    custody.submit("beijing", *chain.blocks)
+    other = ChainBuilder()
+    other.grow(2, snapshots_each=1)
+    custody.submit("beijing", other.extend([sample_snapshot("other")]))
+    assert custody.region()["frozen"] is not None
+
+
+def recovery(custody: Custody, chain: ChainBuilder, height: int, **changes: Any) -> dict[str, Any]:
+    """Trust the region from the block after `height` on."""
+    block = chain.block(height)
+    checkpoint = Checkpoint(height=height, id=block.id, time_ms=block.header.time_ms, validators=chain.validators)
+    return {
+        "type": "region.recover",
+        "region": "beijing",
+        "trust_root": chain.trust_root(checkpoint=checkpoint, tier="").to_json(),
+        "from_height": height + 1,
+        "previous_anchored_id": custody.region()["anchored"]["id"],
+        "reason": "the market has replaced its validators",
+        **changes,
+    }
+
+
+def test_a_frozen_region_comes_back_by_governance_and_its_history_stays(custody: Custody, chain: ChainBuilder) -> None:
+    frozen(custody, chain)
+    chain.grow(2)
+    operation = recovery(custody, chain, 5)
+    assert code_of(custody, operation, QUORUM[:2]) == "organisations_too_few"
+    custody.run([operation], QUORUM)
+    region = custody.region()
+    assert (region["frozen"], region["recoveries"], region["anchored"]["height"]) == (None, 1, 5)
+    assert custody.alerts() == []
+    ids = custody.get("anchored", "beijing", "0")
+    assert ids[:4] == [chain.id_at(height).hex() for height in range(4)]
+    assert ids[4:] == ["", chain.id_at(5).hex()], "heights that were never delivered hold an empty id"
+    custody.deliver(chain, *market_with_product(), *holder(1, 10))
+    assert custody.region()["anchored"]["height"] == 6
+
+
+def test_a_recovery_names_what_is_anchored_and_goes_forward_only(custody: Custody, chain: ChainBuilder) -> None:
+    frozen(custody, chain)
+    chain.grow(2)
+    assert code_of(custody, recovery(custody, chain, 5, previous_anchored_id="11" * 32), QUORUM) == "recovery_outdated"
+    assert code_of(custody, recovery(custody, chain, 5, from_height=5), QUORUM) == "recovery_root"
+    assert code_of(custody, recovery(custody, chain, 2), QUORUM) == "recovery_backwards"
+    stranger = ChainBuilder(application={"deployment": 2})
+    stranger.grow(5)
+    assert code_of(custody, recovery(custody, stranger, 5), QUORUM) == "recovery_root"
+    custody.run([recovery(custody, chain, 3)], QUORUM)
+    assert custody.region()["anchored"]["height"] == 3
+
+
+def test_an_active_region_needs_no_recovery(custody: Custody, chain: ChainBuilder) -> None:
+    custody.submit("beijing", chain.extend(time_ms=custody.time_ms))
+    assert code_of(custody, recovery(custody, chain, 1), QUORUM) == "region_active"
+
+
+def test_an_expired_region_comes_back_by_governance(chain: ChainBuilder) -> None:
+    custody = Custody([chain], settings={"trusting_period_ms": 500_000})
+    chain.grow(1)
+    assert custody.refused("beijing", *chain.blocks) == "expired"
+    custody.run([recovery(custody, chain, 1)], QUORUM)
+    custody.submit("beijing", chain.extend())
+    assert custody.region()["anchored"]["height"] == 2
+
+
+def test_the_custody_validators_change_by_governance(custody: Custody) -> None:
+    members = validator_set(["a", "b", "c", "d"])
+    operation = {"type": "validators.change", "validators": members.to_json(SUITE), "reason": "rotation"}
+    assert custody.run([operation], QUORUM).validators == members
+    twice = {**operation, "validators": members.to_json(SUITE)[:1] * 2}
+    with pytest.raises(Rejected):
+        custody.run([twice], QUORUM)
+
+
+def changed_genesis(chain: ChainBuilder, **changes: Any) -> None:
+    genesis = custody_genesis([chain])
+    application = {**genesis.application, **changes}
+    CustodyApplication(
+        build_genesis(
+            network="custody",
+            tier="custody",
+            suite=SUITE,
+            time_ms=START_MS,
+            validators=genesis.validators,
+            application=application,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_schema_hash": "00" * 32},
+        {"signers": []},
+        {"signers": [{"public_key": "ed25519:00", "organisation": "x", "role": "relay"}]},
+        {"policy": {"region.erase": {"maker": ["relay"], "checkers": []}}},
+        {"policy": {"crosslink.submit": {"maker": []}}},
+        {"regions": "all"},
+        {"surprise": True},
+    ],
+)
+def test_a_wrong_genesis_makes_no_chain(chain: ChainBuilder, changes: dict[str, Any]) -> None:
+    with pytest.raises(Rejected):
+        changed_genesis(chain, **changes)
+
+
+def test_the_same_person_cannot_sign_twice(chain: ChainBuilder) -> None:
+    genesis = custody_genesis([chain])
+    signers = [{**signer, "person": "Zhang"} for signer in genesis.application["signers"]]
+    custody = Custody([chain])
+    custody.genesis = build_genesis(
+        network="custody",
+        tier="custody",
+        suite=SUITE,
+        time_ms=START_MS,
+        validators=genesis.validators,
+        application={**genesis.application, "signers": signers},
+    )
+    custody.application = CustodyApplication(custody.genesis)
+    custody.application.initial_state(custody.genesis, _View(custody))
+    assert code_of(custody, register(ChainBuilder(network="shanghai")), QUORUM) == "approval_same_person"
+
+
+class _View:
+    """Writes straight into the test chain's state."""
+
+    def __init__(self, custody: Custody) -> None:
+        self.get, self.get_index = custody.state.get, custody.state.get_index
+        self.scan, self.scan_index = custody.state.scan, custody.state.scan_index
+        self.put = custody.state.values.__setitem__
+        self.put_index = custody.state.index.__setitem__
+
+    def delete(self, key: bytes) -> None:
+        raise AssertionError(key)
+
+    delete_index = delete
+
+
+def test_a_delivery_needs_the_approvals_that_the_policy_demands(chain: ChainBuilder) -> None:
+    changed_genesis(chain, policy={"crosslink.submit": {"maker": ["relay"], "checkers": [["operator"]]}})
+    custody = Custody([chain])
+    stored = custody.state.values[b"policy"].replace(
+        b'"crosslink.submit":{"checkers":[]', b'"crosslink.submit":{"checkers":[["operator"]]'
+    )
+    custody.state.values[b"policy"] = stored
+    operation = Delivery("beijing", (entry_of(chain.grow(1)[0]),)).to_operation()
+    assert code_of(custody, operation, ("relay",)) == "approval_missing"
+    custody.run([operation], ("relay", "operator"))
