@@ -174,9 +174,10 @@ class Edge:
             code, response = error.code, problem_of(error, request_id)
         except _EdgeRefusal as refusal:
             code, response = refusal.code, edge_problem(refusal.code, request_id, close, **refusal.members)
-        except Exception:
+        except Exception as error:
             # Whatever a route failed with: the bearer learns an id, the log the rest (G3).
-            _log.exception("a route failed", extra={"request_id": request_id, "path": escaped_path(scope)})
+            told = {"request_id": request_id, "path": escaped_path(scope)}
+            _log.error("a route failed", exc_info=error, extra=told)
             code, response = "internal_error", edge_problem("internal_error", request_id, close)
         else:
             return scope.get("tongjian.code")
