@@ -15,6 +15,15 @@ STATUS_DELAY_MS = 200
 """The chain counts as quiet so long after a commit."""
 
 
+class Clock:
+    """The wall clock as of the event that is being absorbed, in milliseconds since the Unix epoch."""
+
+    __slots__ = ("now_ms",)
+
+    def __init__(self) -> None:
+        self.now_ms = 0
+
+
 class Heartbeat:
     """Whether an empty block is overdue: `time_ms >= parent.time_ms + heartbeat_ms` by our clock (protocol rule 4)."""
 

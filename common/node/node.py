@@ -18,27 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from common.consensus import effects as asked
 from common.consensus.events import Committed, Received, WorkPending
 from common.consensus.events import TimerExpired as ViewTimerExpired
 from common.consensus.messages import decode_message
 from common.consensus.records import decode_record
 from common.core.block import Block
-from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.validators import ValidatorSet
 from common.node.application import Application
-from common.node.block_assembly import BlockAssembly
-from common.node.block_fetch import BlockFetch
-from common.node.body_fetch import BodyFetch
 from common.node.chain_store import ChainStore
-from common.node.committer import Committer
-from common.node.consensus_driver import ConsensusDriver
-from common.node.executor import Executor
-from common.node.gossip import Gossip
-from common.node.liveness import Heartbeat, QuietStatus
-from common.node.mempool import Mempool
 from common.node.node_effects import Disconnect, NodeEffect, Warned
 from common.node.node_events import (
     BlockWritten,
@@ -51,10 +40,8 @@ from common.node.node_events import (
     Timer,
     TimerExpired,
 )
-from common.node.node_questions import NodeQuestions
+from common.node.node_parts import NodeParts, NodeSetup
 from common.node.node_status import NodeLimits, NodeStatus, SubmitResult, TransactionState
-from common.node.outbox import Outbox
-from common.node.pacing import BlockBudget
 from common.node.peer_messages import (
     AnswerBlocks,
     AnswerBody,
@@ -70,10 +57,6 @@ from common.node.peer_messages import (
     Transactions,
     decode_payload,
 )
-from common.node.peers import PeerTable
-from common.node.serving import Serving
-from common.node.sync import CatchUp
-from common.node.transaction_intake import TransactionIntake
 
 UNKNOWN_KINDS = frozenset({"peer_message_kind", "consensus_version", "consensus_type"})
 """What a newer version may send during a rolling upgrade: skipped, not punished (attack C19)."""
@@ -105,70 +88,41 @@ class Node:
         if the log or the database went backwards (attack C16); `abstain_through_height` forbids votes up to a height
         instead. `stopwatch` gives monotonic nanoseconds, for sizing blocks only.
         """
-        self._genesis = genesis
-        self._chain = chain
-        self._limits = limits or NodeLimits()
-        self._own_key = None if seed is None else genesis.suite.public_key(seed)
-        self._now_ms = 0
-        self._outbox = Outbox()
-        self._peers = PeerTable()
-        self._mempool = Mempool(genesis, application, chain, self._limits)
-        self._executor = Executor(genesis, application, chain)
-        self._committer = Committer(chain, self._executor, self._mempool, self._outbox)
-        self._gossip = Gossip(self._outbox, self._limits)
-        self._bodies = BodyFetch(genesis.suite, self._mempool, self._outbox, self._limits, lambda: self._peers.keys)
-        self._block_fetch = BlockFetch(genesis.suite, self._outbox, self._limits, lambda: self._peers.keys)
-        self._driver = ConsensusDriver(
+        setup = NodeSetup(
             genesis=genesis,
+            application=application,
             chain=chain,
             seed=seed,
-            recovered=recovered,
+            recovered=tuple(recovered),
+            limits=limits or NodeLimits(),
+            stopwatch=stopwatch,
             may_vote=may_vote,
             abstain_through_height=abstain_through_height,
-            outbox=self._outbox,
-            work=self,
-            connected_members=lambda: self._peers.members(self._validators),
         )
-        self._assembly = BlockAssembly(
-            genesis=genesis,
-            chain=chain,
-            executor=self._executor,
-            mempool=self._mempool,
-            gossip=self._gossip,
-            outbox=self._outbox,
-            bodies=self._bodies,
-            block_fetch=self._block_fetch,
-            budget=BlockBudget(self._limits.block_execution_ms, genesis.parameters.max_block_operations),
-            stopwatch=stopwatch,
-            own_key=self._own_key,
-            answer=self._driver.deliver,
-        )
-        self._sync = CatchUp(
-            genesis=genesis,
-            chain=chain,
-            peers=self._peers,
-            outbox=self._outbox,
-            limits=self._limits,
-            commit=self._committer.commit,
-            busy=lambda: self._committer.busy,
-        )
-        self._questions = NodeQuestions(
-            network=genesis.network,
-            own_key=self._own_key,
-            chain=chain,
-            peers=self._peers,
-            mempool=self._mempool,
-            driver=self._driver,
-            sync=self._sync,
-        )
-        self._heartbeat = Heartbeat(chain, self._outbox, genesis.parameters.heartbeat_ms)
-        self._quiet = QuietStatus(chain, self._outbox)
-        self._serving = Serving(chain, self._mempool, self._outbox, self._assembly.candidate)
-        self._intake = TransactionIntake(genesis.suite, self._mempool, self._bodies)
+        parts = NodeParts(setup)
+        self._genesis = genesis
+        self._chain = chain
+        self._limits = setup.limits
+        self._clock = parts.clock
+        self._outbox = parts.outbox
+        self._peers = parts.peers
+        self._mempool = parts.mempool
+        self._gossip = parts.gossip
+        self._bodies = parts.bodies
+        self._block_fetch = parts.block_fetch
+        self._assembly = parts.assembly
+        self._committer = parts.committer
+        self._work = parts.work
+        self._driver = parts.driver
+        self._sync = parts.sync
+        self._serving = parts.serving
+        self._intake = parts.intake
+        self._heartbeat = parts.heartbeat
+        self._quiet = parts.quiet
+        self._questions = parts.questions
         self._work_pending = False
         self._view_told = (0, 0)
-        self._certified: Certificate | None = None
-        self._restore(recovered)
+        self._restore(setup.recovered)
 
     def _restore(self, recovered: Sequence[bytes]) -> None:
         """Bodies from the vote log: after a power cut of all nodes they exist nowhere else (protocol rule 1)."""
@@ -189,7 +143,7 @@ class Node:
 
     def step(self, event: NodeEvent, now_ms: int) -> list[NodeEffect]:
         """Absorb one event; return what must be done, in order. Raises `InvariantBroken` only (N1)."""
-        self._now_ms = now_ms
+        self._clock.now_ms = now_ms
         match event:
             case PeerMessage():
                 self._on_message(event.peer, event.payload)
@@ -204,12 +158,12 @@ class Node:
                 self._on_disconnected(event.peer)
             case Started():
                 self._driver.start_if_ready()
-                self._heartbeat.arm(self._now_ms, just_committed=False)
+                self._heartbeat.arm(self._clock.now_ms, just_committed=False)
         return self._finish()
 
     def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]:
         """Take a client's transaction, or say what became of it (protocol rule 25). Raises `Rejected`."""
-        self._now_ms = now_ms
+        self._clock.now_ms = now_ms
         admission = self._mempool.admit(envelope)
         tx = admission.tx
         if admission.committed:
@@ -223,7 +177,7 @@ class Node:
     def _finish(self) -> list[NodeEffect]:
         """What follows from every event: tell the replica about work, start what has become possible."""
         self._update_work()
-        self._assembly.try_build(self._now_ms)
+        self._assembly.try_build(self._clock.now_ms)
         self._tell_leader()
         return self._outbox.take()
 
@@ -299,20 +253,20 @@ class Node:
             case Draft():
                 self._assembly.drafted(peer, message, self._driver.view)
             case GetTransactions():
-                self._serving.transactions(peer, message, self._now_ms)
+                self._serving.transactions(peer, message, self._clock.now_ms)
             case AnswerTransactions():
                 if self._bodies.answered(peer, message):
                     self._assembly.bodies_complete()
             case GetBlocks():
-                self._serving.blocks(peer, message, self._now_ms)
+                self._serving.blocks(peer, message, self._clock.now_ms)
             case AnswerBlocks():
                 self._sync.answered(peer, message)
             case GetBody():
-                self._serving.body(peer, message, self._now_ms)
+                self._serving.body(peer, message, self._clock.now_ms)
             case AnswerBody():
                 block = self._block_fetch.answered(peer, message)
                 if block is not None:
-                    self._on_block_fetched(block)
+                    self._work.block_fetched(block)
             case Status():
                 self._peers.set_claim(peer, message.tip_height)
                 self._sync.consider()
@@ -330,7 +284,7 @@ class Node:
             case Timer.EXECUTE:
                 self._assembly.execute_prepared()
             case Timer.HEARTBEAT:
-                self._heartbeat.timer_expired(self._now_ms)
+                self._heartbeat.timer_expired(self._clock.now_ms)
             case Timer.GOSSIP:
                 self._gossip.flush()
             case Timer.FETCH:
@@ -342,61 +296,10 @@ class Node:
             case Timer.STATUS:
                 self._quiet.timer_expired()
 
-    # -- what the replica asks for (`consensus_driver.BlockWork`)
-    # --------------------------------------------------------
-
-    def build(self, request: asked.BuildBlock) -> None:
-        """The replica leads."""
-        self._assembly.build(request, self._now_ms)
-
-    def validate(self, request: asked.ValidateBlock, senders: Sequence[PeerKey]) -> None:
-        """The replica has a proposal."""
-        self._assembly.validate(request, senders, self._now_ms)
-
-    def fetch(self, request: asked.FetchBlock, senders: Sequence[PeerKey]) -> None:
-        """The replica must repeat a block that it lacks."""
-        self._assembly.fetch(request, senders)
-
-    def decided(self, block: Block, certificate: Certificate) -> None:
-        """The replica decided."""
-        self._committer.commit(block, certificate)
-
-    def decided_by_id(self, height: int, block_id: bytes, certificate: Certificate, senders: Sequence[PeerKey]) -> None:
-        """The replica knows what was decided, but not the block itself."""
-        known = self._assembly.candidate(block_id)
-        if known is not None:
-            self._committer.commit(known, certificate)
-            return
-        self._certified = certificate
-        if self._assembly.awaits_bodies_of(block_id):
-            # A few bodies are cheaper than the whole block; when they are here, the replica decides once more.
-            self._bodies.hurry()
-            self._block_fetch.want(height, block_id, senders, self._limits.fetch_timeout_ms)
-        else:
-            self._block_fetch.want(height, block_id, senders)
-
-    def _on_block_fetched(self, block: Block) -> None:
-        certificate = self._certified
-        if certificate is not None and certificate.block_id == block.header.id(self._genesis.suite):
-            self._committer.commit(block, certificate)
-        else:
-            self._assembly.block_fetched(block)
-
-    def send_decided(self, peer: PeerKey, height: int) -> None:
-        """A peer still votes on a height that is final."""
-        self._serving.decided(peer, height, self._now_ms)
-
-    def peer_is_at(self, peer: PeerKey, height: int) -> None:
-        """A peer sends messages for a height far above ours: it has decided the one below."""
-        self._peers.raise_claim(peer, height - 1)
-        self._sync.consider()
-
     def _on_written(self, height: int) -> None:
         done = self._committer.written(height)
-        self._certified = None
-        self._block_fetch.cancel()
-        self._assembly.committed()
-        self._heartbeat.arm(self._now_ms, just_committed=True)
+        self._work.committed()
+        self._heartbeat.arm(self._clock.now_ms, just_committed=True)
         self._quiet.committed()
         self._update_work()
         if self._driver.started:

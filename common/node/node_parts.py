@@ -1,0 +1,137 @@
+"""Makes the parts of a node and joins them. No behaviour of its own.
+
+Left out: which event goes to which part (`node`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from common.core.genesis import Genesis
+from common.node.agreement_work import AgreementWork
+from common.node.application import Application
+from common.node.block_assembly import BlockAssembly
+from common.node.block_fetch import BlockFetch
+from common.node.body_fetch import BodyFetch
+from common.node.chain_store import ChainStore
+from common.node.committer import Committer
+from common.node.consensus_driver import ConsensusDriver
+from common.node.executor import Executor
+from common.node.gossip import Gossip
+from common.node.liveness import Clock, Heartbeat, QuietStatus
+from common.node.mempool import Mempool
+from common.node.node_questions import NodeQuestions
+from common.node.node_status import NodeLimits
+from common.node.outbox import Outbox
+from common.node.pacing import BlockBudget
+from common.node.peers import PeerTable
+from common.node.serving import Serving
+from common.node.sync import CatchUp
+from common.node.transaction_intake import TransactionIntake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSetup:
+    """What a node is made of; see `node.Node` for the meaning of each."""
+
+    genesis: Genesis
+    application: Application
+    chain: ChainStore
+    seed: bytes | None
+    recovered: tuple[bytes, ...]
+    limits: NodeLimits
+    stopwatch: Callable[[], int]
+    may_vote: bool
+    abstain_through_height: int
+
+
+class NodeParts:
+    """The parts, by name."""
+
+    def __init__(self, setup: NodeSetup) -> None:
+        genesis, chain, limits = setup.genesis, setup.chain, setup.limits
+        self._setup = setup
+        self.own_key = None if setup.seed is None else genesis.suite.public_key(setup.seed)
+        self.clock = Clock()
+        self.outbox = Outbox()
+        self.peers = PeerTable()
+        self.mempool = Mempool(genesis, setup.application, chain, limits)
+        self.gossip = Gossip(self.outbox, limits)
+        self.bodies = BodyFetch(genesis.suite, self.mempool, self.outbox, limits, self._peer_keys)
+        self.block_fetch = BlockFetch(genesis.suite, self.outbox, limits, self._peer_keys)
+        self.heartbeat = Heartbeat(chain, self.outbox, genesis.parameters.heartbeat_ms)
+        self.quiet = QuietStatus(chain, self.outbox)
+        self.intake = TransactionIntake(genesis.suite, self.mempool, self.bodies)
+        executor = Executor(genesis, setup.application, chain)
+        self.committer = Committer(chain, executor, self.mempool, self.outbox)
+        self.assembly = BlockAssembly(
+            genesis=genesis,
+            chain=chain,
+            executor=executor,
+            mempool=self.mempool,
+            gossip=self.gossip,
+            outbox=self.outbox,
+            bodies=self.bodies,
+            block_fetch=self.block_fetch,
+            budget=BlockBudget(limits.block_execution_ms, genesis.parameters.max_block_operations),
+            stopwatch=setup.stopwatch,
+            own_key=self.own_key,
+            answer=lambda event: self.driver.deliver(event),
+        )
+        self.serving = Serving(chain, self.mempool, self.outbox, self.assembly.candidate)
+        self.sync = CatchUp(
+            genesis=genesis,
+            chain=chain,
+            peers=self.peers,
+            outbox=self.outbox,
+            limits=limits,
+            commit=self.committer.commit,
+            busy=lambda: self.committer.busy,
+        )
+        self.work = self._make_work()
+        self.driver = self._make_driver()
+        self.questions = NodeQuestions(
+            network=genesis.network,
+            own_key=self.own_key,
+            chain=chain,
+            peers=self.peers,
+            mempool=self.mempool,
+            driver=self.driver,
+            sync=self.sync,
+        )
+
+    def _make_work(self) -> AgreementWork:
+        return AgreementWork(
+            suite=self._setup.genesis.suite,
+            clock=self.clock,
+            limits=self._setup.limits,
+            peers=self.peers,
+            assembly=self.assembly,
+            bodies=self.bodies,
+            block_fetch=self.block_fetch,
+            committer=self.committer,
+            serving=self.serving,
+            sync=self.sync,
+        )
+
+    def _make_driver(self) -> ConsensusDriver:
+        setup = self._setup
+        return ConsensusDriver(
+            genesis=setup.genesis,
+            chain=setup.chain,
+            seed=setup.seed,
+            recovered=setup.recovered,
+            may_vote=setup.may_vote,
+            abstain_through_height=setup.abstain_through_height,
+            outbox=self.outbox,
+            work=self.work,
+            connected_members=self._connected_members,
+        )
+
+    def _peer_keys(self) -> Sequence[bytes]:
+        return self.peers.keys
+
+    def _connected_members(self) -> Sequence[int]:
+        chain = self._setup.chain
+        return self.peers.members(chain.validators(chain.tip().height + 1))
