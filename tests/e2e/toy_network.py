@@ -56,9 +56,10 @@ class ToyNode:
 
     @property
     def log_lines(self) -> list[dict[str, Any]]:
-        """What the node has logged, in all its lives."""
-        path = self.directory / "node.log"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        """What the node has logged, in all its lives. Fails on a line that is no JSON object: a crash."""
+        text = (self.directory / "node.log").read_text()
+        assert "Traceback" not in text.replace('"Traceback', ""), text[-3_000:]
+        return [json.loads(line) for line in text.splitlines()]
 
     def start(self) -> None:
         """Run the process."""
@@ -160,6 +161,10 @@ class ToyNetwork:
         }
         (folder / "node.toml").write_text(tomli_w.dumps(settings))
         return ToyNode(folder, name, api_port)
+
+    def peer_port(self, node: ToyNode) -> int:
+        """Where a node listens for its peers."""
+        return self._ports[node.name][1]
 
     def client(self, node: ToyNode) -> httpx.Client:
         """An HTTPS client of one node."""
