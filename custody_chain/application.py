@@ -134,12 +134,17 @@ class CustodyApplication:
             Anchoring(records, context, source, evidence.region).misbehaviour(evidence)
             return None
         governance.check_shape(operation)
-        if operation_type == policy.REGION_REGISTER:
-            governance.register(records, context, operation)
-        elif operation_type == policy.REGION_RECOVER:
-            governance.recover(records, context, operation, tx.id)
-        else:
-            return governance.change_validators(context, operation)
+        match operation_type:
+            case policy.REGION_REGISTER:
+                governance.register(records, context, operation)
+            case policy.REGION_RECOVER:
+                governance.recover(records, context, operation, tx.id)
+            case policy.SIGNER_SET:
+                governance.set_signer(records, context, operation)
+            case policy.SIGNER_REMOVE:
+                governance.remove_signer(records, context, operation)
+            case _:
+                return governance.change_validators(context, operation)
         return None
 
     def operation_types(self) -> list[str]:

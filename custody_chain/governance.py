@@ -1,50 +1,65 @@
-"""What a quorum of organisations may decide: add a region, bring one back, change the custody chain's validators.
+"""What a quorum of organisations may decide: regions, their recovery, the custody chain's validators and signers.
 
 Operations::
 
     region.register    {"region": REGION SETTINGS AND TRUST ROOT, "reason"}
-    region.recover     {"region": network, "trust_root": ROOT WITH CHECKPOINT, "from_height", "previous_anchored_id",
-    "reason"} validators.change  {"validators": [{"name", "organisation", "public_key"}], "reason"}
+    region.recover     {"region": network, "trust_root": ROOT WITH CHECKPOINT, "from_height",
+                        "previous_anchored_id", "reason"}
+    validators.change  {"validators": [{"name", "organisation", "public_key"}], "reason"}
+    signer.set         {"public_key", "organisation", "role", "person"?, "reason"}
+    signer.remove      {"public_key", "reason"}
 
 Invariants:
   * A recovery names the id that is anchored now, so a proposal that was made before another recovery does nothing.
   * It goes forward only: `from_height` is above the anchored height, and the root's checkpoint is the block before it.
     What was anchored stays where it is and stays provable; heights in between hold an empty id.
   * A region that starts again from a new genesis is another chain: it is registered under a new network id.
+  * Governance cannot end itself: a change that leaves no organisation with a governance key is refused.
 
-Reference: protocol rules 20 and 21. Left out: who may (`policy`), signers and policy changes.
+Reference: protocol rules 8, 20 and 21. Left out: who may (`policy`), policy changes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from common.core.errors import Conflict, Malformed, RuleBroken
-from common.core.names import check_label, check_network
+from common.core.errors import Conflict, Malformed, NotFound, RuleBroken
+from common.core.names import check_identifier, check_label, check_network
 from common.core.validators import MAX_VALIDATORS, ValidatorSet
 from common.node.application import BlockContext
 from crosslink.lightclient.fields import Fields
 from crosslink.lightclient.port import client_for
 from crosslink.lightclient.trust_root import TrustRoot
-from custody_chain import regions, state
+from custody_chain import policy, regions, state
 from custody_chain.ingest import write_log
 from custody_chain.records import Records
 from custody_chain.supervision.alerts import Moment, clear_alert
+
+MAX_KEY_TEXT: Final = 1024
+"""Characters of a public key in text form, in any suite."""
 
 
 def check_shape(operation: dict[str, Any]) -> None:
     """Fields of a governance operation, for admission. Raises `Malformed`."""
     fields = Fields(operation, operation["type"])
     fields.any("type")
-    if operation["type"] == "validators.change":
-        fields.list("validators", max_count=MAX_VALIDATORS)
-    elif operation["type"] == "region.register":
-        fields.any("region")
-    else:
-        check_network(fields.any("region"))
-        fields.any("trust_root")
-        fields.integer("from_height", minimum=1)
-        fields.hex("previous_anchored_id", size=32)
+    match operation["type"]:
+        case policy.VALIDATORS_CHANGE:
+            fields.list("validators", max_count=MAX_VALIDATORS)
+        case policy.REGION_REGISTER:
+            fields.any("region")
+        case policy.REGION_RECOVER:
+            check_network(fields.any("region"))
+            fields.any("trust_root")
+            fields.integer("from_height", minimum=1)
+            fields.hex("previous_anchored_id", size=32)
+        case _:
+            fields.text("public_key", max_size=MAX_KEY_TEXT)
+            if operation["type"] == policy.SIGNER_SET:
+                check_label(fields.any("organisation"), "organisation")
+                check_identifier(fields.any("role"), "role")
+                if fields.has("person"):
+                    check_label(fields.any("person"), "person")
     check_label(fields.any("reason"), "reason")
     fields.end()
 
@@ -116,6 +131,39 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
 def change_validators(context: BlockContext, operation: dict[str, Any]) -> ValidatorSet:
     """The set that signs from the next height on. Raises `Malformed` for unsafe keys and repeated members."""
     return ValidatorSet.from_json(operation["validators"], context.genesis.suite)
+
+
+def set_signer(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:
+    """Register a key, or give it another organisation, role or person.
+
+    Raises `Malformed`, `RuleBroken` with `signers_too_many` or `governance_lost`.
+    """
+    suite = context.genesis.suite
+    signer = policy.parse_signer(operation, suite)
+    key = state.signer(suite.format_key(suite.parse_key(operation["public_key"])))
+    if records.get(key) is None and len(records.scan(state.SIGNERS, policy.MAX_SIGNERS)) >= policy.MAX_SIGNERS:
+        raise RuleBroken("signers_too_many", "There is no room for another signer.", limit=policy.MAX_SIGNERS)
+    records.put(key, signer)
+    _count_organisations(records)
+
+
+def remove_signer(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:
+    """A key may sign nothing any more. Raises `NotFound('signer_unknown')`, `RuleBroken('governance_lost')`."""
+    suite = context.genesis.suite
+    key = state.signer(suite.format_key(suite.parse_key(operation["public_key"])))
+    if records.get(key) is None:
+        raise NotFound("signer_unknown", "This key is not registered on the custody chain.")
+    records.put(key, None)
+    _count_organisations(records)
+
+
+def _count_organisations(records: Records) -> None:
+    """Keep how many organisations govern, which decides their quorum."""
+    signers = [records.get(key) for key in records.scan(state.SIGNERS, policy.MAX_SIGNERS)]
+    organisations = len(policy.organisations_with_governance(signers))
+    if organisations == 0:
+        raise RuleBroken("governance_lost", "Nobody would be left to govern the chain.")
+    records.put(state.POLICY, {**records.get(state.POLICY), "organisations": organisations})
 
 
 def _moment(context: BlockContext, record: dict[str, Any]) -> Moment:

@@ -13,7 +13,7 @@ Invariants:
     that have such keys (protocol rule 21), whatever the policy says.
   * No two signers of a transaction are the same person.
 
-Left out: signatures (verified by the node before), changing signers after genesis.
+Left out: signatures (verified by the node before), changing the policy after genesis.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ from custody_chain import state
 REGION_REGISTER: Final = "region.register"
 REGION_RECOVER: Final = "region.recover"
 VALIDATORS_CHANGE: Final = "validators.change"
-GOVERNANCE_OPERATIONS: Final = frozenset({REGION_REGISTER, REGION_RECOVER, VALIDATORS_CHANGE})
+SIGNER_SET: Final = "signer.set"
+SIGNER_REMOVE: Final = "signer.remove"
+GOVERNANCE_OPERATIONS: Final = frozenset(
+    {REGION_REGISTER, REGION_RECOVER, VALIDATORS_CHANGE, SIGNER_SET, SIGNER_REMOVE}
+)
 OPERATION_TYPES: Final = tuple(sorted({SUBMIT, MISBEHAVIOUR, *GOVERNANCE_OPERATIONS}))
 EVERY_ROLE: Final = "*"
 GOVERNANCE: Final = "governance"
@@ -44,10 +48,7 @@ MAX_ROLES: Final = 100
 _DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     SUBMIT: {"maker": ["relay"], "checkers": []},
     MISBEHAVIOUR: {"maker": [EVERY_ROLE], "checkers": []},
-    REGION_REGISTER: {"maker": [GOVERNANCE], "checkers": []},
-    REGION_RECOVER: {"maker": [GOVERNANCE], "checkers": []},
-    VALIDATORS_CHANGE: {"maker": [GOVERNANCE], "checkers": []},
-}
+} | {operation_type: {"maker": [GOVERNANCE], "checkers": []} for operation_type in GOVERNANCE_OPERATIONS}
 
 
 class _Reader(Protocol):
@@ -70,13 +71,18 @@ def parse_signers(value: Any, suite: Suite) -> dict[str, dict[str, str]]:
         public_key = item["public_key"]
         if not isinstance(public_key, str) or public_key in signers:
             raise _malformed("signers", "repeats a key or gives none")
-        suite.parse_key(public_key)
-        signers[public_key] = {
-            "organisation": check_label(item["organisation"], "signers.organisation"),
-            "role": check_identifier(item["role"], "signers.role"),
-            "person": check_label(item.get("person", public_key), "signers.person"),
-        }
+        signers[public_key] = parse_signer(item, suite)
     return signers
+
+
+def parse_signer(item: dict[str, Any], suite: Suite) -> dict[str, str]:
+    """The registered form of one signer. Raises `Malformed` for an unsafe key or a wrong name."""
+    suite.parse_key(item["public_key"])
+    return {
+        "organisation": check_label(item["organisation"], "organisation"),
+        "role": check_identifier(item["role"], "role"),
+        "person": check_label(item.get("person", item["public_key"]), "person"),
+    }
 
 
 def parse_policy(value: Any) -> dict[str, Any]:

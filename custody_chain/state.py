@@ -94,6 +94,7 @@ def _number(value: int) -> str:
 POLICY: Final = b"policy"
 MODEL_SCHEMA: Final = b"model_schema"
 REGIONS: Final = b"region/"
+SIGNERS: Final = b"signer/"
 REFILES: Final = b"refile/"
 ALERTS: Final = b"alert/"
 ANOMALIES: Final = b"anomaly/"

@@ -13,7 +13,16 @@ from crosslink.lightclient.trust_root import Checkpoint
 from custody_chain.application import CustodyApplication
 from custody_chain.policy import organisation_quorum
 from tests.support.chains import START_MS, ChainBuilder, member_names, sample_snapshot, validator_set
-from tests.support.custody import LETTERS, SUITE, Custody, custody_genesis, entry_of, holder, market_with_product
+from tests.support.custody import (
+    LETTERS,
+    SUITE,
+    Custody,
+    custody_genesis,
+    entry_of,
+    holder,
+    market_with_product,
+    public_key,
+)
 
 QUORUM = ("governance-1", "governance-2", "governance-3")
 
@@ -47,7 +56,9 @@ def test_r8_only_a_relay_may_submit_and_only_registered_keys_exist(custody: Cust
     custody.run([operation], ("relay",))
 
 
-@pytest.mark.parametrize("operation_type", ["region.register", "region.recover", "validators.change"])
+@pytest.mark.parametrize(
+    "operation_type", ["region.register", "region.recover", "validators.change", "signer.set", "signer.remove"]
+)
 def test_r8_a_relay_reaches_no_privileged_operation(custody: Custody, operation_type: str) -> None:
     operation = {"type": operation_type, "reason": "please"}
     assert code_of(custody, operation, ("relay",)) == "role_not_allowed"
@@ -192,6 +203,53 @@ def test_the_custody_validators_change_by_governance(custody: Custody) -> None:
     twice = {**operation, "validators": members.to_json(SUITE)[:1] * 2}
     with pytest.raises(Rejected):
         custody.run([twice], QUORUM)
+
+
+def set_signer(name: str, role: str, organisation: str = "") -> dict[str, Any]:
+    return {
+        "type": "signer.set",
+        "public_key": public_key(name),
+        "organisation": organisation or name,
+        "role": role,
+        "reason": "a key is replaced",
+    }
+
+
+def test_signers_are_set_and_removed_by_governance(custody: Custody, chain: ChainBuilder) -> None:
+    delivery = Delivery("beijing", (entry_of(chain.grow(1)[0]),)).to_operation()
+    custody.run([set_signer("new-relay", "relay")], QUORUM)
+    custody.run([delivery], ("new-relay",))
+    remove = {"type": "signer.remove", "public_key": public_key("relay"), "reason": "the key was lost"}
+    assert code_of(custody, remove, ("operator",)) == "role_not_allowed"
+    custody.run([remove], QUORUM)
+    assert code_of(custody, delivery, ("relay",)) == "signer_unknown"
+    with pytest.raises(Rejected) as refusal:
+        custody.run([remove], QUORUM)
+    assert refusal.value.code == "signer_unknown"
+
+
+def test_the_quorum_follows_the_organisations_that_govern(custody: Custody) -> None:
+    operation = register(ChainBuilder(network="shanghai"))
+    custody.run([set_signer(f"governance-{n}", "governance") for n in range(5, 8)], QUORUM)
+    assert code_of(custody, operation, QUORUM) == "organisations_too_few"
+    custody.run([operation], tuple(f"governance-{n}" for n in range(1, 6)))
+
+
+def test_governance_cannot_end_itself(custody: Custody) -> None:
+    removals = [
+        {"type": "signer.remove", "public_key": public_key(f"governance-{n}"), "reason": "all of them"}
+        for n in range(1, 5)
+    ]
+    with pytest.raises(Rejected) as refusal:
+        custody.run(removals, QUORUM)
+    assert refusal.value.code == "governance_lost"
+    assert refusal.value.parameters["operation_index"] == 3
+
+
+@pytest.mark.parametrize("changes", [{"public_key": "ed25519:00"}, {"role": "a b"}, {"organisation": ""}, {"extra": 1}])
+def test_a_wrong_signer_is_refused(custody: Custody, changes: dict[str, Any]) -> None:
+    with pytest.raises(Rejected):
+        custody.run([{**set_signer("x", "relay"), **changes}], QUORUM)
 
 
 def changed_genesis(chain: ChainBuilder, **changes: Any) -> None:
