@@ -57,6 +57,7 @@ def measure(store: LevelDBStore, tree: StateTree, keys: int, batch: int, rounds:
     """Microseconds a key over `rounds` batches."""
     source = random.Random(1)
     apply_us, write_us, written, nodes = [], [], [], []
+    processor_started = time.process_time()
     for _ in range(rounds):
         changes = changes_of(source, keys, batch)
         started = time.perf_counter()
@@ -69,12 +70,15 @@ def measure(store: LevelDBStore, tree: StateTree, keys: int, batch: int, rounds:
         write_us.append((done - applied) / batch * 1e6)
         written.append(sum(len(node or b"") for _, node in update.writes) / batch)
         nodes.append(len(update.writes) / batch)
+    processor_us = (time.process_time() - processor_started) / rounds / batch * 1e6
     totals = [a + w for a, w in zip(apply_us, write_us, strict=True)]
     return {
         "apply_us_per_key_median": round(statistics.median(apply_us), 1),
         "write_us_per_key_median": round(statistics.median(write_us), 1),
         "total_us_per_key_median": round(statistics.median(totals), 1),
+        "total_us_per_key_mean": round(statistics.mean(totals), 1),
         "total_us_per_key_worst": round(max(totals), 1),
+        "processor_us_per_key_mean": round(processor_us, 1),
         "nodes_written_per_key": round(statistics.mean(nodes), 2),
         "node_bytes_per_key": round(statistics.mean(written)),
     }
