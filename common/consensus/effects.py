@@ -6,6 +6,8 @@ Contract for whoever performs them
   F3  `Send` and `Broadcast` may lose messages: timers and reconnects repeat what matters.
   F4  Answers to peers (`Send`, `SendDecided`) are caused by those peers. Their queues are bounded by the runtime, so
       that a peer that asks too often fills only its own.
+  F5  Indexes, and "every validator", mean the set of the height that is open when `step` returns. Resolve them then:
+      the set may have changed when an effect behind a `Persist` is performed.
 """
 
 from __future__ import annotations

@@ -351,7 +351,7 @@ class Replica:
         elif asked is None or asked.view != self.view:
             changer.start(self.view)
         else:
-            for message in self._voice.to_resend(self.view):
+            for message in self._voice.to_resend(self.view, changing=self._changer.changing):
                 self._outbox.emit(Broadcast(message))
 
     # Peers
@@ -366,7 +366,9 @@ class Replica:
         self._send_own(index)
 
     def _send_own(self, index: int) -> None:
-        own = self._voice.to_resend(self.view) if self._agreement.decision is None else []
+        if self._agreement.decision is not None:
+            return
+        own = self._voice.to_resend(self.view, changing=self._changer.changing)
         new_view = self._changer.new_view
         if new_view is not None and new_view not in own:
             self._outbox.emit(Send(index, new_view))

@@ -121,16 +121,17 @@ class Voice:
         """The own message of this stage and height with the highest view."""
         return self._latest.get(stage)
 
-    def to_resend(self, view: int) -> list[ConsensusMessage]:
+    def to_resend(self, view: int, *, changing: bool) -> list[ConsensusMessage]:
         """Own messages that still help others, in the order of their stages.
 
-        Those of the current view; and the last COMMIT of any view, because a certificate of any view decides.
+        While we are `changing` to `view`, the VIEW-CHANGE; once in it, what we signed in it, and no VIEW-CHANGE: to a
+        peer in the same view that would look like somebody behind, whom it answers in kind, without end. The last
+        COMMIT of any view in either case, because a certificate of any view decides (protocol rule 3).
         """
-        return [
-            message
-            for stage in Stage
-            if (message := self._latest.get(stage)) is not None and (message.view == view or stage is Stage.COMMIT)
-        ]
+        stages = (Stage.VIEW_CHANGE,) if changing else (Stage.PROPOSAL, Stage.PREPARE)
+        current = [message for stage in stages if (message := self._latest.get(stage)) and message.view == view]
+        commit = self._latest.get(Stage.COMMIT)
+        return current if commit is None else [*current, commit]
 
     def judge_shown(self, message: ConsensusMessage) -> str | None:
         """What it means that somebody holds `message` as ours: None if nothing, else a reason to abstain.
