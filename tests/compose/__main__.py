@@ -106,7 +106,7 @@ def main() -> int:
     stack = Stack(compose_command())
     say(f"using {' '.join(stack.command)}")
     try:
-        stack.compose("down", "-v", "--remove-orphans")
+        stack.take_down()
         stack.compose("build", quiet=False)
         stack.compose("up", "-d")
         say("containers are up")
@@ -121,7 +121,7 @@ def main() -> int:
         subprocess.run([*stack.command, "-p", "tongjian-test", "logs", "--tail", "5"], check=False)
         raise
     finally:
-        stack.compose("down", "-v", "--remove-orphans")
+        stack.take_down()
     say("compose-test passed")
     print("1 passed, 0 failed")
     return 0

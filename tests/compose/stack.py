@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = "tongjian-test"
 CONFIG_IN_CONTAINER = "/etc/tongjian/network"
 COMMAND_TIMEOUT_S = 900
+TAKE_DOWN_TRIES = 4
+TAKE_DOWN_PAUSE_S = 3.0
 
 
 def compose_command() -> list[str]:
@@ -32,6 +35,18 @@ class Stack:
     def compose(self, *arguments: str, quiet: bool = True) -> str:
         """Run a Compose command of the project; its output."""
         return run([*self.command, "-p", PROJECT, *arguments], quiet=quiet)
+
+    def take_down(self) -> None:
+        """Remove containers, networks and volumes. docker-compose 1.29 may ask for the network's end before the engine
+        has let go of the last container, so a second try is no failure."""
+        for attempt in range(TAKE_DOWN_TRIES):
+            try:
+                self.compose("down", "-v", "--remove-orphans")
+                return
+            except RuntimeError:
+                if attempt == TAKE_DOWN_TRIES - 1:
+                    raise
+                time.sleep(TAKE_DOWN_PAUSE_S)
 
     def container(self, service: str) -> str:
         """The id of a service's container, running or not."""
