@@ -24,7 +24,8 @@ from common.node.application import Application
 from common.node.chain_store import ChainStore
 from common.node.node_effects import Accusation, BlockCommitted, Warned
 from common.node.node_status import NodeStatus, SubmitResult, TransactionState
-from common.node.runtime import NodeLogic, Runtime
+from common.node.runtime import Runtime
+from common.node.runtime_ports import NodeLogic
 from common.node.transport import PeerReport, PeerTransport
 
 MAX_WAITING = 20_000
