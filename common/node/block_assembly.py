@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from common.consensus.effects import BuildBlock, FetchBlock, ValidateBlock
 from common.consensus.events import BlockBuilt, BlockFetched, BlockRefused, BlockValidated, Event
 from common.core.block import Block
-from common.core.errors import Rejected
+from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction
 from common.node.block_fetch import BlockFetch
@@ -149,6 +149,8 @@ class BlockAssembly:
             started_ns = self._stopwatch()
             try:
                 execution = self._executor.execute(prepared.time_ms, transactions)
+            except BlockInvalid as refusal:
+                raise InvariantBroken(f"the mempool holds what no block may contain: {refusal}") from refusal
             except ExecutionFailed as failure:
                 self._outbox.add(Warned("execution_failed", str(failure)))
                 if failure.tx is None:
@@ -187,7 +189,7 @@ class BlockAssembly:
         self._draft = draft
         found, missing = self._mempool.resolve_all(draft.envelope_hashes)
         if missing:
-            self._bodies.want(missing, [peer])
+            self._bodies.want(missing, [peer], self._room_bytes(found))
         else:
             self._execute_draft(found)
 
@@ -215,10 +217,20 @@ class BlockAssembly:
             return
         found, missing = self._mempool.resolve_all(hashes)
         if missing:
-            self._bodies.want(missing, senders)
+            self._bodies.want(missing, senders, self._room_bytes(found))
         else:
             self._bodies.cancel()
             self._finish_validation(request, found)
+
+    def _room_bytes(self, found: Sequence[SignedTransaction]) -> int:
+        """How much the missing bodies of a block may take besides those that are here (protocol rule 14)."""
+        return self._genesis.parameters.max_block_bytes - sum([len(tx.envelope) for tx in found])
+
+    def bodies_too_large(self) -> None:
+        """The bodies of the proposal are more than a block may hold."""
+        request = self._validating
+        if request is not None:
+            self._refuse(request, "block_too_large")
 
     def awaits_bodies_of(self, block_id: bytes) -> bool:
         """Whether this block is being validated and only lacks bodies."""

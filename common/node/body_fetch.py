@@ -10,8 +10,8 @@ fetch rests: the view timer moves the network on, and a newly connected peer wak
 Invariants
   B1  Only wanted bodies are kept, and only after their signatures hold (protocol rule 15). What was not asked for is
       dropped.
-  B2  The number of requests for one want is bounded by `ROUNDS` times the number of peers, plus one for each answer
-      that helps.
+  B2  The bytes of one want are bounded by what a block may hold. The number of requests for it is bounded by `ROUNDS`
+      times the number of peers, plus one for each answer that helps.
 
 Left out: what is done with the bodies (`block_assembly`).
 """
@@ -19,6 +19,7 @@ Left out: what is done with the bodies (`block_assembly`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 
 from common.core.errors import Rejected
 from common.core.suite import Suite
@@ -33,6 +34,15 @@ from common.node.peer_messages import MAX_HASHES, AnswerTransactions, GetTransac
 ROUNDS = 3
 GRACE_MS = 10
 """Twice the gossip delay; a body that is really missing costs this much latency once."""
+
+
+class Progress(Enum):
+    """How far a want has come."""
+
+    WAITING = 0
+    COMPLETE = 1
+    TOO_LARGE = 2
+    """The bodies are more than a block may hold: the proposer names what nobody may accept."""
 
 
 class BodyFetch:
@@ -50,6 +60,7 @@ class BodyFetch:
         self._queue: list[PeerKey] = []
         self._asked: PeerKey | None = None
         self._request = 0
+        self._room_bytes = 0
 
     @property
     def active(self) -> bool:
@@ -60,10 +71,14 @@ class BodyFetch:
         """Whether the body of this envelope hash is missing."""
         return key in self._wanted
 
-    def want(self, missing: Iterable[bytes], senders: Sequence[PeerKey]) -> None:
-        """Fetch these bodies, instead of what was wanted before; ask `senders` first."""
+    def want(self, missing: Iterable[bytes], senders: Sequence[PeerKey], room_bytes: int) -> None:
+        """Fetch these bodies, instead of what was wanted before; ask `senders` first.
+
+        They may take `room_bytes` together; beyond that the fetch ends as `TOO_LARGE`.
+        """
         before = self._wanted
         self._wanted = dict.fromkeys(missing)
+        self._room_bytes = room_bytes
         if not self._wanted:
             self.cancel()
             return
@@ -104,22 +119,23 @@ class BodyFetch:
         if self._asked == peer:
             self._ask_next()
 
-    def answered(self, peer: PeerKey, answer: AnswerTransactions) -> bool:
-        """Take bodies in. True once nothing is missing. Raises `Rejected` if the peer sent a body that does not
-        verify.
-        """
+    def answered(self, peer: PeerKey, answer: AnswerTransactions) -> Progress:
+        """Take bodies in. Raises `Rejected` if the peer sent a body that does not verify."""
         if peer != self._asked or answer.request != self._request:
-            return False
+            return Progress.WAITING
         before = len(self._wanted)
         for envelope in answer.envelopes:
             self._take(envelope)
+            if self._room_bytes < 0:
+                self.cancel()
+                return Progress.TOO_LARGE
         if not self._wanted:
             self.cancel()
-            return True
+            return Progress.COMPLETE
         if len(self._wanted) < before:
             self._queue.insert(0, peer)
         self._ask_next()
-        return False
+        return Progress.WAITING
 
     def arrived(self, hashes: Iterable[bytes]) -> bool:
         """Bodies came by gossip in the meantime. True once nothing is missing, if something was."""
@@ -143,6 +159,7 @@ class BodyFetch:
             raise
         if tx.envelope_hash == key:
             del self._wanted[key]
+            self._room_bytes -= len(envelope)
 
     def _ask_next(self) -> None:
         if not self._queue:

@@ -174,6 +174,8 @@ class Executor:
             raise BlockInvalid("block_wrong_validators", "The header names another validator set.")
         if header.proposer >= validators.size:
             raise BlockInvalid("block_unknown_proposer", "The proposer is not in the set.", proposer=header.proposer)
+        if header.tx_count > genesis.parameters.max_block_operations:
+            raise BlockInvalid("block_too_many_operations", "The operations exceed the chain's limit.")
         earliest = tip.time_ms + (1 if header.tx_count else genesis.parameters.heartbeat_ms)
         if header.time_ms < earliest:
             code = "block_time_not_after_parent" if header.tx_count else "block_empty_too_early"

@@ -72,7 +72,7 @@ class QuietStatus:
         if tip.height != self._seen_height:
             self._wait()
         else:
-            self._outbox.broadcast(Status(tip.height, tip.block_id), Channel.CONSENSUS)
+            self._outbox.broadcast(Status(tip.height, tip.block_id), Channel.SYNC)
 
     def _wait(self) -> None:
         self._seen_height = self._chain.tip().height

@@ -27,6 +27,7 @@ from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.validators import ValidatorSet
 from common.node.application import Application
+from common.node.body_fetch import Progress
 from common.node.chain_store import ChainStore
 from common.node.node_effects import Disconnect, NodeEffect, Warned
 from common.node.node_events import (
@@ -214,7 +215,8 @@ class Node:
             return
         self._bodies.peer_connected(peer)
         self._block_fetch.peer_connected(peer)
-        self._gossip.tell(peer, self._mempool.oldest(self._genesis.parameters.max_block_bytes))
+        if self._validators.index_of(peer) is not None:
+            self._gossip.tell(peer, self._mempool.oldest(self._genesis.parameters.max_block_bytes))
         self._sync.consider()
 
     def _on_disconnected(self, peer: PeerKey) -> None:
@@ -255,8 +257,7 @@ class Node:
             case GetTransactions():
                 self._serving.transactions(peer, message, self._clock.now_ms)
             case AnswerTransactions():
-                if self._bodies.answered(peer, message):
-                    self._assembly.bodies_complete()
+                self._on_bodies(self._bodies.answered(peer, message))
             case GetBlocks():
                 self._serving.blocks(peer, message, self._clock.now_ms)
             case AnswerBlocks():
@@ -270,6 +271,12 @@ class Node:
             case Status():
                 self._peers.set_claim(peer, message.tip_height)
                 self._sync.consider()
+
+    def _on_bodies(self, progress: Progress) -> None:
+        if progress is Progress.COMPLETE:
+            self._assembly.bodies_complete()
+        elif progress is Progress.TOO_LARGE:
+            self._assembly.bodies_too_large()
 
     # -- timers --------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from common.node.executor import Executor
 from common.node.gossip import Gossip
 from common.node.liveness import Clock, Heartbeat, QuietStatus
 from common.node.mempool import Mempool
+from common.node.node_events import PeerKey
 from common.node.node_questions import NodeQuestions
 from common.node.node_status import NodeLimits
 from common.node.outbox import Outbox
@@ -58,8 +59,8 @@ class NodeParts:
         self.peers = PeerTable()
         self.mempool = Mempool(genesis, setup.application, chain, limits)
         self.gossip = Gossip(self.outbox, limits)
-        self.bodies = BodyFetch(genesis.suite, self.mempool, self.outbox, limits, self._peer_keys)
-        self.block_fetch = BlockFetch(genesis.suite, self.outbox, limits, self._peer_keys)
+        self.bodies = BodyFetch(genesis.suite, self.mempool, self.outbox, limits, self._members)
+        self.block_fetch = BlockFetch(genesis.suite, self.outbox, limits, self._members)
         self.heartbeat = Heartbeat(chain, self.outbox, genesis.parameters.heartbeat_ms)
         self.quiet = QuietStatus(chain, self.outbox)
         self.intake = TransactionIntake(genesis.suite, self.mempool, self.bodies)
@@ -129,9 +130,12 @@ class NodeParts:
             connected_members=self._connected_members,
         )
 
-    def _peer_keys(self) -> Sequence[bytes]:
-        return self.peers.keys
-
     def _connected_members(self) -> Sequence[int]:
         chain = self._setup.chain
         return self.peers.members(chain.validators(chain.tip().height + 1))
+
+    def _members(self) -> Sequence[PeerKey]:
+        """Keys of connected members: observers have no bodies of open heights."""
+        chain = self._setup.chain
+        members = chain.validators(chain.tip().height + 1).members
+        return [members[index].public_key for index in self._connected_members()]

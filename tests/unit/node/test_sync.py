@@ -10,26 +10,18 @@ import pytest
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken
-from common.core.genesis import Genesis
 from common.node import peer_messages as pm
-from common.node.chain_store import ChainStore
-from common.node.genesis_state import initialise_chain
-from common.node.memory_store import MemoryStore
-from common.node.node import Node
-from common.node.node_effects import BlockCommitted, CommitBlock, Disconnect, NodeEffect, Send, SetTimer
+from common.node.node_effects import BlockCommitted, Send
 from common.node.node_events import (
-    BlockWritten,
-    NodeEvent,
-    PeerConnected,
     PeerDisconnected,
     PeerMessage,
-    Started,
     Timer,
     TimerExpired,
 )
 from tests.unit.node.bus import Bus, names_of
 from tests.unit.node.solo import Solo
-from tests.unit.node.toy import START_MS, ToyApplication, key_of, make_genesis, seed_of, transfer
+from tests.unit.node.toy import key_of, make_genesis, transfer
+from tests.unit.node.victim import Victim
 
 NAMES = names_of(4)
 GENESIS = make_genesis(NAMES)
@@ -43,65 +35,6 @@ def chain_of_six() -> tuple[Solo, list[tuple[Block, Certificate]]]:
 
 def wire(pairs: list[tuple[Block, Certificate]]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple([(block.encode(), certificate.encode()) for block, certificate in pairs])
-
-
-class Victim:
-    """A fresh node-3 driven by hand; its peers are whoever the test plays."""
-
-    def __init__(self, genesis: Genesis = GENESIS) -> None:
-        store = MemoryStore()
-        self.store = store
-        self.chain = ChainStore(store, genesis)
-        application = ToyApplication()
-        initialise_chain(self.chain, genesis, application)
-        self.node = Node(genesis=genesis, application=application, chain=self.chain, seed=seed_of("node-3"))
-        self.effects: list[NodeEffect] = []
-        self.timers: dict[Timer, int] = {}
-        self.step(Started())
-
-    def step(self, event: NodeEvent) -> list[NodeEffect]:
-        """Step, write what is to be written, and go on until nothing is left to write."""
-        new = self.node.step(event, START_MS)
-        self.effects += new
-        for effect in new:
-            if isinstance(effect, SetTimer):
-                self.timers[effect.timer] = effect.token
-            elif isinstance(effect, CommitBlock):
-                self.store.write(effect.writes, sync=True)
-                self.step(BlockWritten(effect.height))
-        return new
-
-    def meet(self, *names: str, height: int) -> None:
-        """These peers connect and claim a tip."""
-        for name in names:
-            self.step(PeerConnected(key_of(name), pm.Hello(height, bytes(32), b"").encode()))
-
-    @property
-    def asked(self) -> list[tuple[str, pm.GetBlocks]]:
-        """Catch-up requests so far: whom, and what."""
-        found = []
-        for effect in self.effects:
-            if isinstance(effect, Send) and effect.payload[0] == pm.KIND_GET_BLOCKS:
-                request = pm.decode_payload(effect.payload)
-                name = next(name for name in NAMES if key_of(name) == effect.peer)
-                if isinstance(request, pm.GetBlocks):
-                    found.append((name, request))
-        return found
-
-    def answer(self, blocks: tuple[tuple[bytes, bytes], ...], tip: int = 6) -> str:
-        """The peer that was asked last answers; returns its name."""
-        name, request = self.asked[-1]
-        self.step(PeerMessage(key_of(name), pm.AnswerBlocks(request.request, tip, blocks).encode()))
-        return name
-
-    @property
-    def dropped(self) -> dict[str, str]:
-        """Peers that were disconnected, and why."""
-        return {
-            next(name for name in NAMES if key_of(name) == effect.peer): effect.reason
-            for effect in self.effects
-            if isinstance(effect, Disconnect)
-        }
 
 
 def flip(data: bytes, at: int) -> bytes:
@@ -172,7 +105,7 @@ def test_c17_lying_sync_peer_is_dropped_and_another_is_asked(
 ) -> None:
     solo, pairs = chain_of_six
     make, code = LIES[lie]
-    victim = Victim()
+    victim = Victim(GENESIS)
     victim.meet("node-0", "node-1", height=6)
     liar = victim.answer(make(solo, pairs))
     assert victim.dropped == {liar: code}
@@ -184,7 +117,7 @@ def test_c17_lying_sync_peer_is_dropped_and_another_is_asked(
 
 def test_c17_lie_in_the_middle_keeps_what_was_right(chain_of_six: tuple[Solo, list[tuple[Block, Certificate]]]) -> None:
     solo, pairs = chain_of_six
-    victim = Victim()
+    victim = Victim(GENESIS)
     victim.meet("node-0", "node-1", height=6)
     victim.answer(wire(pairs[:3]) + bad_signature(solo, pairs[3:]))
     assert victim.chain.tip().height == 3
@@ -197,7 +130,7 @@ def test_c17_peer_that_claims_much_and_gives_nothing_is_asked_last(
     chain_of_six: tuple[Solo, list[tuple[Block, Certificate]]],
 ) -> None:
     _, pairs = chain_of_six
-    victim = Victim()
+    victim = Victim(GENESIS)
     victim.meet("node-0", height=10**9)
     braggart = victim.answer((), tip=10**9)
     victim.meet("node-1", height=6)
@@ -210,7 +143,7 @@ def test_c17_peer_that_claims_much_and_gives_nothing_is_asked_last(
 
 def test_c17_silent_peer_is_given_up_after_its_time(chain_of_six: tuple[Solo, list[tuple[Block, Certificate]]]) -> None:
     _, pairs = chain_of_six
-    victim = Victim()
+    victim = Victim(GENESIS)
     victim.meet("node-0", "node-1", height=6)
     silent = victim.asked[-1][0]
     victim.step(TimerExpired(Timer.SYNC, victim.timers[Timer.SYNC]))
@@ -220,7 +153,7 @@ def test_c17_silent_peer_is_given_up_after_its_time(chain_of_six: tuple[Solo, li
 
 
 def test_c17_peer_that_hangs_up_is_replaced_at_once(chain_of_six: tuple[Solo, list[tuple[Block, Certificate]]]) -> None:
-    victim = Victim()
+    victim = Victim(GENESIS)
     victim.meet("node-0", "node-1", height=6)
     gone = victim.asked[-1][0]
     victim.step(PeerDisconnected(key_of(gone)))
@@ -228,7 +161,7 @@ def test_c17_peer_that_hangs_up_is_replaced_at_once(chain_of_six: tuple[Solo, li
 
 
 def test_c17_a_single_liar_does_not_make_the_node_stand_aside() -> None:
-    victim = Victim()
+    victim = Victim(GENESIS)
     victim.meet("node-0", "node-1", height=0)
     victim.meet("node-2", height=10**9)
     assert not victim.node.status().syncing
@@ -240,7 +173,7 @@ def test_unasked_block_is_taken_only_if_it_is_the_next(
     chain_of_six: tuple[Solo, list[tuple[Block, Certificate]]],
 ) -> None:
     _, pairs = chain_of_six
-    victim = Victim()
+    victim = Victim(GENESIS)
     victim.meet("node-0", height=0)
     victim.step(PeerMessage(key_of("node-0"), pm.AnswerBlocks(0, 6, wire(pairs[:1])).encode()))
     assert victim.chain.tip().height == 1
@@ -256,7 +189,7 @@ def test_certified_block_that_executes_differently_stops_the_node() -> None:
     forger = Solo(GENESIS)
     block = forger.block([transfer(GENESIS, "n")], state_root=bytes(32))
     certificate = forger.certify(block.header, NAMES)
-    victim = Victim()
+    victim = Victim(GENESIS)
     victim.meet("node-0", height=6)
     with pytest.raises(InvariantBroken, match="block_state_root"):
         victim.answer(wire([(block, certificate)]))
@@ -267,7 +200,7 @@ def test_clients_are_told_of_blocks_that_came_by_catch_up(
     chain_of_six: tuple[Solo, list[tuple[Block, Certificate]]],
 ) -> None:
     _, pairs = chain_of_six
-    victim = Victim()
+    victim = Victim(GENESIS)
     victim.meet("node-0", height=6)
     victim.answer(wire(pairs))
     told = [effect.header.height for effect in victim.effects if isinstance(effect, BlockCommitted)]
@@ -276,7 +209,7 @@ def test_clients_are_told_of_blocks_that_came_by_catch_up(
 
 def test_n3_answers_are_bounded_in_number_and_bytes_and_rationed(monkeypatch: pytest.MonkeyPatch) -> None:
     solo = Solo(GENESIS)
-    server = Victim()
+    server = Victim(GENESIS)
     server.meet("node-0", height=0)
     for at in range(6):
         block, certificate = solo.extend([transfer(GENESIS, f"n{at}")])
