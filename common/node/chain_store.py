@@ -252,6 +252,10 @@ class ChainStore(ChainReader):
         with self._lock:
             return ProvenState(self.tip(), self.state_get(key), self.tree.prove(key))
 
+    def floor_moved(self, floor: int) -> None:
+        """What belongs to heights below `floor` alone is being removed (`chain_prune.py`)."""
+        self._floor = floor
+
     def vote_log_mark(self) -> bytes | None:
         """What the database remembers of the vote log: give it to `VoteLog.open`."""
         return self.store.get(schema.VOTE_LOG)

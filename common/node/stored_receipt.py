@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from common.core.errors import Malformed
 from common.core.receipt import APPLIED, CODE_OK, Receipt
 from common.core.suite import HASH_SIZE
 
@@ -38,6 +39,8 @@ def decode_receipt(data: bytes) -> Receipt:
     """Inverse of `encode_receipt`. Raises Malformed or struct.error on other bytes."""
     if data[:1] == bytes((_GENERAL,)):
         return Receipt.decode(data[1:])
+    if data[:1] != bytes((_APPLIED,)):
+        raise Malformed("receipt_invalid", "A stored receipt is of an unknown form.")
     tx_id, at = data[1 : 1 + HASH_SIZE], 1 + HASH_SIZE
     objects: list[tuple[str, int]] = []
     while at < len(data):

@@ -27,197 +27,45 @@ Invariants
   L5  After a failed write nothing more is written: what the disk holds is unknown until the next start (attack S2).
 
 What the mark cannot show, votes cut off after the last committed block, the peers' hello shows (protocol rule 7).
-Left out: the records' meaning (`common.consensus`), files (`log_directory.py`).
+Left out: the records' meaning (`common.consensus`), encoding (`vote_frames.py`), files (`log_directory.py`).
 """
 
 from __future__ import annotations
 
 import os
-import struct
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
-from zlib import crc32
 
 from common.core.errors import InvariantBroken
 from common.core.suite import HASH_SIZE
 from common.node.log_directory import FileDirectory, LogDirectory
-from common.node.store_errors import DamagedStore, StoreFailed, VotingUnsafe
-
-MAGIC: Final = b"TJVOTES1"
-LOG_ID_BYTES: Final = 16
-RECORD: Final = 1
-TIP: Final = 2
-MAX_RECORD_BYTES: Final = 64 * 1024 * 1024
-"""A record holds at most a block of 16 MiB and its evidence; the bound keeps a wrong length from being believed."""
-COMPACT_ABOVE_BYTES: Final = 8 * 1024 * 1024
-"""A new file is started above this size: several full blocks, so that its three syncs are rare."""
-
-_HEADER: Final = struct.Struct(">8s32s16sQI")
-_FRAME: Final = struct.Struct(">IBI")
-_FRAME_START: Final = struct.Struct(">IB")
-_CHECKSUM: Final = struct.Struct(">I")
-_TIP: Final = struct.Struct(">Q32s")
-_MARK: Final = struct.Struct(">B16sQQI")
-_MARK_VERSION: Final = 1
-
-REMEDY_NEW_KEY: Final = (
-    "do not vote with this key again before the height of its last vote is decided: restore vote log and database "
-    "from the same moment, or run the node without voting, or have the validator set name a new key for it"
+from common.node.store_errors import StoreFailed, VotingUnsafe
+from common.node.vote_frames import (
+    LOG_ID_BYTES,
+    MAX_RECORD_BYTES,
+    RECORD,
+    REMEDY_NEW_KEY,
+    TIP,
+    TIP_PAYLOAD,
+    Mark,
+    Scan,
+    damaged,
+    encode_frame,
+    encode_header,
+    read_file,
+    read_frame,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A durable point of a vote log, as the database remembers it: u8 1 | b16 log id | u64 generation | u64 position |
-    u32 checksum.
-    """
-
-    log_id: bytes
-    generation: int
-    position: int
-    checksum: int
-
-    def encode(self) -> bytes:
-        """Stored bytes."""
-        return _MARK.pack(_MARK_VERSION, self.log_id, self.generation, self.position, self.checksum)
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Inverse of `encode`. Raises DamagedStore."""
-        if len(data) != _MARK.size or data[0] != _MARK_VERSION:
-            raise DamagedStore("the database's mark of the vote log is unreadable", remedy=REMEDY_NEW_KEY)
-        _, log_id, generation, position, checksum = _MARK.unpack(data)
-        return cls(log_id, generation, position, checksum)
-
-
-def _frame(kind: int, payload: bytes, checksum: int) -> tuple[bytes, int]:
-    """An encoded frame, and the chained checksum behind it."""
-    start = _FRAME_START.pack(len(payload), kind)
-    header_checksum = crc32(start, checksum)
-    end = crc32(payload, header_checksum)
-    return b"".join((start, _CHECKSUM.pack(header_checksum), payload, _CHECKSUM.pack(end))), end
-
-
-def _file_header(genesis_id: bytes, log_id: bytes, generation: int) -> tuple[bytes, int]:
-    """An encoded file header, and the checksum that its frames' chain starts from."""
-    start = _HEADER.pack(MAGIC, genesis_id, log_id, generation, 0)[: -_CHECKSUM.size]
-    checksum = crc32(start)
-    return start + _CHECKSUM.pack(checksum), checksum
-
-
-@dataclass(slots=True)
-class _Scan:
-    """What a file holds, up to `position`, where the chained checksum is `checksum`."""
-
-    log_id: bytes
-    generation: int
-    position: int
-    checksum: int
-    tip: tuple[int, bytes]
-    tip_at: tuple[int, int]
-    """Position of the last tip frame, and the checksum there."""
-    records_before_tip: list[bytes] = field(default_factory=list)
-    """Those between the last two tip frames."""
-    records: list[bytes] = field(default_factory=list)
-    """Those behind the last tip frame."""
-    torn_bytes: int = 0
-
-
-def _damaged(what: str) -> DamagedStore:
-    return DamagedStore(f"the vote log is damaged: {what}", remedy=REMEDY_NEW_KEY)
-
-
-def _scan(data: bytes, genesis_id: bytes, mark: Mark | None) -> _Scan:
-    """Read a whole file, and check that it holds `mark`.
-
-    Raises DamagedStore for anything but a torn end (L3), VotingUnsafe if it is not the log that is wanted (L4).
-    """
-    if len(data) < _HEADER.size:
-        raise _damaged("its header is cut")
-    magic, file_genesis, log_id, generation, checksum = _HEADER.unpack_from(data)
-    if magic != MAGIC:
-        raise _damaged("it does not begin like a vote log of this version")
-    if checksum != crc32(data[: _HEADER.size - _CHECKSUM.size]):
-        raise _damaged("its header does not match its checksum")
-    if file_genesis != genesis_id:
-        raise VotingUnsafe("the vote log belongs to another chain", remedy="use this chain's own data directory")
-    scan = _Scan(log_id, generation, _HEADER.size, checksum, (0, genesis_id), (_HEADER.size, checksum))
-    mark_seen = _is_at(mark, scan)
-    while scan.position < len(data):
-        frame = _read_frame(data, scan.position, scan.checksum)
-        if frame is None:
-            scan.torn_bytes = len(data) - scan.position
-            break
-        _take_frame(scan, frame)
-        mark_seen = mark_seen or _is_at(mark, scan)
-    if mark is not None:
-        _check_mark(scan, mark, mark_seen)
-    return scan
-
-
-_Frame = tuple[int, bytes, int, int]
-"""(kind, payload, position behind the frame, checksum there)."""
-
-
-def _take_frame(scan: _Scan, frame: _Frame) -> None:
-    kind, payload, position, checksum = frame
-    if kind == RECORD:
-        scan.records.append(payload)
-    elif kind == TIP and len(payload) == _TIP.size:
-        scan.tip = _TIP.unpack(payload)
-        scan.tip_at = (scan.position, scan.checksum)
-        scan.records_before_tip, scan.records = scan.records, []
-    else:
-        raise _damaged(f"the frame at byte {scan.position} is of an unknown kind")
-    scan.position, scan.checksum = position, checksum
-
-
-def _read_frame(data: bytes, at: int, checksum: int) -> _Frame | None:
-    """The frame at a position, or None if the file was torn here (L3). Raises DamagedStore."""
-    if not any(data[at : at + _FRAME.size]):
-        if any(data[at:]):
-            raise _damaged(f"zeros from byte {at} on stand where a frame should begin")
-        return None
-    payload_at = at + _FRAME.size
-    if payload_at > len(data):
-        return None
-    length, kind, header_checksum = _FRAME.unpack_from(data, at)
-    if header_checksum != crc32(data[at : at + _FRAME_START.size], checksum) or length > MAX_RECORD_BYTES:
-        raise _damaged(f"the frame header at byte {at} does not match its checksum")
-    end = payload_at + length + _CHECKSUM.size
-    if end > len(data):
-        return None
-    payload = data[payload_at : end - _CHECKSUM.size]
-    (stored,) = _CHECKSUM.unpack_from(data, end - _CHECKSUM.size)
-    computed = crc32(payload, header_checksum)
-    if stored != computed:
-        if end == len(data) and stored == 0 and payload.endswith(b"\0"):
-            return None
-        raise _damaged(f"the frame at byte {at} does not match its checksum")
-    return kind, payload, end, computed
-
-
-def _is_at(mark: Mark | None, scan: _Scan) -> bool:
-    return mark is not None and (mark.position, mark.checksum) == (scan.position, scan.checksum)
-
-
-def _check_mark(scan: _Scan, mark: Mark, seen: bool) -> None:
-    """The file must hold the point that the database remembers, or have replaced the file that held it (L4)."""
-    if scan.log_id != mark.log_id:
-        raise VotingUnsafe("the vote log is not the one that the database knows", remedy=REMEDY_NEW_KEY)
-    if scan.generation < mark.generation:
-        raise VotingUnsafe("the vote log is an older copy of the one that the database knows", remedy=REMEDY_NEW_KEY)
-    if scan.generation == mark.generation and not seen:
-        raise VotingUnsafe("the vote log has lost votes that the database knows of", remedy=REMEDY_NEW_KEY)
+COMPACT_ABOVE_BYTES: Final = 8 * 1024 * 1024
+"""A new file is started above this size: several full blocks, so that its three syncs are rare."""
 
 
 class VoteLog:
     """See the module docstring. `append`, `compact` and `mark` are called from one thread, `sync` from any one."""
 
-    def __init__(self, directory: LogDirectory, genesis_id: bytes, scan: _Scan, opened_with: bytes | None) -> None:
+    def __init__(self, directory: LogDirectory, genesis_id: bytes, scan: Scan, opened_with: bytes | None) -> None:
         """Use `open`."""
         self._directory = directory
         self._genesis_id = genesis_id
@@ -272,11 +120,11 @@ class VoteLog:
         if data is None:
             if mark is not None:
                 raise VotingUnsafe("the vote log is missing, although the database knows of one", remedy=REMEDY_NEW_KEY)
-            header, checksum = _file_header(genesis_id, draw_log_id(LOG_ID_BYTES), 1)
-            tip, _ = _frame(TIP, _TIP.pack(0, genesis_id), checksum)
+            header, checksum = encode_header(genesis_id, draw_log_id(LOG_ID_BYTES), 1)
+            tip, _ = encode_frame(TIP, TIP_PAYLOAD.pack(0, genesis_id), checksum)
             directory.replace(header + tip)
-            return cls(directory, genesis_id, _scan(header + tip, genesis_id, None), None)
-        scan = _scan(data, genesis_id, None if mark is None else Mark.decode(mark))
+            return cls(directory, genesis_id, read_file(header + tip, genesis_id, None), None)
+        scan = read_file(data, genesis_id, None if mark is None else Mark.decode(mark))
         if scan.torn_bytes:
             directory.cut(scan.position)
         return cls(directory, genesis_id, scan, mark)
@@ -305,7 +153,7 @@ class VoteLog:
             tips = [at for at, (kind, _) in enumerate(self._queue) if kind == TIP]
             if tips:
                 del self._queue[: tips[-1]]
-            self._queue.append((TIP, _TIP.pack(tip_height, tip_id)))
+            self._queue.append((TIP, TIP_PAYLOAD.pack(tip_height, tip_id)))
 
     def sync(self) -> None:
         """Write and make durable everything queued before the call. Raises StoreFailed, then and ever after (L5)."""
@@ -348,7 +196,7 @@ class VoteLog:
         if sum(kind == TIP for kind, _ in queue) < 2:
             queue = self._frames_from_tip() + queue
         self._generation += 1
-        header, checksum = _file_header(self._genesis_id, self._log_id, self._generation)
+        header, checksum = encode_header(self._genesis_id, self._log_id, self._generation)
         self._directory.replace(header + self._encode(queue, len(header), checksum))
 
     def _encode(self, queue: Sequence[tuple[int, bytes]], position: int, checksum: int) -> bytes:
@@ -357,7 +205,7 @@ class VoteLog:
         for kind, payload in queue:
             if kind == TIP:
                 self._tip_at = (position, checksum)
-            frame, checksum = _frame(kind, payload, checksum)
+            frame, checksum = encode_frame(kind, payload, checksum)
             position += len(frame)
             parts.append(frame)
         self._position, self._checksum = position, checksum
@@ -369,9 +217,9 @@ class VoteLog:
         frames: list[tuple[int, bytes]] = []
         position, checksum = self._tip_at
         while position < self._position:
-            frame = _read_frame(data, position, checksum)
+            frame = read_frame(data, position, checksum)
             if frame is None:
-                raise _damaged(f"its frame at byte {position} has disappeared")
+                raise damaged(f"its frame at byte {position} has disappeared")
             kind, payload, position, checksum = frame
             frames.append((kind, payload))
         return frames

@@ -16,7 +16,8 @@ from common.node import schema
 from common.node.chain_store import ChainStore
 from common.node.storage import LevelDBStore, MemoryStore
 from common.node.store_errors import DamagedStore, StoreFailed, VotingUnsafe
-from common.node.vote_log import Mark, VoteLog
+from common.node.vote_frames import Mark
+from common.node.vote_log import VoteLog
 from tests.support.stored_chain import TwinChain
 
 HEIGHTS = 12
