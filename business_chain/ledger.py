@@ -280,7 +280,7 @@ class Ledger:
     def settle(self, movement: Movement) -> None:
         """Bring product and issuer up to date after the last movement, where they changed (S1).
 
-        Raises `holder_limit_exceeded`, `authorised_exceeded`.
+        Raises `holder_limit_exceeded`.
         """
         old = movement.product
         authorised = old.authorised_quantity if movement.authorised_quantity is None else movement.authorised_quantity
@@ -288,7 +288,7 @@ class Ledger:
         if old.holder_limit is not None and holders > old.holder_limit and movement.holders_change > 0:
             raise refuse("holder_limit_exceeded", product=movement.code, holders=holders, limit=old.holder_limit)
         if total > authorised:
-            raise refuse("authorised_exceeded", product=movement.code, total=total, authorised=authorised)
+            raise InvariantBroken(f"{movement.code} has more registered than authorised: the rule did not check")
         if movement.holders_change or total != old.total or authorised != old.authorised_quantity:
             product = msgspec.structs.replace(
                 old, authorised_quantity=authorised, holders=holders, total=total, version=old.version + 1

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from business_chain.operations.fields import plan_of
+from business_chain.operations.registry import OPERATION_RECORDS
 from business_chain.refusals import REFUSALS
+from business_chain.schemas import EXAMPLES
 from business_chain.settings import GOVERNANCE_OPERATIONS
 from common.core.errors import Rejected
-from tests.unit.business.market import Market, key
+from tests.unit.business.market import Market, key, signers_for
 from tests.unit.business.refusal_cases import CASES, Case, without
 
 POLICY_CODES = {
@@ -82,3 +87,28 @@ def test_admission_leaves_to_execution_what_pending_transactions_could_change() 
     market.apply(operation)
     with pytest.raises(Rejected, match="business_id_used"):
         market.check(operation)
+
+
+OTHER_VALUES: list[Any] = [None, True, 7, "text", [], {}, [7], {"text": 7}]
+
+
+@pytest.mark.parametrize("operation_type", sorted(EXAMPLES))
+def test_e2_a_field_of_another_json_type_is_refused_as_such(operation_type: str) -> None:
+    market = Market()
+    example = EXAMPLES[operation_type]
+    for field in plan_of(OPERATION_RECORDS[operation_type]):
+        expected = {"integer": int, "string": str, "array": list, "object": dict}[
+            field.specification.json_schema()["type"]
+        ]
+        for value in OTHER_VALUES:
+            if type(value) is expected:
+                continue
+            with pytest.raises(Rejected) as caught:
+                market.check(example | {field.name: value}, signers=signers_for(example))
+            assert (caught.value.code, caught.value.parameters["field"]) == ("field_type", field.name), value
+
+
+def test_admission_refuses_one_business_id_twice_in_a_transaction() -> None:
+    market = Market()
+    with pytest.raises(Rejected, match="business_id_used"):
+        market.check(market.person(1, business_id="same"), market.person(2, business_id="same"))
