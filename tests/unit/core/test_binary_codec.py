@@ -135,7 +135,7 @@ def test_e2_damaged_structures_are_refused_or_reencode_to_themselves(name: str, 
     assert value.encode() == damaged
 
 
-def test_e2_a_block_that_claims_too_many_envelopes_is_refused_before_the_loop() -> None:
+def test_e2_a_block_that_claims_too_many_envelopes_is_refused_at_once() -> None:
     header = builders.header(builders.validator_set(1)).encode()
     with pytest.raises(CodecError) as caught:
         Block.decode(Writer().blob(header).u32(2**32 - 1).bytes() + bytes(100))

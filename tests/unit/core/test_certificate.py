@@ -159,3 +159,8 @@ def test_e2_versions_and_counts_are_bounded() -> None:
     for broken in (b"\x02" + data[1:], data[:49] + b"\xff\xff" + data[51:]):
         with pytest.raises(CodecError):
             Certificate.decode(broken)
+    many = Certificate(1, 0, bytes(32), tuple((at, bytes(64)) for at in range(101)))
+    assert len(Certificate.decode(replace(many, signatures=many.signatures[:100]).encode()).signatures) == 100
+    with pytest.raises(CodecError) as caught:
+        Certificate.decode(many.encode())
+    assert caught.value.code == "certificate_too_many"

@@ -70,14 +70,19 @@ def test_e8_missing_extra_and_altered_proof_items_are_refused(count: int) -> Non
     root = merkle.root(sha256, leaves)
     for index in range(count):
         proof = merkle.prove(sha256, leaves, index)
-        broken = [[*proof, bytes(32)], [bytes(32), *proof], [*proof, root]]
-        broken += [proof[:at] + proof[at + 1 :] for at in range(len(proof))]
-        broken += [[*proof[:at], sha256(proof[at]), *proof[at + 1 :]] for at in range(len(proof))]
-        broken += [[*proof[:at], proof[at][:31], *proof[at + 1 :]] for at in range(len(proof))]
-        broken += [[*proof[:at], proof[at] + b"\x00", *proof[at + 1 :]] for at in range(len(proof))]
-        for items in broken:
-            with pytest.raises(ProofInvalid):
+        long = [[*proof, bytes(32)], [bytes(32), *proof], [*proof, root]]
+        short = [proof[:at] + proof[at + 1 :] for at in range(len(proof))]
+        altered = [[*proof[:at], sha256(proof[at]), *proof[at + 1 :]] for at in range(len(proof))]
+        cut = [[*proof[:at], proof[at][:31], *proof[at + 1 :]] for at in range(len(proof))]
+        padded = [[*proof[:at], proof[at] + b"\x00", *proof[at + 1 :]] for at in range(len(proof))]
+        for items, code in [
+            *((items, "proof_length") for items in long + short),
+            *((items, "proof_root_mismatch") for items in altered),
+            *((items, "proof_item_size") for items in cut + padded),
+        ]:
+            with pytest.raises(ProofInvalid) as caught:
                 merkle.verify_inclusion(sha256, root, leaves[index], index, count, items)
+            assert caught.value.code == code
 
 
 @pytest.mark.parametrize(("index", "count"), [(0, 0), (1, 1), (-1, 1), (2, 2), (2**64, 1)])

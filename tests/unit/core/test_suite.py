@@ -78,6 +78,13 @@ def test_e3_keys_and_signatures_of_other_lengths_are_refused(length: int) -> Non
     assert not SUITE.verify(SUITE.public_key(builders.seed(1)), b"m", b"\x01" * length if length != 64 else bytes(63))
 
 
+def test_e3_bytes_do_not_move_between_signature_and_message() -> None:
+    """libsodium takes one run of bytes, signature then message; only the length check keeps the two apart."""
+    key, signature = SUITE.public_key(builders.seed(1)), SUITE.sign(builders.seed(1), b"abc")
+    assert not SUITE.verify(key, b"bc", signature + b"a")
+    assert not SUITE.verify(key, signature[63:] + b"abc", signature[:63])
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
