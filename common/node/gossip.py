@@ -1,4 +1,7 @@
-"""Spreads newly admitted transactions, coalesced: a batch leaves after 5 ms or at 64 KiB (protocol rule 15).
+"""Spreads newly admitted transactions, coalesced: a batch leaves 5 ms after the one before, or at 64 KiB (protocol
+rule 15).
+
+The first transaction after a pause leaves at once, so that an idle chain does not wait.
 
 Validators form a full mesh, so the node that a client talks to tells every peer and nobody passes anything on. A peer
 that misses a transaction (no channel at that moment, a full queue) asks for its body when a proposal names it, and
@@ -28,20 +31,26 @@ class Gossip:
         self._waiting_bytes = 0
 
     def add(self, envelope: bytes) -> None:
-        """Tell the peers about a transaction that a client brought."""
-        if not self._waiting:
-            self._outbox.set_timer(Timer.GOSSIP, self._limits.gossip_delay_ms)
+        """Tell the peers about a transaction that a client brought: at once, unless a batch has just left."""
         self._waiting.append(envelope)
         self._waiting_bytes += len(envelope)
-        if self._waiting_bytes >= self._limits.gossip_bytes or len(self._waiting) >= MAX_ENVELOPES:
+        if not self._outbox.runs(Timer.GOSSIP):
+            self._outbox.set_timer(Timer.GOSSIP, self._limits.gossip_delay_ms)
+            self.flush()
+        elif self._waiting_bytes >= self._limits.gossip_bytes or len(self._waiting) >= MAX_ENVELOPES:
+            self.flush()
+
+    def timer_expired(self) -> None:
+        """The delay after the last batch is over."""
+        if self._waiting:
+            self._outbox.set_timer(Timer.GOSSIP, self._limits.gossip_delay_ms)
             self.flush()
 
     def flush(self, channel: Channel = Channel.TRANSACTIONS) -> None:
-        """Send the batch now: it is full, or its timer expired.
+        """Send the batch now.
 
         A leader flushes on the consensus channel before it proposes, so that the proposal does not overtake the bodies.
         """
-        self._outbox.cancel_timer(Timer.GOSSIP)
         if self._waiting:
             self._outbox.broadcast(Transactions(tuple(self._waiting)), channel)
             self._waiting.clear()

@@ -293,7 +293,7 @@ class Node:
             case Timer.HEARTBEAT:
                 self._heartbeat.timer_expired(self._clock.now_ms)
             case Timer.GOSSIP:
-                self._gossip.flush()
+                self._gossip.timer_expired()
             case Timer.FETCH:
                 self._bodies.timed_out()
             case Timer.BODY:

@@ -121,6 +121,7 @@ def test_gossip_is_coalesced_by_time_and_size() -> None:
     batches = [len(m.envelopes) for m in payloads(bus, pm.KIND_TRANSACTIONS) if isinstance(m, pm.Transactions)]
     assert max(batches) == 3_000 // size + 1
     assert sum(batches) == 20 * 3
+    assert len(batches) == 3 * (1 + -(-19 // max(batches))), "one at once, the others in full batches and a rest"
 
 
 def test_missing_bodies_are_fetched_from_the_leader_and_then_from_others() -> None:
