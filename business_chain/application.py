@@ -153,7 +153,7 @@ class BusinessApplication:
         for index, document in enumerate(documents):
             try:
                 operation = registry.parse_operation(document)
-                registry.check_shape(operation, self._settings.region_letters)
+                registry.check_shape(operation)
                 if isinstance(operation, Increase):
                     entries += len(operation.entries)
                     if entries > MAX_TRANSACTION_ENTRIES:

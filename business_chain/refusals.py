@@ -99,12 +99,6 @@ _TABLE: Final = (
         f"{_CODES}, enterprise code",
     ),
     Refusal(
-        "enterprise_code_region",
-        RuleBroken,
-        "A market allocates the codes of its own region alone.",
-        f"{_CODES}, enterprise code",
-    ),
-    Refusal(
         "enterprise_code_used",
         Conflict,
         "The region letters and digits belong to another enterprise.",

@@ -52,7 +52,7 @@ def parse_operation(document: Mapping[str, Any]) -> Operation:
     return read_record(record, document, beside=_TYPE)
 
 
-def check_shape(operation: Operation, region_letters: str) -> None:
+def check_shape(operation: Operation) -> None:
     """Rules between the fields of one operation. Raises `Rejected`."""
     match operation:
         case records.Transfer():
@@ -62,7 +62,7 @@ def check_shape(operation: Operation, region_letters: str) -> None:
         case records.Freeze():
             encumbrances.check_freeze_shape(operation)
         case records.RegisterSubject():
-            subjects.check_subject_shape(operation, region_letters)
+            subjects.check_subject_shape(operation)
 
 
 def apply(operation: Operation, ledger: Ledger) -> None:

@@ -23,18 +23,20 @@ from business_chain.state import (
     product_key,
     subject_key,
 )
-from common.core.errors import InvariantBroken
 from common.node.application import StateView
 
 _REGISTRATION_ID: Final = re.compile(r".*:[0-9]+")
 _NATURAL_PERSON_CATEGORY: Final = 5
 
 
-def check_subject_shape(operation: RegisterSubject, region_letters: str) -> None:
+def check_subject_shape(operation: RegisterSubject) -> None:
     """What can be said without state; also judged at admission.
 
+    An enterprise of another region is no refusal: it may hold shares here. Whether a company is served outside its
+    province is the supervisor's question, and the custody chain's alert `issuer_outside_region`.
+
     Raises `personal_name_refused`, `field_missing`, `subject_fields_mismatch`, `subject_code_missing`,
-    `investor_code_kind`, `enterprise_code_region`, `qualification_mismatch`.
+    `investor_code_kind`, `qualification_mismatch`.
     """
     person = operation.kind == "person"
     required: tuple[str, ...] = ("name",)
@@ -53,23 +55,11 @@ def check_subject_shape(operation: RegisterSubject, region_letters: str) -> None
         raise refuse("subject_code_missing")
     if operation.investor_code is not None and (operation.investor_code[0] == "Q") != person:
         raise refuse("investor_code_kind", investor_code=operation.investor_code)
-    if operation.enterprise_code is not None:
-        check_enterprise_region(operation.enterprise_code, region_letters)
     if operation.qualification is not None:
         if (operation.qualification.category == _NATURAL_PERSON_CATEGORY) != person:
             raise refuse("qualification_mismatch", category=operation.qualification.category)
         if operation.qualification.certified_at_ms > operation.occurred_at_ms:
             raise refuse("occurred_in_future", field="qualification.certified_at_ms")
-
-
-def check_enterprise_region(enterprise_code: str, region_letters: str) -> str:
-    """The lasting part of an enterprise code of this region. Raises `enterprise_code_region`."""
-    parts = parse_enterprise_code(enterprise_code)
-    if parts is None:
-        raise InvariantBroken("an enterprise code was not checked when its field was read")
-    if parts.region != region_letters:
-        raise refuse("enterprise_code_region", region=parts.region, expected=region_letters)
-    return parts.key
 
 
 def check_object_id_free(state: StateView, object_id: str) -> None:

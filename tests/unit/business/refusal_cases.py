@@ -186,7 +186,6 @@ CASES: list[tuple[str, Case]] = [
     ("object_id_used", lambda m: [m.product()]),
     ("object_id_reserved", lambda m: [m.person(7, object_id="sale:12")]),
     ("enterprise_code_invalid", lambda m: [m.issuer(object_id="X", enterprise_code="BJ00001")]),
-    ("enterprise_code_region", lambda m: [m.issuer(object_id="X", enterprise_code="SH000001")]),
     (
         "enterprise_code_used",
         lambda m: [without(m.issuer(object_id="X", enterprise_code="BJ000001F"), "credit_code")],
