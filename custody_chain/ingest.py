@@ -34,8 +34,10 @@ from custody_chain.intake import (
 )
 from custody_chain.objects import next_record, version_fault
 from custody_chain.records import Records
-from custody_chain.supervision import facts, positions, registry
+from custody_chain.supervision import facts, registry
 from custody_chain.supervision.alerts import Moment, clear_alert, raise_alert
+from custody_chain.supervision.movements import apply_registration
+from custody_chain.supervision.positions import QuantityOutOfRange
 
 USABLE = "ok"
 """The verdict of a snapshot that is no anomaly."""
@@ -86,12 +88,12 @@ def _take(
     if header.kind == "registration":
         if deleted:
             return None, place
-        registration = facts.registration_facts(content)
+        registration = facts.registration_facts(content, reading.document["header"].get("metadata"))
         if registration is None:
             return None, place
         try:
-            return None, positions.apply_registration(records, moment, object_id, time_ms, registration, place)
-        except positions.QuantityOutOfRange:
+            return None, apply_registration(records, moment, object_id, time_ms, registration, place)
+        except QuantityOutOfRange:
             records.undo()
             return QUANTITY_OUT_OF_RANGE, place
     if header.kind == "subject":
@@ -100,7 +102,8 @@ def _take(
     elif header.kind == "account":
         registry.apply_account(records, moment, object_id, facts.account_facts(content), deleted=deleted)
     elif header.kind == "product":
-        registry.apply_product(records, moment, object_id, facts.product_facts(content), deleted=deleted)
+        product = facts.product_facts(content, reading.document["header"].get("metadata"))
+        registry.apply_product(records, moment, object_id, product, deleted=deleted)
     return None, None
 
 

@@ -17,6 +17,8 @@ Authenticated state (history is kept, so that regulators may ask for the past)::
     security/<security>                                holders of one security over all its instalments
     position/<investor>/<region>/<product>/<account>   balances
     holding/<region>/<product>/<account>               under which investor the position is filed
+    encumbrance/<region>/<product>/<account>/<kind>/<id>  one pledge or freeze
+    agreement/<investor>/<contract>                    regions with open pledges under one contract
     alert/<id>                                         alerts, open and cleared
     anomaly/<region>/<object>                          snapshots kept out of the positions
     refile/<region>/<what>/<object>/<investor>         positions that still have to move to another investor
@@ -183,6 +185,21 @@ def holding(network: str, product_id: str, account_id: str) -> bytes:
 def holdings_of(network: str, product_id: str) -> bytes:
     """Prefix of the holdings of one product."""
     return _path("holding", network, component(product_id), "")
+
+
+def encumbrance(network: str, product_id: str, account_id: str, kind: str, encumbrance_id: str) -> bytes:
+    """One pledge or freeze of a position."""
+    return _path("encumbrance", network, component(product_id), component(account_id), kind, component(encumbrance_id))
+
+
+def encumbrances_of(network: str, product_id: str, account_id: str) -> bytes:
+    """Prefix of a position's pledges and freezes."""
+    return _path("encumbrance", network, component(product_id), component(account_id), "")
+
+
+def agreement(investor: str, contract: str) -> bytes:
+    """Where one pledge contract of one pledgor has open pledges."""
+    return _path("agreement", investor, component(contract))
 
 
 def alert(alert_id: str) -> bytes:

@@ -109,8 +109,8 @@ def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, l
         "companies": companies,
         "products": products,
         "holders": holders,
-        "pledges": [_encumbrance(row, "pledged") for row in holders if row["pledged"]],
-        "freezes": [_encumbrance(row, "frozen") for row in holders if row["frozen"]],
+        "pledges": [line for row in holders for line in _encumbrances(moment, row, "pledge", row["pledged"])],
+        "freezes": [line for row in holders for line in _encumbrances(moment, row, "freeze", row["frozen"])],
         "truncated": len(products) >= MAX_LISTED or len(companies) >= MAX_LISTED,
         "next_cursor": following,
     }
@@ -152,9 +152,25 @@ def _product_row(moment: Moment, network: str, product_id: str) -> dict[str, Any
     }
 
 
-def _encumbrance(row: dict[str, Any], balance: str) -> dict[str, Any]:
-    names = ("region", "product", "account", "investor_code", "registration", "registered_at_ms")
-    return {**{name: row[name] for name in names}, "quantity": row[balance]}
+def _encumbrances(moment: Moment, row: dict[str, Any], kind: str, balance: int) -> list[dict[str, Any]]:
+    """The pledges or freezes behind a balance; what none is named for comes as one line without an id."""
+    if balance <= 0:
+        return []
+    place = {name: row[name] for name in ("region", "product", "account", "investor_code")}
+    prefix = state.encumbrances_of(row["region"], row["product"], row["account"]) + kind.encode("ascii") + b"/"
+    lines = []
+    for _, value in moment.scan(prefix, None, MAX_LISTED):
+        details = {name: item for name, item in value.items() if name not in _ENCUMBRANCE_PLACE}
+        registration = {name: value[name] for name in ("object_id", "height", "index")}
+        lines.append({**place, **details, "registration": registration, "registered_at_ms": value["time_ms"]})
+    unnamed = balance - sum(line["quantity"] for line in lines)
+    if unnamed > 0 and len(lines) < MAX_LISTED:
+        rest = {"id": None, "quantity": unnamed, "registration": row["registration"]}
+        lines.append({**place, **rest, "registered_at_ms": row["registered_at_ms"]})
+    return lines
+
+
+_ENCUMBRANCE_PLACE: Final = frozenset({"kind", "investor", "object_id", "height", "index", "time_ms"})
 
 
 def _holders(

@@ -15,6 +15,9 @@ from typing import Any
 
 from custody_chain.supervision import codes
 
+MAX_METADATA_TEXT = 256
+"""Characters of a text in `header.metadata` that is kept; the data model bounds references alike."""
+
 RIGHTS = 1
 """`register_object_type`: rights of one account; 2 is a roster of members."""
 
@@ -73,6 +76,8 @@ class ProductFacts:
     issuer_subject: str | None
     product_type: int | None
     scale: int | None
+    registered_total: int | None
+    registered_holders: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,15 @@ class Part:
     before: int | None
     change: int | None
     after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Encumbrance:
+    """Which pledge or freeze a registration belongs to, as `header.metadata` of our business chains names it."""
+
+    kind: str
+    id: str
+    details: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +109,7 @@ class RegistrationFacts:
     available: Part
     pledged: Part
     frozen: Part
+    encumbrance: Encumbrance | None = None
 
     @property
     def parts(self) -> tuple[Part, Part, Part]:
@@ -132,19 +147,50 @@ def account_facts(body: dict[str, Any]) -> AccountFacts:
     )
 
 
-def product_facts(body: dict[str, Any]) -> ProductFacts:
-    """Facts of a product's body."""
-    basic = _group(body, "product_information", "essential_information", "basic_product_information")
+def product_facts(body: dict[str, Any], metadata: Any = None) -> ProductFacts:
+    """Facts of a product's body.
+
+    What the market itself counts as registered stands in `header.metadata` of our business chains; the data model's own
+    field for it is the number of shares after the issue.
+    """
+    info = _group(body, "product_information")
+    basic = _group(info, "essential_information", "basic_product_information")
+    equity = _group(info, "release_information", "equity_issue_information")
+    local = metadata if isinstance(metadata, dict) else {}
+    total = _number(local, "registered_total")
     return ProductFacts(
         code=_text(basic, "product_code"),
         name=_text(basic, "product_name"),
         issuer_subject=referenced(_text(basic, "product_issuer_subject_ref")),
         product_type=_number(basic, "product_type"),
         scale=_number(basic, "product_scale"),
+        registered_total=_number(equity, "product_after_authorized_shares") if total is None else total,
+        registered_holders=_number(local, "holders"),
     )
 
 
-def registration_facts(body: dict[str, Any]) -> RegistrationFacts | None:
+def encumbrance_facts(metadata: Any) -> Encumbrance | None:
+    """The pledge or freeze that a registration's metadata names.
+
+    The data model has no field for pledgee, contract or court order; a chain that does not name them gives None.
+    """
+    local = metadata if isinstance(metadata, dict) else {}
+    pledge, freeze = _short(local, "pledge"), _short(local, "freeze")
+    if pledge is not None:
+        names = {"contract_number": _short(local, "contract_number")}
+        return Encumbrance("pledge", pledge, {**names, "pledgee": referenced(_short(local, "pledgee_ref"))})
+    if freeze is not None:
+        names = {"authority": _short(local, "authority"), "order_number": _short(local, "order_number")}
+        return Encumbrance("freeze", freeze, {**names, "until_ms": _number(local, "until_ms")})
+    return None
+
+
+def _short(parent: dict[str, Any], name: str) -> str | None:
+    value = _text(parent, name)
+    return value if value is not None and len(value) <= MAX_METADATA_TEXT else None
+
+
+def registration_facts(body: dict[str, Any], metadata: Any = None) -> RegistrationFacts | None:
     """Facts of a registration of rights; None for a roster of members, which moves no balance."""
     info = _group(body, "registration_information")
     if _number(_group(info, "register_basic_information"), "register_object_type") not in (RIGHTS, None):
@@ -174,4 +220,5 @@ def registration_facts(body: dict[str, Any]) -> RegistrationFacts | None:
             _number(freeze, "register_frozen_balance_change"),
             _number(freeze, "register_frozen_balance_after"),
         ),
+        encumbrance=encumbrance_facts(metadata),
     )

@@ -141,6 +141,8 @@ def apply_product(records: Records, moment: Moment, object_id: str, facts: Produ
     issuer = codes.product_enterprise(facts.code) or (None if issuer_record is None else issuer_record["enterprise"])
     security = codes.security_of(facts.code) if before["accounts"] == 0 else before["security"]
     alerts = _judge_issuer(records, moment, object_id, None if deleted else issuer, before["alerts"])
+    if not deleted:
+        alerts = _judge_totals(records, moment, object_id, {**before, "alerts": alerts}, facts)
     records.put(
         key,
         {
@@ -184,6 +186,26 @@ def _judge_issuer(records: Records, moment: Moment, object_id: str, issuer: str 
         was_wrong="issuer_outside_region" in alerts,
     )
     return with_alert(alerts, "issuer_outside_region", outside)
+
+
+def _judge_totals(
+    records: Records, moment: Moment, object_id: str, product: dict[str, Any], facts: ProductFacts
+) -> list[str]:
+    """Rule `register_mismatch`: what the market counts is what its registrations add up to."""
+    held = product["available"] + product["pledged"] + product["frozen"]
+    wrong = (facts.registered_total is not None and facts.registered_total != held) or (
+        facts.registered_holders is not None and facts.registered_holders != product["accounts"]
+    )
+    details = {
+        "stated_total": facts.registered_total,
+        "registered_total": held,
+        "stated_holders": facts.registered_holders,
+        "accounts": product["accounts"],
+    }
+    objects = [{"kind": "product", "id": object_id}]
+    was_wrong = "register_mismatch" in product["alerts"]
+    judge(records, moment, wrong, "register_mismatch", [object_id], objects, details, was_wrong=was_wrong)
+    return with_alert(product["alerts"], "register_mismatch", wrong)
 
 
 def with_alert(alerts: list[str], rule: str, standing: bool) -> list[str]:

@@ -55,6 +55,12 @@ _RULES: Final = (
         source="JR/T 0314-2024 registration balances; supervision check on repeated pledges (重复质押)",
     ),
     Rule(
+        rule="contract_on_two_chains",
+        title="One pledge contract of one holder has open pledges on two chains",
+        title_zh="同一质押合同在两条链上登记",
+        source="supervision check on repeated pledges (重复质押); contract numbers as the markets state them",
+    ),
+    Rule(
         rule="encumbered_moved",
         title="Pledged or frozen shares left the account",
         title_zh="已质押或已冻结股份发生转移",
@@ -83,6 +89,12 @@ _RULES: Final = (
         title="The balance before is not the balance after the previous registration",
         title_zh="变动前余额与上次登记的变动后余额不一致",
         source="JR/T 0315-2024 data model, registration balances",
+    ),
+    Rule(
+        rule="register_mismatch",
+        title="What the market counts as registered is not what its registrations add up to",
+        title_zh="产品登记总量或持有人数与登记明细合计不一致",
+        source="JR/T 0315-2024 data model, product; supervision check on roster against ledger",
     ),
     Rule(
         rule="version_gap",

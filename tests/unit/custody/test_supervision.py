@@ -385,3 +385,80 @@ def test_an_organisation_may_be_issuer_and_investor_at_once(custody: Custody, ch
     custody.deliver(chain, company("both", "R000000005", metadata=metadata), account("A5", "both"))
     record = custody.get("subject", "beijing", "both")
     assert (record["investor"], record["enterprise"]) == ("R000000005", "BJ000005")
+
+
+def pledge(object_id: str, number: int, change: int, contract: str, code: str = CODE, **options: Any) -> bytes:
+    """A registration that changes pledge P1 of the holder with 100 shares."""
+    before = options.pop("before", (100, 0, 0))
+    metadata = {"pledge": "P1", "contract_number": contract, "pledgee_ref": "bank/0"}
+    return registration(
+        object_id, code, f"A{number}", before=before, change=(-change, change, 0), metadata=metadata, **options
+    )
+
+
+def encumbrances(custody: Custody) -> list[tuple[str, str, int]]:
+    return [(value["kind"], value["id"], value["quantity"]) for value in custody.scan("encumbrance/").values()]
+
+
+def test_a_pledge_is_followed_from_contract_to_release(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, pledge("p:1", 1, 60, "HT-1"))
+    (value,) = custody.scan("encumbrance/").values()
+    assert (value["contract_number"], value["pledgee"], value["investor"]) == ("HT-1", "bank", "Q000000001")
+    custody.deliver(chain, pledge("p:2", 1, -20, "HT-1", before=(40, 60, 0)))
+    assert encumbrances(custody) == [("pledge", "P1", 40)]
+    custody.deliver(chain, pledge("p:2", 1, -50, "HT-1", before=(40, 60, 0), operation="overwrite"))
+    assert encumbrances(custody) == [("pledge", "P1", 10)], "a correction takes its first change back"
+    custody.deliver(chain, pledge("p:3", 1, -10, "HT-1", before=(90, 10, 0)))
+    assert encumbrances(custody) == []
+    assert custody.scan("agreement/") == {}
+    assert custody.alerts() == []
+
+
+def test_a_freeze_names_authority_and_order(custody: Custody, chain: ChainBuilder) -> None:
+    metadata = {"freeze": "F1", "authority": "样例法院", "order_number": "(2026)1", "until_ms": 5}
+    custody.deliver(chain, registration("f:1", CODE, "A1", before=(100, 0, 0), change=(-7, 0, 7), metadata=metadata))
+    (value,) = custody.scan("encumbrance/").values()
+    assert (value["kind"], value["quantity"], value["authority"], value["until_ms"]) == ("freeze", 7, "样例法院", 5)
+
+
+def test_a_pledge_moved_to_another_account_by_correction_leaves_the_old_one(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    custody.deliver(chain, *holder(2, 100), pledge("p:1", 1, 60, "HT-1"))
+    custody.deliver(chain, pledge("p:1", 2, 60, "HT-1", operation="overwrite"))
+    assert list(custody.scan("encumbrance/")) == [f"encumbrance/beijing/{CODE}/A2/pledge/P1"]
+    assert list(custody.scan("agreement/")) == ["agreement/Q000000002/HT-1"]
+
+
+def test_rule_contract_on_two_chains() -> None:
+    beijing, shanghai = ChainBuilder(), ChainBuilder(network="shanghai")
+    custody = Custody([beijing, shanghai])
+    other = "SH000001.ESVUFR2601"
+    custody.deliver(beijing, *market_with_product(), *holder(1, 100), pledge("p:1", 1, 60, "HT-1"))
+    custody.deliver(shanghai, *market_with_product(other), *holder(1, 100, other), *holder(2, 100, other))
+    custody.deliver(shanghai, pledge("p:1", 1, 60, "HT-2", other), pledge("p:2", 2, 60, "HT-1", other))
+    assert custody.alerts() == [], "another contract, or another pledgor"
+    custody.deliver(shanghai, pledge("p:3", 1, -60, "HT-2", other, before=(40, 60, 0)))
+    custody.deliver(shanghai, pledge("p:4", 1, 60, "HT-1", other))
+    (alert,) = custody.alerts()
+    assert (alert["rule"], alert["region"]) == ("contract_on_two_chains", "shanghai")
+    assert alert["details"] == {"regions": ["beijing", "shanghai"]}
+    custody.deliver(beijing, pledge("p:5", 1, -60, "HT-1", before=(40, 60, 0)))
+    assert custody.alerts() == []
+
+
+def test_rule_register_mismatch(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, product(CODE, "issuer", version=1, metadata={"registered_total": 100, "holders": 1}))
+    assert custody.alerts() == []
+    custody.deliver(chain, product(CODE, "issuer", version=2, metadata={"registered_total": 120, "holders": 2}))
+    alert = only_alert(custody)
+    assert (alert["rule"], alert["details"]) == (
+        "register_mismatch",
+        {"stated_total": 120, "registered_total": 100, "stated_holders": 2, "accounts": 1},
+    )
+    custody.deliver(
+        chain,
+        *holder(2, 20),
+        product(CODE, "issuer", version=3, metadata={"registered_total": 120, "holders": 2}),
+    )
+    assert custody.alerts() == []
