@@ -215,19 +215,20 @@ class _Founder:
     def make_genesis(self) -> None:
         """The business chains' genesis documents, then the custody chain's, which holds their trust roots; and the
         trust file."""
+        governance = [
+            {"public_key": self.public_keys[name], "organisation": name, "role": "governance"}
+            for name in (f"governance-{number}" for number in range(1, GOVERNANCE_KEYS + 1))
+        ]
         for region in self.plan.regions:
             letters, chinese_name = REGIONS[region]
-            signer = {"public_key": self.public_keys[f"{region}-operator"], "organisation": f"{region}-operator"}
+            operator = {"public_key": self.public_keys[f"{region}-operator"], "organisation": f"{region}-operator"}
             application = {
                 "region_letters": letters,
                 "name": f"{chinese_name}区域性股权市场",
-                "signers": [{**signer, "role": "operator"}],
+                "signers": [{**operator, "role": "operator"}, *governance],
             }
             self._assemble(region, "business", application)
-        signers = [{"public_key": self.public_keys["relay"], "organisation": "relay", "role": "relay"}]
-        for number in range(1, GOVERNANCE_KEYS + 1):
-            name = f"governance-{number}"
-            signers.append({"public_key": self.public_keys[name], "organisation": name, "role": "governance"})
+        signers = [{"public_key": self.public_keys["relay"], "organisation": "relay", "role": "relay"}, *governance]
         roots = [trust_root(self.genesis[region]) for region in self.plan.regions]
         regions = [{**replace(root, tier="").to_json(), "region_letters": REGIONS[root.network][0]} for root in roots]
         schema_hash = model_schema_hash(ED25519_SHA256).hex()

@@ -14,6 +14,14 @@ from common.core.errors import Malformed
 _NETWORK: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_UNPRINTABLE: Final = re.compile(
+    "[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
+    "\ud800-\uf8ff\ufeff\ufff0-\uffff\U000e0000-\U0010ffff]"
+)
+"""Controls, invisible and directional characters, spaces other than U+0020, surrogates, private use, specials, tags.
+
+A fixed list, because a language's own notion of printable grows with its Unicode version and validators must agree.
+"""
 
 
 def check_network(text: object) -> str:
@@ -42,6 +50,6 @@ def check_label(text: object, field: str) -> str:
 
     Raises `Malformed('label_invalid')`.
     """
-    if not isinstance(text, str) or not 1 <= len(text) <= 128 or not text.isprintable():
+    if not isinstance(text, str) or not 1 <= len(text) <= 128 or _UNPRINTABLE.search(text) is not None:
         raise Malformed("label_invalid", f"{field} must be 1 to 128 printable characters.", field=field)
     return text
