@@ -2,7 +2,8 @@
 
 Invariants:
   A1  At most `handshakes` connections are unfinished (TLS, then whatever the protocol asks first). When one more comes,
-      the oldest unfinished one gives way: an honest peer needs milliseconds, so the oldest are the slow ones (N2, N3).
+      the oldest unfinished one gives way, of the address that holds most of them: an honest peer needs milliseconds, so
+      the oldest are the slow ones, and a flood from few addresses displaces itself (N2, N3).
   A2  At most `connections` are open, and at most `connections_address` from one address; more are closed at once.
   A3  An unfinished connection ends after `handshake_timeout_ms`.
   A4  Running out of file descriptors pauses accepting; it ends neither the listener nor open connections.
@@ -97,6 +98,7 @@ class Listener:
         self._tickets: set[Ticket] = set()
         self._unfinished: dict[Ticket, None] = {}
         self._from_address: Counter[str] = Counter()
+        self._unfinished_from: Counter[str] = Counter()
         self.refused = 0
         self.evicted = 0
         self.failed = 0
@@ -132,7 +134,9 @@ class Listener:
 
     def settle(self, ticket: Ticket) -> None:
         """See `Ticket.established`."""
-        self._unfinished.pop(ticket, None)
+        if ticket in self._unfinished:
+            del self._unfinished[ticket]
+            _count_down(self._unfinished_from, ticket.address)
         if ticket.deadline is not None:
             ticket.deadline.cancel()
             ticket.deadline = None
@@ -142,9 +146,7 @@ class Listener:
         self.settle(ticket)
         if ticket in self._tickets:
             self._tickets.remove(ticket)
-            self._from_address[ticket.address] -= 1
-            if not self._from_address[ticket.address]:
-                del self._from_address[ticket.address]
+            _count_down(self._from_address, ticket.address)
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -159,22 +161,26 @@ class Listener:
 
     def _admit(self, connection: socket.socket, address: str) -> None:
         limits = self._limits
-        if len(self._tickets) >= limits.connections or self._from_address[address] >= limits.connections_address:
+        if len(self._tickets) >= limits.connections or self._from_address.get(address, 0) >= limits.connections_address:
             self.refused += 1
             connection.close()
-            if not self._from_address[address]:
-                del self._from_address[address]
             return
         if len(self._unfinished) >= limits.handshakes:
             self.evicted += 1
-            next(iter(self._unfinished)).evict()
+            self._victim().evict()
         loop = asyncio.get_running_loop()
         ticket = Ticket(self, address)
         self._tickets.add(ticket)
         self._from_address[address] += 1
         self._unfinished[ticket] = None
+        self._unfinished_from[address] += 1
         ticket.deadline = loop.call_later(limits.handshake_timeout_ms / 1000, ticket.evict)
         ticket.task = loop.create_task(self._shake_hands(ticket, connection))
+
+    def _victim(self) -> Ticket:
+        """The unfinished connection that gives way (A1)."""
+        address = max(self._unfinished_from, key=self._unfinished_from.__getitem__)
+        return next(ticket for ticket in self._unfinished if ticket.address == address)
 
     async def _shake_hands(self, ticket: Ticket, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -194,3 +200,10 @@ class Listener:
             # Includes TLS failures and resets: what strangers send is counted, not logged a line each (N6).
             self.failed += 1
             ticket.release()
+
+
+def _count_down(counter: Counter[str], address: str) -> None:
+    """One less; addresses without any are forgotten, so that strangers cannot make the counter grow."""
+    counter[address] -= 1
+    if not counter[address]:
+        del counter[address]

@@ -57,6 +57,7 @@ from common.node.peer_messages import (
     KIND_GET_BLOCKS,
     KIND_GET_BODY,
     KIND_STATUS,
+    Status,
 )
 from common.node.runtime_ports import (
     BlockWriter,
@@ -248,11 +249,13 @@ class Runtime:
                 self._notifications.warned(effect)
 
     def _notify_committed(self, committed: BlockCommitted, channels: PeerChannels) -> None:
+        """Tell clients, and observers: they take no part in consensus, so nothing else would tell them of a block."""
         keys = self._node.peer_keys()
         if keys != self._peer_keys:
             self._peer_keys = keys
             self._names = self._members()
             channels.validators_changed()
+        channels.tell_observers(Status(committed.header.height, committed.block_id).encode())
         self._notifications.block_committed(committed)
 
     # The vote log (R1, R2).

@@ -168,6 +168,14 @@ class PeerTransport:
             if channel is Channel.SYNC or peer in members:
                 link.send(channel, frame)
 
+    def tell_observers(self, payload: bytes) -> None:
+        """Send a sync payload to every connected observer."""
+        observers = [link for link in self._links.values() if not link.member]
+        if observers:
+            frame = encode_frame(FRAME_TYPE_OF[Channel.SYNC], payload)
+            for link in observers:
+                link.send(Channel.SYNC, frame)
+
     def disconnect(self, peer: PeerKey, reason: str, pause_ms: int) -> None:
         """Close the channel to a peer that broke the protocol, and leave it alone for a while."""
         self._paused_until[peer] = asyncio.get_running_loop().time() + pause_ms / 1000

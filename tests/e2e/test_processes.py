@@ -218,6 +218,19 @@ def test_s2_s5_a_full_disk_stops_a_node_and_a_restart_with_space_resumes(start: 
     check_history(network, load.final)
 
 
+def test_c9_an_observer_follows_every_block_without_a_vote(start: Start) -> None:
+    network = start(observers=1)
+    observer = network.nodes[-1]
+    for number in range(3):
+        response = network.submit(network.nodes[0], transfer(network.genesis, f"n{number}"))
+        height = response.json()["height"]
+        until(lambda height=height: network.height(observer) >= height, "the observer follows", 3)
+    voters = network.get(observer, f"/v1/networks/toytown/blocks/{height}/consensus-state")["voters"]
+    assert len(voters) >= 3
+    assert "o1" not in str(voters)
+    assert ready(network, observer)
+
+
 def test_n2_n5_floods_of_slow_and_half_open_connections_stop_neither_clients_nor_consensus(start: Start) -> None:
     network = start()
     target = network.nodes[0]

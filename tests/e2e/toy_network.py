@@ -99,10 +99,16 @@ class ToyNode:
 
 
 class ToyNetwork:
-    """Validators `v1`…`vN` of one chain, each a process."""
+    """Validators `v1`…`vN` of one chain, and observers `o1`…, each a process."""
 
     def __init__(
-        self, directory: Path, count: int = 4, *, limits: dict[str, int] | None = None, **parameters: int
+        self,
+        directory: Path,
+        count: int = 4,
+        *,
+        observers: int = 0,
+        limits: dict[str, int] | None = None,
+        **parameters: int,
     ) -> None:
         self.directory = directory
         now_ms = time.time_ns() // 1_000_000
@@ -126,7 +132,9 @@ class ToyNetwork:
         self.token = issue_token(
             directory / "tokens.json", subject="tester", organisation="tests", role="operator"
         ).secret
-        self._ports = dict(zip(names, zip(free_ports(count), free_ports(count), strict=True), strict=True))
+        names += [f"o{number}" for number in range(1, observers + 1)]
+        ports = free_ports(2 * len(names))
+        self._ports = dict(zip(names, zip(ports[::2], ports[1::2], strict=True), strict=True))
         self.nodes = [self._found(name, now_ms) for name in names]
         self._context = ssl.create_default_context(cafile=str(self.ca_file))
 
@@ -155,7 +163,7 @@ class ToyNetwork:
             "peers": [
                 {"name": other, "host": "127.0.0.1", "port": ports[1]}
                 for other, ports in self._ports.items()
-                if other != name
+                if other != name and not other.startswith("o")
             ],
             "limits": self._limits,
         }

@@ -188,7 +188,9 @@ def test_what_is_no_http_is_a_problem(tmp_path: Path) -> None:
     run(case())
 
 
-def test_n1_few_requests_may_wait_on_one_connection(tmp_path: Path) -> None:
+def test_n1_few_requests_may_wait_on_one_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.node.http_server.SHUTDOWN_S", 0.1)
+
     async def case() -> None:
         async with served(tmp_path) as api:
             client = await api.connect()

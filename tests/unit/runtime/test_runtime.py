@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from common.core.errors import Unavailable
 from common.node.frames import FrameType, encode_frame
@@ -31,7 +33,7 @@ from common.node.node_effects import (
 )
 from common.node.node_events import BlockWritten, NodeEvent, PeerKey, PeerMessage, Started, Timer, TimerExpired
 from common.node.node_status import NodeStatus, SubmitResult, TransactionState
-from common.node.peer_messages import KIND_CONSENSUS, KIND_GET_BLOCKS
+from common.node.peer_messages import KIND_CONSENSUS, KIND_GET_BLOCKS, Status, decode_payload
 from common.node.runtime import Runtime
 from common.node.store_errors import StoreFailed
 from tests.support.chains import BuiltBlock, ChainBuilder
@@ -68,6 +70,7 @@ class Journal:
         self.fail_write = False
         self.fail_step: Exception | None = None
         self.received_bytes = 0
+        self.told: list[bytes] = []
         self.keys = frozenset({PEER})
 
     def note(self, text: str) -> None:
@@ -129,6 +132,9 @@ class Journal:
 
     def broadcast(self, channel: Channel, payload: bytes) -> None:
         self.note(f"broadcast {payload.decode()}")
+
+    def tell_observers(self, payload: bytes) -> None:
+        self.told.append(payload)
 
     def disconnect(self, peer: PeerKey, reason: str, pause_ms: int) -> None:
         self.note(f"disconnect {reason}")
@@ -217,6 +223,54 @@ def test_s1_a_vote_made_during_a_sync_is_not_covered_by_it() -> None:
     run(case())
 
 
+Steps = st.lists(
+    st.lists(st.sampled_from(["persist", "send", "timer"]), min_size=1, max_size=4), min_size=1, max_size=12
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(Steps, st.lists(st.booleans(), min_size=1, max_size=12))
+def test_s1_whatever_the_steps_nothing_overtakes_a_sync(steps: list[list[str]], waits: list[bool]) -> None:
+    """Sends keep their order, each behind the sync of what it rests on, however the steps fall between syncs."""
+
+    async def case() -> None:
+        journal = Journal()
+        runtime = started(journal)
+        expected: list[str] = []
+        rests_on: dict[str, int] = {}
+        records = 0
+        for step, kinds in enumerate(steps):
+            effects: list[NodeEffect] = []
+            for position, kind in enumerate(kinds):
+                name = f"{step}.{position}"
+                if kind == "persist":
+                    effects.append(persist(f"r{records}"))
+                    records += 1
+                elif kind == "send":
+                    effects.append(vote(name))
+                    expected.append(f"send {name}")
+                    rests_on[f"send {name}"] = records
+                else:
+                    effects.append(SetTimer(Timer.SYNC, step, 60_000))
+            journal.then(PeerMessage, *effects)
+            runtime.peer_message(PEER, b"\x01", True)
+            if waits[step % len(waits)]:
+                await asyncio.sleep(0.001)
+        await until(lambda: sum(entry.startswith("send") for entry in journal.entries) == len(expected))
+        assert [entry for entry in journal.entries if entry.startswith("send")] == expected
+        appended = durable = 0
+        for entry in journal.entries:
+            if entry.startswith("append"):
+                appended += len(entry.split()) - 1
+            elif entry == "synced":
+                durable = appended
+            else:
+                assert durable >= rests_on[entry]
+        await runtime.stop()
+
+    run(case())
+
+
 def test_s1_a_block_is_durable_before_anybody_hears_of_it() -> None:
     async def case() -> None:
         journal = Journal()
@@ -229,6 +283,7 @@ def test_s1_a_block_is_durable_before_anybody_hears_of_it() -> None:
         journal.gate.set()
         await until(lambda: len(journal.entries) == 4)
         assert journal.entries[1:] == ["written 2", "compact 1", "committed 1"]
+        assert [decode_payload(payload) for payload in journal.told] == [Status(1, ChainBuilder().draft().id)]
         await runtime.stop()
 
     run(case())

@@ -230,11 +230,12 @@ def test_c9_an_unknown_key_may_read_but_not_vote(tmp_path: Path) -> None:
             observer.send(key_of(1), Channel.SYNC, b"which blocks?")
             validator.broadcast(Channel.CONSENSUS, b"vote")
             validator.broadcast(Channel.SYNC, b"block")
-            await until(lambda: bool(one.payloads("observer")) and bool(nine.payloads()))
+            validator.tell_observers(b"status")
+            await until(lambda: bool(one.payloads("observer")) and len(nine.payloads()) == 2)
             await asyncio.sleep(0.05)
             assert one.payloads("observer") == [b"which blocks?"]
             assert one.payloads() == []
-            assert nine.payloads() == [b"block"]
+            assert nine.payloads() == [b"block", b"status"]
 
     run(case())
 
@@ -366,6 +367,25 @@ def test_n3_unfinished_handshakes_give_way_oldest_first(tmp_path: Path) -> None:
                 await until(lambda: len(recorder.events) == 1)
             for connection in sockets:
                 connection.close()
+
+    run(case())
+
+
+def test_n3_a_flood_from_one_address_displaces_itself(tmp_path: Path) -> None:
+    async def case() -> None:
+        site = Site(tmp_path)
+        transport = site.transport(1, Recorder(MEMBERS), limits=LimitSettings(handshakes=4))
+        address = ("127.0.0.1", transport.listener.port)
+        async with started(transport):
+            with socket.create_connection(address, source_address=("127.0.0.2", 0)) as honest:
+                await until(lambda: transport.listener.handshakes == 1)
+                flood = [socket.create_connection(address) for _ in range(20)]
+                await until(lambda: transport.listener.evicted >= 17)
+                honest.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    honest.recv(1)
+                for connection in flood:
+                    connection.close()
 
     run(case())
 
