@@ -19,7 +19,7 @@ from common.core.transaction import MAX_ENVELOPE_BYTES
 from common.node.access import CHAIN_READERS, TokenStore, list_tokens, revoke_token
 from common.node.http import create_app
 from common.node.http_context import require_role
-from common.node.http_edge import HttpLimits
+from common.node.http_edge import HttpLimits, escaped_path
 from common.node.logs import JsonFormatter
 from tests.api.server import LiveServer
 from tests.api.test_submission import refused, submit
@@ -132,9 +132,11 @@ def test_n1_heads_are_bounded_in_number_and_bytes(live: LiveServer) -> None:
 
 
 def test_n1_two_authorization_headers_are_refused(live: LiveServer) -> None:
-    token = live.tokens["operator"]
-    request = f"GET /v1/networks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nAuthorization: Bearer y\r\n"
-    assert status_of(live.raw(request.encode() + b"Connection: close\r\n\r\n")) == 401
+    for pair in ((live.tokens["operator"], "y"), ("y", live.tokens["operator"])):
+        fields = "".join(f"Authorization: Bearer {token}\r\n" for token in pair)
+        answer = live.raw(f"GET /v1/networks HTTP/1.1\r\nHost: x\r\n{fields}Connection: close\r\n\r\n".encode())
+        assert status_of(answer) == 401
+        assert b"token_missing" in answer
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +287,12 @@ def test_n6_no_client_string_can_forge_a_log_line(live: LiveServer, log_lines: i
         assert all("!" <= character <= "~" for character in record["path"])
         assert len(record["path"]) <= 600
     assert sum("forged" in line for line in lines) == 1
+
+
+def test_n6_a_logged_path_is_printable_ascii_whatever_was_sent() -> None:
+    assert escaped_path({"path": "/a b\n\x1b[31m\x7f\u2028", "raw_path": b""}) == "/a%20b%0A%1B[31m%7F%E2%80%A8"
+    assert escaped_path({"path": "", "raw_path": b"/\xff\r\n{}"}) == "/%FF%0D%0A{}"
+    assert escaped_path({"path": "\ud800", "raw_path": None}) == "?"
 
 
 def test_n6_the_log_names_the_bearer_and_never_the_token(live: LiveServer, log_lines: io.StringIO) -> None:
