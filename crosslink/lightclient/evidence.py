@@ -197,25 +197,20 @@ def _verify_tip(suite: Suite, root: TrustRoot, evidence: Evidence) -> None:
     """Walk the set changes from the user's root (or its checkpoint) to the header, and verify its certificate."""
     tip = evidence.tip.header
     _check_identity(evidence, tip)
-    signing, height, skip_to = root.validators, 0, 0
+    signing, skip_to = root.validators, 0
     checkpoint = root.checkpoint
     if checkpoint is not None and tip.height > checkpoint.height:
-        signing, height, skip_to = checkpoint.validators, checkpoint.height, checkpoint.height
+        signing, skip_to = checkpoint.validators, checkpoint.height
     if checkpoint is not None and tip.height == checkpoint.height and tip.id(suite) != checkpoint.id:
         raise Malformed("evidence_checkpoint_conflict", "The header is not the block of the user's checkpoint.")
     previous = 0
     for change in evidence.set_changes:
-        header = change.header
-        if not previous < header.height < tip.height:
-            raise Malformed(
-                "evidence_set_changes_order", "Set changes ascend and lie below the header.", height=header.height
-            )
-        previous = header.height
-        if header.height <= skip_to:
-            continue
-        signing, height = _verify_change(suite, evidence, change, signing), header.height
-    if tip.height <= height:
-        raise Malformed("evidence_set_changes_order", "The header lies above every set change.", height=tip.height)
+        height = change.header.height
+        if not previous < height < tip.height:
+            raise Malformed("evidence_set_changes_order", "Set changes ascend and lie below the header.", height=height)
+        previous = height
+        if height > skip_to:
+            signing = _verify_change(suite, evidence, change, signing)
     check_signed_by(suite, signing, signing.hash(suite), evidence.tip)
 
 

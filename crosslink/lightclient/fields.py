@@ -66,13 +66,6 @@ class Fields:
             )
         return value
 
-    def boolean(self, name: str) -> bool:
-        """True or false."""
-        value = self.any(name)
-        if not isinstance(value, bool):
-            raise self._wrong(name, "true or false")
-        return value
-
     def hex(self, name: str, *, size: int | None = None, max_size: int = 1 << 20) -> bytes:
         """Bytes in lowercase hex, of exactly `size` or at most `max_size` bytes."""
         text = self.text(name, max_size=2 * (max_size if size is None else size))

@@ -109,8 +109,6 @@ def check_chain(state: ClientState, header: Header) -> None:
         raise HeaderRefused("wrong_network", "The header belongs to another network.", network=header.network[:64])
     if header.genesis_id != state.genesis_id:
         raise HeaderRefused("wrong_genesis", "The header belongs to another deployment of this network.")
-    if header.height < 1:
-        raise HeaderRefused("stale_header", "Genesis is trusted by its id, never by a header.", height=header.height)
 
 
 def check_signed_by(suite: Suite, validators: ValidatorSet, validators_hash: bytes, message: HeaderMessage) -> None:

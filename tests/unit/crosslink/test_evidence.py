@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.core.codec import canonical_json
-from common.core.errors import Rejected
+from common.core.errors import InvariantBroken, Rejected
+from common.core.validators import Validator, ValidatorSet
 from crosslink.lightclient.evidence import Findings, verify_evidence, verify_evidence_file
 from crosslink.lightclient.evidence_file import Evidence, StateEntry, anchored_key, parse_evidence
 from crosslink.lightclient.trust import TrustFile, build_trust_file
@@ -249,3 +250,63 @@ def test_bucket_of_an_anchored_height() -> None:
     assert [anchored_key("beijing", height) for height in (0, 63, 64, 6400)] == [
         "anchored/beijing/0", "anchored/beijing/0", "anchored/beijing/1", "anchored/beijing/100",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["chain", "region", "snapshot"])
+def test_e2_r4_unknown_fields_are_refused_at_every_level(place: str) -> None:
+    assert refusal(changed(place, to=lambda held: held | {"note": "trust me"})) == "field_unknown"
+    for path in (("chain", "set_changes", 0), ("state", 0)):
+        assert refusal(changed(*path, to=lambda held: held | {"note": "trust me"})) == "field_unknown"
+    assert refusal(changed("kind", to="opinion")) == "evidence_kind"
+    assert refusal(changed("format", to="tongjian/evidence/v2")) == "evidence_format"
+
+
+def test_r2_c10_set_change_of_another_deployment_with_the_same_keys_is_refused() -> None:
+    custody = ChainBuilder("custody", tier="custody")
+    twin = ChainBuilder("custody", tier="custody", application={"another": "deployment"})
+    for chain in (custody, twin):
+        chain.extend(next_validators=validator_set(["m-1", "m-2", "m-3", "m-4"] if chain is twin else custody.names))
+    root, proof = small_state({b"key": b"1"})
+    twin_signs = validator_set(["m-1", "m-2", "m-3", "m-4"])
+    draft = custody.draft(
+        state_root=root,
+        validators_hash=twin_signs.hash(custody.suite),
+        next_validators_hash=twin_signs.hash(custody.suite),
+    )
+    evidence = Evidence(
+        network="custody",
+        genesis_id=custody.genesis.id,
+        set_changes=(twin.block(1).message,),
+        tip=custody.seal(draft.header, signing=twin_signs).message,
+        state=(StateEntry("key", "1", proof),),
+    )
+    assert refusal(evidence.to_json(), build_trust_file([custody.trust_root()])) == "evidence_wrong_genesis"
+
+
+def test_r5_bucket_of_another_key_does_not_count_as_anchored() -> None:
+    case = evidence_case()
+    value = case.evidence.state[0].value
+    assert value is not None
+    root, proof = small_state({b"misbehaviour/beijing/9": value.encode()})
+    tip = case.custody.extend(state_root=root)
+    moved = replace(case.evidence, tip=tip.message, state=(StateEntry("misbehaviour/beijing/9", value, proof),))
+    assert refusal(moved.to_json()) == "evidence_not_anchored"
+
+
+def test_e3_set_change_to_an_unsafe_key_is_refused() -> None:
+    custody = ChainBuilder("custody", tier="custody")
+    unsafe = ValidatorSet(members=(Validator(name="m", organisation="m", public_key=bytes(32)),))
+    change = custody.draft(next_validators=unsafe)
+    root, proof = small_state({b"key": b"1"})
+    custody.blocks.append(change)
+    tip = custody.draft(state_root=root)
+    evidence = Evidence(
+        network="custody",
+        genesis_id=custody.genesis.id,
+        set_changes=(change.message,),
+        tip=tip.message,
+        state=(StateEntry("key", "1", proof),),
+    )
+    assert refusal(evidence.to_json(), build_trust_file([custody.trust_root()])) == "public_key_unsafe"
+    with pytest.raises(InvariantBroken):
+        replace(evidence, set_changes=(tip.message,)).to_json()

@@ -13,6 +13,7 @@ from common.core.errors import Rejected
 from common.core.merkle import leaf_hash
 from crosslink.lightclient.delivery import (
     MAX_BLOCKS,
+    MAX_SNAPSHOTS,
     BlockDelivery,
     Delivery,
     MisbehaviourDelivery,
@@ -201,6 +202,25 @@ def test_a_misbehaviour_operation_survives_its_json_form() -> None:
         assert parse_misbehaviour(delivery.to_operation()) == delivery
     with pytest.raises(Rejected, match="field_unknown"):
         parse_misbehaviour(delivery.to_operation() | {"culprits": ["beijing-1"]})
+    named = delivery.to_operation()
+    named["first"]["culprit"] = "beijing-1"
+    with pytest.raises(Rejected, match="field_unknown"):
+        parse_misbehaviour(named)
+
+
+def test_n1_more_snapshots_than_an_operation_may_have_are_refused() -> None:
+    entry = {"height": 1, "snapshots": [{"index": index, "data": "{}"} for index in range(MAX_SNAPSHOTS)]}
+    whole = {"type": "crosslink.submit", "region": "beijing", "blocks": [entry]}
+    assert len(parse_submit(whole).blocks[0].snapshots) == MAX_SNAPSHOTS
+    with pytest.raises(Rejected, match="delivery_too_large"):
+        parse_submit(whole | {"blocks": [entry, {"height": 2, "snapshots": [{"index": 0, "data": "{}"}]}]})
+
+
+def test_r8_a_delivery_reaches_nothing_but_headers_and_snapshots() -> None:
+    for field in ("trust_root", "client_state", "validators", "signers", "policy", "role", "recover", "frozen"):
+        for operation in (submit() | {field: {}}, submit(**{field: {}})):
+            with pytest.raises(Rejected, match="field_unknown"):
+                parse_submit(operation)
 
 
 def test_random_splits_of_a_block_always_add_up() -> None:

@@ -120,6 +120,13 @@ def test_r4_uninitialised_or_inconsistent_client_state_is_refused(change: dict[s
         ClientState.from_json(document | change)
 
 
+def test_r4_zero_tip_above_genesis_is_refused() -> None:
+    document = ClientState.from_root(ROOT, established_ms=START_MS).to_json()
+    assert ClientState.from_json(document | {"height": 3, "block_id": "07" * 32}).height == 3
+    with pytest.raises(Rejected, match="trust_zero_id"):
+        ClientState.from_json(document | {"height": 3, "block_id": "00" * 32})
+
+
 def test_a_client_starts_at_the_checkpoint_of_its_root() -> None:
     later: ValidatorSet = validator_set(["x-1", "x-2"])
     checkpoint = Checkpoint(height=7, id=b"\x07" * 32, time_ms=START_MS + 7, validators=later)

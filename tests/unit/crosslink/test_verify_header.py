@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from common.core.certificate import Certificate
 from common.core.errors import Rejected
 from common.core.header import Header
+from common.core.validators import Validator, ValidatorSet
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.messages import HeaderMessage, is_retryable
 from crosslink.lightclient.port import client_for
@@ -282,6 +283,19 @@ def test_a_verdict_of_another_state_does_not_move_this_one() -> None:
     with pytest.raises(Rejected, match="wrong_parent"):
         update(followed(chain, 1), verified)
     assert isinstance(verified.message.certificate, Certificate)
+
+
+def test_header_of_height_zero_is_refused() -> None:
+    chain = ChainBuilder()
+    zero = chain.draft(height=0, parent_id=bytes(32))
+    assert refusal(chain.client_state(), zero, known_id=zero.id) == "stale_header"
+    assert refusal(chain.client_state(), zero) == "stale_header"
+
+
+def test_e3_set_change_to_an_unsafe_key_is_refused() -> None:
+    chain = ChainBuilder()
+    unsafe = ValidatorSet(members=(Validator(name="m", organisation="m", public_key=bytes(32)),))
+    assert refusal(chain.client_state(), chain.draft(next_validators=unsafe)) == "public_key_unsafe"
 
 
 def test_unknown_client_type_is_refused() -> None:
