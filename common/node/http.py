@@ -5,15 +5,18 @@ Invariants
   H2  Every refusal is a problem document, unknown paths and methods included (`http_problems`).
   H3  The submission route skips router and models, and stands in the OpenAPI document all the same.
 
-The interactive documentation pages are off, since they load scripts from elsewhere; `/openapi.json` holds no secret.
+The interactive documentation pages are off, since they load scripts from elsewhere. `/openapi.json` holds no secret; it
+is made once, in a thread, when somebody first asks: that takes a third of a second, in which votes must go on.
 Left out: the server (TLS, connections, timeouts of heads).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
@@ -41,11 +44,19 @@ MAX_PROBLEM_FIELDS: Final = 10
 class NodeApplication(FastAPI):
     """FastAPI with the OpenAPI document completed by what bypasses it."""
 
+    _document: asyncio.Future[bytes] | None = None
+
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""
         if self.openapi_schema is None:
             self.openapi_schema = complete_document(super().openapi())
         return self.openapi_schema
+
+    async def serve_document(self) -> Response:
+        """`/openapi.json`."""
+        if self._document is None:
+            self._document = asyncio.ensure_future(asyncio.to_thread(lambda: msgspec.json.encode(self.openapi())))
+        return Response(await asyncio.shield(self._document), media_type="application/json")
 
 
 def create_app(
@@ -61,10 +72,12 @@ def create_app(
     app = NodeApplication(
         title=f"Tongjian node, {genesis.network}",
         version=node_version(),
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.add_api_route("/openapi.json", app.serve_document, include_in_schema=False)
     app.state.service = service
     app.state.metrics = metrics = Metrics(service)
     app.state.streams = Streams(max_streams)

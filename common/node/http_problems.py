@@ -69,12 +69,14 @@ EDGE_CODES: Final[dict[str, tuple[int, str]]] = {
     "body_timeout": (408, "The request's body did not arrive in time."),
     "content_encoding_unsupported": (415, "Send the body without compression."),
     "headers_too_large": (431, "The request's header fields are too many or too long."),
+    "http_head_too_large": (431, "The request's line and header fields exceed what the server reads."),
+    "http_malformed": (400, "The request is not HTTP/1.1."),
     "internal_error": (500, "The node failed to answer; its log knows more under the request id."),
     "method_not_allowed": (405, "This path does not take this method."),
     "request_invalid": (400, "A path or query parameter is missing or wrong."),
     "route_unknown": (404, "There is no such path."),
 }
-"""Codes that only the HTTP edge uses: status and sentence."""
+"""Codes that only the HTTP edge uses (and `http_server`, before there is a request): status and sentence."""
 _RESERVED: Final = frozenset({"type", "title", "status", "code", "detail", "request_id"})
 
 
