@@ -67,6 +67,7 @@ from common.node.runtime_ports import (
     RuntimeCounters,
     VoteWriter,
 )
+from common.node.store_errors import DamagedStore, StoreFailed
 
 DRAIN_LIMIT_S = 1.0
 """Longest that arriving messages may hold an expired timer back: half of the shortest default view timeout."""
@@ -200,7 +201,8 @@ class Runtime:
             return
         self._stopped = True
         self._queue.clear()
-        _log.critical(what, extra={"error": str(error)}, exc_info=error)
+        expected = isinstance(error, StoreFailed | DamagedStore)
+        _log.critical(what, extra={"error": str(error)}, exc_info=None if expected else error)
         if not self.failed.done():
             self.failed.set_result(f"{what}: {error}")
 

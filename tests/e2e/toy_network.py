@@ -58,7 +58,7 @@ class ToyNode:
     def log_lines(self) -> list[dict[str, Any]]:
         """What the node has logged, in all its lives. Fails on a line that is no JSON object: a crash."""
         text = (self.directory / "node.log").read_text()
-        assert "Traceback" not in text.replace('"Traceback', ""), text[-3_000:]
+        assert "\nTraceback" not in "\n" + text, text[-3_000:]
         return [json.loads(line) for line in text.splitlines()]
 
     def start(self) -> None:
