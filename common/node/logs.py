@@ -52,6 +52,7 @@ def configure_logging(level: str, file: Path | None) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(file, encoding="ascii")
     handler.setFormatter(JsonFormatter())
+    logging.raiseExceptions = False  # a line that cannot be written, on a full disk, must not become several more
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
