@@ -8,6 +8,7 @@ import importlib
 import click
 
 from cli.output import Group
+from common.version import VERSION
 
 COMMANDS = {
     "demo": ("cli.commands.demo", "Run both tiers on this machine and answer a look-through question."),
@@ -47,7 +48,7 @@ class LazyGroup(Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name=None, version="0.1.0", prog_name="tongjian")
+@click.version_option(package_name=None, version=VERSION, prog_name="tongjian")
 def main() -> None:
     """Tongjian (通鉴): nodes, crosslink and tools of a two-tier blockchain for regional equity markets."""
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -33,6 +32,7 @@ from common.node.committed_state import CommittedState
 from common.node.http_context import MAX_HEIGHT, Height, Network, Node, parse_tx_id, require_role
 from common.node.http_ports import NetworkDescription
 from common.node.http_transactions import MAX_WAIT_S
+from common.version import VERSION
 
 MAX_BULK_BYTES: Final = 8 * 1024 * 1024
 """A bulk answer; the relay holds a few of them at once."""
@@ -66,14 +66,6 @@ def _content(snapshot: bytes) -> _Content:
     return _snapshot_decoder.decode(snapshot).header.content
 
 
-def node_version() -> str:
-    """Version of the installed package; "source" where it runs without being installed."""
-    try:
-        return version("tongjian")
-    except PackageNotFoundError:
-        return "source"
-
-
 router = APIRouter(prefix="/v1/networks", tags=["Node interface"], dependencies=[Depends(require_role(CHAIN_READERS))])
 
 
@@ -103,7 +95,7 @@ async def options(network: Network, node: Node) -> dict[str, Any]:
     return {
         "network": network,
         "tier": genesis.tier,
-        "node_version": node_version(),
+        "node_version": VERSION,
         "protocol_version": genesis.protocol_version,
         "genesis_id": genesis.id.hex(),
         "suite": genesis.suite.name,
