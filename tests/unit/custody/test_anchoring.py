@@ -138,7 +138,8 @@ def test_r3_what_is_no_contradiction_freezes_nothing(custody: Custody, chain: Ch
 
 def test_r3_a_delivery_is_kept_up_to_the_contradiction(custody: Custody, chain: ChainBuilder) -> None:
     _, other = conflicting(chain)
-    custody.submit("beijing", *chain.blocks, other)
+    following = chain.draft()
+    custody.submit("beijing", *chain.blocks, other, following)
     assert anchored(custody) == 3
     assert custody.region()["frozen"] is not None
 
@@ -272,6 +273,8 @@ def test_what_a_delivery_brought_is_in_the_log_and_can_be_found_again(custody: C
 def test_the_operation_size_is_bounded(custody: Custody, chain: ChainBuilder) -> None:
     block = chain.extend([sample_snapshot(f"o{n}", note="x" * 60_000) for n in range(26)])
     operation = Delivery("beijing", (entry_of(block),)).to_operation()
-    with pytest.raises(Rejected) as refusal:
-        custody.run([operation])
-    assert refusal.value.code == "operation_too_large"
+    tx = custody.sign([operation])
+    for judge in (lambda: custody.application.check(tx, custody.state, custody.genesis), lambda: custody.execute(tx)):
+        with pytest.raises(Rejected) as refusal:
+            judge()
+        assert refusal.value.code == "operation_too_large"
