@@ -31,12 +31,12 @@ from common.node.http_chain import chain_routers
 from common.node.http_context import RequireRole
 from common.node.http_edge import PROTECTED_PREFIX, REQUEST_ID, Edge, HttpLimits
 from common.node.http_metrics import Metrics
-from common.node.http_networks import node_version
 from common.node.http_openapi import complete_document
 from common.node.http_operations import MAX_STREAMS, Streams
 from common.node.http_ports import NodeService
 from common.node.http_problems import edge_problem, problem_of
 from common.node.http_transactions import SUBMIT_PATH, SubmitRoute
+from common.version import VERSION
 
 MAX_PROBLEM_FIELDS: Final = 10
 
@@ -71,7 +71,7 @@ def create_app(
     genesis = service.genesis
     app = NodeApplication(
         title=f"Tongjian node, {genesis.network}",
-        version=node_version(),
+        version=VERSION,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
