@@ -85,6 +85,8 @@ class CatchUp:
         That takes the word of f+1 members: a single liar must not silence a validator (attack C17).
         """
         height = self._chain.tip().height
+        if self._peers.best_claim() <= height + 1:
+            return False
         return self._peers.believed_height(self._chain.validators(height + 1)) > height + 1
 
     def consider(self) -> None:

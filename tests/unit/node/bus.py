@@ -60,6 +60,7 @@ class Machine:
     application: Application = field(default_factory=ToyApplication)
     clock_offset_ms: int = 0
     may_vote: bool = True
+    stopwatch: Callable[[], int] = lambda: 0
     node: Node | None = None
     chain: ChainStore = field(init=False)
     incarnation: int = 0
@@ -95,6 +96,7 @@ class Machine:
             recovered=tuple(self.vote_records),
             limits=self.limits,
             may_vote=self.may_vote,
+            stopwatch=self.stopwatch,
         )
         return self.node
 

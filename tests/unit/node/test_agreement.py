@@ -11,7 +11,7 @@ from common.core.transaction import parse_envelope
 from common.node import peer_messages as pm
 from common.node.application import Application
 from common.node.node_status import NodeLimits
-from tests.unit.node.bus import Bus, names_of, tips
+from tests.unit.node.bus import DELAY_MS, Bus, names_of, tips
 from tests.unit.node.toy import SUITE, ToyApplication, make_envelope, make_genesis, transfer
 
 
@@ -149,7 +149,10 @@ def test_replica_that_misses_a_body_while_the_others_decide_fetches_only_the_bod
     bus = network()
     bus.drop = lambda source, target, payload: target == "node-3" and payload[0] == pm.KIND_TRANSACTIONS
     bus.submit("node-2", transfer(bus.genesis, "n", 3))
+    bus.run_to_height(1, names=["node-0", "node-1", "node-2"])
+    decided_ms = bus.now_ms
     bus.run_to_height(1)
+    assert bus.now_ms - decided_ms <= 2 * DELAY_MS, "it asks at once when it learns of the decision"
     assert len(payloads(bus, pm.KIND_GET_TRANSACTIONS)) == 1
     assert payloads(bus, pm.KIND_GET_BODY) == []
     assert_agree(bus)
@@ -272,6 +275,15 @@ def test_bug_in_the_application_stops_neither_leader_nor_chain() -> None:
     bus.submit("node-2", transfer(bus.genesis, "after"))
     bus.run(lambda: all(read_balance_of(bus, name) == 2 for name in bus.machines))
     assert_agree(bus)
+
+
+def test_leader_left_without_work_does_not_make_an_early_empty_block() -> None:
+    bus = network()
+    bus.submit("node-0", make_envelope(bus.genesis, "boom", [{"type": "toy.crash"}]))
+    bus.pass_time(5_000)
+    assert {machine.height for machine in bus.machines.values()} == {0}
+    warnings = {warning.code for machine in bus.machines.values() for warning in machine.warnings}
+    assert warnings == {"execution_failed"}
 
 
 def test_validator_set_grows_and_the_new_member_votes() -> None:

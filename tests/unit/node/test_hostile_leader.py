@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from common.consensus.messages import Proposal
+from common.consensus.messages import Phase, Proposal, Vote, vote_payload
 from common.core import merkle
 from common.core.block import Block
 from common.core.header import Header
 from common.core.transaction import parse_envelope
 from common.node import peer_messages as pm
 from common.node.node_effects import Broadcast, PersistVotes
-from common.node.node_events import Timer
+from common.node.node_events import PeerConnected, Timer
 from tests.unit.node.solo import Solo
-from tests.unit.node.toy import START_MS, SUITE, ToyApplication, make_genesis, seed_of, transfer
+from tests.unit.node.toy import START_MS, SUITE, ToyApplication, key_of, make_genesis, seed_of, transfer
 from tests.unit.node.victim import NAMES, Victim
 
 GENESIS = make_genesis(NAMES, max_block_bytes=2_000, heartbeat_ms=1_000)
@@ -73,7 +73,7 @@ def test_n1_bodies_beyond_a_blocks_bytes_are_not_fetched_to_the_end() -> None:
     ((asked, request),) = victim.sent(pm.KIND_GET_TRANSACTIONS)
     assert isinstance(request, pm.GetTransactions)
     assert asked == LEADER
-    victim.receive(LEADER, pm.AnswerTransactions(request.request, tuple(envelopes)))
+    victim.receive(LEADER, pm.AnswerTransactions(request.request, tuple(envelopes[:6])))
     assert any("block_too_large" in warning for warning in victim.warnings)
     assert len(victim.sent(pm.KIND_GET_TRANSACTIONS)) == 1
     assert votes(victim) == 0
@@ -93,6 +93,26 @@ def test_body_with_a_bad_signature_costs_the_sender_its_channel_and_the_block_it
     assert victim.dropped == {LEADER: "bad_signature"}
     assert votes(victim) == 0
     assert victim.sent(pm.KIND_GET_TRANSACTIONS)[-1][0] != LEADER
+
+
+def test_c16_a_vote_shown_in_a_hello_keeps_a_restored_machine_silent() -> None:
+    """node-0 proves that we signed PREPARE in view 3 of height 1, of which our records know nothing."""
+    payload = vote_payload(SUITE, GENESIS.id, GENESIS.network, Phase.PREPARE, 1, 3, bytes(32))
+    vote = Vote(Phase.PREPARE, 1, 3, bytes(32), 3, SUITE.sign(seed_of("node-3"), payload))
+    forged = replace(vote, view=9)
+    for shown, silent in ((vote, True), (forged, False)):
+        for late in (False, True):
+            victim = Victim(GENESIS)
+            if late:
+                victim.meet("node-1", "node-2", height=0)
+            victim.step(PeerConnected(key_of("node-0"), pm.Hello(0, bytes(32), shown.encode()).encode()))
+            if not late:
+                victim.meet("node-1", "node-2", height=0)
+            envelopes = [transfer(GENESIS, "a")]
+            victim.receive("node-2", pm.Transactions(tuple(envelopes)))
+            victim.receive(LEADER, propose(valid_block(envelopes).header, hashes_of(envelopes)))
+            assert votes(victim) == (0 if silent else 1)
+            assert victim.node.status().voting is not silent
 
 
 def test_answers_that_were_not_asked_for_are_dropped() -> None:

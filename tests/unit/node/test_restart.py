@@ -159,6 +159,29 @@ def test_s1_power_cut_after_commit_votes_keeps_the_block_that_may_be_decided() -
     assert_no_double_vote(bus)
 
 
+def test_s1_bodies_from_the_vote_log_are_served_after_a_power_cut() -> None:
+    """node-0 never saw the block that the others prepared; after the cut its vote is needed, and nobody's mempool
+    knows it.
+    """
+    bus = Bus(GENESIS, NAMES)
+    bus.start()
+    commit = b"\x01\x01\x03"
+    bus.drop = lambda source, target, payload: (
+        payload[:3] == commit
+        or (target == "node-0" and payload[0] in (pm.KIND_TRANSACTIONS, pm.KIND_ANSWER_TRANSACTIONS))
+    )
+    bus.submit("node-2", transfer(GENESIS, "n"))
+    bus.pass_time(60)
+    for name in NAMES:
+        bus.kill(name)
+    bus.drop = lambda source, target, payload: False
+    for name in NAMES[:3]:
+        bus.start(name)
+    bus.run_to_height(1)
+    assert bus.machines["node-0"].chain.header(1).tx_count == 1
+    assert_no_double_vote(bus)
+
+
 def test_c16_restart_without_the_vote_log_signs_nothing_at_the_open_height() -> None:
     """Its peers show what it signed; it keeps silent until that height is decided, then votes again."""
     bus = Bus(GENESIS, NAMES)
