@@ -3,6 +3,8 @@
 Invariants: the same as those of `storage.KeyValueStore`. A write without sync survives only until `crash`, which may
 let a prefix of the unsynced batches live (as a real log does); a synced write makes all before it durable. Snapshots
 cost nothing until something is overwritten: the store saves the old value into each open snapshot first.
+
+For one thread; LevelDB is for several.
 """
 
 from __future__ import annotations

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 
 import pytest
 
-from common.core.errors import InvariantBroken, NotFound
+from common.core.errors import InvariantBroken, NotFound, ProofInvalid
 from common.core.state_proof import verify_state_proof
 from common.node import schema
 from common.node.chain_store import ChainStore
-from common.node.storage import KeyValueStore, LevelDBStore, MemoryStore
+from common.node.state_tree import _NodeCache
+from common.node.storage import KeyValueStore, LevelDBStore, MemoryStore, ReadView
 from common.node.store_errors import DamagedStore, WrongDatabase
 from tests.support.stored_chain import CLIENT_SEED, SUITE, TwinChain, make_genesis
 
@@ -131,6 +133,79 @@ def test_a_write_in_flight_is_invisible_until_it_is_reported() -> None:
     assert twin.chain.state_get(KEYS[0]) == b"new"
     assert twin.chain.state_get(KEYS[1]) == b"more"
     assert (before.tip().height, before.state_get(KEYS[0]), before.state_get(KEYS[1])) == (0, b"old", None)
+
+
+def test_value_read_while_the_tip_moves_is_not_remembered() -> None:
+    """A reader in another thread may still hold the old moment when the new one has come."""
+    store = MemoryStore()
+    twin = TwinChain.start(store, {KEYS[0]: b"old"})
+    twin.reopen(store)
+    chain = twin.chain
+
+    class SlowView:
+        """The old moment; the tip moves before it answers."""
+
+        def __init__(self, view: ReadView) -> None:
+            self._view = view
+
+        def get(self, key: bytes) -> bytes | None:
+            value = self._view.get(key)
+            chain._view = self._view
+            twin.commit({KEYS[0]: b"new"})
+            return value
+
+    chain._view = SlowView(chain._view)
+    assert chain.state_get(KEYS[0]) == b"old"
+    assert chain.state_get(KEYS[0]) == b"new"
+
+
+def test_tree_reads_the_same_moment_as_everything_else() -> None:
+    twin = TwinChain.start(MemoryStore())
+    tree = twin.chain.tree
+    tree._branches = tree._buckets = _NodeCache(0)
+    for first in range(0, 200, 40):
+        twin.commit({b"k%d" % number: b"%d" % first for number in range(first, first + 60)})
+    for number in range(220):
+        key = b"k%d" % number
+        proven = twin.chain.proven_state(key)
+        verify_state_proof(SUITE, proven.tip.state_root, key, twin.states[-1].get(key), proven.proof)
+
+
+def test_readers_in_other_threads_see_whole_blocks(tmp_path: Path) -> None:
+    """Every answer of a moment is of one height, while blocks are committed as fast as possible."""
+    store = LevelDBStore(tmp_path / "chain")
+    keys = [b"key-%d" % number for number in range(30)]
+    twin = TwinChain.start(store, dict.fromkeys(keys, b"0"))
+    stop = threading.Event()
+    failures: list[str] = []
+    answers = 0
+
+    def read() -> None:
+        nonlocal answers
+        while not stop.is_set():
+            moment = twin.chain.moment()
+            expected = b"%d" % moment.tip().height
+            seen = {moment.state_get(key) for key in keys} | {value for _, value in moment.state_scan(b"key", None, 99)}
+            proven = twin.chain.proven_state(keys[3])
+            if seen != {expected} or proven.value != b"%d" % proven.tip.height:
+                failures.append(f"{seen} at {expected!r}")
+            try:
+                verify_state_proof(SUITE, proven.tip.state_root, keys[3], proven.value, proven.proof)
+            except ProofInvalid as error:
+                failures.append(str(error))
+            answers += 1
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for height in range(1, 60):
+        twin.commit(dict.fromkeys(keys, b"%d" % height))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    store.close()
+    assert failures == []
+    assert answers > 0
 
 
 def test_c14_block_out_of_order_or_on_another_parent_is_not_committed() -> None:

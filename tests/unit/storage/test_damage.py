@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -367,3 +367,14 @@ def test_s2_certificate_by_too_few_or_wrong_signers_is_found() -> None:
         store.write([(schema.certificate(4), certificate.encode())], sync=True)
         with pytest.raises(DamagedStore, match="does not hold"):
             reopen_and_check(twin, store, deep=False)
+
+
+def test_s2_certified_block_of_another_branch_is_found() -> None:
+    """Its certificate holds, but it does not follow the block before it: databases of two chains were mixed."""
+    store, twin = memory_chain()
+    header = replace(twin.chain.header(3), parent_id=bytes(32))
+    store.write(
+        [(schema.header(3), header.encode()), (schema.certificate(3), twin.certificate(header).encode())], sync=True
+    )
+    with pytest.raises(DamagedStore, match="does not follow"):
+        reopen_and_check(twin, store, deep=False)

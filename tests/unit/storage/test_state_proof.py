@@ -230,7 +230,7 @@ KEYS = sorted((b"n%d" % number for number in range(40)), key=lambda key: key_has
         (bucket(*map(entry, KEYS[:17])), "more than sixteen entries"),
         (b"\x01", "a branch without children field"),
         (b"\x01\x00\x00", "a branch without children"),
-        (b"\x01\x00\x01" + child(0, b"x") + b"", "an empty child"),
+        (b"\x01\x00\x03" + child(0, b"x") + child(17, b"y"), "an empty child"),
         (b"\x01\x00\x03" + child(9, b"x") + child(7, b"y"), "a branch of sixteen entries"),
         (b"\x01\x00\x03" + child(17, b"x"), "fewer slots than children"),
         (b"\x01\x00\x01" + child(17, b"x") + child(17, b"y"), "more slots than children"),
@@ -260,6 +260,19 @@ def test_e8_child_of_another_path_or_size_is_refused_even_under_its_own_root() -
     assert code(5, bucket(*map(entry, below[1:5]), entry(elsewhere))) == "state_proof_node"
     assert code(1, bucket(entry(elsewhere))) == "state_proof_node"
     assert code(1, bucket()) == "state_proof_node"
+
+
+def test_e8_branch_of_another_size_than_its_parent_says_is_refused() -> None:
+    """Counts are hashed, so a root proves them; a builder whose counts do not add up has no valid proofs."""
+    key = next(key for key in (b"p%d" % number for number in range(2000)) if key_hash(SUITE, key)[0] == 0x5A)
+    inner = b"\x01\x00\x03" + child(9, b"x") + child(9, b"y")
+    for declared, expected in ((18, None), (17, "state_proof_node"), (19, "state_proof_node")):
+        top = b"\x01" + (1 << 5).to_bytes(2, "big") + child(declared, inner)
+        proof = StateProof((top, inner))
+        if expected is None:
+            verify_state_proof(SUITE, node_hash(SUITE, top), key, None, proof)
+        else:
+            assert refused(node_hash(SUITE, top), key, None, proof) == expected
 
 
 def test_e8_branch_below_the_last_digit_is_refused() -> None:

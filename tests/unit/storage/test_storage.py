@@ -11,7 +11,7 @@ import plyvel
 import pytest
 
 from common.node.storage import KeyValueStore, LevelDBStore, MemoryStore, prefix_end
-from common.node.store_errors import StoreFailed
+from common.node.store_errors import DamagedStore, StoreFailed
 
 Entries = list[tuple[bytes, bytes]]
 
@@ -122,6 +122,20 @@ def test_leveldb_snapshot_needs_no_close(tmp_path: Path) -> None:
     del snapshot
     gc.collect()
     store.close()
+
+
+def test_s2_leveldb_refuses_to_open_with_a_flipped_bit_in_its_log(tmp_path: Path) -> None:
+    """Without paranoid checks LevelDB would open, and drop everything behind the damage."""
+    store = LevelDBStore(tmp_path / "db")
+    for number in range(100):
+        store.write([(b"%d" % number, b"value" * 10)], sync=True)
+    store.close()
+    (log,) = (path for path in (tmp_path / "db").glob("*.log") if path.stat().st_size)
+    content = bytearray(log.read_bytes())
+    content[len(content) // 3] ^= 1
+    log.write_bytes(content)
+    with pytest.raises(DamagedStore, match="Remedy"):
+        LevelDBStore(tmp_path / "db")
 
 
 class RefusingBatch:

@@ -162,6 +162,18 @@ def test_s2_tail_of_zeros_left_by_a_power_cut_is_cut(tmp_path: Path, zeros_from:
     log.close()
 
 
+def test_s2_zeros_with_anything_behind_them_are_damage() -> None:
+    disk = MemoryDirectory()
+    log = synced(disk, b"first")
+    size = log.size_bytes
+    log.append([b"second" * 100])
+    log.sync()
+    whole = disk.read() or b""
+    disk.overwrite(whole[:size] + bytes(100) + whole[size + 100 :])
+    with pytest.raises(DamagedStore, match="zeros"):
+        reopen(disk)
+
+
 @pytest.mark.parametrize("marked", [True, False])
 def test_s2_any_flipped_bit_is_refused_and_the_file_left_alone(marked: bool) -> None:
     disk = MemoryDirectory()
