@@ -6,42 +6,17 @@ from itertools import count
 
 import pytest
 
-from common.consensus.messages import Mark, decode_message
+from common.consensus.messages import decode_message
 from common.core.transaction import parse_envelope
 from common.node import peer_messages as pm
 from common.node.node_effects import Broadcast, CommitBlock, NodeEffect, PersistVotes, Send
 from tests.unit.node.bus import Bus, Machine, names_of
+from tests.unit.node.checks import acknowledged, assert_no_double_vote, assert_one_chain
 from tests.unit.node.toy import SUITE, make_genesis, transfer
 
 NAMES = names_of(4)
 GENESIS = make_genesis(NAMES)
 DURABLE_EFFECTS = (PersistVotes, CommitBlock, Send, Broadcast)
-
-
-def signed(bus: Bus) -> dict[str, dict[Mark, set[bytes]]]:
-    """What every validator signed and sent: for each mark the signed payloads, of which there may be one."""
-    found: dict[str, dict[Mark, set[bytes]]] = {}
-    for machine in bus.machines.values():
-        for _, payload in machine.sent:
-            if payload[0] == pm.KIND_CONSENSUS:
-                message = decode_message(payload[1:])
-                name = NAMES[message.signer]
-                signed_bytes = message.payload(SUITE, GENESIS.id, GENESIS.network)
-                found.setdefault(name, {}).setdefault(message.mark, set()).add(signed_bytes)
-    return found
-
-
-def assert_no_double_vote(bus: Bus) -> None:
-    for name, marks in signed(bus).items():
-        for mark, payloads in marks.items():
-            assert len(payloads) == 1, f"{name} signed {len(payloads)} things for {mark}"
-    assert all(machine.accusations == [] for machine in bus.machines.values())
-
-
-def assert_one_chain(bus: Bus) -> None:
-    heights = [machine.height for machine in bus.machines.values()]
-    for height in range(1, min(heights) + 1):
-        assert len({machine.chain.block_id(height) for machine in bus.machines.values()}) == 1
 
 
 class KillAt:
@@ -66,16 +41,6 @@ class KillAt:
                 if other != self._name:
                     self._bus.kill(other)
         return True
-
-
-def acknowledged(bus: Bus) -> set[bytes]:
-    """Transactions of which any node told its clients that they are final."""
-    return {
-        receipt.tx_id
-        for machine in bus.machines.values()
-        for committed in machine.committed
-        for receipt in committed.receipts
-    }
 
 
 def run_with_kill(name: str, position: int, *, everybody: bool) -> bool:
