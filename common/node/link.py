@@ -41,6 +41,8 @@ WRITE_BYTES = 256 * 1024
 """Frames are joined up to this size for one write: large enough for full TLS records, small to stay interruptible."""
 HIGH_WATER_BYTES = 1024 * 1024
 """Socket buffer above which frames wait in the queue, where urgent ones overtake."""
+LINGER_S = 2.0
+"""Time for the last words of a channel that is closed to leave; a peer that does not read gets no more."""
 
 _PING = struct.Struct(">Q")
 _CHANNEL_OF = {kind: channel for channel, kind in FRAME_TYPE_OF.items()}
@@ -118,6 +120,8 @@ class Link(asyncio.Protocol):
         self.received_at = self._loop.time()
         self.paused_since: float | None = None
         self.round_trip_ms: int | None = None
+        self._second_began = 0.0
+        self._messages_this_second = 0
         self.received_bytes = 0
         self.sent_bytes = 0
 
@@ -195,6 +199,14 @@ class Link(asyncio.Protocol):
             self._flush_due = True
             self._loop.call_soon(self._flush)
 
+    def asks_moderately(self, messages_per_s: int) -> bool:
+        """Count one message; False if the peer has sent more than its share within this second."""
+        now = self._loop.time()
+        if now - self._second_began >= 1.0:
+            self._second_began, self._messages_this_second = now, 0
+        self._messages_this_second += 1
+        return self._messages_this_second <= messages_per_s
+
     def ping(self) -> None:
         """Ask for a sign of life."""
         self._write(encode_frame(FrameType.PING, _PING.pack(int(self._loop.time() * 1000))))
@@ -204,6 +216,7 @@ class Link(asyncio.Protocol):
         if self._transport is not None and self.stage is not Stage.CLOSED:
             self._write(encode_frame(FrameType.REFUSAL, code.encode("ascii", "replace")[:64]))
             self._transport.close()
+            self._loop.call_later(LINGER_S, self._transport.abort)
         self._close(code)
 
     def abort(self, reason: str) -> None:
@@ -230,7 +243,8 @@ class Link(asyncio.Protocol):
                 self._owner.link_open(self, payload)
                 self._finish()
             case FrameType.PING:
-                self._write(encode_frame(FrameType.PONG, payload))
+                if self.paused_since is None:  # who asks without reading gets no answers piled up
+                    self._write(encode_frame(FrameType.PONG, payload))
             case FrameType.PONG:
                 if len(payload) == _PING.size:
                     self.round_trip_ms = max(0, int(self._loop.time() * 1000) - int(_PING.unpack(payload)[0]))

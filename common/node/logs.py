@@ -5,7 +5,9 @@ Invariants:
       else is escaped by JSON (attack N6).
   J2  A line says when, how grave, from where, what, and the values by name; never a key, a token or a passphrase.
 
-Leaves out: rotation (the platform's), metrics (`service.counters`).
+  J3  A log file that was moved away is begun anew with the next line, so that any tool may rotate it.
+
+Leaves out: rotating, metrics (`service.counters`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import logging
 import sys
 import time
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +53,7 @@ def configure_logging(level: str, file: Path | None) -> None:
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(file, encoding="ascii")
+        handler = WatchedFileHandler(file, encoding="ascii")
     handler.setFormatter(JsonFormatter())
     logging.raiseExceptions = False  # a line that cannot be written, on a full disk, must not become several more
     root = logging.getLogger()

@@ -9,8 +9,8 @@ two nodes gives the same answer at both ends:
 Invariants:
   T1  Payloads reach the node only from an open channel, named by the key that its hello proved (attack N5).
   T2  At most one open channel a key; the node hears PeerDisconnected before PeerConnected when one replaces another.
-  T3  A key outside the current and next validator set is an observer: at most `limits.observers`, sync traffic only,
-      no consensus message to or from it (attacks C9, C18).
+  T3  A key outside the current and next validator set is an observer: at most `limits.observers`, sync traffic only and
+      of that a bounded rate, no consensus message to or from it (attacks C9, C18, N3).
   T4  A silent channel is asked (PING) and then closed; a peer that does not read is closed (N5).
   T5  Redialling backs off with jitter and never stops.
 
@@ -42,6 +42,8 @@ RACE_S = 10.0
 """Two channels opened within this time are a race of two diallers: twice the default time for a handshake."""
 SET_CONNECTIONS = 1_024
 """Peer connections in all: the current and next set of 100 each, dialling twice, with room for observers."""
+OBSERVER_MESSAGES_PER_S = 50
+"""Questions of one observer that reach the node: catching up takes one for 64 blocks; what is above is dropped."""
 
 _log = logging.getLogger("tongjian.peers")
 
@@ -323,12 +325,12 @@ class PeerTransport:
         self.received_bytes += count
 
     def link_payload(self, link: Link, channel: Channel, payload: bytes) -> None:
-        """See LinkOwner. Consensus and transactions of observers are not for the node (T3)."""
+        """See LinkOwner. Consensus, transactions and floods of observers are not for the node (T3)."""
         peer = link.peer
         if peer is None or self._links.get(peer) is not link:
             return
         member = self.is_member(peer)
-        if member or channel is Channel.SYNC:
+        if member or (channel is Channel.SYNC and link.asks_moderately(OBSERVER_MESSAGES_PER_S)):
             self._handler.peer_message(peer, payload, member)
 
     def link_closed(self, link: Link) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import random
 import resource
+import shutil
 import signal
 import socket
 import ssl
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import tomli_w
 
-from tests.e2e.toy_network import ToyNetwork, ToyNode, until
+from tests.e2e.toy_network import ToyNetwork, ToyNode, free_ports, until
 from tests.unit.node.toy import transfer
 
 pytestmark = pytest.mark.xdist_group("processes")
@@ -199,6 +202,66 @@ def test_c16_a_node_without_its_vote_log_serves_but_does_not_vote(start: Start) 
     height = network.height(first)
     state = network.get(first, f"/v1/networks/toytown/blocks/{height}/consensus-state")
     assert "v1" not in str(state["voters"])
+
+
+def voting(network: ToyNetwork, node: ToyNode) -> bool:
+    """Whether a node votes at its open height."""
+    return "tongjian_voting 1.0" in metrics(network, node)
+
+
+def metrics(network: ToyNetwork, node: ToyNode) -> str:
+    """A node's numbers."""
+    with network.client(node) as http:
+        return http.get("/metrics").text
+
+
+@pytest.mark.parametrize("restored", ["chain", "whole"])
+def test_c16_a_restored_image_catches_up_before_it_votes_again(start: Start, tmp_path: Path, restored: str) -> None:
+    """An old copy of the database alone (the vote log tells), or of everything (the peers' hellos tell)."""
+    network = start()
+    first = network.nodes[0]
+    first.kill()
+    data, copy = first.directory / "data", tmp_path / "copy"
+    shutil.copytree(data, copy)
+    first.start()
+    with Load(network) as load:
+        until(lambda: voting(network, first) if network.height(first) > 0 else None, "it votes")
+        load.goes_on("with all four")
+        first.kill()
+        part = Path("chain") if restored == "chain" else Path()
+        shutil.rmtree(data / part)
+        shutil.copytree(copy / part, data / part)
+        first.start()
+        until(lambda: network.height(first) > 0 and voting(network, first), "it votes again", 30)
+        load.goes_on("with all four again")
+    check_history(network, load.final)
+    refused = [line for line in first.log_lines if line["message"] == "this node does not vote"]
+    assert len(refused) == (1 if restored == "chain" else 0)
+    for node in network.nodes:
+        assert "tongjian_accusations_total 0.0" in metrics(network, node)
+
+
+def test_c8_a_second_process_with_the_same_key_neither_forks_nor_stalls(start: Start, tmp_path: Path) -> None:
+    network = start()
+    first = network.nodes[0]
+    first.kill()
+    twin_folder = tmp_path / "twin"
+    shutil.copytree(first.directory, twin_folder)
+    settings = tomllib.loads((twin_folder / "node.toml").read_text())
+    settings["api"]["port"], settings["peer"]["port"] = ports = free_ports(2)
+    (twin_folder / "node.toml").write_text(tomli_w.dumps(settings))
+    twin = ToyNode(twin_folder, "v1", ports[0])
+    first.start()
+    twin.start()
+    try:
+        with Load(network) as load:
+            for _ in range(4):
+                load.goes_on("in spite of the twin")
+                time.sleep(1)
+        assert twin.running
+    finally:
+        twin.kill()
+    check_history(network, load.final)
 
 
 def test_s2_s5_a_full_disk_stops_a_node_and_a_restart_with_space_resumes(start: Start) -> None:

@@ -53,6 +53,8 @@ def test_a_file_is_appended_to(tmp_path: Path) -> None:
             configure_logging("info", tmp_path / "log" / "node.log")
             logging.getLogger("tongjian.test").info("hello", extra={"height": 1})
             logging.getLogger("tongjian.test").debug("not this")
+        (tmp_path / "log" / "node.log").rename(tmp_path / "log" / "node.log.1")
+        logging.getLogger("tongjian.test").info("after rotation", extra={"height": 2})
     finally:
         for handler in list(root.handlers):
             root.removeHandler(handler)
@@ -60,5 +62,6 @@ def test_a_file_is_appended_to(tmp_path: Path) -> None:
         for handler in handlers:
             root.addHandler(handler)
         root.setLevel(level)
-    lines = (tmp_path / "log" / "node.log").read_text().splitlines()
-    assert [json.loads(line)["height"] for line in lines] == [1, 1]
+    for name, heights in (("node.log.1", [1, 1]), ("node.log", [2])):
+        lines = (tmp_path / "log" / name).read_text().splitlines()
+        assert [json.loads(line)["height"] for line in lines] == heights

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from pathlib import Path
 
 import pytest
 
+from common.node import settings as settings_module
 from common.node.settings import SettingsError, load_settings
 
 NODE_TOML = """
@@ -108,3 +111,16 @@ def test_a_host_with_line_breaks_is_refused(tmp_path: Path) -> None:
     assert "peers.0.host" in problems_of(
         tmp_path, NODE_TOML.replace('host = "127.0.0.1"\nport = 18004', 'host = "a\\nb"\nport = 18004')
     )
+
+
+def test_every_setting_is_explained_where_it_is_declared() -> None:
+    tree = ast.parse(inspect.getsource(settings_module))
+    bare = []
+    for group in (
+        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith(("Settings", "Address"))
+    ):
+        for field, after in zip(group.body, [*group.body[1:], None], strict=True):
+            explained = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            if isinstance(field, ast.AnnAssign) and not explained:
+                bare.append(f"{group.name}.{ast.unparse(field.target)}")
+    assert bare == []

@@ -240,6 +240,43 @@ def test_c9_an_unknown_key_may_read_but_not_vote(tmp_path: Path) -> None:
     run(case())
 
 
+def test_n3_an_observer_s_flood_of_questions_does_not_reach_the_node(tmp_path: Path) -> None:
+    async def case() -> None:
+        site = Site(tmp_path)
+        recorder = Recorder(MEMBERS)
+        transport = site.transport(1, recorder)
+        async with started(transport), RawPeer(site, transport.listener.port) as peer:
+            peer.hello(identity_of(9))
+            peer.send(FrameType.GREETING, b"")
+            for _ in range(2_000):
+                peer.send(FrameType.SYNC, b"which blocks?")
+            await until(lambda: transport.received_bytes > 2_000 * 18)
+            assert 0 < len(recorder.payloads("observer")) <= 100
+
+    run(case())
+
+
+def test_n3_pings_of_a_peer_that_does_not_read_pile_up_nothing(tmp_path: Path) -> None:
+    async def case() -> None:
+        site = Site(tmp_path)
+        recorder = Recorder(MEMBERS)
+        transport = site.transport(1, recorder)
+        async with started(transport), RawPeer(site, transport.listener.port) as peer:
+            peer.hello(identity_of(2))
+            peer.send(FrameType.GREETING, b"")
+            await until(lambda: len(recorder.events) == 1)
+            link = transport.link_to(key_of(2))
+            assert link is not None
+            link.pause_writing()
+            before = link.sent_bytes
+            peer.send(FrameType.PING, b"12345678")
+            peer.send(FrameType.CONSENSUS, b"vote")
+            await until(lambda: recorder.payloads() == [b"vote"])
+            assert link.sent_bytes == before
+
+    run(case())
+
+
 def test_n3_observers_are_counted(tmp_path: Path) -> None:
     async def case() -> None:
         site = Site(tmp_path)
