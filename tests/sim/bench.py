@@ -281,7 +281,7 @@ class Bench:
                     if block is not None:
                         self.commit(number, block, effect.certificate)
                 case fx.SendDecided():
-                    self.help(number, self.number_at(number, effect.index), effect.height)
+                    self._help(number, self.number_at(number, effect.index), effect.height)
                 case _:
                     pass
 
@@ -333,6 +333,10 @@ class Bench:
 
     def help(self, source: int, target: int, height: int) -> None:
         """The final block reaches the peer at once."""
+        self._help(source, target, height)
+        self._drain()
+
+    def _help(self, source: int, target: int, height: int) -> None:
         block, certificate = self.seats[source].chain[height - 1]
         if self.seats[target].alive:
             self.commit(target, block, certificate)

@@ -12,6 +12,7 @@ from random import Random
 from tests.sim.network import LinkQuality
 
 SIZES = (1, 4, 5, 7)
+BLACKOUTS = ("nobody", "nobody", "victim", "others")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,14 @@ class Ambush:
     """From `height` on, until `end_ms`, COMMITs reach only `victim`, and nothing that it says reaches anybody.
 
     The victim decides a block that nobody else knows to be decided; the others change views. If ever they settle on
-    another block, that is a fork (attacks C3, C6, C12, C21). With `crash`, the victim loses power instead of speech.
+    another block, that is a fork (attacks C3, C6, C12, C21). `blackout` says who loses power when it decides: nobody,
+    the victim, or everybody else, who then must know from their records what may have been decided (protocol rule 1).
     """
 
     height: int
     victim: int
     end_ms: int
-    crash: bool = False
+    blackout: str = "nobody"
 
 
 @dataclass(slots=True)
@@ -114,7 +116,7 @@ def draw_plan(random: Random, size: int | None = None) -> FaultPlan:
         plan.starved = {kind: random.choice((0.3, 0.6, 0.8)) for kind in kinds}
     elif size > 1 and random.random() < 0.4:
         end_ms = random.randrange(plan.heal_ms // 2, plan.heal_ms)
-        plan.ambush = Ambush(random.randint(1, 3), random.randrange(size), end_ms, random.random() < 0.3)
+        plan.ambush = Ambush(random.randint(1, 3), random.randrange(size), end_ms, random.choice(BLACKOUTS))
     plan.sync_ms = random.choice((0, 0, 2, 8))
     plan.missing_bodies = random.choice((0.0, 0.0, 0.2, 1.0))
     plan.idle = random.random() < 0.2

@@ -94,9 +94,7 @@ class Simulation:
     def committed(self, node: ReplicaNode, block: Block, certificate: Certificate) -> None:
         """A node committed a block."""
         self.highest_view = max(self.highest_view, certificate.view)
-        ambush = self.plan.ambush
-        if ambush is not None and ambush.crash and (node.number, block.header.height) == (ambush.victim, ambush.height):
-            self.world.after(0, lambda: self._fail(Outage(0, 0, (node.number,))))
+        self._spring_ambush(node.number, block.header.height)
         if node.is_correct:
             self.agreement.committed(node.number, block, certificate, self.members(block.header.height))
 
@@ -121,6 +119,15 @@ class Simulation:
         if ambush is None or message.height < ambush.height or self.world.now_ms >= ambush.end_ms:
             return False
         return target != ambush.victim and isinstance(message, Vote) and message.phase is Phase.COMMIT
+
+    def _spring_ambush(self, number: int, height: int) -> None:
+        ambush = self.plan.ambush
+        if ambush is None or (number, height) != (ambush.victim, ambush.height) or ambush.blackout == "nobody":
+            return
+        others = tuple(other for other in range(self.population) if other != number)
+        dark = (number,) if ambush.blackout == "victim" else others
+        self.world.after(0, lambda: self._fail(Outage(0, 0, dark)))
+        self.world.after(100, lambda: self._recover(dark))
 
     def is_ambushed(self, number: int) -> bool:
         """Whether the node cannot make itself heard: it alone may know a decision."""

@@ -1,0 +1,101 @@
+"""Signed messages of any content, by any validator: what honest code would never say included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from common.consensus import effects as fx
+from common.consensus.messages import (
+    ConsensusMessage,
+    NewView,
+    Phase,
+    PreparedCertificate,
+    Proposal,
+    ViewChange,
+    Vote,
+)
+from common.core.block import Block
+from tests.sim.bench import Bench
+from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, seed_of, toy_block
+
+Message = TypeVar("Message", Proposal, Vote, ViewChange, NewView)
+
+
+def signed(message: Message, number: int | None = None) -> Message:
+    """The message with a valid signature of validator `number` (default: the one that it names)."""
+    signer = message.signer if number is None else number
+    return replace(message, signature=CHEAP.sign(seed_of(signer), message.payload(CHEAP, GENESIS_ID, NETWORK)))
+
+
+def block_id(block: Block) -> bytes:
+    """Its id."""
+    return block.header.id(CHEAP)
+
+
+def block_by(bench: Bench, proposer: int, text: str = "a block", seat: int = 0) -> Block:
+    """A valid block for the seat's open height, known to everybody who fetches."""
+    replica = bench.seats[seat].replica
+    block = toy_block(bench.seats[seat].tip, replica.validators, proposer, envelopes=(text.encode(),))
+    bench.known[block_id(block)] = block
+    return block
+
+
+def proposal(block: Block, leader: int, view: int = 0) -> Proposal:
+    """PRE-PREPARE."""
+    hashes = tuple(block.envelope_hashes(CHEAP))
+    return signed(Proposal(block.header.height, view, block.header, hashes, leader, b""))
+
+
+def vote(phase: Phase, voter: int, of: bytes, *, height: int = 1, view: int = 0) -> Vote:
+    """PREPARE or COMMIT."""
+    return signed(Vote(phase, height, view, of, voter, b""))
+
+
+def prepare(voter: int, of: bytes, *, height: int = 1, view: int = 0) -> Vote:
+    """PREPARE."""
+    return vote(Phase.PREPARE, voter, of, height=height, view=view)
+
+
+def commit(voter: int, of: bytes, *, height: int = 1, view: int = 0) -> Vote:
+    """COMMIT."""
+    return vote(Phase.COMMIT, voter, of, height=height, view=view)
+
+
+def prepared(voters: Iterable[int], of: bytes, *, height: int = 1, view: int = 0) -> PreparedCertificate:
+    """A certificate of real PREPAREs."""
+    votes = [prepare(voter, of, height=height, view=view) for voter in voters]
+    return PreparedCertificate(height, view, of, tuple((one.voter, one.signature) for one in votes))
+
+
+def view_change(
+    voter: int, view: int = 1, certificate: PreparedCertificate | None = None, *, height: int = 1
+) -> ViewChange:
+    """VIEW-CHANGE."""
+    return signed(ViewChange(height, view, certificate, voter, b""))
+
+
+def new_view(changes: Sequence[ViewChange], block: Block, leader: int, view: int = 1) -> NewView:
+    """NEW-VIEW."""
+    height = block.header.height
+    return signed(NewView(height, view, tuple(changes), proposal(block, leader, view), leader, b""))
+
+
+def sent(effects: Iterable[fx.Effect]) -> list[ConsensusMessage]:
+    """Messages that these effects broadcast."""
+    return [effect.message for effect in effects if isinstance(effect, fx.Broadcast)]
+
+
+def codes(effects: Iterable[fx.Effect]) -> list[str]:
+    """Codes of what was refused."""
+    return [effect.code for effect in effects if isinstance(effect, fx.Refused)]
+
+
+def quiet_bench(size: int, spare: int = 0) -> Bench:
+    """A bench at which nobody builds by itself, and nothing is under way."""
+    bench = Bench(size, work=False, spare=spare)
+    bench.build_through = 0
+    for seat in bench.seats:
+        bench.work(seat.number, True)
+    return bench
