@@ -143,11 +143,12 @@ class ConsensusDriver:
         own_index = None if self._public_key is None else validators.index_of(self._public_key)
         parameters = ConsensusParameters.of(genesis.parameters)
         self._replica = Replica(parameters, genesis.suite, genesis.id, genesis.network, own_index, self._seed)
+        floor = self._floor if self._floor is not None and self._floor.height > tip.height else None
         restored = self._replica.restore(
             ChainTip(tip.height, tip.block_id, tip.time_ms),
             validators,
             self._recovered,
-            floor=self._floor,
+            floor=floor,
             may_vote=self._may_vote,
         )
         self._recovered = ()
