@@ -27,6 +27,16 @@ def test_r10_lies_are_not_forgotten_by_a_success() -> None:
     assert pool.failed(1, Fault.DOWN, 0) < first
 
 
+def test_the_node_to_compare_with_is_a_free_one() -> None:
+    pool = NodePool(["a", "b", "c"])
+    assert pool.choose(0) == 0
+    assert pool.other(0) == 1
+    pool.failed(1, Fault.BEHIND, 0)
+    assert pool.other(0) == 2
+    pool.failed(2, Fault.LYING, 0)
+    assert pool.other(0) is None
+
+
 def test_there_is_always_a_node_to_ask() -> None:
     pool = NodePool(["a", "b", "c"])
     for node in range(3):

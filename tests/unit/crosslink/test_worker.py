@@ -6,10 +6,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from crosslink.lightclient.delivery import MAX_OPERATION_BYTES
 from crosslink.relay.node_pool import Fault
 from crosslink.relay.planner import Read
 from crosslink.relay.ports import Page, RegionStatus, ServedBlock, SubmitResult
@@ -331,6 +333,43 @@ def test_block_from_the_future_is_awaited_without_blaming_the_node() -> None:
     asyncio.run(world.until(world.complete, world.worker(chain)))
     assert not world.sources["beijing"].faults
     assert world.clock.now_ms() >= NOW_MS + 45_000
+
+
+def test_refused_submission_is_shown_and_tried_again_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(busy_chain())
+    tried_ms: list[int] = []
+
+    def refuse(operation: dict[str, Any]) -> SubmitResult:
+        tried_ms.append(world.clock.now_ms())
+        return SubmitResult("rejected", "policy_violated", world.custody.height)
+
+    monkeypatch.setattr(world.custody, "apply", refuse)
+    asyncio.run(world.until(lambda: len(tried_ms) == 8, world.worker(world.chains[0])))
+    error = world.board.of("beijing").last_error
+    assert error is not None
+    assert error["code"] == "policy_violated"
+    pauses = [after - before for before, after in pairwise(tried_ms)]
+    assert pauses[0] < 1_000
+    assert pauses[-1] > 20_000
+
+
+def test_snapshot_that_fits_no_operation_is_reported_and_nothing_is_submitted() -> None:
+    chain = ChainBuilder()
+    chain.extend([b'{"note":"' + b"x" * MAX_OPERATION_BYTES + b'"}'])
+    world = World(chain)
+    asyncio.run(world.until(lambda: world.board.of("beijing").last_error is not None, world.worker(chain)))
+    error = world.board.of("beijing").last_error
+    assert error is not None
+    assert error["code"] == "snapshot_undeliverable"
+    assert not world.custody.results
+
+
+def test_frozen_region_is_left_alone_until_governance_acts() -> None:
+    world = World(busy_chain())
+    world.custody.regions["beijing"].frozen = True
+    asyncio.run(world.until(lambda: world.board.of("beijing").state == "frozen", world.worker(world.chains[0])))
+    assert not world.custody.results
+    assert world.nodes["beijing"][0].served == 0
 
 
 def test_backfill_and_live_regions_share_the_custody_chain(monkeypatch: pytest.MonkeyPatch) -> None:
