@@ -33,6 +33,7 @@ class TwinNode(ReplicaNode):
     def __init__(self, simulation: Simulation, number: int, half: str) -> None:
         super().__init__(simulation, number)
         self.name = f"{number}{half}"
+        self.camp = None if self.plan.camps is None else half
         self._heard: list[ConsensusMessage] = []
 
     def receive(self, source: Address, payload: Payload) -> None:
@@ -52,9 +53,8 @@ class TwinNode(ReplicaNode):
 
     def _transmit(self, target: int, message: ConsensusMessage) -> None:
         random = self.world.random
-        if self.simulation.collusion is not None:
-            if self.simulation.collusion(self, target):
-                super()._transmit(target, message)
+        if self.camp is not None:
+            super()._transmit(target, message)
             return
         if random.random() < 0.3:
             return

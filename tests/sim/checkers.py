@@ -37,18 +37,27 @@ def _cheap_signature(number: int, payload: bytes) -> bytes:
     return hashlib.sha256(key + payload).digest()[:16]
 
 
+def _vote_payload(phase: str, height: int, view: int, block_id: bytes) -> bytes:
+    network = NETWORK.encode()
+    data = GENESIS_ID + bytes((len(network),)) + network + struct.pack(">QQ", height, view) + block_id
+    return _tagged(f"tongjian/vote/{phase}/v1", data)
+
+
 def certificate_holds(certificate: Certificate, members: tuple[int, ...]) -> bool:
     """Whether it has a quorum of distinct members' cheap COMMIT signatures."""
-    network = NETWORK.encode()
-    data = GENESIS_ID + bytes((len(network),)) + network
-    data += struct.pack(">QQ", certificate.height, certificate.view) + certificate.block_id
-    payload = _tagged("tongjian/vote/commit/v1", data)
+    payload = _vote_payload("commit", certificate.height, certificate.view, certificate.block_id)
     signers = {
         index
         for index, signature in certificate.signatures
         if index < len(members) and signature == _cheap_signature(members[index], payload)
     }
     return len(signers) == len(certificate.signatures) >= least_quorum(len(members))
+
+
+def vote_holds(vote: Vote, members: tuple[int, ...]) -> bool:
+    """Whether the named member signed this vote."""
+    payload = _vote_payload(vote.phase.name.lower(), vote.height, vote.view, vote.block_id)
+    return vote.voter < len(members) and vote.signature == _cheap_signature(members[vote.voter], payload)
 
 
 @dataclass
@@ -100,7 +109,7 @@ class ConductChecker:
                 pass
 
 
-def culprits(messages: Iterable[ConsensusMessage]) -> dict[int, tuple[Vote, Vote]]:
+def culprits(messages: Iterable[ConsensusMessage], members: tuple[int, ...]) -> dict[int, tuple[Vote, Vote]]:
     """Who signed two different blocks in one (height, view, phase), with the two votes that prove it (attack C20).
 
     Two certificates in different views accuse nobody: correct replicas may commit in both (protocol rule 20).
@@ -108,8 +117,9 @@ def culprits(messages: Iterable[ConsensusMessage]) -> dict[int, tuple[Vote, Vote
     first: dict[tuple[int, int, int, Phase], Vote] = {}
     found: dict[int, tuple[Vote, Vote]] = {}
     for message in messages:
-        if isinstance(message, Vote):
-            kept = first.setdefault((message.voter, message.height, message.view, message.phase), message)
-            if kept.block_id != message.block_id:
-                found.setdefault(message.voter, (kept, message))
+        if not isinstance(message, Vote) or not vote_holds(message, members):
+            continue
+        kept = first.setdefault((message.voter, message.height, message.view, message.phase), message)
+        if kept.block_id != message.block_id:
+            found.setdefault(message.voter, (kept, message))
     return found

@@ -6,7 +6,7 @@ actor is whatever takes payloads; it may refuse them while it is down.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -27,8 +27,14 @@ Payload = tuple[object, ...]
 class Actor(Protocol):
     """Something with an address."""
 
+    camp: str | None
+    """Actors of different camps do not hear each other; without a camp, one hears everybody."""
+
     def receive(self, source: Address, payload: Payload) -> None:
         """A payload arrives."""
+
+
+Tap = Callable[[Address, Address, Payload], None]
 
 
 @dataclass(slots=True)
@@ -52,6 +58,8 @@ class Network:
         self._cut: set[tuple[Address, Address]] = set()
         self.quality = LinkQuality()
         self.sent = 0
+        self.taps: list[Tap] = []
+        """Called with everything that is sent, before anything is lost."""
 
     def register(self, address: Address, actor: Actor) -> None:
         """Connect an actor. Two actors may claim one address (twins); each payload reaches one or both of them."""
@@ -76,9 +84,11 @@ class Network:
         """Whether that direction is cut."""
         return (source, target) in self._cut
 
-    def send(self, source: Address, target: Address, payload: Payload) -> None:
-        """Put a payload on its way; it may arrive late, twice or never."""
+    def send(self, source: Address, target: Address, payload: Payload, camp: str | None = None) -> None:
+        """Put a payload on its way; it may arrive late, twice or never, and only within its `camp`."""
         self.sent += 1
+        for tap in self.taps:
+            tap(source, target, payload)
         quality, random = self.quality, self._world.random
         if (source, target) in self._cut or (quality.loss and random.random() < quality.loss):
             return
@@ -87,10 +97,12 @@ class Network:
             delay_ms = quality.least_delay_ms + int(random.random() * 2 * quality.mean_delay_ms)
             if quality.straggling and random.random() < quality.straggling:
                 delay_ms += int(random.random() * 1000)
-            self._world.after(delay_ms, lambda: self._arrive(source, target, payload))
+            self._world.after(delay_ms, lambda: self._arrive(source, target, payload, camp))
 
-    def _arrive(self, source: Address, target: Address, payload: Payload) -> None:
-        actors = self._actors.get(target, ())
+    def _arrive(self, source: Address, target: Address, payload: Payload, camp: str | None) -> None:
+        actors = self._actors.get(target, [])
+        if camp is not None:
+            actors = [actor for actor in actors if actor.camp in (None, camp)]
         if len(actors) < 2:
             for actor in actors:
                 actor.receive(source, payload)

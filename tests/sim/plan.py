@@ -60,6 +60,10 @@ class FaultPlan:
     outages: list[Outage] = field(default_factory=list)
     twins: tuple[int, ...] = ()
     """Faulty members: two processes sign with one key and tell different stories; they also lie in other ways."""
+    camps: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    """Two groups of correct members that never hear each other. Each twin then has one half in either camp and tells
+    each a consistent story: collusion, beyond the fault model if there are enough twins (attack C20).
+    """
     fast_clock: int | None = None
     """A faulty member whose clock is an hour ahead: nobody accepts its fresh blocks (attack C15)."""
     sync_ms: int = 0
@@ -157,3 +161,10 @@ def _draw_set_changes(random: Random, plan: FaultPlan) -> None:
     for height in random.sample(range(1, 5), random.randint(1, 2)):
         members = random.sample(pool, random.choice((max(1, plan.size - 1), plan.size)))
         plan.set_changes[height] = tuple(members)
+
+
+def collusion_plan(size: int, twins: int) -> FaultPlan:
+    """`twins` colluding members; the correct rest divided into two camps as evenly as can be."""
+    correct = tuple(range(twins, size))
+    middle = (len(correct) + 1) // 2
+    return FaultPlan(size, twins=tuple(range(twins)), camps=(correct[:middle], correct[middle:]))

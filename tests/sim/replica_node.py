@@ -58,12 +58,19 @@ class ReplicaNode:
         self.number = number
         self.name = f"{number}"
         self.address = Address(NETWORK, number)
+        self.camp = self._camp_of(number)
         self.alive = False
         self.chain: list[tuple[Block, Certificate]] = []
         self.disk: list[bytes] = []
         self._unsynced: list[bytes] = []
         self._life = 0
         self.clock_offset_ms = HOUR_MS if number == simulation.plan.fast_clock else 0
+
+    def _camp_of(self, number: int) -> str | None:
+        camps = self.plan.camps
+        if camps is None:
+            return None
+        return "a" if number in camps[0] else "b"
 
     # Life
 
@@ -249,7 +256,7 @@ class ReplicaNode:
     def _send(self, target: int, payload: Payload) -> None:
         if self.simulation.is_ambushed(self.number):
             return
-        self.simulation.network.send(self.address, Address(NETWORK, target), payload)
+        self.simulation.network.send(self.address, Address(NETWORK, target), payload, self.camp)
 
     def _send_message(self, message: ConsensusMessage, targets: tuple[int, ...]) -> None:
         self.world.note(f"{self.name} sends {kind_of(message)} {message.height}/{message.view} to {targets}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -54,8 +53,6 @@ class Simulation:
         self.network.quality = self.plan.quality
         self.agreement = AgreementChecker()
         self.conduct = ConductChecker()
-        self.collusion: Callable[[TwinNode, int], bool] | None = None
-        """Whom a twin talks to, if twins follow a common strategy instead of lying at random."""
         self.has_work = True
         self.accusations: list[tuple[ReplicaNode, fx.Accuse]] = []
         self.highest_view = 0
@@ -207,12 +204,16 @@ class Simulation:
 
     # A run
 
-    def run(self) -> Outcome:
-        """Run to the end. Raises `Violation` if agreement, conduct or progress is broken."""
+    def start(self) -> None:
+        """Boot every node, and let the plan take its course."""
         for node in self.nodes:
             node.start()
         self._connect_all()
         self._schedule()
+
+    def run(self) -> Outcome:
+        """Run to the end. Raises `Violation` if agreement, conduct or progress is broken."""
+        self.start()
         self.world.run(self.plan.heal_ms, self._is_storming)
         target = max(node.tip.height for node in self.nodes) + BLOCKS_AFTER_HEALING
         correct = [node for node in self.nodes if node.is_correct]
