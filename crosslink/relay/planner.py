@@ -32,14 +32,15 @@ LIVE_LAG_BLOCKS = 64
 """A region at most this far behind is live: what a busy chain (20 blocks a second) makes in the three seconds that a
 delivery may take."""
 
-MIN_BUDGET_BYTES = 64 * 1024
-"""The smallest soft limit: one snapshot of the largest size, or the headers of 40 empty blocks."""
+MIN_BUDGET_BYTES = 128 * 1024
+"""The smallest soft limit: below it the fixed cost of a submission outweighs its content."""
 
 SOFT_SNAPSHOTS = 1500
 """Snapshots in a full-size chunk: what the custody chain executes in a few hundred milliseconds."""
 
-TARGET_LATENCY_MS = 1_000
-"""A submission that takes longer makes the next chunk smaller (see `next_budget`)."""
+TARGET_LATENCY_MS = 2_000
+"""A submission that takes longer makes the next chunk smaller (see `next_budget`): what is left of the three seconds in
+which a live region's block should be anchored, if it has to wait for this one."""
 
 READ_AHEAD_BYTES = 6 * 1024 * 1024
 """Verified blocks that wait for submission: four full chunks, so that reading never holds submitting up."""

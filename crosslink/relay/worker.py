@@ -275,7 +275,8 @@ class RegionWorker:
         self._metrics.snapshots.labels(self._network).inc(chunk.snapshots)
         self._keep(tuple(block for block in self._buffer if block.height > chunk.reaches))
         if chunk.reaches >= chunk.from_height:
-            self._status = replace(status, position=Position(chunk.reaches))
+            progress.position = Position(chunk.reaches)
+            self._status = replace(status, position=progress.position)
 
     def _settle(self, result: SubmitResult) -> None:
         """Note a submission's fate. Raises `Rejected` with the chain's code unless it was applied."""
