@@ -64,6 +64,8 @@ def read_tip(store: ReadView, genesis: Genesis) -> Tip | None:
     try:
         height, block_id, time_ms, state_root = schema.read_tip(value)
         if height == 0:
+            if block_id != genesis.id:
+                _damaged("the tip at height 0 is not genesis", schema.TIP)
             return Tip(0, None, block_id, None, time_ms, state_root)
         header = Header.decode(store.get(schema.header(height)) or b"")
         certificate = Certificate.decode(store.get(schema.certificate(height)) or b"")

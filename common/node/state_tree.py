@@ -175,8 +175,8 @@ class StateTree:
                 nodes.append(node)
             return StateProof(tuple(nodes))
 
-    def load(self, path: str, expected: bytes) -> bytes:
-        """The node at `path`, which must hash to `expected` (T3)."""
+    def load(self, path: str, expected: bytes, *, remember: bool = True) -> bytes:
+        """The node at `path`, which must hash to `expected` (T3). A batch replaces it: no need to remember it then."""
         node = self._branches.get(path) or self._buckets.get(path)
         if node is not None:
             return node
@@ -185,7 +185,8 @@ class StateTree:
             raise _damaged(path, "a node of the state tree is missing")
         if node_hash(self._suite, node) != expected:
             raise _damaged(path, "a node of the state tree is not the one that its parent names")
-        self._remember(path, node)
+        if remember:
+            self._remember(path, node)
         return node
 
     def hash_of(self, node: bytes) -> bytes:
@@ -232,7 +233,7 @@ class _Batch:
                 end += 1
             child_path = path + _HEX[nibble]
             count, child_hash = _child(branch, nibble)
-            child = EMPTY_BUCKET if child_hash is None else self._tree.load(child_path, child_hash)
+            child = EMPTY_BUCKET if child_hash is None else self._tree.load(child_path, child_hash, remember=False)
             new_child, new_count = self.update(child_path, child, count, changes[start:end])
             if new_child is not child:
                 _set_child(branch, nibble, new_count, self._tree.hash_of(new_child) if new_count else None)

@@ -378,3 +378,12 @@ def test_s2_certified_block_of_another_branch_is_found() -> None:
     )
     with pytest.raises(DamagedStore, match="does not follow"):
         reopen_and_check(twin, store, deep=False)
+
+
+def test_s2_tip_of_another_chain_at_height_0_is_found() -> None:
+    store = MemoryStore()
+    twin = TwinChain.start(store)
+    tip = twin.chain.tip()
+    store.write([(schema.TIP, schema.tip_value(0, bytes(32), tip.time_ms, tip.state_root))], sync=True)
+    with pytest.raises(DamagedStore, match="not genesis"):
+        twin.reopen(store)
