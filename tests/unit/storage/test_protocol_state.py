@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from common.node.state_tree import StateTree
 from common.node.storage import MemoryStore
 from tests.support.naive_state_tree import naive_nodes, naive_root
 
-TEXT = (Path(__file__).resolve().parents[3] / "docs" / "protocol-state.md").read_text("utf-8")
+ROOT = Path(__file__).resolve().parents[3]
+TEXT = (ROOT / "docs" / "protocol-state.md").read_text("utf-8")
 TWENTY = {b"k%02d" % number: b"v%d" % number for number in range(20)}
 
 
@@ -74,8 +76,26 @@ def test_twenty_entries() -> None:
 
 
 def test_e4_tags_codes_and_bounds_in_the_document_are_those_of_the_code() -> None:
-    source = (Path(__file__).resolve().parents[3] / "common" / "core" / "state_proof.py").read_text("utf-8")
+    source = (ROOT / "common" / "core" / "state_proof.py").read_text("utf-8")
     assert set(re.findall(r'"(tongjian/[a-z0-9/-]+)"', TEXT)) == set(re.findall(r'"(tongjian/[a-z0-9/-]+)"', source))
     codes = set(re.findall(r'"(state_proof_[a-z]+)"', source)) - {"state_proof_format"}
     assert set(re.findall(r"`(state_proof_[a-z]+)`", TEXT)) == codes
     assert f"{MAX_NODE_BYTES:,} bytes a node" in TEXT
+
+
+def test_golden_tree_of_a_thousand_entries() -> None:
+    """Frozen bytes: root and proofs of a tree with branches below branches."""
+    vector = json.loads((ROOT / "tests" / "vectors" / "state_tree_v1.json").read_text("utf-8"))
+    state = {b"key/%04d" % number: b"value %d" % number for number in range(vector["entries"])}
+    store = MemoryStore()
+    tree = StateTree(store, SUITE)
+    update = tree.apply(dict(state))
+    store.write(update.writes, sync=True)
+    tree.advance(update)
+    assert tree.root.hex() == vector["state_root"] == naive_root(SUITE, state).hex()
+    for kind in ("present", "absent"):
+        for key, case in vector[kind].items():
+            assert tree.prove(key.encode()).to_json() == case["proof"]
+            value = case["value"].encode() if kind == "present" else None
+            verify_state_proof(SUITE, tree.root, key.encode(), value, StateProof.from_json(case["proof"]))
+            assert len(case["proof"]["nodes"]) >= 3
