@@ -216,7 +216,7 @@ class Executor:
         except (DamagedStore, StoreFailed):
             raise
         except Exception as error:  # an application's bug must not stop the validator: see _call
-            raise ExecutionFailed(f"begin_block raised {type(error).__name__}: {error}", None) from error
+            raise ExecutionFailed(f"begin_block raised {_shown(error)}", None) from error
         return run
 
     def _check_limits(self, transactions: Sequence[SignedTransaction]) -> None:
@@ -268,7 +268,7 @@ class Executor:
             # Whatever else an application raises is its bug. It may not stop the validator (a client could then stop
             # the chain by sending one transaction), nor become a receipt (it need not be the same on every node): the
             # leader leaves the transaction out, a replica refuses the block.
-            raise ExecutionFailed(f"execute raised {type(error).__name__}: {error}", tx) from error
+            raise ExecutionFailed(f"execute raised {_shown(error)}", tx) from error
         if len(outcome.objects) != len(outcome.snapshots):
             raise ExecutionFailed("an outcome lists other objects than it has snapshots", tx)
         if any(len(snapshot) > MAX_SNAPSHOT_BYTES for snapshot in outcome.snapshots):
@@ -298,6 +298,11 @@ class Executor:
             next_validators=run.next_validators,
             next_validators_hash=run.next_validators.hash(suite),
         )
+
+
+def _shown(error: Exception) -> str:
+    """An exception for the log: it may quote what a client wrote (attack N6)."""
+    return f"{type(error).__name__}: {str(error)[:200]!a}"
 
 
 def _add_receipt(run: _Run, tx: SignedTransaction, make: Callable[[], Receipt]) -> None:

@@ -188,6 +188,14 @@ def test_bug_in_the_application_is_not_a_receipt(solo: Solo, genesis: Genesis) -
     assert caught.value.tx.nonce == "boom"
 
 
+def test_n6_a_bug_that_quotes_a_client_writes_one_plain_line(solo: Solo, genesis: Genesis) -> None:
+    operation = {"type": "toy.crash", "text": "x\n2026-01-01 ERROR forged line \u202e"}
+    with pytest.raises(ExecutionFailed) as caught:
+        solo.execute([make_envelope(genesis, "boom", [operation], expires_at_height=50)])
+    assert str(caught.value).isascii()
+    assert str(caught.value).isprintable()
+
+
 def test_validator_change_takes_effect_at_the_next_height(solo: Solo, genesis: Genesis) -> None:
     change = {"type": "toy.validators", "names": ["node-0", "node-1"]}
     block, _ = solo.extend([make_envelope(genesis, "v", [change], expires_at_height=50)])

@@ -11,8 +11,9 @@ from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken
 from common.node import peer_messages as pm
-from common.node.node_effects import BlockCommitted, Send
+from common.node.node_effects import BlockCommitted, CommitBlock, Send
 from common.node.node_events import (
+    BlockWritten,
     PeerDisconnected,
     PeerMessage,
     Timer,
@@ -182,6 +183,28 @@ def test_unasked_block_is_taken_only_if_it_is_the_next(
     assert victim.dropped == {}
     victim.step(PeerMessage(key_of("node-0"), pm.AnswerBlocks(77, 6, wire(pairs[1:2])).encode()))
     assert victim.chain.tip().height == 1
+
+
+def test_catch_up_takes_one_block_between_other_events(
+    chain_of_six: tuple[Solo, list[tuple[Block, Certificate]]],
+) -> None:
+    """Live messages are never starved: the next block is looked at only after the last one is durable."""
+    _, pairs = chain_of_six
+    victim = Victim(GENESIS)
+    victim.writes_at_once = False
+    victim.meet("node-0", height=6)
+    victim.answer(wire(pairs))
+    for height in range(1, 7):
+        commits = [effect for effect in victim.effects if isinstance(effect, CommitBlock)]
+        assert [effect.height for effect in commits] == list(range(1, height + 1))
+        victim.receive("node-0", pm.Status(6, bytes(32)))
+        victim.receive("node-0", pm.GetBlocks(1, 1, 1))
+        assert len([effect for effect in victim.effects if isinstance(effect, CommitBlock)]) == height
+        assert len(victim.sent(pm.KIND_ANSWER_BLOCKS)) == height
+        victim.store.write(commits[-1].writes, sync=True)
+        victim.step(BlockWritten(height))
+    assert victim.chain.tip().height == 6
+    assert len(victim.asked) == 1
 
 
 def test_certified_block_that_executes_differently_stops_the_node() -> None:

@@ -96,7 +96,7 @@ class ToyApplication:
         outcome: Outcome,
     ) -> None:
         if operation["type"] == "toy.crash":
-            raise ZeroDivisionError("a bug")
+            raise ZeroDivisionError(f"a bug in {operation.get('text')}")
         if operation["type"] == "toy.validators":
             outcome.validators = validator_set(operation["names"])
             return

@@ -28,6 +28,7 @@ class Victim:
         self.node = Node(genesis=genesis, application=self.application, chain=self.chain, seed=seed_of("node-3"))
         self.effects: list[NodeEffect] = []
         self.timers: dict[Timer, int] = {}
+        self.writes_at_once = True
         self.step(Started())
 
     def step(self, event: NodeEvent) -> list[NodeEffect]:
@@ -37,7 +38,7 @@ class Victim:
         for effect in new:
             if isinstance(effect, SetTimer):
                 self.timers[effect.timer] = effect.token
-            elif isinstance(effect, CommitBlock):
+            elif isinstance(effect, CommitBlock) and self.writes_at_once:
                 self.store.write(effect.writes, sync=True)
                 self.step(BlockWritten(effect.height))
         return new
