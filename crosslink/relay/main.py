@@ -26,13 +26,13 @@ from common.node.access import TokenStore
 from common.node.http_server import HttpServer
 from common.node.keys import load_key_file
 from common.node.listener import bind
+from common.node.logs import configure_logging
 from common.node.settings import LimitSettings
 from common.node.tls import ApiTls
 from crosslink.relay.api import create_relay_app, status_document
 from crosslink.relay.http import Connection, tls_context
 from crosslink.relay.http_custody import HttpCustody
 from crosslink.relay.http_source import HttpRegionSource
-from crosslink.relay.logs import configure_logs
 from crosslink.relay.progress import Board, Metrics
 from crosslink.relay.settings import RelaySettings, load_relay_settings
 from crosslink.relay.worker import Pace, RegionWorker
@@ -123,12 +123,12 @@ async def _serve(settings: RelaySettings) -> None:
 def run_relay(config: Path) -> None:
     """Run the relay that a settings file describes until SIGTERM or SIGINT.
 
-    Raises `SettingsError` or another `Rejected` kind before anything is started, `Malformed('address_unusable')` if the
-    status port is taken.
+    Raises `SettingsError` or another `Rejected` kind before anything is started, `Malformed('relay_cannot_start')` if the
+    status port is taken or the log file cannot be opened.
     """
     settings = load_relay_settings(Path(config))
-    configure_logs(settings.log.level, settings.log.file)
     try:
+        configure_logging(settings.log.level, settings.log.file)
         uvloop.run(_serve(settings))
     except OSError as error:
-        raise Malformed("address_unusable", str(error)) from error
+        raise Malformed("relay_cannot_start", str(error)) from error
