@@ -123,8 +123,8 @@ async def _serve(settings: RelaySettings) -> None:
 def run_relay(config: Path) -> None:
     """Run the relay that a settings file describes until SIGTERM or SIGINT.
 
-    Raises `SettingsError` or another `Rejected` kind before anything is started, `Malformed('relay_cannot_start')` if the
-    status port is taken or the log file cannot be opened.
+    Raises `SettingsError` or another `Rejected` kind before anything is started, `Malformed('relay_cannot_start')` if
+    the status port is taken or the log file cannot be opened.
     """
     settings = load_relay_settings(Path(config))
     try:
