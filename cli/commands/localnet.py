@@ -12,12 +12,10 @@ import click
 
 from cli import output
 from cli.localnet import processes
-from cli.localnet.initialise import Plan, initialise
+from cli.localnet.launch import launch
 from cli.localnet.layout import LocalNetwork, Process, load_network
-from cli.localnet.readiness import node_status, wait_until_committing
 from cli.localnet.regions import PILOTS
 from cli.output import Group
-from cli.running import run_process
 from common.core.errors import Conflict
 
 UP_PATIENCE_S = 120.0
@@ -43,6 +41,8 @@ def init(
     directory: Path, validators: int, regions: str, base_port: int, relays: int, containers: bool, if_absent: bool
 ) -> None:
     """Make keys, certificates, genesis documents and settings in DIRECTORY, and DIRECTORY/network.json."""
+    from cli.localnet.initialise import Plan, initialise
+
     if if_absent and (directory / "network.json").is_file():
         click.echo(f"{directory} holds a network already; nothing was changed")
         return
@@ -72,8 +72,10 @@ def up(directory: Path, detach: bool) -> None:
             "already_running", f"every process of {directory} runs already; see: tongjian localnet status {directory}"
         )
     output.progress(f"starting {len(idle)} processes")
-    started = processes.start(idle, run_process, tied_to_parent=not detach)
+    started = launch(network, idle, tied_to_parent=not detach)
     network = processes.record_started(network, started)
+    from cli.localnet.readiness import wait_until_committing
+
     try:
         wait_until_committing(network, patience_s=UP_PATIENCE_S, progress=output.progress, children=started)
         click.echo(
@@ -102,6 +104,8 @@ def _stop(network: LocalNetwork, running: list[Process]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(directory: Path, as_json: bool) -> None:
     """Show every process: running or not, height, view, peers. Exit code 1 if one does not run or answer."""
+    from cli.localnet.readiness import node_status
+
     network = load_network(directory)
     rows: list[dict[str, Any]] = []
     for chain in network.chains:
@@ -174,5 +178,5 @@ def start(directory: Path, node: str) -> None:
     process = network.process(node)
     if processes.is_running(process):
         raise Conflict("already_running", f"{node} runs already, pid {process.pid}")
-    processes.record_started(network, processes.start([process], run_process, tied_to_parent=False))
+    processes.record_started(network, launch(network, [process], tied_to_parent=False))
     click.echo(f"started {node}")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from crosslink.relay.main import run_relay
 
 from cli.output import Group
-from cli.running import wait_for_file
+from cli.running import run_relay, wait_for_file
 
 
 @click.group(cls=Group)

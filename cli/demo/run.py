@@ -22,10 +22,10 @@ from cli.demo import answer
 from cli.demo.submission import submit_region
 from cli.localnet import processes
 from cli.localnet.initialise import Plan, initialise
+from cli.localnet.launch import launch
 from cli.localnet.layout import LocalNetwork
 from cli.localnet.readiness import wait_until_committing
 from cli.localnet.regions import PILOTS
-from cli.running import run_process
 from common.core.errors import Unavailable
 
 FIRST_BASE_PORT = 18000
@@ -95,7 +95,7 @@ def _directory(chosen: Path | None) -> Iterator[Path]:
 def _running(network: LocalNetwork) -> Iterator[LocalNetwork]:
     """The network with every process running; they end with the block."""
     click.echo(f"2. Starting {len(network.processes())} processes; their logs are in {network.directory}")
-    started = processes.start(network.processes(), run_process, tied_to_parent=True)
+    started = launch(network, network.processes(), tied_to_parent=True)
     try:
         network = processes.record_started(network, started)
         wait_until_committing(network, patience_s=START_PATIENCE_S, progress=output.progress, children=started)

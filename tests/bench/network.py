@@ -13,9 +13,9 @@ from pathlib import Path
 from cli.demo.run import free_base_port
 from cli.localnet import processes
 from cli.localnet.initialise import Plan, initialise
+from cli.localnet.launch import launch
 from cli.localnet.layout import LocalNetwork, Process
 from cli.localnet.readiness import wait_until_committing
-from cli.running import run_process
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -33,7 +33,7 @@ def local_network(regions: Sequence[str], *, only: Sequence[str] | None = None) 
             network = LocalNetwork(
                 directory=network.directory, chains=chains, relays=(), credentials=network.credentials
             )
-        started = processes.start(network.processes(), run_process, tied_to_parent=True)
+        started = launch(network, network.processes(), tied_to_parent=True)
         for process in started:
             network = network.with_process(process)
         wait_until_committing(network, patience_s=120, progress=lambda text: None, children=started)
