@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import click
-from common.node.access import issue_token, list_tokens, revoke_token
 
 from cli import output
 from cli.output import Group
+from common.node.access import issue_token, list_tokens, revoke_token
 
 TOKENS_FILE = click.option(
     "--tokens-file", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The node's tokens file."
