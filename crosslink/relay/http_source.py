@@ -108,6 +108,15 @@ class HttpRegionSource:
                 return page
         raise Unavailable("no_node_serves", "; ".join(said)[:1000])
 
+    async def read_node(self, node: int, read: Read) -> Page:
+        """A page from that node. Raises `Unavailable`, `Refused` or `Malformed`."""
+        return await self._page(node, read)
+
+    @property
+    def size(self) -> int:
+        """Number of nodes."""
+        return self._pool.size
+
     def blame(self, node: int, fault: Fault) -> None:
         """Pause a node."""
         self._pool.failed(node, fault, self._clock.now_ms())

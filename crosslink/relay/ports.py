@@ -66,6 +66,15 @@ class RegionSource(Protocol):
         """A page from the node in use. Raises `Unavailable` when no node answers."""
         ...
 
+    async def read_node(self, node: int, read: Read) -> Page:
+        """A page from that node, whatever is held against it. Raises `Rejected` kinds."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of nodes."""
+        ...
+
     def blame(self, node: int, fault: Fault) -> None:
         """What that node served was wrong: use another one."""
         ...

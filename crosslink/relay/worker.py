@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 
 from common.core.errors import Rejected, Unavailable
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.delivery import MAX_OPERATION_BYTES, BlockDelivery, Delivery
+from crosslink.lightclient.delivery import MAX_OPERATION_BYTES, Delivery
 from crosslink.relay.checking import Checked, check_blocks
+from crosslink.relay.contradiction import contradiction_operation
 from crosslink.relay.node_pool import Fault
 from crosslink.relay.planner import (
     Chunk,
@@ -250,8 +251,8 @@ class RegionWorker:
             "certified contradiction",
             extra={"region": self._network, "height": block.height, "id": block.block_id.hex()},
         )
-        entry = BlockDelivery(header=block.header, certificate=block.certificate, next_validators=block.next_validators)
-        operation = Delivery(self._network, (entry,)).to_operation()
+        state = self._status.client_state
+        operation = await contradiction_operation(self._source, state, block, self._clock.now_ms())
         self._settle(await self._custody.submit(operation, self._status.custody_height))
 
     async def _submit(self, status: RegionStatus, chunk: Chunk) -> None:

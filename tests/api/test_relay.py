@@ -294,3 +294,17 @@ def test_the_same_node_twice_is_not_two_nodes(sites: Sites) -> None:
     world.config.write_text(world.config.read_text().replace(second, first))
     with pytest.raises(SettingsError, match="two different nodes"):
         load_relay_settings(world.config)
+
+
+def test_r3_nodes_on_two_branches_freeze_the_region(sites: Sites) -> None:
+    chain = a_chain()
+    world = build_world(sites, [chain])
+    fork = ChainBuilder()
+    fork.blocks, fork.validators = list(chain.blocks[:11]), chain.validators
+    fork.extend([sample_snapshot("rival")], time_ms=chain.block(12).header.time_ms + 1)
+    fork.grow(2)
+    with running(world):
+        wait_for(world.complete, "all anchored")
+        world.nodes["beijing"][0].chain = fork
+        wait_for(lambda: world.model.regions["beijing"].frozen, "frozen")
+    assert len(world.model.culprits) == 4

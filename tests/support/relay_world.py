@@ -16,7 +16,15 @@ from common.core.codec import canonical_json
 from common.core.errors import Rejected, Unavailable
 from common.core.header import Header
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.delivery import MAX_OPERATION_BYTES, BlockDelivery, parse_submit, verify_items
+from crosslink.lightclient.delivery import (
+    MAX_OPERATION_BYTES,
+    MISBEHAVIOUR,
+    BlockDelivery,
+    MisbehaviourDelivery,
+    parse_misbehaviour,
+    parse_submit,
+    verify_items,
+)
 from crosslink.lightclient.port import client_for
 from crosslink.lightclient.verify import Verdict
 from crosslink.relay.node_pool import Fault, NodePool
@@ -48,6 +56,7 @@ class ModelCustody:
         self.results: list[SubmitResult] = []
         self.sizes: list[int] = []
         self.doubts = 0
+        self.culprits: tuple[str, ...] = ()
 
     async def region(self, network: str, *, at_least: int = 0) -> RegionStatus:
         """The cursor."""
@@ -75,6 +84,8 @@ class ModelCustody:
         self.height += 1
         size = len(canonical_json(operation))
         self.sizes.append(size)
+        if operation["type"] == MISBEHAVIOUR:
+            return self._judge(parse_misbehaviour(operation))
         delivery = parse_submit(operation)
         region = self.regions[delivery.region]
         before = ModelRegion(
@@ -94,6 +105,20 @@ class ModelCustody:
             result = SubmitResult("applied", "ok", self.height)
         except Rejected as refusal:
             self.regions[delivery.region] = before
+            result = SubmitResult("rejected", refusal.code, self.height)
+        self.results.append(result)
+        return result
+
+    def _judge(self, delivery: MisbehaviourDelivery) -> SubmitResult:
+        region = self.regions[delivery.region]
+        client = client_for(region.state.client_type)
+        first, second = (client.decode(*side, None) for side in (delivery.first, delivery.second))
+        try:
+            found = client.verify_misbehaviour(region.state, first, second, now_ms=self.now_ms())
+            region.state, region.frozen = client.freeze(region.state, found), True
+            self.culprits = found.culprits
+            result = SubmitResult("applied", "ok", self.height)
+        except Rejected as refusal:
             result = SubmitResult("rejected", refusal.code, self.height)
         self.results.append(result)
         return result
@@ -163,12 +188,16 @@ def honest(block: BuiltBlock) -> ServedBlock:
 
 @dataclass
 class ModelNode:
-    """One node of a business chain: `visible` bounds what it has, `tamper` what it says, `down` whether it answers."""
+    """One node of a business chain: `visible` bounds what it has, `tamper` what it says, `down` whether it answers.
+
+    `chain`: its own branch, if the validators forked.
+    """
 
     tamper: Tamper = honest
     visible: int | None = None
     down: bool = False
     served: int = 0
+    chain: ChainBuilder | None = None
 
 
 class ModelSource:
@@ -191,16 +220,31 @@ class ModelSource:
             if node.down:
                 self.blame(index, Fault.DOWN)
                 continue
-            tip = self.chain.height if node.visible is None else min(node.visible, self.chain.height)
+            chain = node.chain or self.chain
+            tip = chain.height if node.visible is None else min(node.visible, chain.height)
             if tip < read.from_height:
                 await asyncio.sleep(0.005 if read.wait_s else 0)
                 self.pool.rotate()
                 return Page(index, (), tip)
             last = min(tip, read.from_height + min(read.limit, self.page) - 1)
-            blocks = [node.tamper(self.chain.block(height)) for height in range(read.from_height, last + 1)]
+            blocks = [node.tamper(chain.block(height)) for height in range(read.from_height, last + 1)]
             node.served += 1
             return Page(index, tuple(block for block in blocks if block is not None), tip)
         raise Unavailable("no_node_serves", "all down")
+
+    async def read_node(self, node: int, read: Read) -> Page:
+        """What that node has at the height asked for."""
+        await asyncio.sleep(0)
+        if self.nodes[node].down:
+            raise Unavailable("node_down", "down")
+        chain = self.nodes[node].chain or self.chain
+        block = self.nodes[node].tamper(chain.block(read.from_height))
+        return Page(node, () if block is None else (block,), chain.height)
+
+    @property
+    def size(self) -> int:
+        """Number of nodes."""
+        return len(self.nodes)
 
     def blame(self, node: int, fault: Fault) -> None:
         """Pause it."""

@@ -308,21 +308,44 @@ def test_r7_two_relays_at_once_do_no_harm() -> None:
     assert refused <= {"header_gap", "snapshot_proofs_missing"}
 
 
-def test_r3_certified_contradiction_is_brought_to_the_custody_chain() -> None:
-    chain = busy_chain()
-    world = World(chain)
+def forked_world() -> tuple[World, ChainBuilder]:
+    """A world in which everything is anchored, and a branch of four certified blocks that leaves the chain at its
+    tip."""
+    world = World(busy_chain())
+    chain = world.chains[0]
     fork = ChainBuilder()
     fork.blocks, fork.validators = list(chain.blocks[:19]), chain.validators
     fork.extend([sample_snapshot("rival")], time_ms=START_MS + 20 * BLOCK_MS + 1)
     fork.grow(3)
-    asyncio.run(world.until(world.complete, world.worker(chain)))
-    source = ModelSource(fork, [ModelNode(), ModelNode()], world.clock.now_ms)
-    worker = world.worker(chain)
-    worker._source = source
+    asyncio.run(world.until(lambda: world.custody.complete(chain), world.worker(chain)))
+    return world, fork
+
+
+def test_r3_certified_contradiction_is_brought_to_the_custody_chain() -> None:
+    world, fork = forked_world()
+    for node in world.nodes["beijing"]:
+        node.chain = fork
+    worker = world.worker(world.chains[0])
     asyncio.run(world.until(lambda: world.custody.regions["beijing"].frozen, worker))
     assert world.custody.results[-1].applied
-    assert not source.faults, "a fork is the validators' doing, not the node's"
+    assert not world.sources["beijing"].faults, "a fork is the validators' doing, not the node's"
     asyncio.run(world.until(lambda: world.board.of("beijing").state == "frozen", worker))
+
+
+def test_r3_nodes_on_both_branches_give_a_pair_that_names_the_culprits() -> None:
+    world, fork = forked_world()
+    world.nodes["beijing"][0].chain = fork
+    asyncio.run(world.until(lambda: world.custody.regions["beijing"].frozen, world.worker(world.chains[0])))
+    assert world.custody.culprits == ("beijing-1", "beijing-2", "beijing-3", "beijing-4")
+
+
+def test_r3_a_node_that_spoils_its_side_of_a_pair_cannot_stop_the_report() -> None:
+    world, fork = forked_world()
+    world.nodes["beijing"][0].chain = fork
+    world.nodes["beijing"][0].tamper = lambda block: thin_certificate(block) if block.height == 20 else honest(block)
+    asyncio.run(world.until(lambda: world.custody.regions["beijing"].frozen, world.worker(world.chains[0])))
+    assert world.custody.culprits == ()
+    assert all(result.applied for result in world.custody.results)
 
 
 def test_block_from_the_future_is_awaited_without_blaming_the_node() -> None:
