@@ -6,6 +6,9 @@ Invariants
   D2  The replica starts only when q-1 other members have said hello, n = 1 excepted: no agreement is possible
       earlier, and by then enough peers have shown what this validator signed before (protocol rule 7, attack C16).
       What they show counts only if this node's key did sign it.
+  D3  A leader to whom we have no channel cannot send us a proposal, so its view is left after an eighth of the
+      time-out: a dead validator costs every n-th block a fraction of a second, not seconds. Time-outs still double
+      with the view, and their length decides about speed only, never about safety (protocol rule 4).
 
 Left out: blocks' contents (`block_assembly`), commits (`committer`).
 """
@@ -17,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from common.consensus import effects
-from common.consensus.events import ChainTip, Event, OwnMessageShown, PeerConnected
+from common.consensus.events import ChainTip, Event, OwnMessageShown, PeerConnected, TimerExpired
 from common.consensus.messages import ConsensusMessage, Mark, Stage, decode_message
 from common.consensus.params import ConsensusParameters
 from common.consensus.replica import Replica
@@ -29,6 +32,9 @@ from common.node.node_effects import Accusation, Channel, PersistVotes, Warned
 from common.node.node_events import PeerKey, Timer
 from common.node.outbox import Outbox
 from common.node.peer_messages import Consensus
+
+UNHEARD_LEADER_DIVISOR = 8
+"""With the default of 2 s, 250 ms: long enough for a channel that is just being opened again."""
 
 
 class BlockWork(Protocol):
@@ -71,6 +77,7 @@ class ConsensusDriver:
         outbox: Outbox,
         work: BlockWork,
         connected_members: Callable[[], Sequence[int]],
+        is_connected: Callable[[PeerKey], bool],
     ) -> None:
         self._genesis = genesis
         self._chain = chain
@@ -81,12 +88,13 @@ class ConsensusDriver:
         self._outbox = outbox
         self._work = work
         self._connected_members = connected_members
+        self._is_connected = is_connected
         self._replica: Replica | None = None
         self._greeted: set[PeerKey] = set()
         self._floor = Mark(abstain_through_height, 0, Stage.COMMIT) if abstain_through_height else None
         self._inbox: deque[Event] = deque()
         self._draining = False
-        self._timer: tuple[int, int] | None = None
+        self._timer: effects.SetTimer | None = None
 
     @property
     def started(self) -> bool:
@@ -173,10 +181,27 @@ class ConsensusDriver:
         finally:
             self._draining = False
 
-    def timer_expired(self) -> tuple[int, int] | None:
-        """(height, view) of the view timer that ran out."""
+    def timer_expired(self) -> None:
+        """The view timer ran out."""
         timer, self._timer = self._timer, None
-        return timer
+        if timer is not None:
+            self.deliver(TimerExpired(timer.height, timer.view))
+
+    def _set_timer(self, effect: effects.SetTimer) -> None:
+        """Arm the view timer, shorter if the view's leader cannot be heard (D3)."""
+        self._timer = effect
+        validators = self._chain.validators(self._chain.tip().height + 1)
+        leader = validators.members[validators.leader(effect.height, effect.view)].public_key
+        heard = leader == self._public_key or self._is_connected(leader)
+        self._outbox.set_timer(Timer.VIEW, effect.delay_ms if heard else effect.delay_ms // UNHEARD_LEADER_DIVISOR)
+
+    def disconnected(self, peer: PeerKey) -> None:
+        """A channel is gone; if it was the leader's, the running timer is armed anew."""
+        timer = self._timer
+        if timer is not None:
+            validators = self._chain.validators(self._chain.tip().height + 1)
+            if validators.members[validators.leader(timer.height, timer.view)].public_key == peer:
+                self._set_timer(timer)
 
     def _handle(self, asked: Sequence[effects.Effect]) -> None:
         for effect in asked:
@@ -193,8 +218,7 @@ class ConsensusDriver:
                 if peer is not None:
                     self._outbox.send(peer, Consensus(effect.message.encode()), Channel.CONSENSUS)
             case effects.SetTimer():
-                self._timer = (effect.height, effect.view)
-                self._outbox.set_timer(Timer.VIEW, effect.delay_ms)
+                self._set_timer(effect)
             case effects.CancelTimer():
                 self._timer = None
                 self._outbox.cancel_timer(Timer.VIEW)

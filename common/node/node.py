@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from common.consensus.events import Committed, Received, WorkPending
-from common.consensus.events import TimerExpired as ViewTimerExpired
 from common.consensus.messages import decode_message
 from common.consensus.records import decode_record
 from common.core.block import Block
@@ -224,6 +223,7 @@ class Node:
         self._bodies.peer_disconnected(peer)
         self._block_fetch.peer_disconnected(peer)
         self._sync.peer_disconnected(peer)
+        self._driver.disconnected(peer)
         self._serving.peer_disconnected(peer)
 
     def _punish(self, peer: PeerKey, code: str) -> None:
@@ -283,9 +283,7 @@ class Node:
     def _on_timer(self, timer: Timer) -> None:
         match timer:
             case Timer.VIEW:
-                due = self._driver.timer_expired()
-                if due is not None:
-                    self._driver.deliver(ViewTimerExpired(*due))
+                self._driver.timer_expired()
             case Timer.BUILD:
                 pass  # `_finish` builds
             case Timer.EXECUTE:

@@ -128,6 +128,7 @@ class NodeParts:
             outbox=self.outbox,
             work=self.work,
             connected_members=self._connected_members,
+            is_connected=self.peers.__contains__,
         )
 
     def _connected_members(self) -> Sequence[int]:

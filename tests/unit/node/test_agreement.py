@@ -250,6 +250,35 @@ def test_dead_leader_is_passed_over_and_the_next_gets_the_pending_transactions()
     assert bus.machines[client_node].chain.header(1).proposer != int(leader[-1])
 
 
+def test_leader_that_cannot_be_heard_costs_an_eighth_of_the_time_out() -> None:
+    bus = network(view_timeout_ms=4_000, max_view_timeout_ms=60_000)
+    bus.submit("node-0", transfer(bus.genesis, "n"))
+    bus.kill(leader_of(bus, 1))
+    started_ms = bus.now_ms
+    bus.run_to_height(1)
+    assert 500 <= bus.now_ms - started_ms < 1_000
+    bus.submit("node-0", transfer(bus.genesis, "next"))
+    bus.run_to_height(2)
+    dead_again = next(height for height in range(3, 9) if leader_of(bus, height) == leader_of(bus, 1))
+    for height in range(3, dead_again):
+        bus.submit("node-0", transfer(bus.genesis, f"n{height}"))
+        bus.run_to_height(height)
+    started_ms = bus.now_ms
+    bus.submit("node-0", transfer(bus.genesis, "late"))
+    bus.run_to_height(dead_again)
+    assert 500 <= bus.now_ms - started_ms < 1_000
+
+
+def test_leader_that_is_heard_but_silent_gets_the_whole_time_out() -> None:
+    bus = network(view_timeout_ms=4_000, max_view_timeout_ms=60_000)
+    silent = leader_of(bus, 1)
+    bus.drop = lambda source, target, payload: source == silent
+    bus.submit("node-0", transfer(bus.genesis, "n"))
+    started_ms = bus.now_ms
+    bus.run_to_height(1, names=[name for name in bus.machines if name != silent])
+    assert bus.now_ms - started_ms >= 4_000
+
+
 def test_c15_a_leader_an_hour_ahead_is_refused_and_an_hour_behind_only_loses_its_turn() -> None:
     for offset_ms in (3_600_000, -3_600_000):
         bus = Bus(make_genesis(names_of(4)), names_of(4))
