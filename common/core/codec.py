@@ -34,9 +34,17 @@ MAX_DEPTH: Final = 32
 
 _encoder: Final = msgspec.json.Encoder(order="sorted")
 _insertion_order_encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder()
+_SAFE_DIGITS: Final = 15
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{%d}" % (_SAFE_DIGITS + 1))
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 _SIGNED_KEY: Final = re.compile(r"[a-z0-9_]{1,64}")
+
+
+def _refuse_float(text: str) -> NoReturn:
+    raise Malformed("json_float", "Numbers must be integers, written without fraction or exponent.")
+
+
+_decoder: Final = msgspec.json.Decoder(float_hook=_refuse_float)
 
 
 def _refuse_integer() -> NoReturn:
@@ -79,7 +87,7 @@ def _check_values(value: Any, depth_left: int, max_depth: int) -> bool:
             if not _check_values(item, depth_left - 1, max_depth):
                 ascii_keys = False
         elif kind is float:
-            raise Malformed("json_float", "Numbers must be integers, written without fraction or exponent.")
+            _refuse_float("")
         else:
             raise Malformed("json_type", "Only null, booleans, integers, strings, arrays and objects are allowed.")
     return ascii_keys
@@ -110,6 +118,15 @@ def canonical_json(value: Any, *, max_depth: int = MAX_DEPTH) -> bytes:
         raise Malformed("json_surrogate", "A string holds half of a surrogate pair.") from None
 
 
+def canonical_json_of_checked(value: Any) -> bytes:
+    """`canonical_json` of a value whose every part was checked when it was read or is a literal of our own: ASCII keys,
+    safe integers, no floats. Saves the walk on the hot path; half a surrogate pair is still refused."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        raise Malformed("json_surrogate", "A string holds half of a surrogate pair.") from None
+
+
 def parse_json(data: bytes, *, max_size: int, max_depth: int = MAX_DEPTH) -> Any:
     """Parse one JSON text of at most `max_size` bytes, strictly.
 
@@ -126,14 +143,22 @@ def parse_json_canonically(data: bytes, *, max_size: int, max_depth: int = MAX_D
     try:
         value = _decoder.decode(data)
         encoded = _encoder.encode(value)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        # ValueError: invalid UTF-8 in either direction. The careful parser finds out what is wrong and names it.
+    except (msgspec.DecodeError, ValueError, RecursionError, Malformed):
+        # ValueError: invalid UTF-8 either way; Malformed: a float. The careful parser finds and names what is wrong.
         return _parse_carefully(data, max_depth)
     if encoded != data:
         return _parse_carefully(data, max_depth)
+    if _is_plain(data, max_depth):
+        return value, encoded
     if _check_values(value, max_depth, max_depth):
         return value, encoded
     return value, canonical_json(value, max_depth=max_depth)
+
+
+def _is_plain(data: bytes, max_depth: int) -> bool:
+    """Whether the bytes alone show that no value needs a look: ASCII throughout (so are the keys), too few brackets to
+    nest too deep, no digits enough for an unsafe integer; the decoder has refused floats."""
+    return data.isascii() and data.count(b"{") + data.count(b"[") <= max_depth and _LONG_NUMBER.search(data) is None
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -156,10 +181,6 @@ def _safe_integer(text: str) -> int:
     if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
         _refuse_integer()
     return value
-
-
-def _refuse_float(text: str) -> NoReturn:
-    raise Malformed("json_float", "Numbers must be integers, written without fraction or exponent.")
 
 
 _careful_decoder: Final = json.JSONDecoder(

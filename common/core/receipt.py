@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self
 
 from common.core import merkle
-from common.core.codec import canonical_json, check_signed_keys, parse_json
+from common.core.codec import canonical_json_of_checked, check_signed_keys, parse_json
 from common.core.errors import InvariantBroken, Malformed
 from common.core.suite import HASH_SIZE, Suite, parse_hex
 
@@ -57,7 +57,7 @@ class Receipt:
 
     def encode(self) -> bytes:
         """Canonical JSON bytes: the Merkle leaf."""
-        return canonical_json(self.to_json())
+        return canonical_json_of_checked(self.to_json())
 
     @classmethod
     def decode(cls, data: bytes) -> Self:

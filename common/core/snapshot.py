@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from common.core import merkle
-from common.core.codec import MAX_SAFE_INTEGER, canonical_json
+from common.core.codec import MAX_SAFE_INTEGER, canonical_json_of_checked
 from common.core.errors import InvariantBroken, Malformed, TooLarge
 from common.core.suite import Suite
 
@@ -57,7 +57,9 @@ def build_snapshot(
 ) -> bytes:
     """Canonical bytes of one snapshot.
 
-    Raises `TooLarge('snapshot_too_large')` above 64 KiB, `Malformed` if it has no canonical form, and
+    What the caller passes was checked when it was read, or is a literal: ASCII keys, safe integers, no floats.
+
+    Raises `TooLarge('snapshot_too_large')` above 64 KiB and
     `InvariantBroken` if header fields contradict each other (a bug of the caller).
     """
     if operation not in OPERATIONS or (body is None) != (operation == DELETE) or (operation == CREATE and version != 0):
@@ -79,7 +81,7 @@ def build_snapshot(
     document: dict[str, Any] = {"header": header}
     if body is not None:
         document["body"] = body
-    data = canonical_json(document)
+    data = canonical_json_of_checked(document)
     if len(data) > MAX_SNAPSHOT_BYTES:
         raise TooLarge(
             "snapshot_too_large", "A snapshot is at most 64 KiB.", length=len(data), limit=MAX_SNAPSHOT_BYTES

@@ -83,11 +83,14 @@ class Mempool:
         if tx.id in self._by_id:
             return Admission(tx, fresh=False)
         check_belongs(tx, self._genesis)
-        if self._chain.transaction(tx.id) is not None:
-            return Admission(tx, fresh=False, committed=True)
+        if self._chain.used_nonce(tx.signers[0], tx.nonce) is not None:
+            # Only a used nonce can belong to a committed transaction, so the common case costs one look.
+            if self._chain.transaction(tx.id) is not None:
+                return Admission(tx, fresh=False, committed=True)
+            raise Conflict("nonce_used", "this signer has used the nonce before", nonce=tx.nonce)
         check_expiry(tx, self._chain.tip().height + 1, self._genesis)
         check_fits_a_block(tx, self._genesis)
-        self._check_nonce(tx)
+        self._check_nonce_is_free(tx)
         self._check_quota(tx)
         if tx.envelope_hash not in self._fetched:
             verify_signatures(tx, self._genesis.suite)
@@ -95,13 +98,10 @@ class Mempool:
         self._insert(tx)
         return Admission(tx, fresh=True)
 
-    def _check_nonce(self, tx: SignedTransaction) -> None:
-        """(first signer, nonce) is neither used nor pending (attack N4)."""
-        signer = tx.signers[0]
-        if (signer, tx.nonce) in self._by_nonce:
+    def _check_nonce_is_free(self, tx: SignedTransaction) -> None:
+        """(first signer, nonce) is not pending (attack N4); that it is not used was checked first."""
+        if (tx.signers[0], tx.nonce) in self._by_nonce:
             raise Conflict("nonce_pending", "another transaction with this signer and nonce is pending", nonce=tx.nonce)
-        if self._chain.used_nonce(signer, tx.nonce):
-            raise Conflict("nonce_used", "this signer has used the nonce before", nonce=tx.nonce)
 
     def _check_quota(self, tx: SignedTransaction) -> None:
         limits = self._limits
