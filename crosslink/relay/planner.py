@@ -32,7 +32,7 @@ LIVE_LAG_BLOCKS = 64
 """A region at most this far behind is live: what a busy chain (20 blocks a second) makes in the three seconds that a
 delivery may take."""
 
-MIN_BUDGET_BYTES = 128 * 1024
+MIN_BUDGET_BYTES = 256 * 1024
 """The smallest soft limit: below it the fixed cost of a submission outweighs its content."""
 
 SOFT_SNAPSHOTS = 1500
@@ -153,11 +153,14 @@ def share(own_lag: int, other_lags: Collection[int], budget_bytes: int = MAX_OPE
     """The soft limits of a region's next chunk (invariant P3).
 
     Lags are blocks behind; `other_lags` are those of the relay's other regions; `budget_bytes` comes from
-    `next_budget`.
+    `next_budget`. A live region always takes all it has: smaller chunks would only turn a slow custody chain into a
+    backlog.
     """
+    if is_live(own_lag):
+        return Share()
     backfilling = [lag for lag in other_lags if not is_live(lag)]
     size = min(max(budget_bytes, MIN_BUDGET_BYTES), MAX_OPERATION_BYTES)
-    if not is_live(own_lag) and len(backfilling) < len(other_lags):
+    if len(backfilling) < len(other_lags):
         size = max(MIN_BUDGET_BYTES, min(size, MAX_OPERATION_BYTES // (1 + len(backfilling))))
     return Share(size, max(1, SOFT_SNAPSHOTS * size // MAX_OPERATION_BYTES))
 

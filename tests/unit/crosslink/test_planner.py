@@ -152,6 +152,9 @@ def test_a_live_region_and_a_lonely_backfill_use_the_whole_operation() -> None:
     assert share(10**6, [10**6] * 4).size == MAX_OPERATION_BYTES
     assert share(10**6, [0, 0, 0, 10**6]).size == MAX_OPERATION_BYTES // 2
     assert share(LIVE_LAG_BLOCKS, [10**6]).size == MAX_OPERATION_BYTES
+    assert share(LIVE_LAG_BLOCKS, [0], MIN_BUDGET_BYTES) == Share(), (
+        "a slow custody chain must not make a live region lag"
+    )
 
 
 def test_the_budget_follows_how_fast_the_custody_chain_answers() -> None:
