@@ -10,6 +10,8 @@ Invariants
   M4  Transactions, their bytes, and each first signer's share are bounded (attack N3). These bounds are local and
       never a reason to vote against a block (protocol rule 11).
   M5  Selection is in order of arrival.
+  M6  Gossiped envelopes may be held unverified until their turn comes, in bounded bytes; they count for nothing until
+      then, unless a proposal names them: then their turn is now.
 
 Bodies that a proposal names and this node had to fetch are kept beside the pending ones, bounded in bytes, oldest out
 first: they may conflict with a pending transaction, and the block decides which of the two comes in.
@@ -21,9 +23,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from common.core.errors import Conflict, QuotaExceeded, Unavailable
+from common.core.errors import Conflict, QuotaExceeded, Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction, envelope_hash, parse_envelope, verify_signatures
 from common.node.application import Application
@@ -36,6 +39,8 @@ OVERHEAD_BYTES = 1024
 """What a parsed transaction takes besides its envelope, roughly."""
 MAX_FETCHED_BYTES = 48 * 1024 * 1024
 """Three full blocks of the largest size: bodies of the proposals of a few views."""
+MAX_HELD_BYTES = 8 * 1024 * 1024
+"""Several seconds of gossip at the highest rate that is verified; what finds no room is fetched if a block has it."""
 REMEMBERED_EXPIRED = 10_000
 
 
@@ -65,6 +70,8 @@ class Mempool:
         self._signer_counts: dict[str, int] = {}
         self._fetched: OrderedDict[bytes, SignedTransaction] = OrderedDict()
         self._fetched_bytes = 0
+        self._held: dict[bytes, bytes] = {}
+        self._held_bytes = 0
         self._recent: dict[bytes, SignedTransaction] = {}
         self._expired: OrderedDict[bytes, None] = OrderedDict()
         self.size_bytes = 0
@@ -165,12 +172,43 @@ class Mempool:
         """The verified transaction of that envelope hash, pending or fetched."""
         return self._pending.get(key) or self._fetched.get(key) or self._recent.get(key)
 
+    def hold(self, key: bytes, envelope: bytes) -> bool:
+        """Keep a gossiped envelope unverified until `release`. False if it is known, held, or finds no room (M6)."""
+        size_bytes = len(envelope) + OVERHEAD_BYTES
+        if key in self._held or self._held_bytes + size_bytes > MAX_HELD_BYTES or self.resolve(key) is not None:
+            return False
+        self._held[key] = envelope
+        self._held_bytes += size_bytes
+        return True
+
+    def release(self, key: bytes) -> bytes | None:
+        """A held envelope, whose turn it is; None if a proposal has had it verified before."""
+        envelope = self._held.pop(key, None)
+        if envelope is not None:
+            self._held_bytes -= len(envelope) + OVERHEAD_BYTES
+        return envelope
+
+    def _verify_held(self, key: bytes) -> SignedTransaction | None:
+        """A proposal names a held envelope: its turn is now (M6). None if it is not held, or its signature is bad."""
+        envelope = self.release(key)
+        if envelope is None:
+            return None
+        with suppress(Rejected):  # not admissible here and now does not make it invalid in a block
+            self.admit(envelope)
+        admitted = self.resolve(key)  # not so if another envelope of the same transaction id is pending
+        if admitted is not None:
+            return admitted
+        try:
+            return self.add_body(envelope)
+        except Rejected:
+            return None
+
     def resolve_all(self, envelope_hashes: Sequence[bytes]) -> tuple[list[SignedTransaction], list[bytes]]:
         """Those that are known, in order, and the hashes of those that are not."""
         found: list[SignedTransaction] = []
         missing: list[bytes] = []
         for key in envelope_hashes:
-            tx = self._pending.get(key) or self._fetched.get(key)
+            tx = self._pending.get(key) or self._fetched.get(key) or self._verify_held(key)
             if tx is None:
                 missing.append(key)
             else:

@@ -250,7 +250,7 @@ class Node:
                 received = decode_message(message.message)
                 self._driver.deliver(Received(received, self._validators.index_of(peer)))
             case Transactions():
-                if self._intake.gossiped(message.envelopes):
+                if self._intake.gossiped(peer, message.envelopes):
                     self._assembly.bodies_complete()
             case Draft():
                 self._assembly.drafted(peer, message, self._driver.view)
@@ -290,6 +290,9 @@ class Node:
                 self._assembly.execute_prepared()
             case Timer.HEARTBEAT:
                 self._heartbeat.timer_expired(self._clock.now_ms)
+            case Timer.INTAKE:
+                for peer, code in self._intake.take_turn():
+                    self._punish(peer, code)
             case Timer.GOSSIP:
                 self._gossip.timer_expired()
             case Timer.FETCH:

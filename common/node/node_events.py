@@ -47,6 +47,8 @@ class Timer(Enum):
     """The leader's draft has left; now execute it (protocol rule 14). Its delay is 0."""
     HEARTBEAT = "heartbeat"
     """An idle chain owes a sign of life."""
+    INTAKE = "intake"
+    """Gossiped transactions wait to be verified; a few at a time, so that votes never wait for long. Its delay is 0."""
     GOSSIP = "gossip"
     """Coalesced transactions have waited long enough (protocol rule 15)."""
     FETCH = "fetch"

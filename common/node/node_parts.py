@@ -63,7 +63,7 @@ class NodeParts:
         self.block_fetch = BlockFetch(genesis.suite, self.outbox, limits, self._members)
         self.heartbeat = Heartbeat(chain, self.outbox, genesis.parameters.heartbeat_ms)
         self.quiet = QuietStatus(chain, self.outbox)
-        self.intake = TransactionIntake(genesis.suite, self.mempool, self.bodies)
+        self.intake = TransactionIntake(genesis.suite, self.mempool, self.bodies, self.outbox)
         executor = Executor(genesis, setup.application, chain)
         self.committer = Committer(chain, executor, self.mempool, self.outbox)
         self.assembly = BlockAssembly(

@@ -164,3 +164,53 @@ def test_selection_is_first_in_first_out_within_the_bounds() -> None:
     assert [tx.nonce for tx in pool.select(50, 2 * len(envelopes[0]) + 1)] == ["n0", "n1"]
     assert [tx.nonce for tx in pool.select(1, 1)] == ["n0"], "a block holds at least one"
     assert list(pool.oldest(2 * len(envelopes[0]) + 1)) == envelopes[:2]
+
+
+def tampered(data: bytes) -> bytes:
+    """The same transaction under a signature that does not verify."""
+    position = data.index(b'"signatures":["') + len(b'"signatures":["')
+    digit = b"0" if data[position : position + 1] != b"0" else b"1"
+    return data[:position] + digit + data[position + 1 :]
+
+
+def test_m6_held_gossip_counts_for_nothing_until_a_proposal_names_it() -> None:
+    _, pool = make_pool()
+    (tx,) = parsed(envelope("a"))
+    assert pool.hold(tx.envelope_hash, tx.envelope)
+    assert not pool.hold(tx.envelope_hash, tx.envelope)
+    assert len(pool) == 0
+    assert pool.resolve(tx.envelope_hash) is None
+    found, missing = pool.resolve_all([tx.envelope_hash])
+    assert (found, missing) == ([tx], [])
+    assert len(pool) == 1
+    assert pool.release(tx.envelope_hash) is None
+
+
+def test_m1_a_held_envelope_with_a_bad_signature_is_missing_to_a_proposal() -> None:
+    _, pool = make_pool()
+    bad = tampered(envelope("a"))
+    key = parsed(bad)[0].envelope_hash
+    assert pool.hold(key, bad)
+    assert pool.resolve_all([key]) == ([], [key])
+    assert len(pool) == 0
+
+
+def test_m1_a_held_envelope_is_verified_even_if_its_transaction_is_pending_under_another_signature() -> None:
+    _, pool = make_pool()
+    good = envelope("a")
+    pool.admit(good)
+    bad = tampered(good)
+    key = parsed(bad)[0].envelope_hash
+    assert pool.hold(key, bad)
+    assert pool.resolve_all([key]) == ([], [key])
+
+
+def test_n3_held_gossip_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, pool = make_pool()
+    monkeypatch.setattr(mempool_module, "MAX_HELD_BYTES", 6_000)
+    kept = [pool.hold(tx.envelope_hash, tx.envelope) for tx in parsed(*(envelope(str(n)) for n in range(20)))]
+    assert kept[0]
+    assert not kept[-1]
+    released = [pool.release(tx.envelope_hash) for tx in parsed(*(envelope(str(n)) for n in range(20)))]
+    assert sum(item is not None for item in released) == sum(kept)
+    assert pool.hold(*((tx := parsed(envelope("z"))[0]).envelope_hash, tx.envelope))
