@@ -1,4 +1,4 @@
-"""Show one simulated network: its plan, its trace, its verdict. Exit code 1 if a rule is broken."""
+"""Show one simulated network: its trace, its plan, its verdict. Exit code 1 if a rule is broken."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import sys
 
 from common.core.errors import InvariantBroken
 from tests.sim.checkers import Violation
+from tests.sim.node_simulation import NodeSimulation
 from tests.sim.simulation import Simulation
+
+LAYERS = {"replica": Simulation, "node": NodeSimulation}
 
 
 def main() -> int:
@@ -15,16 +18,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="what decides everything (default 1)")
     parser.add_argument("--nodes", type=int, default=None, help="number of validators (default: drawn from the seed)")
+    parser.add_argument(
+        "--layer", choices=sorted(LAYERS), default="node", help="whole nodes with clients (default), or bare replicas"
+    )
     parser.add_argument("--count", type=int, default=1, help="run this many seeds from --seed on, without traces")
     arguments = parser.parse_args()
     failures = 0
     for seed in range(arguments.seed, arguments.seed + arguments.count):
-        failures += _show(seed, arguments.nodes, trace=arguments.count == 1)
+        failures += _show(arguments.layer, seed, arguments.nodes, trace=arguments.count == 1)
+    if arguments.count > 1:
+        print(f"{arguments.count} seeds, {failures} broken")
     return 1 if failures else 0
 
 
-def _show(seed: int, nodes: int | None, *, trace: bool) -> int:
-    simulation = Simulation(seed, size=nodes, trace=trace)
+def _show(layer: str, seed: int, nodes: int | None, *, trace: bool) -> int:
+    simulation = LAYERS[layer](seed, size=nodes, trace=trace)
     plan = simulation.plan.describe()
     try:
         outcome = simulation.run()
@@ -35,7 +43,7 @@ def _show(seed: int, nodes: int | None, *, trace: bool) -> int:
         print("\n".join(simulation.world.lines))
         print("\n".join(plan))
     if trace or failed:
-        print(f"seed {seed}: {verdict}")
+        print(f"seed {seed}, layer {layer}: {verdict}")
         print(f"trace {simulation.world.trace_digest}, {simulation.world.now_ms} ms simulated")
     return failed
 

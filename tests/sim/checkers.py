@@ -37,15 +37,15 @@ def _cheap_signature(number: int, payload: bytes) -> bytes:
     return hashlib.sha256(key + payload).digest()[:16]
 
 
-def _vote_payload(phase: str, height: int, view: int, block_id: bytes) -> bytes:
+def _vote_payload(genesis_id: bytes, phase: str, height: int, view: int, block_id: bytes) -> bytes:
     network = NETWORK.encode()
-    data = GENESIS_ID + bytes((len(network),)) + network + struct.pack(">QQ", height, view) + block_id
+    data = genesis_id + bytes((len(network),)) + network + struct.pack(">QQ", height, view) + block_id
     return _tagged(f"tongjian/vote/{phase}/v1", data)
 
 
-def certificate_holds(certificate: Certificate, members: tuple[int, ...]) -> bool:
+def certificate_holds(certificate: Certificate, members: tuple[int, ...], genesis_id: bytes = GENESIS_ID) -> bool:
     """Whether it has a quorum of distinct members' cheap COMMIT signatures."""
-    payload = _vote_payload("commit", certificate.height, certificate.view, certificate.block_id)
+    payload = _vote_payload(genesis_id, "commit", certificate.height, certificate.view, certificate.block_id)
     signers = {
         index
         for index, signature in certificate.signatures
@@ -56,7 +56,7 @@ def certificate_holds(certificate: Certificate, members: tuple[int, ...]) -> boo
 
 def vote_holds(vote: Vote, members: tuple[int, ...]) -> bool:
     """Whether the named member signed this vote."""
-    payload = _vote_payload(vote.phase.name.lower(), vote.height, vote.view, vote.block_id)
+    payload = _vote_payload(GENESIS_ID, vote.phase.name.lower(), vote.height, vote.view, vote.block_id)
     return vote.voter < len(members) and vote.signature == _cheap_signature(members[vote.voter], payload)
 
 
@@ -64,6 +64,7 @@ def vote_holds(vote: Vote, members: tuple[int, ...]) -> bool:
 class AgreementChecker:
     """No two correct nodes commit different blocks at one height; every commit is certified and extends the chain."""
 
+    genesis_id: bytes = GENESIS_ID
     decided: dict[int, tuple[bytes, Certificate]] = field(default_factory=dict)
     forks: list[tuple[Certificate, Certificate]] = field(default_factory=list)
     raise_on_fork: bool = True
@@ -74,7 +75,7 @@ class AgreementChecker:
         block_id = _tagged("tongjian/header/v1", header.encode())
         if certificate.block_id != block_id or certificate.height != header.height:
             raise Violation(f"node {node} commits height {header.height} with another block's certificate")
-        if not certificate_holds(certificate, members):
+        if not certificate_holds(certificate, members, self.genesis_id):
             raise Violation(f"node {node} commits height {header.height} with a certificate that does not hold")
         first = self.decided.setdefault(header.height, (block_id, certificate))
         if first[0] != block_id:

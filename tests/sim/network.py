@@ -52,8 +52,11 @@ class LinkQuality:
 class Network:
     """Carries payloads between registered actors."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, ordered: bool = False) -> None:
         self._world = world
+        self._ordered = ordered
+        """Whether messages of one link stay in order and never come twice, as on TCP."""
+        self._busy_until: dict[tuple[Address, Address, str | None], int] = {}
         self._actors: dict[Address, list[Actor]] = {}
         self._cut: set[tuple[Address, Address]] = set()
         self.quality = LinkQuality()
@@ -92,12 +95,27 @@ class Network:
         quality, random = self.quality, self._world.random
         if (source, target) in self._cut or (quality.loss and random.random() < quality.loss):
             return
+        if self._ordered:
+            self._world.after(
+                self._ordered_delay_ms(source, target, camp), lambda: self._arrive(source, target, payload, camp)
+            )
+            return
         copies = 2 if quality.duplication and random.random() < quality.duplication else 1
         for _ in range(copies):
-            delay_ms = quality.least_delay_ms + int(random.random() * 2 * quality.mean_delay_ms)
-            if quality.straggling and random.random() < quality.straggling:
-                delay_ms += int(random.random() * 1000)
-            self._world.after(delay_ms, lambda: self._arrive(source, target, payload, camp))
+            self._world.after(self._delay_ms(), lambda: self._arrive(source, target, payload, camp))
+
+    def _delay_ms(self) -> int:
+        quality, random = self.quality, self._world.random
+        delay_ms = quality.least_delay_ms + int(random.random() * 2 * quality.mean_delay_ms)
+        if quality.straggling and random.random() < quality.straggling:
+            delay_ms += int(random.random() * 1000)
+        return delay_ms
+
+    def _ordered_delay_ms(self, source: Address, target: Address, camp: str | None) -> int:
+        now_ms, link = self._world.now_ms, (source, target, camp)
+        arrival_ms = max(self._busy_until.get(link, 0), now_ms + self._delay_ms())
+        self._busy_until[link] = arrival_ms
+        return arrival_ms - now_ms
 
     def _arrive(self, source: Address, target: Address, payload: Payload, camp: str | None) -> None:
         actors = self._actors.get(target, [])

@@ -82,6 +82,16 @@ class ReplicaNode:
         block, certificate = self.chain[-1]
         return ev.ChainTip(block.header.height, certificate.block_id, block.header.time_ms)
 
+    @property
+    def height(self) -> int:
+        """Tip height on disk."""
+        return len(self.chain)
+
+    @property
+    def view(self) -> int:
+        """View of the open height."""
+        return self.replica.view
+
     def validators(self, height: int) -> ValidatorSet:
         """The set that signs a height."""
         return validator_set(self.simulation.members(height))
@@ -227,7 +237,8 @@ class ReplicaNode:
             case fx.CatchUp():
                 self._later(CATCH_UP_MS, self._catch_up, targets[0], effect.height)
             case fx.Accuse():
-                self.simulation.accused(self, effect)
+                culprit = self.simulation.members(effect.first.height)[effect.first.signer]
+                self.simulation.accused(self, culprit, effect)
             case fx.Refused():
                 self.world.note(f"{self.name} refuses {effect.code}")
             case fx.Abstaining():
@@ -266,7 +277,7 @@ class ReplicaNode:
             self._transmit(target, message)
 
     def _transmit(self, target: int, message: ConsensusMessage) -> None:
-        if self.simulation.is_starved(self.number, target, message):
+        if self.simulation.is_starved(target, message):
             return
         self._send(target, ("consensus", message.encode() if self.plan.on_the_wire else message))
 
@@ -371,7 +382,7 @@ class ReplicaNode:
         self.chain.append((block, certificate))
         self.disk = [record for record in self.disk if record_height(record) > height]
         self.world.note(f"{self.name} commits {height}/{certificate.view} {certificate.block_id.hex()[:8]}")
-        self.simulation.committed(self, block, certificate)
+        self.simulation.committed(self, block, certificate, self.simulation.members(height))
         self._bodies = {key: body for key, body in self._bodies.items() if body.header.height > height}
         self._wanted.clear()
         self._step(ev.Committed(block.header, self.validators(height + 1)))

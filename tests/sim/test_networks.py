@@ -1,6 +1,6 @@
 """Thousands of simulated networks: agreement always, progress after healing, the same trace for the same seed.
 
-`python -m tests.sim --seed N` shows the run of a seed that fails here.
+`python -m tests.sim --layer replica --seed N` shows the run of a seed that fails here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def test_agreement_and_progress_for_every_seed(first: int) -> None:
         try:
             Simulation(seed).run()
         except AssertionError as error:
-            raise AssertionError(f"python -m tests.sim --seed {seed}: {error}") from error
+            raise AssertionError(f"python -m tests.sim --layer replica --seed {seed}: {error}") from error
 
 
 def test_the_seeds_draw_what_they_should() -> None:
