@@ -41,6 +41,9 @@ from common.node.application import BlockContext, Outcome, StateReader, StateVie
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000
 """Holders that all increases of one transaction may list: as many as it may have operations."""
+MAX_KEPT_TRANSACTIONS: Final = 2_000
+MAX_KEPT_OPERATIONS: Final = 4
+"""Records of two thousand small transactions take about 4 MB; large ones spread the cost of reading themselves."""
 
 
 def operation_hash(suite: Suite, document: dict[str, Any]) -> bytes:
@@ -54,6 +57,17 @@ class BusinessApplication:
     def __init__(self, genesis: Genesis) -> None:
         self._suite = genesis.suite
         self._settings = parse_settings(genesis.application, genesis.suite, registry.OPERATION_RECORDS)
+        self._kept: dict[bytes, list[Operation]] = {}
+
+    def _keep(self, tx_id: bytes, operations: list[Operation]) -> None:
+        """Remember the records of an admitted transaction, which is executed soon: reading them again would cost more
+        than moving the shares. They are a function of the transaction's id, so whether they are kept changes nothing.
+        """
+        if len(operations) > MAX_KEPT_OPERATIONS:
+            return
+        self._kept[tx_id] = operations
+        while len(self._kept) > MAX_KEPT_TRANSACTIONS:
+            del self._kept[next(iter(self._kept))]
 
     def initial_state(self, genesis: Genesis, state: StateView) -> None:
         """Signers, policy and the market's own subject."""
@@ -72,6 +86,7 @@ class BusinessApplication:
     def check(self, tx: SignedTransaction, state: StateReader, genesis: Genesis) -> None:
         """Admission (B3). Raises `Rejected`; `business_id_used` if an id is applied in committed state already."""
         operations = self._read_operations(tx.operations)
+        self._keep(tx.id, operations)
         check_policy(state, tx.signers, [operation.TYPE for operation in operations])
         seen: set[str] = set()
         for index, operation in enumerate(operations):
@@ -85,7 +100,7 @@ class BusinessApplication:
 
     def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
         """Apply all operations, or raise `Rejected` with the index of the first that is refused."""
-        operations = self._read_operations(tx.operations)
+        operations = self._kept.get(tx.id) or self._read_operations(tx.operations)
         check_policy(state, tx.signers, [operation.TYPE for operation in operations])
         ledger = Ledger(state, self._suite, self._settings.market, context.time_ms)
         latest_ms = context.time_ms + context.genesis.parameters.max_clock_ahead_ms
