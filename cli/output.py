@@ -16,7 +16,7 @@ from common.core.errors import InvariantBroken, Rejected
 
 
 class Group(click.Group):
-    """A command group that turns the suite's errors into one line and exit code 1."""
+    """A command group that turns the suite's errors, and the system's about files, into one line and exit code 1."""
 
     def invoke(self, context: click.Context) -> Any:
         """Run a command; print a Rejected as `error: code: detail`."""
@@ -28,6 +28,8 @@ class Group(click.Group):
             fail("local_data_damaged", str(error))
         except BrokenPipeError:
             raise SystemExit(1) from None
+        except OSError as error:
+            fail("file_unusable", f"{error.filename or 'a file'}: {error.strerror or error}")
 
 
 def fail(code: str, detail: str) -> NoReturn:

@@ -29,7 +29,7 @@ def command() -> None:
 
 @command.command()
 @DIRECTORY
-@click.option("--validators", type=click.IntRange(1, 39), default=4, show_default=True, help="Validators a chain.")
+@click.option("--validators", type=click.IntRange(2, 39), default=4, show_default=True, help="Validators a chain.")
 @click.option("--regions", default=",".join(PILOTS), show_default=True, help="Business chains, by chain name.")
 @click.option("--base-port", type=click.IntRange(1024, 65535), default=18000, show_default=True)
 @click.option("--relays", type=click.IntRange(1, 9), default=1, show_default=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from cli import output
 from cli.enrolment import NodePlace, enrol
 from cli.output import Group
 from cli.running import run_node, wait_for_file
-from common.core.errors import Conflict
+from common.core.errors import Conflict, Malformed
+from common.core.names import check_label, check_name, check_network
 from common.node.certificates import create_authority
 from common.node.keys import read_passphrase
+
+HOST = re.compile(r"[A-Za-z0-9.:-]{1,255}")
 
 
 @click.group(cls=Group)
@@ -62,6 +66,11 @@ def init(
 
     The founders join all public parts: tongjian genesis assemble.
     """
+    check_network(network)
+    check_name(name or directory.resolve().name, "name")
+    check_label(organisation, "organisation")
+    if HOST.fullmatch(host) is None:
+        raise Malformed("host_invalid", f"{host!r} is neither a DNS name nor an address")
     if passphrase_file is None and not unencrypted:
         raise click.UsageError("give --passphrase-file, or --unencrypted for a rehearsal")
     if (directory / "node.key").exists():

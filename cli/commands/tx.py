@@ -16,7 +16,7 @@ from cli.target import Target, target_options
 from common.core.codec import parse_json
 from common.core.errors import Malformed, Rejected
 from common.core.suite import ED25519_SHA256
-from common.core.transaction import sign_envelope
+from common.core.transaction import parse_envelope, sign_envelope
 from common.node.keys import load_key_file
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
@@ -90,7 +90,9 @@ def sign(
         )
     if transaction.get("signers") != [pair.text for pair in pairs]:
         raise Malformed("signers_differ", "the transaction's `signers` are not the given keys in the given order")
-    click.echo(sign_envelope(transaction, [pair.seed for pair in pairs], ED25519_SHA256))
+    envelope = sign_envelope(transaction, [pair.seed for pair in pairs], ED25519_SHA256)
+    parse_envelope(envelope, ED25519_SHA256)  # what every node would refuse is refused here
+    click.echo(envelope)
 
 
 @command.command()

@@ -28,7 +28,7 @@ def say_where(network: LocalNetwork) -> None:
     """Print where to go on by hand."""
     click.echo(f"\nnetwork.json   {network.directory / 'network.json'}")
     for chain in network.chains:
-        click.echo(f"{chain.network_id:<14} {chain.nodes[0].api}/docs")
+        click.echo(f"{chain.network_id:<14} {chain.nodes[0].api}/openapi.json")
     investor = f"{network.chain(CUSTODY).nodes[0].api}/v1/supervision/investors/{sample.INVESTOR}"
     token = network.credentials["supervisor"]["token_file"]
     click.echo(f'\ncurl --cacert {network.ca_file} -H "Authorization: Bearer $(cat {token})" {investor}')

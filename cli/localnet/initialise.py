@@ -41,6 +41,7 @@ GOVERNANCE_KEYS = 3
 CONTAINER_API_PORT = 8443
 CONTAINER_PEER_PORT = 9443
 CONTAINER_DATA_DIR = "/var/lib/tongjian"
+MIN_VALIDATORS = 2
 MAX_VALIDATORS = 39
 """So many fit between a chain's first API port and its first peer port."""
 
@@ -67,8 +68,9 @@ class Plan:
             )
         if len(set(self.regions)) != len(self.regions) or not self.regions:
             raise Malformed("regions", "name at least one region, and each only once")
-        if not 1 <= self.validators <= MAX_VALIDATORS:
-            raise Malformed("validators", f"a chain has 1 to {MAX_VALIDATORS} validators here, not {self.validators}")
+        if not MIN_VALIDATORS <= self.validators <= MAX_VALIDATORS:
+            detail = f"a chain has {MIN_VALIDATORS} to {MAX_VALIDATORS} validators here, not {self.validators}"
+            raise Malformed("validators", f"{detail}: a relay reads at least two nodes of every region")
         if not 1024 <= self.base_port <= 65_535 - (len(self.regions) + 2) * PORTS_PER_CHAIN:
             raise Malformed(
                 "base_port", f"base port {self.base_port} leaves no room for the network's ports below 65536"

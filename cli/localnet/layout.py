@@ -192,8 +192,8 @@ def load_network(directory: Path) -> LocalNetwork:
         raise NotFound("no_local_network", f"{path} does not exist; create it: tongjian localnet init {directory}")
     try:
         document = json.loads(path.read_text())
-        if document.get("format") != FORMAT:
-            raise Malformed("network_file_format", f"{path} has format {document.get('format')!r}, expected {FORMAT!r}")
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise Malformed("network_file_format", f"{path} is not a file of the format {FORMAT}")
         return LocalNetwork(
             directory=directory.resolve(),
             chains=tuple(
@@ -209,5 +209,5 @@ def load_network(directory: Path) -> LocalNetwork:
             relays=tuple(Process.parse(relay) for relay in document["relays"]),
             credentials=document["credentials"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Malformed("network_file_damaged", f"{path} cannot be read: {error!r}") from error

@@ -79,7 +79,7 @@ def test_keys_are_never_written_over(tmp_path: Path) -> None:
         ({"regions": ("atlantis",)}, "unknown_region"),
         ({"regions": ()}, "regions"),
         ({"regions": ("beijing", "beijing")}, "regions"),
-        ({"regions": ("beijing",), "validators": 0}, "validators"),
+        ({"regions": ("beijing",), "validators": 1}, "validators"),
         ({"regions": ("beijing",), "base_port": 65_500}, "base_port"),
     ],
 )

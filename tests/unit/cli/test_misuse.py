@@ -1,0 +1,81 @@
+"""Misuse of the command line: one line with a code and exit code 1, never a stack trace; nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.main import main
+
+
+def run(*arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(main, list(arguments), input=text)
+
+
+def assert_refused(result: Result, code: str) -> None:
+    assert result.exit_code == 1, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert result.output.splitlines()[-1].startswith(f"error: {code}: "), result.output
+
+
+NODE = ("--organisation", "o", "--host", "h", "--unencrypted")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("localnet", "init", "FILE/x"),
+        ("node", "init", "FILE/n", "--network", "beijing", *NODE),
+        ("key", "generate", "FILE/k", "--unencrypted"),
+        ("key", "generate", "MISSING/x/k", "--unencrypted"),
+    ],
+)
+def test_places_that_cannot_be_written(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_text("")
+    places = {"FILE": str(tmp_path / "file"), "MISSING": str(tmp_path / "missing")}
+    resolved = [
+        argument.replace("FILE", places["FILE"]).replace("MISSING", places["MISSING"]) for argument in arguments
+    ]
+    assert_refused(run(*resolved), "file_unusable")
+
+
+@pytest.mark.parametrize("command", ["status", "down", "up"])
+@pytest.mark.parametrize("content", ["[]", "7", "{", '{"format": "tongjian/localnet/v1", "chains": [3]}'])
+def test_damaged_network_files(tmp_path: Path, command: str, content: str) -> None:
+    (tmp_path / "network.json").write_text(content)
+    result = run("localnet", command, str(tmp_path))
+    assert result.exit_code == 1
+    assert result.output.startswith("error: network_file_")
+
+
+@pytest.mark.parametrize(
+    ("network", "name", "host", "code"),
+    [
+        ("../x", "n", "h", "network_name"),
+        ("beijing", "../n", "h", "name_invalid"),
+        ("beijing", "n", "bad host", "host_invalid"),
+    ],
+)
+def test_node_init_refuses_names_that_nothing_could_carry(
+    tmp_path: Path, network: str, name: str, host: str, code: str
+) -> None:
+    target = tmp_path / "node"
+    options = ("--network", network, "--name", name, "--host", host, "--organisation", "o", "--unencrypted")
+    assert_refused(run("node", "init", str(target), *options), code)
+    assert not target.exists()
+
+
+def test_a_single_validator_a_chain_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    result = run("localnet", "init", str(tmp_path / "net"), "--validators", "1")
+    assert result.exit_code == 2
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(("content", "code"), [("[]", "transaction_operations"), ('{"a": 1}', "operation_type")])
+def test_what_every_node_would_refuse_is_not_signed(tmp_path: Path, content: str, code: str) -> None:
+    key = tmp_path / "k"
+    assert run("key", "generate", str(key), "--unencrypted").exit_code == 0
+    options = ("--key", str(key), "--network", "beijing", "--genesis", "11" * 32, "--expires-at-height", "9")
+    assert_refused(run("tx", "sign", "-", *options, text=content), code)
