@@ -43,6 +43,7 @@ MAX_TRANSACTION_ENTRIES: Final = 1000
 """Holders that all increases of one transaction may list: as many as it may have operations."""
 MAX_KEPT_TRANSACTIONS: Final = 2_000
 MAX_KEPT_OPERATIONS: Final = 4
+KEPT_BLOCKS: Final = 256
 """Records of two thousand small transactions take about 4 MB; large ones spread the cost of reading themselves."""
 
 
@@ -63,11 +64,8 @@ class BusinessApplication:
         """Remember the records of an admitted transaction, which is executed soon: reading them again would cost more
         than moving the shares. They are a function of the transaction's id, so whether they are kept changes nothing.
         """
-        if len(operations) > MAX_KEPT_OPERATIONS:
-            return
-        self._kept[tx_id] = operations
-        while len(self._kept) > MAX_KEPT_TRANSACTIONS:
-            del self._kept[next(iter(self._kept))]
+        if len(operations) <= MAX_KEPT_OPERATIONS and len(self._kept) < MAX_KEPT_TRANSACTIONS:
+            self._kept[tx_id] = operations
 
     def initial_state(self, genesis: Genesis, state: StateView) -> None:
         """Signers, policy and the market's own subject."""
@@ -97,10 +95,12 @@ class BusinessApplication:
 
     def begin_block(self, context: BlockContext, state: StateView) -> None:
         """Nothing happens by itself: every movement needs an operation as its evidence."""
+        if context.height % KEPT_BLOCKS == 0:
+            self._kept.clear()  # what was admitted and never executed must not keep others out
 
     def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
         """Apply all operations, or raise `Rejected` with the index of the first that is refused."""
-        operations = self._kept.get(tx.id) or self._read_operations(tx.operations)
+        operations = self._kept.pop(tx.id, None) or self._read_operations(tx.operations)
         check_policy(state, tx.signers, [operation.TYPE for operation in operations])
         ledger = Ledger(state, self._suite, self._settings.market, context.time_ms)
         latest_ms = context.time_ms + context.genesis.parameters.max_clock_ahead_ms
