@@ -288,6 +288,49 @@ def test_c14_a_header_that_does_not_continue_the_chain_is_refused(change: dict[s
     assert not list(bench.signed(0))
 
 
+def test_c1_one_block_at_two_heights_is_refused_even_if_it_never_crossed_a_wire() -> None:
+    bench = quiet_bench(4)
+    block = parts.block_by(bench, 1)
+    stray = replace(block, header=replace(block.header, height=2))
+    mixed = parts.signed(replace(parts.proposal(stray, 1), height=1))
+    effects = bench.seats[0].replica.step(ev.Received(mixed, 1))
+    assert codes(effects) == ["proposal_wrong_height"]
+
+
+def test_c1_a_forged_proposal_is_refused_and_takes_nobodys_place() -> None:
+    bench = quiet_bench(4)
+    real, forged = parts.block_by(bench, 1), parts.block_by(bench, 1, "forged")
+    effects = bench.inject(0, parts.signed(parts.proposal(forged, 1), number=3), 3)
+    assert codes(effects) == ["consensus_bad_signature"]
+    bench.inject(0, parts.proposal(real, 1), 1)
+    assert [m.block_id for m in bench.signed(0) if isinstance(m, Vote)] == [parts.block_id(real)]
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_c1_a_forged_second_vote_accuses_nobody(phase: Phase) -> None:
+    bench = quiet_bench(4)
+    bench.inject(0, parts.vote(phase, 2, bytes(32)), 2)
+    forged = parts.signed(parts.vote(phase, 2, b"\x01" * 32), number=3)
+    effects = bench.inject(0, forged, 3)
+    assert codes(effects) == ["consensus_bad_signature"]
+    assert not [effect for effect in effects if isinstance(effect, fx.Accuse)]
+
+
+def test_prepared_means_validated_too() -> None:
+    """A quorum of PREPAREs for a body that we do not have makes us wait, not COMMIT."""
+    bench = quiet_bench(4)
+    block = parts.block_by(bench, 1)
+    of = parts.block_id(block)
+    bench.withheld.add((0, of))
+    bench.inject(0, parts.proposal(block, 1), 1)
+    for number in (1, 2, 3):
+        bench.inject(0, parts.prepare(number, of), number)
+    assert not list(bench.signed(0))
+    bench.step(0, ev.BlockValidated(1, 0, block))
+    bench.step(0, ev.BlockValidated(1, 0, block))
+    assert [kind_of(message) for message in bench.signed(0)] == ["prepare", "commit"]
+
+
 def test_c14_commits_out_of_order_are_refused_loudly() -> None:
     bench = quiet_bench(4)
     members = bench.seats[0].replica.validators
@@ -297,7 +340,10 @@ def test_c14_commits_out_of_order_are_refused_loudly() -> None:
     block = parts.block_by(bench, 1)
     bench.step(0, ev.Committed(block.header, members))
     assert bench.seats[0].replica.height == 2
+    for number in (1, 2):
+        bench.inject(0, parts.view_change(number, 3, height=2), number)
     assert bench.step(0, ev.Committed(block.header, members)) == []
+    assert (bench.seats[0].replica.height, bench.seats[0].replica.view) == (2, 3)
 
 
 def test_c14_the_node_must_commit_what_was_decided() -> None:

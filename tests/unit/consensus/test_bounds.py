@@ -73,6 +73,16 @@ def test_c13_a_forgotten_vote_is_not_counted_any_more() -> None:
     assert bench.seats[0].tip.height == 0
 
 
+def test_c13_forgetting_one_vote_keeps_the_count_of_the_others_right() -> None:
+    bench = quiet_bench(4)
+    of = parts.block_id(parts.block_by(bench, 1))
+    bench.inject(0, parts.commit(1, of), 1)
+    for view in range(MAX_VOTED_VIEWS_PER_MEMBER + 1):
+        bench.inject(0, parts.commit(3, of, view=view), 3)
+    bench.inject(0, parts.commit(2, of), 2)
+    assert bench.seats[0].tip.height == 0, "two votes are left in view 0"
+
+
 def test_c13_view_changes_for_ever_higher_views_keep_one_place() -> None:
     bench = quiet_bench(4)
     for view in range(1, 200):

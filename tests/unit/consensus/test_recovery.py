@@ -8,10 +8,11 @@ from common.consensus import effects as fx
 from common.consensus import events as ev
 from common.consensus.messages import Mark, NewView, Phase, Stage, ViewChange, Vote
 from common.consensus.records import CurrentView, decode_record, encode_record
+from common.consensus.recovery import recover
 from common.core.errors import InvariantBroken
 from common.core.validators import ValidatorSet
 from tests.sim.bench import Bench, kind_of
-from tests.sim.toys import genesis_tip
+from tests.sim.toys import CHEAP, genesis_tip
 from tests.unit.consensus import parts
 from tests.unit.consensus.parts import quiet_bench, sent
 
@@ -143,6 +144,7 @@ def test_a_new_leader_that_restarts_before_it_has_the_body_still_validates() -> 
     announced = [message for message in bench.signed(2) if isinstance(message, NewView)][-1]
     records = [encode_record(m) for m in bench.signed(2) if m.mark.stage <= Stage.PROPOSAL]
     bench.crash(2)
+    bench.seats[2].log.clear()
     bench.restart(2, records=records, connect=False)
     request = bench.seats[2].logged(fx.ValidateBlock)[-1]
     assert request.proposal == announced.proposal
@@ -190,6 +192,14 @@ def test_records_of_final_heights_are_ignored() -> None:
     bench.restart(0, records=old, connect=False)
     assert bench.seats[0].replica.view == 0
     assert bench.seats[0].replica.can_vote
+
+
+def test_the_highest_certificate_is_recovered_in_whatever_order() -> None:
+    of = bytes(32)
+    records = [encode_record(parts.prepared((0, 1, 2), of, view=view)) for view in (1, 4, 2)]
+    recovered = recover(records, 1, CHEAP)
+    assert recovered.prepared is not None
+    assert recovered.prepared.view == 4
 
 
 def test_damaged_records_are_reported_as_ours() -> None:
@@ -339,6 +349,7 @@ def test_s1_a_single_validator_restarts_between_any_two_effects() -> None:
         effects = bench.restart(0, records=records[:kept], connect=False)
         if kept >= 3:
             assert bench.decided(1) == {parts.block_id(block)}
+            assert len([effect for effect in effects if isinstance(effect, fx.Decide)]) == 1
             if kept < 5:
                 assert [kind_of(m) for m in sent(effects)] == ["commit"] * (kept < 5)
         else:

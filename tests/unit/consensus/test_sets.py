@@ -132,6 +132,17 @@ def test_c18_a_readmitted_validator_starts_afresh() -> None:
     assert len(bench.decided(3)) == 1
 
 
+def test_hints_start_over_when_indexes_change_their_meaning() -> None:
+    bench = Bench(4, spare=1)
+    bench.build_through = 1
+    bench.next_sets[1] = validator_set((0, 2, 3, 4))
+    far = parts.prepare(3, bytes(32), height=50)
+    assert bench.inject(0, far, 3) == [fx.CatchUp(3, 50)]
+    assert bench.inject(0, far, 3) == []
+    bench.settle()
+    assert bench.inject(0, far, 3) == [fx.CatchUp(3, 50)]
+
+
 def test_an_observer_follows_and_signs_nothing() -> None:
     bench = Bench(4, spare=1)
     watcher = bench.seats[4]

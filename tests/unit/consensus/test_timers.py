@@ -29,6 +29,23 @@ def test_a_pending_proposal_starts_the_timer_without_work_of_our_own() -> None:
     assert timers(effects) == [fx.SetTimer(1, 0, 2000)]
 
 
+def test_a_prepared_block_keeps_the_timer_running() -> None:
+    """It may be decided elsewhere; an idle mempool and a bad proposal in a later view are no reason to rest."""
+    bench = quiet_bench(4)
+    bench.build(1, 1, 0)
+    bench.deliver(target=0)
+    bench.drop()
+    bench.deliver(kind="prepare")
+    for number in (2, 3):
+        bench.inject(0, parts.prepare(number, next(bench.signed(0)).block_id), number)
+    bad = parts.block_by(bench, 2, "bad")
+    bench.invalid.add(parts.block_id(bad))
+    bench.inject(0, parts.new_view([parts.view_change(number) for number in (1, 2, 3)], bad, 2), 2)
+    bench.work(0, False)
+    assert bench.seats[0].replica.view == 1
+    assert bench.seats[0].timer is not None
+
+
 def test_votes_do_not_prolong_the_timer() -> None:
     """A leader that dribbles messages gains no time."""
     bench = quiet_bench(7)

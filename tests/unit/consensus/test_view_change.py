@@ -136,6 +136,30 @@ def test_c4_only_the_leader_of_a_view_announces_it() -> None:
     assert codes(bench.inject(0, stolen, 3)) == ["consensus_wrong_leader"]
 
 
+def test_c4_certificates_are_checked_even_if_they_never_crossed_a_wire() -> None:
+    bench = quiet_bench(4)
+    of = parts.block_id(parts.block_by(bench, 1))
+    good = parts.prepared((1, 2, 3), of)
+    doubled = replace(good, signatures=(good.signatures[0],) * 3)
+    later = parts.prepared((1, 2, 3), of, view=2)
+    elsewhere = parts.prepared((1, 2, 3), of, height=2)
+    for certificate, code in (
+        (doubled, "prepared_duplicate_signer"),
+        (later, "view_change_prepared"),
+        (elsewhere, "view_change_prepared"),
+    ):
+        effects = bench.seats[0].replica.step(ev.Received(parts.view_change(3, 2, certificate), 3))
+        assert codes(effects) == [code]
+
+
+def test_c4_a_new_view_must_be_signed_as_a_whole() -> None:
+    """All its parts may be real, and yet put together by somebody else."""
+    bench = quiet_bench(4)
+    real = parts.new_view([parts.view_change(number) for number in (1, 2, 3)], parts.block_by(bench, 2), 2)
+    assert codes(bench.inject(0, parts.signed(real, number=3), 3)) == ["consensus_bad_signature"]
+    assert not list(bench.signed(0))
+
+
 @pytest.mark.parametrize(
     ("certificate", "code"),
     [
@@ -284,6 +308,17 @@ def test_a_new_leader_without_the_body_fetches_it() -> None:
     assert not request.fresh
 
 
+def test_c6_a_fresh_block_does_not_replace_one_that_is_due_and_still_under_way() -> None:
+    bench = quiet_bench(4)
+    of = parts.block_id(parts.block_by(bench, 1))
+    bench.withheld.add((2, of))
+    for number in (0, 1, 3):
+        certificate = parts.prepared((0, 1, 3), of) if number == 3 else None
+        bench.inject(2, parts.view_change(number, 1, certificate), number)
+    bench.step(2, ev.BlockBuilt(1, 1, parts.block_by(bench, 2, "fresh")))
+    assert ("new-view", 1) not in voted(bench, 2)
+
+
 def test_a_certificate_that_turns_up_late_replaces_the_block_under_construction() -> None:
     bench = quiet_bench(5)
     block = parts.block_by(bench, 1)
@@ -324,6 +359,28 @@ def test_a_lone_replica_repeats_itself_and_does_not_climb() -> None:
         bench.inject(3, parts.view_change(number), number)
     bench.expire(3)
     assert bench.seats[3].replica.view == 2
+
+
+def test_requests_for_higher_views_count_for_the_quorum_of_a_view() -> None:
+    """Members who went on no longer ask for our view, but they left the views below it."""
+    bench = quiet_bench(7)
+    for number in (1, 2, 3):
+        bench.inject(0, parts.view_change(number, 1), number)
+    assert bench.seats[0].replica.view == 1
+    bench.seats[0].log.clear()
+    bench.inject(0, parts.view_change(4, 2), 4)
+    assert [type(effect) for effect in bench.seats[0].log] == [fx.SetTimer]
+    bench.expire(0)
+    assert bench.seats[0].replica.view == 2
+
+
+def test_a_new_view_of_a_view_that_was_left_is_ignored() -> None:
+    bench = quiet_bench(4)
+    for number in (1, 3):
+        bench.inject(0, parts.view_change(number, 3), number)
+    late = parts.new_view([parts.view_change(number) for number in (1, 2, 3)], parts.block_by(bench, 2), 2)
+    assert bench.inject(0, late, 2) == []
+    assert bench.seats[0].replica.view == 3
 
 
 def test_a_replica_that_fell_behind_is_shown_the_way() -> None:
@@ -419,6 +476,14 @@ def test_two_view_changes_of_one_member_that_differ_are_accused() -> None:
     bench.inject(0, one, 3)
     effects = bench.inject(0, two, 3)
     assert effects == [fx.Accuse(one, two)]
+
+
+def test_a_forged_second_view_change_accuses_nobody() -> None:
+    bench = quiet_bench(7)
+    of = parts.block_id(parts.block_by(bench, 1))
+    bench.inject(0, parts.view_change(3, 2), 3)
+    forged = parts.signed(parts.view_change(3, 2, parts.prepared(range(5), of)), number=4)
+    assert codes(bench.inject(0, forged, 4)) == ["consensus_bad_signature"]
 
 
 def test_c1_votes_inside_certificates_are_held_against_votes_received() -> None:
