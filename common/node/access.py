@@ -30,6 +30,7 @@ from typing import Any, Final
 
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import Malformed, NotFound, Rejected, Unauthorised, Unavailable
+from common.core.genesis import Tier
 from common.core.names import check_label, check_network
 from common.core.suite import parse_hex
 
@@ -62,12 +63,21 @@ WRITERS: Final = frozenset({Role.OPERATOR, Role.MEMBER, Role.RELAY, Role.GOVERNA
 """May submit transactions, besides the signatures these need."""
 TRANSACTION_READERS: Final = WRITERS | {Role.SUPERVISOR, Role.AUDITOR}
 """May follow transactions and events."""
-CHAIN_READERS: Final = frozenset(Role) - {Role.FEEDBACK}
-"""May use the node interface for supervision; a `reader` may use nothing else."""
+CHAIN_READERS: Final = frozenset(Role) - {Role.FEEDBACK, Role.PROVINCIAL}
+"""May use the node interface for supervision, which knows no regions; a `reader` may use nothing else."""
 BUSINESS_READERS: Final = frozenset({Role.OPERATOR, Role.MEMBER, Role.SUPERVISOR, Role.AUDITOR})
 """May query registers and holdings of a business chain."""
 SUPERVISORS: Final = frozenset({Role.SUPERVISOR, Role.ANALYST, Role.PROVINCIAL, Role.AUDITOR})
 """May ask the custody chain's supervisory questions; a provincial token within its regions."""
+
+
+def chain_content_roles(roles: frozenset[Role], tier: Tier) -> frozenset[Role]:
+    """Those of `roles` that may read a chain's content as it stands in its blocks.
+
+    Blocks of the custody chain hold the data of all regions, and reading them leaves no line in the regulators' query
+    log. So who asks as a regulator or as a market gets answers there from the supervisory routes alone.
+    """
+    return roles - SUPERVISORS - {Role.FEEDBACK} if tier == "custody" else roles
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from fastapi import Depends, Path, Query, Request
 
 from common.core.errors import Forbidden, Malformed, NotFound
 from common.core.suite import HASH_SIZE, parse_hex
-from common.node.access import Identity, Role
+from common.node.access import Identity, Role, chain_content_roles
 from common.node.http_edge import IDENTITY
 from common.node.http_ports import NodeService
 
@@ -49,6 +49,20 @@ def check_role(identity: Identity, roles: frozenset[Role]) -> Identity:
 def require_role(roles: Iterable[Role]) -> RequireRole:
     """The dependency for a route or a router."""
     return RequireRole(roles)
+
+
+class RequireChainRole(RequireRole):
+    """A dependency for routes that show what is in a chain's blocks, all of it: see `chain_content_roles`."""
+
+    async def __call__(self, request: Request) -> Identity:
+        """Raises `Forbidden('role_not_allowed')`."""
+        tier = (await node_service(request)).genesis.tier
+        return check_role(request.scope[IDENTITY], chain_content_roles(self.roles, tier))
+
+
+def require_chain_role(roles: Iterable[Role]) -> RequireChainRole:
+    """The dependency for a route or a router that shows what is in a chain's blocks."""
+    return RequireChainRole(roles)
 
 
 Height = Annotated[int, Path(ge=0, le=MAX_HEIGHT, description="Block height; 0 is genesis.")]

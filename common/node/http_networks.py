@@ -5,7 +5,9 @@ Invariants
       snapshots as their canonical JSON text (the Merkle leaf), paths as lists of hex.
   N2  Answers are bounded in entries and bytes, and a bulk answer is gathered block by block with the event loop in
       between, so that a bulk reader never holds up a vote.
-  N3  Reading needs no more than the role `reader`, and that role reaches nothing else.
+  N3  Reading needs no more than the role `reader`, and that role reaches nothing else. These routes know no regions and
+      leave no line in a query log, so regulators and markets do not get the custody chain's blocks here
+      (`access.chain_content_roles`).
 
 Left out: submission, business queries, evidence files.
 """
@@ -29,7 +31,7 @@ from common.core.transaction import MAX_ENVELOPE_BYTES, MAX_OPERATIONS, parse_en
 from common.node.access import CHAIN_READERS
 from common.node.chain_store import ChainStore
 from common.node.committed_state import CommittedState
-from common.node.http_context import MAX_HEIGHT, Height, Network, Node, parse_tx_id, require_role
+from common.node.http_context import MAX_HEIGHT, Height, Network, Node, parse_tx_id, require_chain_role
 from common.node.http_ports import NetworkDescription
 from common.node.http_transactions import MAX_WAIT_S
 from common.version import VERSION
@@ -66,7 +68,9 @@ def _content(snapshot: bytes) -> _Content:
     return _snapshot_decoder.decode(snapshot).header.content
 
 
-router = APIRouter(prefix="/v1/networks", tags=["Node interface"], dependencies=[Depends(require_role(CHAIN_READERS))])
+router = APIRouter(
+    prefix="/v1/networks", tags=["Node interface"], dependencies=[Depends(require_chain_role(CHAIN_READERS))]
+)
 
 
 @router.get("")

@@ -21,7 +21,7 @@ from starlette.responses import Response, StreamingResponse
 
 from common.core.errors import Unavailable
 from common.node.access import TRANSACTION_READERS
-from common.node.http_context import MAX_HEIGHT, Node, require_role
+from common.node.http_context import MAX_HEIGHT, Node, require_chain_role
 from common.node.http_metrics import CONTENT_TYPE, Metrics
 from common.node.http_ports import NodeService
 
@@ -112,7 +112,7 @@ events_router = APIRouter(prefix="/v1", tags=["Transactions"])
 
 
 @events_router.get(
-    "/events", dependencies=[Depends(require_role(TRANSACTION_READERS))], response_class=StreamingResponse
+    "/events", dependencies=[Depends(require_chain_role(TRANSACTION_READERS))], response_class=StreamingResponse
 )
 async def events(
     request: Request,

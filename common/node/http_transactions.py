@@ -26,7 +26,7 @@ from common.core.transaction import envelope_hash, parse_envelope
 from common.node.access import BUSINESS_READERS, TRANSACTION_READERS, WRITERS
 from common.node.chain_store import ChainStore
 from common.node.committed_state import CommittedState
-from common.node.http_context import Node, check_role, parse_tx_id, require_role
+from common.node.http_context import Node, check_role, parse_tx_id, require_chain_role, require_role
 from common.node.http_edge import IDENTITY
 from common.node.http_ports import BusinessLookup, NodeService, RepeatedContent
 from common.node.node_status import TransactionState
@@ -158,7 +158,7 @@ def inclusion_proof(chain: ChainStore, state: TransactionState, service: NodeSer
 router = APIRouter(prefix="/v1", tags=["Transactions"])
 
 
-@router.get("/transactions/{tx_id}", dependencies=[Depends(require_role(TRANSACTION_READERS))])
+@router.get("/transactions/{tx_id}", dependencies=[Depends(require_chain_role(TRANSACTION_READERS))])
 async def transaction(
     tx_id: str, node: Node, proof: Annotated[bool, Query(description="Add Merkle paths, header, certificate.")] = False
 ) -> dict[str, Any]:

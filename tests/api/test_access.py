@@ -158,3 +158,12 @@ def test_a_reader_reads_the_chain_and_nothing_else() -> None:
     assert Role.READER in access.CHAIN_READERS
     assert all(Role.READER not in roles for roles in others)
     assert all(Role.FEEDBACK not in roles for roles in (*others, access.CHAIN_READERS))
+
+
+def test_nobody_reads_the_custody_chains_blocks_past_the_query_log() -> None:
+    asking = access.SUPERVISORS | {Role.FEEDBACK}
+    for roles in (access.CHAIN_READERS, access.TRANSACTION_READERS):
+        assert not access.chain_content_roles(roles, "custody") & asking
+        assert access.chain_content_roles(roles, "custody") == roles - asking
+        assert access.chain_content_roles(roles, "business") == roles
+    assert Role.READER in access.chain_content_roles(access.CHAIN_READERS, "custody")

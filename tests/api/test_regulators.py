@@ -257,6 +257,41 @@ def test_a_market_sees_its_own_feedback_only(custody: CustodyServer) -> None:
     assert custody.ask(INVESTOR, "feedback-shanghai").status_code == 403
 
 
+def chain_routes(custody: CustodyServer) -> list[str]:
+    """Every route that shows what is in the custody chain's blocks: here, what Beijing delivered."""
+    tx_id = custody.on_node(lambda node: node.chain.receipts(1)[0].tx_id.hex())
+    base = "/v1/networks/custody"
+    return [
+        "/v1/networks",
+        *(f"{base}/{name}" for name in ("options", "status", "blocks", "blocks?include=snapshots", "blocks/1")),
+        *(f"{base}/blocks/1/{name}" for name in (f"transactions/{tx_id}", "consensus-state", "objects", "objects/x")),
+        f"{base}/objects/x",
+        f"/v1/transactions/{tx_id}",
+        f"/v1/transactions/{tx_id}?proof=true",
+        "/v1/events?from_height=1",
+    ]
+
+
+ASKING = ["provincial", "provincial-shanghai", "feedback", "feedback-shanghai", "supervisor", "analyst", "auditor"]
+
+
+@pytest.mark.parametrize("role", ASKING)
+def test_other_regions_and_unlogged_reading_are_not_had_through_the_node_interface(
+    custody: CustodyServer, role: str
+) -> None:
+    for path in chain_routes(custody):
+        answer = custody.ask(path, role)
+        assert (answer.status_code, answer.json()["code"]) == (403, "role_not_allowed"), path
+        assert "beijing" not in answer.text, path
+
+
+def test_a_reader_token_of_the_custody_chain_reads_its_blocks_whole(custody: CustodyServer) -> None:
+    operations = next(path for path in chain_routes(custody) if "/blocks/1/transactions/" in path)
+    assert custody.get(operations, role="reader")["operations"][0]["region"] == "beijing"
+    with custody.client("relay") as client, client.stream("GET", "/v1/events?from_height=1") as response:
+        assert response.status_code == 200
+
+
 def lines(custody: CustodyServer) -> list[dict[str, Any]]:
     return [json.loads(line) for line in custody.audit_file.read_text("ascii").splitlines()]
 
