@@ -103,7 +103,7 @@ def _stop(network: LocalNetwork, running: list[Process]) -> None:
 @DIRECTORY
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(directory: Path, as_json: bool) -> None:
-    """Show every process: running or not, height, view, peers. Exit code 1 if one does not run or answer."""
+    """Show every process: running or not, height, view, peers, votes. Exit code 1 if one does not run or answer."""
     from cli.localnet.readiness import node_status
 
     network = load_network(directory)
@@ -121,6 +121,7 @@ def status(directory: Path, as_json: bool) -> None:
                     "view": answer and answer["view"],
                     "peers": answer and _peer_count(answer),
                     "ready": bool(answer and answer.get("ready")),
+                    "voting": answer and answer.get("voting"),
                 }
             )
     for relay in network.relays:
@@ -129,7 +130,7 @@ def status(directory: Path, as_json: bool) -> None:
     if as_json:
         output.print_json(rows)
     else:
-        columns = ["name", "running", "pid", "height", "view", "peers", "ready"]
+        columns = ["name", "running", "pid", "height", "view", "peers", "ready", "voting"]
         click.echo(
             output.table(columns, [["–" if row.get(c) is None else row.get(c, "–") for c in columns] for row in rows])
         )

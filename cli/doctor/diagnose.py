@@ -28,6 +28,9 @@ class NodeObservation:
     view: int | None = None
     peers: int | None = None
     ready: bool | None = None
+    member: str | None = None
+    """The validator whose key it holds, by its name in the current set; None for an observer."""
+    voting: bool | None = None
     clock_skew_ms: int | None = None
     free_bytes: int | None = None
     certificate_days_left: int | None = None
@@ -122,9 +125,43 @@ def _chain(chain: ChainObservation) -> Iterator[Finding]:
             detail="views: " + ", ".join(f"{node.name} {node.view}" for node in answering),
             remedy="leaders fail one after the other: check the links between validators, their clocks, their load",
         )
+    yield from _shared_keys(chain)
     tip = max((node.height for node in answering if node.height is not None), default=0)
     for node in chain.nodes:
         yield from _node(node, tip, len(chain.nodes))
+        yield from _vote(node, chain.quorum)
+
+
+def _shared_keys(chain: ChainObservation) -> Iterator[Finding]:
+    """Two processes with one validator's key take each other's connections, and may sign against each other."""
+    holders: dict[str, list[str]] = {}
+    for node in chain.nodes:
+        if node.member is not None:
+            holders.setdefault(node.member, []).append(node.name)
+    for member, names in holders.items():
+        if len(names) > 1:
+            yield Finding(
+                code="duplicate_key",
+                severity="fault",
+                about=chain.network,
+                detail=f"{' and '.join(names)} run with the key of the validator {member}",
+                remedy="stop all but the one that the key belongs to; the others need key files of their own",
+            )
+
+
+def _vote(node: NodeObservation, quorum: int) -> Iterator[Finding]:
+    """A member that does not vote although enough others hear it has refused to, or abstains (attack C16)."""
+    if node.member is None or node.voting is not False or (node.peers is not None and node.peers < quorum - 1):
+        return
+    yield Finding(
+        code="not_voting",
+        severity="fault",
+        about=node.name,
+        detail="a member of the validator set that signs nothing: its vote log or database was lost, replaced or set "
+        "back (its log says which: `this node does not vote`, or the warning `abstaining`)",
+        remedy="abstaining ends by itself above the height that its log names; otherwise give the validator a new key "
+        "by a validator change, and never use the old one again",
+    )
 
 
 def _node(node: NodeObservation, tip: int, validators: int) -> Iterator[Finding]:

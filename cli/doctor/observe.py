@@ -8,6 +8,7 @@ import shutil
 import ssl
 import time
 from dataclasses import replace
+from typing import Any
 
 import httpx
 
@@ -62,8 +63,18 @@ def _node(http: httpx.Client, network: LocalNetwork, chain: Chain, node: Process
         view=status.get("view"),
         peers=len(peers) if isinstance(peers, list) else peers,
         ready=status.get("ready"),
+        member=member_of(status),
+        voting=status.get("voting"),
         clock_skew_ms=int(date_ms - time.time() * 1000),
     )
+
+
+def member_of(status: dict[str, Any]) -> str | None:
+    """Whose key the node holds, in the set of its next height."""
+    index, names = status.get("own_index"), status.get("validators")
+    if isinstance(index, int) and isinstance(names, list) and 0 <= index < len(names):
+        return str(names[index])
+    return None
 
 
 def _days_left(node: Process) -> int | None:
