@@ -55,6 +55,7 @@ from common.consensus.recovery import Recovered, recover
 from common.consensus.verification import Verifier
 from common.consensus.view_change import ViewChanger
 from common.consensus.voice import Voice
+from common.consensus.witness import Witness
 from common.core.block import Block
 from common.core.errors import InvariantBroken, Rejected
 from common.core.suite import Suite
@@ -83,7 +84,7 @@ class Replica:
         self._outbox = Outbox()
         self._future = FutureMessages()
         self._past = PastMessages()
-        self._witnessed: dict[bytes, ConsensusMessage] = {}
+        self._witness = Witness()
         self._work_pending = False
         self._timer: tuple[int, int, str] | None = None
         self._asked_to_build = False
@@ -165,8 +166,7 @@ class Replica:
             if header.parent_id != self.tip.block_id or (decision is not None and decision.block_id != block_id):
                 raise InvariantBroken(f"another block was committed at height {header.height} than decided")
         self._past.close(self.height, header.height)
-        members = {member.public_key for member in (*self.validators.members, *event.validators.members)}
-        self._witnessed = {key: message for key, message in self._witnessed.items() if key in members}
+        self._witness.forget_others(self.validators, event.validators)
         if event.validators != self.validators:
             self._future.forget_shown_heights()
         self._open(ChainTip(header.height, block_id, header.time_ms), event.validators)
@@ -240,8 +240,7 @@ class Replica:
             case NewView():
                 verified = self._changer.on_new_view(message)
         if verified or sender == message.signer:
-            # What came over the signer's own channel may be unverified: it is only ever shown to that signer.
-            self._witness(message)
+            self._witness.saw(message, self.validators)
 
     def _on_view_change(self, message: ViewChange, sender: int | None) -> bool:
         """Judge it; or, if its voter is behind us, show it the way to our view."""
@@ -375,14 +374,6 @@ class Replica:
         for message in own:
             self._outbox.emit(Send(index, message))
 
-    def _witness(self, message: ConsensusMessage) -> None:
-        if message.signer >= self.validators.size:
-            return
-        key = self.validators.members[message.signer].public_key
-        known = self._witnessed.get(key)
-        if known is None or message.mark > known.mark:
-            self._witnessed[key] = message
-
     def _on_own_message(self, message: ConsensusMessage) -> None:
         code = self._voice.judge_shown(message)
         if code is not None:
@@ -416,4 +407,4 @@ class Replica:
 
     def highest_signed_by(self, public_key: bytes) -> ConsensusMessage | None:
         """The furthest message that we hold signed by this member, to be shown to it in a hello (protocol rule 7)."""
-        return self._witnessed.get(public_key)
+        return self._witness.furthest_of(public_key)

@@ -17,7 +17,7 @@ from common.consensus.messages import (
     Vote,
 )
 from common.core.block import Block
-from tests.sim.bench import Bench
+from tests.sim.bench import Bench, kind_of
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, seed_of, toy_block
 
 Message = TypeVar("Message", Proposal, Vote, ViewChange, NewView)
@@ -99,3 +99,23 @@ def quiet_bench(size: int, spare: int = 0) -> Bench:
     for seat in bench.seats:
         bench.work(seat.number, True)
     return bench
+
+
+def kinds(effects: list[fx.Effect]) -> list[str]:
+    """Kinds of messages broadcast."""
+    return [kind_of(message) for message in sent(effects)]
+
+
+def prepared_at(bench: Bench, seats: tuple[int, ...]) -> Block:
+    """View 0 of height 1: the leader's block gets prepared at these seats and nowhere else; no COMMIT arrives."""
+    block = bench.build(1, 1, 0)
+    bench.deliver(kind="proposal")
+    for number in seats:
+        bench.deliver(target=number, kind="prepare")
+    bench.drop()
+    return block
+
+
+def voted(bench: Bench, number: int) -> list[tuple[str, int]]:
+    """(kind, view) of all that the seat broadcast."""
+    return [(kind_of(message), message.view) for message in bench.signed(number)]
