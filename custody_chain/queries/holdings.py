@@ -1,7 +1,8 @@
 """Look-through: who holds what in all markets, and what an enterprise has issued, pledged and frozen.
 
-Figures are the market's own, as its last registration states them; `docs/supervision.md` says what that means. Left
-out: natural persons' names, which are on no chain.
+Figures are the market's own, as its last registration states them; `docs/supervision.md` says what that means. A
+quantity is an integer with `scale` decimal places of `unit`; both are null where the market states none. Left out:
+natural persons' names, which are on no chain.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def position_row(moment: Moment, key: bytes, value: dict[str, Any]) -> dict[str,
         "product_name": product.get("name"),
         "issuer": product.get("issuer"),
         "security": product.get("security"),
+        "scale": product.get("scale"),
+        "unit": product.get("unit"),
         "account": account_id,
         "available": value["available"],
         "pledged": value["pledged"],
@@ -141,7 +144,9 @@ def _product_row(moment: Moment, network: str, product_id: str) -> dict[str, Any
         "name": record["name"],
         "product_type": record["product_type"],
         "security": record["security"],
+        "issue_size": record["issue_size"],
         "scale": record["scale"],
+        "unit": record["unit"],
         "holders": record["holders"],
         "accounts": record["accounts"],
         "available": record["available"],

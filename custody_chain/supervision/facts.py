@@ -18,6 +18,12 @@ from custody_chain.supervision import codes
 MAX_METADATA_TEXT = 256
 """Characters of a text in `header.metadata` that is kept; the data model bounds references alike."""
 
+MAX_SCALE = 18
+"""Decimal places that are believed: no quantity has more digits."""
+
+UNITS: dict[int | None, str] = {1: "yuan", 2: "fund_unit", 3: "bond", 4: "share", 5: "wealth_unit"}
+"""`product_scale_unit` of data model v2.0.0 -> the word that business chains use for it."""
+
 RIGHTS = 1
 """`register_object_type`: rights of one account; 2 is a roster of members."""
 
@@ -75,7 +81,10 @@ class ProductFacts:
     name: str | None
     issuer_subject: str | None
     product_type: int | None
+    issue_size: int | None
+    unit: str | None
     scale: int | None
+    """Decimal places of a quantity, if the chain states them."""
     registered_total: int | None
     registered_holders: int | None
 
@@ -147,11 +156,17 @@ def account_facts(body: dict[str, Any]) -> AccountFacts:
     )
 
 
+def _decimal_places(local: dict[str, Any]) -> int | None:
+    places = _number(local, "quantity_scale")
+    return places if places is not None and 0 <= places <= MAX_SCALE else None
+
+
 def product_facts(body: dict[str, Any], metadata: Any = None) -> ProductFacts:
     """Facts of a product's body.
 
     What the market itself counts as registered stands in `header.metadata` of our business chains; the data model's own
-    field for it is the number of shares after the issue.
+    field for it is the number of shares after the issue. There too stand the decimal places of its quantities
+    (`quantity_scale`): the data model's `product_scale` (产品规模总额) is the size of the issue.
     """
     info = _group(body, "product_information")
     basic = _group(info, "essential_information", "basic_product_information")
@@ -163,7 +178,9 @@ def product_facts(body: dict[str, Any], metadata: Any = None) -> ProductFacts:
         name=_text(basic, "product_name"),
         issuer_subject=referenced(_text(basic, "product_issuer_subject_ref")),
         product_type=_number(basic, "product_type"),
-        scale=_number(basic, "product_scale"),
+        issue_size=_number(basic, "product_scale"),
+        unit=UNITS.get(_number(basic, "product_scale_unit")),
+        scale=_decimal_places(local),
         registered_total=_number(equity, "product_after_authorized_shares") if total is None else total,
         registered_holders=_number(local, "holders"),
     )

@@ -4,8 +4,9 @@ Values::
 
     subject/…   {"investor", "enterprise", "organisation", "name", "shareholders", "height", "index", "deleted"}
     account/…   {"subject", "account_type", "height", "index", "deleted"}
-    product/…   {"known", "code", "name", "issuer_subject", "issuer", "security", "product_type", "scale", "holders",
-                 "accounts", "available", "pledged", "frozen", "alerts", "height", "index", "deleted"}
+    product/…   {"known", "code", "name", "issuer_subject", "issuer", "security", "product_type", "issue_size", "unit",
+                 "scale" (decimal places), "holders", "accounts", "available", "pledged", "frozen", "alerts", "height",
+                 "index", "deleted"}
     issuer/…    {"regions": {region: number of products}, "alerted": region that has the alert, or null}
 
 Invariants:
@@ -36,6 +37,8 @@ NEW_PRODUCT: Final[dict[str, Any]] = {
     "issuer": None,
     "security": None,
     "product_type": None,
+    "issue_size": None,
+    "unit": None,
     "scale": None,
     "holders": 0,
     "accounts": 0,
@@ -154,7 +157,10 @@ def apply_product(records: Records, moment: Moment, object_id: str, facts: Produ
             "issuer": issuer,
             "security": security,
             "product_type": facts.product_type,
-            "scale": facts.scale,
+            "issue_size": facts.issue_size,
+            "unit": facts.unit,
+            # Metadata are no part of what an update merges: an update without them leaves the decimal places.
+            "scale": before["scale"] if facts.scale is None else facts.scale,
             "alerts": alerts,
             "height": moment.height,
             "index": moment.index,

@@ -18,7 +18,7 @@ from custody_chain.audit_log import AuditedQuery, AuditLog, verify_log
 from custody_chain.supervision.rules import RULES
 from tests.api.custody_server import BEIJING, SHANGHAI, CustodyServer
 from tests.support.chains import START_MS
-from tests.support.custody import entry_of, registration
+from tests.support.custody import entry_of, registration, snapshot
 
 INVESTOR = "/v1/supervision/investors/Q000000001"
 ISSUER = "/v1/supervision/issuers/BJ000001"
@@ -66,6 +66,25 @@ def test_an_issuer_with_its_products_holders_pledges_and_freezes(custody: Custod
     assert [(row["account"], row["quantity"]) for row in data["freezes"]] == [("A2", 5)]
     assert custody.ask("/v1/supervision/issuers/BJ999999").json()["code"] == "enterprise_unknown"
     assert custody.get(ISSUER + "F")["data"]["enterprise_code"] == "BJ000001", "the tier letter is no part of the key"
+
+
+def test_quantities_come_with_their_decimal_places_and_unit(tmp_path: Path) -> None:
+    with CustodyServer(tmp_path) as server:
+
+        def restate(node: Any) -> None:
+            size = {"product_scale": 900, "product_scale_unit": 2}
+            basic = {"product_information": {"essential_information": {"basic_product_information": size}}}
+            stated = {"quantity_scale": 4}
+            node.deliver(node.chains[0], snapshot("product", BEIJING, basic, version=1, metadata=stated))
+
+        assert [server.get(ISSUER)["data"]["products"][0][name] for name in ("scale", "unit")] == [None, None]
+        server.on_node(restate)
+        data = server.get(ISSUER)["data"]
+        (product,) = data["products"]
+        assert (product["scale"], product["unit"], product["issue_size"]) == (4, "fund_unit", 900)
+        position = server.get(INVESTOR)["data"]["positions"][0]
+        for row in (data["holders"][0], position):
+            assert (row["product"], row["scale"], row["unit"]) == (BEIJING, 4, "fund_unit")
 
 
 def test_answers_are_paged(custody: CustodyServer) -> None:

@@ -55,3 +55,14 @@ def test_holders_come_and_go_and_both_tiers_count_the_same() -> None:
     tiers.check_positions()
     assert tiers.custody.alerts() == []
     assert tiers.custody.get("product", "beijing", PRODUCT)["holders"] == 3
+
+
+def test_decimal_places_unit_and_size_of_a_fund_reach_the_supervisor_under_their_own_names() -> None:
+    tiers = BothTiers()
+    fund = "BJ000001.CFUXXR2602"
+    tiers.apply(*tiers.foundations(1))
+    tiers.apply(tiers.product(product=fund, product_type=5, unit="fund_unit", scale=2, authorised_quantity=500_000))
+    record = tiers.custody.get("product", "beijing", fund)
+    assert (record["scale"], record["unit"], record["issue_size"]) == (2, "fund_unit", 500_000)
+    shares = tiers.custody.get("product", "beijing", PRODUCT)
+    assert (shares["scale"], shares["unit"]) == (0, "share")

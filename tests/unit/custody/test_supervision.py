@@ -462,3 +462,15 @@ def test_rule_register_mismatch(custody: Custody, chain: ChainBuilder) -> None:
         product(CODE, "issuer", version=3, metadata={"registered_total": 120, "holders": 2}),
     )
     assert custody.alerts() == []
+
+
+def test_an_update_without_metadata_leaves_the_decimal_places_of_a_product(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    stated = {"quantity_scale": 2}
+    custody.deliver(chain, product(CODE, "issuer", version=1, metadata=stated))
+    custody.deliver(chain, product(CODE, "issuer", version=2))
+    assert custody.get("product", "beijing", CODE)["scale"] == 2
+    for version, nonsense in enumerate((-1, 19, "2", True), start=3):
+        custody.deliver(chain, product(CODE, "issuer", version=version, metadata={"quantity_scale": nonsense}))
+        assert custody.get("product", "beijing", CODE)["scale"] == 2
