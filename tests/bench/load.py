@@ -45,7 +45,15 @@ class Connection:
         )
 
     async def post(self, envelope: bytes, wait_s: int = 0) -> tuple[int, bytes]:
-        """Send one envelope; the status and body of the answer."""
+        """Send one envelope; the status and body of the answer. A connection that the node closed while it was idle is
+        opened again: resending is harmless."""
+        try:
+            return await self._post(envelope, wait_s)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            await self.open()
+            return await self._post(envelope, wait_s)
+
+    async def _post(self, envelope: bytes, wait_s: int) -> tuple[int, bytes]:
         prefer = b"Prefer: wait=%d\r\n" % wait_s if wait_s else b""
         self._writer.write(self._head + prefer + b"Content-Length: %d\r\n\r\n" % len(envelope) + envelope)
         head = await self._reader.readuntil(b"\r\n\r\n")
