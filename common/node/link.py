@@ -213,11 +213,19 @@ class Link(asyncio.Protocol):
 
     def refuse(self, code: str) -> None:
         """Tell the peer why, then close."""
-        if self._transport is not None and self.stage is not Stage.CLOSED:
+        transport = self._transport
+        if transport is None or self.stage is Stage.CLOSED:
+            self._close(code)
+            return
+        try:
             self._write(encode_frame(FrameType.REFUSAL, code.encode("ascii", "replace")[:64]))
-            self._transport.close()
-            self._loop.call_later(LINGER_S, self._transport.abort)
-        self._close(code)
+            transport.close()
+            self._loop.call_later(LINGER_S, transport.abort)
+        except RuntimeError:
+            # uvloop refuses to close TLS that the peer has taken down already, before it says that it is lost (L2).
+            transport.abort()
+        finally:
+            self._close(code)
 
     def abort(self, reason: str) -> None:
         """Close at once, without a word: for peers that do not listen any more."""

@@ -15,6 +15,7 @@ import uvloop
 
 from common.node.frames import FrameType, encode_frame
 from common.node.hello import Binding, Identity, Role, Side, make_hello
+from common.node.link import Stage
 from common.node.node_effects import Channel
 from common.node.settings import LimitSettings
 from common.node.transport import PeerTransport
@@ -80,6 +81,48 @@ class RawPeer:
             kind, payload = await asyncio.wait_for(self.read(), 3)
             if kind is FrameType.REFUSAL:
                 return payload.decode("ascii")
+
+
+class TornTransport(asyncio.Transport):
+    """A TLS transport whose peer has gone: uvloop's refuses to be closed until it has said that it is lost."""
+
+    aborted = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self if name == "ssl_object" else default
+
+    def getpeercert(self, binary_form: bool) -> bytes:
+        return b"certificate"
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def close(self) -> None:
+        raise RuntimeError("cannot switch state from 0 to 4")
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_n5_a_refusal_to_a_peer_that_has_gone_never_raises_into_the_event_loop(tmp_path: Path) -> None:
+    async def case() -> None:
+        transport = Site(tmp_path).transport(1, Recorder(MEMBERS))
+        torn, link = TornTransport(), transport.new_link(Side.DIALLER, "nowhere")
+        link.connection_made(torn)
+        link.data_received(encode_frame(FrameType.CONSENSUS, b"before the hello"))
+        assert torn.aborted
+        assert link.stage is Stage.CLOSED
+        assert link.reason == "frame_unexpected"
+        await asyncio.wait_for(link.finished(), 1)
+        await transport.close()
+
+    run(case())
 
 
 @pytest.mark.parametrize("factory", [uvloop.new_event_loop, asyncio.new_event_loop])
