@@ -4,8 +4,9 @@ Invariants:
   U1  Nothing is served or signed from data that fails its checks (attack S2).
   U2  A node whose vote log and database do not belong together may catch up and serve, but does not vote (attack C16);
       if only the database was set back, it votes again above what the vote log knows.
-  U3  What an operator should mend, but what stops nothing (a certificate that expires, a name that differs), is one
-      warning each.
+  U3  What an operator should mend, but what stops nothing (a certificate that expires), is one warning each.
+  U4  A node does not start with the key of a validator of another name in the current or the next set: two processes
+      with one key fight over its channels and may sign against each other.
 
 Leaves out: sockets and tasks (`main`).
 """
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.core.errors import InvariantBroken, Malformed, NotFound, Rejected
+from common.core.errors import Conflict, InvariantBroken, Malformed, NotFound, Rejected
 from common.core.genesis import Genesis, parse_genesis
 from common.node.application import Application
 from common.node.certificates import RENEW_BEFORE_DAYS, read_certificates
@@ -138,16 +139,30 @@ def members(chain: ChainStore) -> dict[str, PeerKey]:
 
 
 def load_identity(settings: NodeSettings, chain: ChainStore) -> KeyPair:
-    """The validator key, with a word about what it is in this chain. Raises Rejected."""
+    """The validator key.
+
+    Raises Conflict('key_of_another_validator') (U4), or Rejected for a key file that cannot be used. A name whose key
+    in the set is another one is a warning only: whoever comes back with a new key must catch up with the change first,
+    and until then is an observer.
+    """
     pair = load_key_file(settings.key_file, settings.passphrase_file, chain.genesis.suite)
-    names = {key: name for name, key in members(chain).items()}
-    name = names.get(pair.public_key)
-    if name is None:
-        _log.warning("the key is in no current validator set: this node is an observer", extra={"key": pair.text})
-    elif name != settings.name:
-        _log.warning(
-            "the node's name differs from its validator's", extra={"validator": name, "setting": settings.name}
+    height = chain.tip().height
+    known = [member for at in (height, height + 1) for member in chain.validators(at).members]
+    owners = {member.name for member in known if member.public_key == pair.public_key}
+    if owners and settings.name not in owners:
+        raise Conflict(
+            "key_of_another_validator",
+            f"{settings.key_file} holds the key of the validator {' or '.join(sorted(owners))}, but this node's name "
+            f"is {settings.name}: give it its own key file (two nodes with one key take each other's channels and could "
+            "sign against each other), or its validator's name",
         )
+    if not owners and settings.name in {member.name for member in known}:
+        _log.warning(
+            "the validator of this name has another key: this node is an observer until the set names its key",
+            extra={"validator": settings.name, "key": pair.text},
+        )
+    elif not owners:
+        _log.warning("the key is in no current validator set: this node is an observer", extra={"key": pair.text})
     return pair
 
 

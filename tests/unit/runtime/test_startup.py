@@ -1,0 +1,70 @@
+"""What stops a node from starting: each cause has a stable code, names the file or port, and says what to do."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from common.core.errors import Conflict
+from common.core.suite import ED25519_SHA256
+from common.node.keys import encode_key, write_private_file
+from common.node.settings import NodeSettings, load_settings
+from common.node.startup import Opened, load_identity, open_data
+from tests.e2e.toy_network import ToyNetwork
+from tests.unit.node.toy import ToyApplication, seed_of
+
+
+@dataclass
+class Place:
+    """A toy network's files; none of its nodes runs."""
+
+    network: ToyNetwork
+
+    def settings(self, name: str) -> NodeSettings:
+        return load_settings(self.network.directory / name / "node.toml")
+
+    def open(self, name: str) -> Opened:
+        return open_data(self.settings(name).data_dir, self.network.genesis, ToyApplication())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(ToyNetwork(tmp_path, 4))
+
+
+def test_c16_a_node_refuses_the_key_of_another_validator(place: Place) -> None:
+    settings = place.settings("v4")
+    shutil.copy(place.settings("v3").key_file, settings.key_file)
+    opened = place.open("v4")
+    with pytest.raises(Conflict) as caught:
+        load_identity(settings, opened.chain)
+    opened.close()
+    assert caught.value.code == "key_of_another_validator"
+    assert "the validator v3, but this node's name is v4" in caught.value.detail
+    assert str(settings.key_file) in caught.value.detail
+
+
+def test_a_validator_that_comes_back_with_a_new_key_may_catch_up(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The set that names the new key is on a chain that the node has yet to read; until then it is an observer."""
+    settings = place.settings("v4")
+    settings.key_file.unlink()
+    write_private_file(settings.key_file, encode_key(seed_of("v4, the second")))
+    opened = place.open("v4")
+    pair = load_identity(settings, opened.chain)
+    opened.close()
+    assert pair.public_key == ED25519_SHA256.public_key(seed_of("v4, the second"))
+    assert "the validator of this name has another key" in caplog.text
+
+
+def test_every_validator_starts_with_its_own_key_and_says_nothing(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = place.open("v2")
+    load_identity(place.settings("v2"), opened.chain)
+    opened.close()
+    assert caplog.text == ""
