@@ -24,6 +24,7 @@ from business_chain.operations.fields import (
     Text,
     Whole,
 )
+from common.core.snapshot import MAX_QUANTITY
 from common.core.validators import MAX_VALIDATORS
 
 MAX_ENTRIES: Final = 100
@@ -37,7 +38,7 @@ COMMITMENT: Final = Pattern("[0-9a-f]{64}", note="salted commitment, 64 hex char
 FILE_HASH: Final = Pattern("[0-9a-f]{64}", note="hash of the file, 64 hex characters")
 DATE: Final = Pattern("[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])", note="date, YYYY-MM-DD")
 TIME: Final = Whole(0, MAX_TIME_MS, note="milliseconds since the Unix epoch")
-QUANTITY: Final = Whole(1, note="integer in the product's scale")
+QUANTITY: Final = Whole(1, MAX_QUANTITY, note="integer in the product's scale")
 PRICE: Final = Whole(0, note="price in 1/10,000 yuan")
 SHORT_TEXT: Final = Text(64, note="one line of text")
 INVESTOR_CODE: Final = Code(

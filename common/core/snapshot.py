@@ -26,6 +26,10 @@ OVERWRITE: Final = "overwrite"
 DELETE: Final = "delete"
 OPERATIONS: Final = frozenset({CREATE, UPDATE, OVERWRITE, DELETE})
 MAX_SNAPSHOT_BYTES: Final = 65536
+MAX_QUANTITY: Final = 10**15
+"""Largest balance, movement or total of a product, in its smallest unit: one limit for business chains, which refuse
+more, and for supervision, which keeps more out of every figure. Nine of them still add up within the integers of
+canonical JSON (protocol rule 10), so available + pledged + frozen always has an encoding."""
 MAX_KIND_CHARACTERS: Final = 32
 MAX_OBJECT_ID_CHARACTERS: Final = 128
 MAX_MODEL_PROTOCOL_CHARACTERS: Final = 64

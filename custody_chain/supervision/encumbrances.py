@@ -23,13 +23,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from common.core.snapshot import MAX_QUANTITY
 from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.supervision.alerts import Moment, clear_alert, raise_alert
 from custody_chain.supervision.facts import Encumbrance
 from custody_chain.supervision.positions import QuantityOutOfRange
 from custody_chain.supervision.registry import investor_of_account
-from custody_chain.supervision.rules import MAX_QUANTITY, Balances
+from custody_chain.supervision.rules import Balances
 
 
 def change_of(encumbrance: Encumbrance | None, before: Balances, after: Balances) -> dict[str, Any] | None:

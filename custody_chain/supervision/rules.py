@@ -17,11 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from common.core.snapshot import MAX_QUANTITY
+
 MAX_HOLDERS: Final = 200
 """Holders of one security, all taken together (Decree 132, Art. 13)."""
-
-MAX_QUANTITY: Final = 10**15
-"""Largest balance or total that is believed; keeps every sum within the integers of canonical JSON (rule 10)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +151,7 @@ class Balances(NamedTuple):
 
     @property
     def in_range(self) -> bool:
-        """Whether all three can be believed and summed."""
+        """Whether all three can be believed and summed (`MAX_QUANTITY`)."""
         return all(-MAX_QUANTITY <= value <= MAX_QUANTITY for value in self)
 
 

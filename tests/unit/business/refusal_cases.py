@@ -169,6 +169,8 @@ CASES: list[tuple[str, Case]] = [
     ("field_type", lambda m: [m.op("registration.increase", product=PRODUCT, entries=["A1"])]),
     ("field_range", lambda m: [m.transfer(1, 2, 0)]),
     ("field_range", lambda m: [m.transfer(1, 2, -5)]),
+    ("field_range", lambda m: [m.transfer(1, 2, 10**15 + 1)]),
+    ("field_range", lambda m: [m.product(product="BJ000001.ESVUFR2602", authorised_quantity=10**15 + 1)]),
     ("field_range", lambda m: [m.op("registration.increase", product=PRODUCT, entries=[])]),
     ("field_range", more_than_100_entries),
     ("field_range", lambda m: [m.product(product="BJ000001.ESVUFR2602", name="股" * 129)]),

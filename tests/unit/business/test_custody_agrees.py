@@ -6,11 +6,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+import pytest
+
+from business_chain.operations.fields import Entries, plan_of
+from business_chain.operations.registry import OPERATION_RECORDS
 from business_chain.schemas import STORY
 from common.core.codec import canonical_json
+from common.core.errors import Rejected
+from common.core.snapshot import MAX_QUANTITY
 from tests.support.chains import ChainBuilder
 from tests.support.custody import Custody
 from tests.unit.business.market import PRODUCT, Market, signers_for
+
+ENTRIES = [{"account": "A1", "quantity": MAX_QUANTITY - 1}, {"account": "A2", "quantity": 1}]
 
 
 class BothTiers(Market):
@@ -66,3 +75,33 @@ def test_decimal_places_unit_and_size_of_a_fund_reach_the_supervisor_under_their
     assert (record["scale"], record["unit"], record["issue_size"]) == (2, "fund_unit", 500_000)
     shares = tiers.custody.get("product", "beijing", PRODUCT)
     assert (shares["scale"], shares["unit"]) == (0, "share")
+
+
+def test_the_largest_quantity_of_the_market_is_one_that_supervision_counts() -> None:
+    tiers = BothTiers()
+    tiers.apply(*tiers.foundations())
+    tiers.apply(tiers.op("registration.increase", product=PRODUCT, authorised_quantity=MAX_QUANTITY, entries=ENTRIES))
+    tiers.check_positions()
+    tiers.apply(tiers.pledge(1, MAX_QUANTITY - 2, business_id="loan"), tiers.freeze(1, 1), tiers.transfer(2, 1, 1))
+    tiers.apply(tiers.op("registration.release", pledge="loan"))
+    tiers.check_positions()
+    assert (tiers.custody.alerts(), tiers.custody.region()["anomalies"]) == ([], 0)
+    record = tiers.custody.get("product", "beijing", PRODUCT)
+    assert record["available"] + record["pledged"] + record["frozen"] == MAX_QUANTITY
+    with pytest.raises(Rejected, match="authorised"):
+        tiers.apply(tiers.initial(2, 1))
+
+
+def test_every_quantity_field_has_the_common_limit() -> None:
+    def quantities(record: type[msgspec.Struct]) -> list[Any]:
+        found = []
+        for field in plan_of(record):
+            if isinstance(field.specification, Entries):
+                found += quantities(field.specification.record)
+            elif "quantity" in field.name:
+                found.append(field.specification)
+        return found
+
+    limits = [item.maximum for record in OPERATION_RECORDS.values() for item in quantities(record)]
+    assert len(limits) == 9
+    assert set(limits) == {MAX_QUANTITY}
