@@ -16,9 +16,11 @@ from cli.localnet.launch import launch
 from cli.localnet.layout import LocalNetwork, Process, load_network
 from cli.localnet.regions import PILOTS
 from cli.output import Group
-from common.core.errors import Conflict
+from common.core.errors import Conflict, Unavailable
 
 UP_PATIENCE_S = 120.0
+START_PATIENCE_S = 3.0
+"""A node that cannot start says so within a second or two; one that replays a long chain needs longer, and lives."""
 DIRECTORY = click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 
 
@@ -174,10 +176,19 @@ def kill(directory: Path, node: str) -> None:
 @DIRECTORY
 @click.argument("node")
 def start(directory: Path, node: str) -> None:
-    """Start one process again."""
+    """Start one process again; fails with the last line of its log if it ends at once."""
     network = load_network(directory)
     process = network.process(node)
     if processes.is_running(process):
         raise Conflict("already_running", f"{node} runs already, pid {process.pid}")
-    processes.record_started(network, launch(network, [process], tied_to_parent=False))
+    from cli.localnet.readiness import log_size, wait_until_started
+
+    log_begin = log_size(process)
+    (started,) = launch(network, [process], tied_to_parent=False)
+    network = processes.record_started(network, [started])
+    try:
+        wait_until_started(started, log_begin, patience_s=START_PATIENCE_S)
+    except Unavailable:
+        processes.record_stopped(network, [node])
+        raise
     click.echo(f"started {node}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import signal
 import sys
@@ -20,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cli.localnet.layout import LocalNetwork, Process
+from common.core.errors import Rejected
+from common.node.logs import JsonFormatter
 
 PR_SET_PDEATHSIG = 1
 STOP_PATIENCE_S = 8.0
@@ -87,12 +90,34 @@ def _become(process: Process, run: RunProcess, parent: int | None) -> None:
         status = 0
     except SystemExit as exit_:
         status = exit_.code if isinstance(exit_.code, int) else 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:
+        _log_end(process, error)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _log_end(process: Process, error: BaseException) -> None:
+    """The last line of a process's log: why it ended, as one JSON object (attack N6); with a stack trace inside only
+    if it is a bug."""
+    code, detail = type(error).__name__, str(error)
+    ours = True
+    if isinstance(error, Rejected):
+        code, detail, ours = error.code, error.detail, False
+    elif isinstance(error, OSError):
+        code, detail, ours = "file_unusable", f"{error.filename or 'a file'}: {error.strerror or error}", False
+    record = logging.LogRecord(
+        "tongjian.process",
+        logging.CRITICAL,
+        __file__,
+        0,
+        "the process cannot run",
+        None,
+        (type(error), error, error.__traceback__) if ours else None,
+    )
+    record.__dict__ |= {"process_name": process.name, "code": code, "detail": detail}
+    print(JsonFormatter().format(record), file=sys.stderr)
 
 
 def stop(processes: Iterable[Process], *, patience_s: float = STOP_PATIENCE_S) -> list[str]:

@@ -15,6 +15,8 @@ from common.core.errors import Rejected, Unavailable
 
 POLL_S = 0.15
 LOG_TAIL_LINES = 1
+STARTED_LINES = (b'"message": "node started"', b'"message": "relay started"')
+"""What a node or relay logs once it listens."""
 
 
 def reader_credential(network_id: str) -> str:
@@ -67,6 +69,36 @@ def wait_until_committing(
             )
         if waiting:
             time.sleep(POLL_S)
+
+
+def log_size(process: Process) -> int:
+    """Bytes in a process's log; where the lines of its next life begin."""
+    try:
+        return process.log.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def wait_until_started(process: Process, log_begin: int, *, patience_s: float) -> None:
+    """Return once the process says in its log, behind `log_begin` bytes, that it serves, or when `patience_s` is over
+    and it still lives. (An answer at its port would prove less: it may be another's who has taken it.)
+
+    Raises Unavailable('process_ended') with the log's last line.
+    """
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if not is_running(process):
+            raise Unavailable("process_ended", f"{process.name} ended: {_log_tail(process)}")
+        if log_size(process) > log_begin and _says_started(process, log_begin):
+            return
+        time.sleep(POLL_S)
+
+
+def _says_started(process: Process, log_begin: int) -> bool:
+    with process.log.open("rb") as log:
+        log.seek(log_begin)
+        said = log.read()
+    return any(line in said for line in STARTED_LINES)
 
 
 def _log_tail(process: Process) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,19 +12,30 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from cli.localnet.layout import Process
 from cli.localnet.processes import is_running, start_ticks, stop
+from cli.localnet.readiness import log_size, wait_until_started
+from common.core.errors import Unavailable
 
 SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 from cli.localnet import processes
 from cli.localnet.layout import Process
+from common.core.errors import Malformed
 folder = Path(sys.argv[1])
 def run(config):
+    if config.name == "refused":
+        raise Malformed("settings_invalid", "the first line\\nthe second")
+    if config.name == "absent":
+        open(config)
+    if config.name == "buggy":
+        raise KeyError("a bug")
     if config.name == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    print("running", flush=True)
+    print('{"message": "node started"}', flush=True)
     while True:
         time.sleep(0.05)
 names = sys.argv[2].split(",")
@@ -76,12 +88,49 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     assert all(gone(pid) for pid in pids)
 
 
+def test_n6_a_process_that_cannot_run_says_why_in_one_line(tmp_path: Path) -> None:
+    """A refusal and a missing file with code and detail; only a bug with a stack trace, inside the line."""
+    started, pids = parent(tmp_path, "refused,absent,buggy")
+    try:
+        assert all(gone(pid) for pid in pids)
+        last = {}
+        for name in ("refused", "absent", "buggy"):
+            (line,) = (tmp_path / f"{name}.log").read_text().splitlines()
+            last[name] = json.loads(line)
+        assert {line["level"] for line in last.values()} == {"critical"}
+        assert last["refused"]["code"] == "settings_invalid"
+        assert last["refused"]["detail"] == "the first line\nthe second"
+        assert last["absent"]["code"] == "file_unusable"
+        assert str(tmp_path / "absent") in last["absent"]["detail"]
+        assert "exception" not in last["absent"]
+        assert "KeyError" in last["buggy"]["exception"]
+    finally:
+        started.kill()
+        started.wait()
+
+
+def test_a_start_is_believed_when_the_log_says_so_and_refused_when_the_process_ends(tmp_path: Path) -> None:
+    started, pids = parent(tmp_path, "lives,refused")
+    try:
+        lives, refused = (process(tmp_path, name, pid) for name, pid in zip(("lives", "refused"), pids, strict=True))
+        wait_until_started(lives, 0, patience_s=10.0)
+        with pytest.raises(Unavailable, match="settings_invalid") as caught:
+            wait_until_started(refused, 0, patience_s=10.0)
+        assert caught.value.code == "process_ended"
+        began = time.monotonic()
+        wait_until_started(lives, log_size(lives), patience_s=0.3)
+        assert time.monotonic() - began >= 0.3
+    finally:
+        started.kill()
+        started.wait()
+
+
 def test_stop_asks_then_insists(tmp_path: Path) -> None:
     started, pids = parent(tmp_path, "polite,stubborn")
     try:
         for name in ("polite", "stubborn"):
             log = tmp_path / f"{name}.log"
-            while "running" not in (log.read_text() if log.exists() else ""):
+            while "node started" not in (log.read_text() if log.exists() else ""):
                 time.sleep(0.02)
         children = [process(tmp_path, name, pid) for name, pid in zip(("polite", "stubborn"), pids, strict=True)]
         assert stop(children, patience_s=0.5) == ["stubborn"]
