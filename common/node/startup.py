@@ -153,8 +153,8 @@ def load_identity(settings: NodeSettings, chain: ChainStore) -> KeyPair:
         raise Conflict(
             "key_of_another_validator",
             f"{settings.key_file} holds the key of the validator {' or '.join(sorted(owners))}, but this node's name "
-            f"is {settings.name}: give it its own key file (two nodes with one key take each other's channels and could "
-            "sign against each other), or its validator's name",
+            f"is {settings.name}: give it its own key file (two nodes with one key take each other's channels and "
+            "could sign against each other), or its validator's name",
         )
     if not owners and settings.name in {member.name for member in known}:
         _log.warning(
