@@ -29,7 +29,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from common.core.errors import Malformed, Rejected
-from common.node.access import SUPERVISORS, Identity, Role
+from common.node.access import SCOPED, SUPERVISORS, Identity, Role
 from common.node.http_context import MAX_HEIGHT, Limit, Node, require_role
 from common.node.http_edge import IDENTITY, REQUEST_ID, escaped_path
 from crosslink.lightclient.client_state import ClientState
@@ -41,7 +41,6 @@ from custody_chain.queries.moment import Questions
 REGION_READERS: Final = SUPERVISORS | {Role.RELAY, Role.OPERATOR, Role.GOVERNANCE, Role.FEEDBACK}
 LOG_READERS: Final = SUPERVISORS | {Role.RELAY, Role.OPERATOR, Role.FEEDBACK}
 FEEDBACK_READERS: Final = SUPERVISORS | {Role.FEEDBACK}
-_SCOPED: Final = frozenset({Role.PROVINCIAL, Role.FEEDBACK})
 _CUSTODY_HEIGHT: Final = "tongjian.custody_height"
 _MAX_MS: Final = 2**53 - 1
 _encode: Final = msgspec.json.Encoder().encode
@@ -77,7 +76,7 @@ class Envelope(BaseModel):
 
 def sees(identity: Identity, network: str) -> bool:
     """Whether a bearer may know of a region. Scoped roles without a list of regions see none."""
-    if identity.regions is None and identity.role in _SCOPED:
+    if identity.regions is None and identity.role in SCOPED:
         return False
     return identity.may_see_region(network)
 

@@ -70,6 +70,9 @@ BUSINESS_READERS: Final = frozenset({Role.OPERATOR, Role.MEMBER, Role.SUPERVISOR
 SUPERVISORS: Final = frozenset({Role.SUPERVISOR, Role.ANALYST, Role.PROVINCIAL, Role.AUDITOR})
 """May ask the custody chain's supervisory questions; a provincial token within its regions."""
 
+SCOPED: Final = frozenset({Role.PROVINCIAL, Role.FEEDBACK})
+"""See the regions that their token names, and none without."""
+
 
 def chain_content_roles(roles: frozenset[Role], tier: Tier) -> frozenset[Role]:
     """Those of `roles` that may read a chain's content as it stands in its blocks.
@@ -178,7 +181,14 @@ def _read_tokens(path: Path) -> list[_Record]:
         data = path.read_bytes()
     except OSError as error:
         raise Unavailable("tokens_unreadable", f"The tokens file {path} cannot be read: {error.strerror}.") from error
-    return _parse_tokens(data)
+    try:
+        return _parse_tokens(data)
+    except Rejected as error:
+        raise Malformed(
+            "tokens_file_invalid",
+            f"The tokens file {path} cannot be used ({error}). Restore a good copy, or move it away and issue its "
+            "tokens again (tongjian token issue).",
+        ) from error
 
 
 def _now_ms() -> int:
@@ -275,10 +285,12 @@ def issue_token(
 ) -> IssuedToken:
     """Make a token and add it to the file, which is created if absent. Raises `Malformed`, or `Unavailable` on I/O.
 
-    `now_ms` is compared with `expires_ms`, so that no token is issued that never works.
+    A role of `SCOPED` needs `regions` (`token_regions_missing`): without them its bearer would see nothing. `now_ms` is compared with `expires_ms`, so that no token is issued that never works.
     """
     if expires_ms is not None and expires_ms <= (_now_ms() if now_ms is None else now_ms):
         raise Malformed("token_expiry_past", "The expiry lies in the past.", expires_ms=expires_ms)
+    if regions is None and parse_role(role) in SCOPED:
+        raise Malformed("token_regions_missing", "A token of this role names the regions that it may see.", role=role)
     secret = "tj_" + secrets.token_urlsafe(_TOKEN_BYTES)
     issued = IssuedToken(
         id=secrets.token_hex(_ID_BYTES),

@@ -13,7 +13,7 @@ import httpx
 import uvicorn
 from fastapi import APIRouter
 
-from common.node.access import Role, TokenStore, issue_token
+from common.node.access import SCOPED, Role, TokenStore, issue_token
 from common.node.http import create_app
 from common.node.http_edge import HttpLimits
 from tests.api.solo import Solo
@@ -36,7 +36,13 @@ class LiveServer:
     ) -> None:
         self.tokens_file = directory / "tokens.json"
         self.tokens = {
-            str(role): issue_token(self.tokens_file, subject=f"test-{role}", organisation="tests", role=role).secret
+            str(role): issue_token(
+                self.tokens_file,
+                subject=f"test-{role}",
+                organisation="tests",
+                role=role,
+                regions=["nowhere"] if role in SCOPED else None,
+            ).secret
             for role in Role
         }
         self._limits = limits

@@ -12,6 +12,7 @@ import pytest
 from common.core.errors import Malformed, NotFound, Unauthorised, Unavailable
 from common.node import access
 from common.node.access import Role, TokenStore, issue_token, list_tokens, revoke_token
+from custody_chain.routes import sees
 
 
 def bearer(secret: str) -> bytes:
@@ -167,3 +168,19 @@ def test_nobody_reads_the_custody_chains_blocks_past_the_query_log() -> None:
         assert access.chain_content_roles(roles, "custody") == roles - asking
         assert access.chain_content_roles(roles, "business") == roles
     assert Role.READER in access.chain_content_roles(access.CHAIN_READERS, "custody")
+
+
+@pytest.mark.parametrize("role", ["provincial", "feedback"])
+def test_a_token_that_is_limited_to_regions_names_them(tmp_path: Path, role: str) -> None:
+    path = tmp_path / "tokens.json"
+    with pytest.raises(Malformed) as caught:
+        issue(path, role)
+    assert caught.value.code == "token_regions_missing"
+    assert not path.exists()
+    assert issue(path, role, regions=["beijing"]).regions == ("beijing",)
+
+
+def test_a_scoped_token_without_regions_that_an_editor_wrote_sees_none() -> None:
+    for role in access.SCOPED:
+        assert not sees(access.Identity("id", "somebody", "somewhere", role, None, None), "beijing")
+    assert sees(access.Identity("id", "somebody", "somewhere", Role.SUPERVISOR, None, None), "beijing")

@@ -237,7 +237,7 @@ ALLOWED = {
     "/v1/feedback": "supervisor analyst provincial auditor feedback",
     "/v1/crosslink/log?region=beijing": "supervisor analyst auditor relay operator",
 }
-"""Roles (with tokens that name no region) that get an answer; a scoped role without regions sees no region."""
+"""Roles that get an answer; the tokens of scoped roles name a region that does not exist, so they see none."""
 
 
 @pytest.mark.parametrize("path", sorted(ALLOWED))
