@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .PHONY: help install demo test check format bench sim compose-test clean
 
 VENV := .venv
-PYTHON := $(VENV)/bin/python
+VENV_PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ONCE ?= 0
 SEED ?= 1
@@ -19,7 +19,7 @@ $(INSTALLED): requirements-dev.lock pyproject.toml tools/bootstrap
 install: $(INSTALLED) ## create .venv with the pinned, hashed dependencies
 
 demo: $(INSTALLED) ## six chains, five regions, one look-through answer; ONCE=1 stops by itself
-	@$(PYTHON) -m cli.main demo $(if $(filter 1,$(ONCE)),--once,)
+	@$(VENV_PYTHON) -m cli.main demo $(if $(filter 1,$(ONCE)),--once,)
 
 test: $(INSTALLED) ## the whole test suite that needs no Docker
 	@bash tools/run-tests
@@ -35,13 +35,13 @@ format: $(INSTALLED) ## rewrite the sources in the project's format
 	$(VENV)/bin/ruff check --fix .
 
 bench: $(INSTALLED) ## measure the performance bars; JSON results with machine and commit in bench/results/
-	$(PYTHON) -m tests.bench
+	$(VENV_PYTHON) -m tests.bench
 
 sim: $(INSTALLED) ## one simulated network from a seed: make sim SEED=7
-	$(PYTHON) -m tests.sim --seed $(SEED)
+	$(VENV_PYTHON) -m tests.sim --seed $(SEED)
 
 compose-test: $(INSTALLED) ## the whole stack under Docker Compose, with faults (needs a Docker Engine)
-	$(PYTHON) -m tests.compose
+	$(VENV_PYTHON) -m tests.compose
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
