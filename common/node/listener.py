@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from common.core.errors import Unavailable
 
 BACKLOG = 512
 ACCEPT_PAUSE_S = 0.2
@@ -69,12 +72,20 @@ class Ticket:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError with the address in its text."""
+    """A listening socket. Raises Unavailable('port_in_use') or ('address_unusable'), with host and port."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+        if error.errno == errno.EADDRINUSE:
+            raise Unavailable(
+                "port_in_use",
+                f"cannot listen on {host}:{port}: another process has the port; end it, or set another port",
+            ) from error
+        raise Unavailable(
+            "address_unusable",
+            f"cannot listen on {host}:{port}: {error.strerror}; set a host of this machine and a port it may use",
+        ) from error
     listening.setblocking(False)
     return listening
 

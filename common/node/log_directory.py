@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Final, Protocol
 
-from common.node.store_errors import StoreFailed
+from common.node.store_errors import StoreFailed, StoreInUse
 
 FILE_NAME: Final = "votes.log"
 _TEMPORARY_NAME: Final = "votes.log.new"
@@ -69,7 +69,7 @@ class FileDirectory:
         except OSError as error:
             os.close(self._directory)
             self._directory = -1
-            raise StoreFailed("another process has the vote log open") from error
+            raise StoreInUse(f"another process has the vote log in {path} open; end it first") from error
 
     def read(self) -> bytes | None:
         """The whole file, or None. Remains of an unfinished replacement are removed."""

@@ -49,6 +49,7 @@ from common.node.startup import (
     raise_descriptor_limit,
     read_genesis,
 )
+from common.node.store_errors import DamagedStore, StoreFailed
 from common.node.tls import ApiTls, PeerTls
 from common.node.transport import PeerTransport
 
@@ -80,9 +81,20 @@ def run_node(settings: NodeSettings, application_factory: ApplicationFactory, ro
             reason = runner.run(_run(settings, application_factory, router_factory))
     except (Rejected, InvariantBroken, OSError) as error:
         reason = str(error)
-        _log.critical("the node cannot start", extra={"node": settings.name, "error": reason})
+        _log.critical("the node cannot start", extra={"node": settings.name} | cause(error))
     if reason is not None:
         raise SystemExit(1)
+
+
+def cause(error: Rejected | InvariantBroken | OSError) -> dict[str, str]:
+    """Why a node cannot start: a stable code, and one sentence with the file or port and the remedy."""
+    if isinstance(error, Rejected):
+        return {"code": error.code, "detail": error.detail}
+    if isinstance(error, StoreFailed | DamagedStore):
+        return {"code": error.code, "detail": str(error)}
+    if isinstance(error, OSError):
+        return {"code": "file_unusable", "detail": f"{error.filename or 'a file'}: {error.strerror or error}"}
+    return {"code": "invariant_broken", "detail": str(error)}
 
 
 async def _run(

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.core.errors import Conflict, InvariantBroken, Malformed, NotFound, Rejected
+from common.core.errors import Conflict, InvariantBroken, Malformed, NotFound, Rejected, Unavailable
 from common.core.genesis import Genesis, parse_genesis
 from common.node.application import Application
 from common.node.certificates import RENEW_BEFORE_DAYS, read_certificates
@@ -90,11 +90,18 @@ def read_genesis(path: Path) -> Genesis:
 def open_data(data_dir: Path, genesis: Genesis, application: Application) -> Opened:
     """Open and check what a node keeps; write height 0 into a new database.
 
-    Raises StoreFailed, WrongDatabase or DamagedStore (U1), or Rejected for a genesis document that the application
-    refuses.
+    Raises StoreFailed, WrongDatabase or DamagedStore (U1), Unavailable('data_dir_unusable'), or Rejected for a genesis
+    document that the application refuses.
     """
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = LevelDBStore(data_dir / DATABASE_DIRECTORY)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        store = LevelDBStore(data_dir / DATABASE_DIRECTORY)
+    except OSError as error:
+        raise Unavailable(
+            "data_dir_unusable",
+            f"data_dir {data_dir} cannot be used: {error.strerror}; it must be a directory that this user may write, "
+            "or not exist yet",
+        ) from error
     try:
         chain = ChainStore(store, genesis)
         initialise_chain(chain, genesis, application)

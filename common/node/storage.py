@@ -29,7 +29,7 @@ from typing import Any, Final, Protocol
 import plyvel
 
 from common.node.memory_store import MemoryStore
-from common.node.store_errors import REMEDY_RESYNC, DamagedStore, StoreFailed
+from common.node.store_errors import REMEDY_RESYNC, DamagedStore, StoreFailed, StoreInUse
 
 __all__ = ["DamagedStore", "KeyValueStore", "LevelDBStore", "MemoryStore", "ReadView", "StoreFailed", "prefix_end"]
 
@@ -89,7 +89,13 @@ def prefix_end(prefix: bytes) -> bytes | None:
 
 
 def _damaged(what: str, key: bytes | None, error: Exception) -> DamagedStore:
-    return DamagedStore(f"{what}: {error}", key=key, remedy=REMEDY_RESYNC)
+    return DamagedStore(f"{what}: {_text(error)}", key=key, remedy=REMEDY_RESYNC)
+
+
+def _text(error: Exception) -> str:
+    """What an error says; LevelDB's own words come as bytes."""
+    words = error.args[0] if error.args else ""
+    return words.decode("utf-8", "replace") if isinstance(words, bytes) else str(error)
 
 
 class _LevelDBView:
@@ -165,15 +171,15 @@ class LevelDBStore(_LevelDBView):
                 bloom_filter_bits=BLOOM_FILTER_BITS,
             )
         except plyvel.CorruptionError as error:
-            raise _damaged(f"the database in {path.name} is damaged", None, error) from error
+            raise _damaged(f"the database in {path} is damaged", None, error) from error
         except plyvel.IOError as error:
             if "lock" in str(error).lower():
-                raise StoreFailed(f"another process has the database open: {error}") from error
+                raise StoreInUse(f"another process has the database in {path} open; end it first") from error
             if fresh:
-                raise StoreFailed(f"the database cannot be created: {error}") from error
-            raise _damaged(f"the database in {path.name} cannot be opened", None, error) from error
+                raise StoreFailed(f"the database in {path} cannot be created: {_text(error)}") from error
+            raise _damaged(f"the database in {path} cannot be opened", None, error) from error
         except plyvel.Error as error:
-            raise _damaged(f"the database in {path.name} cannot be opened", None, error) from error
+            raise _damaged(f"the database in {path} cannot be opened", None, error) from error
         super().__init__(database)
         self._path = path
         self._failed: str | None = None
@@ -190,11 +196,11 @@ class LevelDBStore(_LevelDBView):
                     else:
                         writer.put(key, value)
         except plyvel.CorruptionError as error:
-            self._failed = str(error)
+            self._failed = _text(error)
             raise _damaged("the database cannot be written", None, error) from error
         except (plyvel.Error, OSError) as error:
-            self._failed = str(error)
-            raise StoreFailed(f"the database cannot be written: {error}; free disk space and restart") from error
+            self._failed = _text(error)
+            raise StoreFailed(f"the database cannot be written: {self._failed}; free disk space and restart") from error
 
     def snapshot(self) -> _LevelDBView:
         """A read-only view of this moment; close it, or LevelDB keeps what it sees."""
@@ -213,7 +219,7 @@ class LevelDBStore(_LevelDBView):
 def _check_directory(path: Path) -> bool:
     """Whether a new database is to be created here. Raises DamagedStore for remains without CURRENT (K3)."""
     if path.exists() and not path.is_dir():
-        raise StoreFailed(f"{path.name} is not a directory")
+        raise StoreFailed(f"{path} is not a directory")
     path.mkdir(parents=True, exist_ok=True)
     if (path / "CURRENT").exists():
         return False
@@ -222,7 +228,7 @@ def _check_directory(path: Path) -> bool:
     )
     if remains:
         raise DamagedStore(
-            f"the database has lost its file CURRENT but still holds {', '.join(remains[:4])}",
+            f"the database in {path} has lost its file CURRENT but still holds {', '.join(remains[:4])}",
             key=None,
             remedy=REMEDY_RESYNC,
         )

@@ -20,8 +20,11 @@ REMEDY_RESYNC: Final = (
 class DamagedStore(InvariantBroken):
     """Stored data is damaged, missing or contradicts itself; it is not served (attack S2).
 
-    `key` is the database key concerned (None if a whole file is), `remedy` says what the operator can do.
+    `key` is the database key concerned (None if a whole file is), `remedy` says what the operator can do, `code` is
+    stable.
     """
+
+    code = "database_damaged"
 
     def __init__(self, what: str, *, key: bytes | None = None, remedy: str) -> None:
         where = "" if key is None else f" (key {key[:96]!r})"
@@ -45,8 +48,18 @@ class VotingUnsafe(DamagedStore):
 
 
 class StoreFailed(InvariantBroken):
-    """The disk refused (full, read-only, input/output error, locked). Nothing was acknowledged (attacks S2, S5)."""
+    """The disk refused (full, read-only, input/output error). Nothing was acknowledged (attacks S2, S5)."""
+
+    code = "disk_refuses"
+
+
+class StoreInUse(StoreFailed):
+    """Another process has the files open."""
+
+    code = "database_in_use"
 
 
 class WrongDatabase(StoreFailed):
     """The database is sound, but another chain's or of another layout version; it is left alone."""
+
+    code = "database_wrong"

@@ -56,7 +56,7 @@ class Relay:
     """All parts of one relay. `start`, then `stop`. `address` is where the status interface listens."""
 
     def __init__(self, settings: RelaySettings) -> None:
-        """Raises `Rejected` kinds for unusable keys, tokens and certificates, OSError if the port cannot be bound."""
+        """Raises `Rejected` kinds for unusable keys, tokens and certificates, or a port that cannot be bound."""
         clock, context = SystemClock(), tls_context(settings.ca_file)
         key = load_key_file(settings.key_file, settings.passphrase_file)
         custody_connection = Connection(context, settings.custody.token_file)
@@ -123,8 +123,8 @@ async def _serve(settings: RelaySettings) -> None:
 def run_relay(config: Path) -> None:
     """Run the relay that a settings file describes until SIGTERM or SIGINT.
 
-    Raises `SettingsError` or another `Rejected` kind before anything is started, `Malformed('relay_cannot_start')` if
-    the status port is taken or the log file cannot be opened.
+    Raises `SettingsError` or another `Rejected` kind before anything is started (`port_in_use` if the status port is
+    taken), `Malformed('relay_cannot_start')` if the log file cannot be opened.
     """
     settings = load_relay_settings(Path(config))
     try:

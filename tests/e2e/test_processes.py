@@ -325,14 +325,16 @@ def test_a_node_that_cannot_start_says_why(start: Start) -> None:
     twin = ToyNode(only.directory, only.name, 1)
     twin.start()
     assert twin.wait(20) == 1
-    assert "another process has the database open" in only.log_lines[-1]["error"]
+    assert only.log_lines[-1]["code"] == "database_in_use"
     only.signal(signal.SIGTERM)
     assert only.wait() == 0
     with socket.create_server(("127.0.0.1", int(only.api.rsplit(":", 1)[1]))):
         only.start()
         assert only.wait(20) == 1
-    assert "cannot listen on 127.0.0.1" in only.log_lines[-1]["error"]
+    assert only.log_lines[-1]["code"] == "port_in_use"
+    assert "cannot listen on 127.0.0.1" in only.log_lines[-1]["detail"]
     (only.directory / "node.key").chmod(0o644)
     only.start()
     assert only.wait(20) == 1
-    assert "chmod 600" in only.log_lines[-1]["error"]
+    assert only.log_lines[-1]["code"] == "key_file_permissions"
+    assert "chmod 600" in only.log_lines[-1]["detail"]

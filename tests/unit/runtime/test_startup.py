@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from common.core.errors import Conflict
+from common.core.errors import Conflict, InvariantBroken, Rejected
 from common.core.suite import ED25519_SHA256
+from common.node.access import TokenStore
 from common.node.keys import encode_key, write_private_file
+from common.node.listener import bind
+from common.node.main import cause
 from common.node.settings import NodeSettings, load_settings
 from common.node.startup import Opened, load_identity, open_data
 from tests.e2e.toy_network import ToyNetwork
@@ -68,3 +73,59 @@ def test_every_validator_starts_with_its_own_key_and_says_nothing(
     load_identity(place.settings("v2"), opened.chain)
     opened.close()
     assert caplog.text == ""
+
+
+def refusal(act: Callable[[], object]) -> dict[str, str]:
+    """What the log says about an act that fails."""
+    with pytest.raises((Rejected, InvariantBroken)) as caught:
+        act()
+    assert isinstance(caught.value, Rejected | InvariantBroken)
+    return cause(caught.value)
+
+
+def test_damaged_tokens_name_their_file(place: Place) -> None:
+    tokens_file = place.settings("v1").api.tokens_file
+    for text in ("{", "[]", '{"format":"tongjian/tokens/v1","tokens":[{"id":"x"}]}'):
+        tokens_file.write_text(text)
+        said = refusal(lambda: TokenStore(tokens_file))
+        assert said["code"] == "tokens_file_invalid"
+        assert str(tokens_file) in said["detail"]
+        assert "token issue" in said["detail"]
+
+
+def test_s2_a_data_directory_that_is_a_file_or_cannot_be_made(place: Place) -> None:
+    data_dir = place.settings("v1").data_dir
+    data_dir.write_text("")
+    said = refusal(lambda: place.open("v1"))
+    assert said["code"] == "data_dir_unusable"
+    assert str(data_dir) in said["detail"]
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = int(taken.getsockname()[1])
+        said = refusal(lambda: bind("127.0.0.1", port))
+    assert said["code"] == "port_in_use"
+    assert f"127.0.0.1:{port}" in said["detail"]
+    assert refusal(lambda: bind("192.0.2.1", 0))["code"] == "address_unusable"
+
+
+def test_a_database_in_use_is_named(place: Place) -> None:
+    opened = place.open("v1")
+    said = refusal(lambda: place.open("v1"))
+    opened.close()
+    assert said["code"] == "database_in_use"
+    assert str(place.settings("v1").data_dir) in said["detail"]
+    assert "b'" not in said["detail"]
+
+
+def test_s2_a_damaged_database_is_named_with_its_remedy(place: Place) -> None:
+    place.open("v1").close()
+    data_dir = place.settings("v1").data_dir
+    (data_dir / "chain" / "CURRENT").write_text("MANIFEST-999999\n")
+    said = refusal(lambda: place.open("v1"))
+    assert said["code"] == "database_damaged"
+    assert str(data_dir) in said["detail"]
+    assert "Remedy: " in said["detail"]
+    assert "b'" not in said["detail"]
+    assert 'b"' not in said["detail"]
