@@ -16,17 +16,22 @@ Invariants
 LevelDB drops a torn tail of its log silently, and a flipped length in the log's last 32 KiB looks like one. That the
 database went *backwards* is therefore found out elsewhere: `chain_store` and the vote log name each other's tip.
 
-On Python 3.13 and later the package plyvel-next provides the same module `plyvel`; nothing else imports it.
+On Python 3.13 and later the package plyvel-next provides the same interface as `plyvel_next`; nothing else in the
+suite imports either of them.
 Left out: what the keys mean (`schema.py`).
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import plyvel
+if sys.version_info >= (3, 13):
+    import plyvel_next as plyvel
+else:
+    import plyvel
 
 from common.node.memory_store import MemoryStore
 from common.node.store_errors import REMEDY_RESYNC, DamagedStore, StoreFailed, StoreInUse

@@ -7,10 +7,9 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import plyvel
 import pytest
 
-from common.node.storage import KeyValueStore, LevelDBStore, MemoryStore, prefix_end
+from common.node.storage import KeyValueStore, LevelDBStore, MemoryStore, plyvel, prefix_end
 from common.node.store_errors import DamagedStore, StoreFailed
 
 Entries = list[tuple[bytes, bytes]]
