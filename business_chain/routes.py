@@ -17,13 +17,15 @@ from business_chain.queries import Queries
 from business_chain.schemas import STORY, ExampleStory
 from common.core.names import check_identifier
 from common.node.access import BUSINESS_READERS
-from common.node.http_context import MAX_HEIGHT, Limit, Node, require_role
+from common.node.http_context import DIGITS, MAX_HEIGHT, Limit, Node, require_role
 
 router = APIRouter(prefix="/v1", tags=["Business queries"], dependencies=[Depends(require_role(BUSINESS_READERS))])
 
 Cursor = Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")]
 Proof = Annotated[bool, Query(description="Add header, certificate and a state proof of every value (at the tip).")]
-AtHeight = Annotated[int | None, Query(ge=0, le=MAX_HEIGHT, description="After this block; the newest if absent.")]
+AtHeight = Annotated[
+    int | None, DIGITS, Query(ge=0, le=MAX_HEIGHT, description="After this block; the newest if absent.")
+]
 
 
 def _cursor(cursor: str | None) -> str | None:

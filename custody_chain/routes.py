@@ -30,7 +30,7 @@ from starlette.responses import Response
 
 from common.core.errors import Malformed, Rejected
 from common.node.access import SCOPED, SUPERVISORS, Identity, Role
-from common.node.http_context import MAX_HEIGHT, Limit, Node, require_role
+from common.node.http_context import DIGITS, MAX_HEIGHT, Limit, Node, require_role
 from common.node.http_edge import IDENTITY, REQUEST_ID, escaped_path
 from crosslink.lightclient.client_state import ClientState
 from custody_chain.audit_log import AuditedQuery, AuditLog
@@ -45,10 +45,12 @@ _CUSTODY_HEIGHT: Final = "tongjian.custody_height"
 _MAX_MS: Final = 2**53 - 1
 _encode: Final = msgspec.json.Encoder().encode
 
-AsOf = Annotated[int | None, Query(ge=0, le=_MAX_MS, description="As of this time (ms); the newest if absent.")]
+AsOf = Annotated[int | None, DIGITS, Query(ge=0, le=_MAX_MS, description="As of this time (ms); the newest if absent.")]
 Proof = Annotated[bool, Query(description="Add an evidence file of kind `state` for the values read (tip only).")]
 Cursor = Annotated[str | None, Query(max_length=4096, description="`next_cursor` of the page before.")]
-FromHeight = Annotated[int, Query(alias="from", ge=0, le=MAX_HEIGHT, description="From this custody height on.")]
+FromHeight = Annotated[
+    int, DIGITS, Query(alias="from", ge=0, le=MAX_HEIGHT, description="From this custody height on.")
+]
 
 
 class BasisEntry(BaseModel):
@@ -155,7 +157,9 @@ async def get_alerts(
     region: Annotated[str | None, Query(max_length=32)] = None,
     rule: Annotated[str | None, Query(max_length=64)] = None,
     state: Annotated[Literal["open", "cleared"] | None, Query()] = None,
-    since: Annotated[int, Query(ge=0, le=_MAX_MS, description="Opened, changed or cleared at or after this time.")] = 0,
+    since: Annotated[
+        int, DIGITS, Query(ge=0, le=_MAX_MS, description="Opened, changed or cleared at or after this time.")
+    ] = 0,
     limit: Limit = 200,
     cursor: Cursor = None,
     as_of_ms: AsOf = None,
@@ -229,8 +233,10 @@ async def get_evidence(
     object_id: str,
     request: Request,
     node: Node,
-    height: Annotated[int | None, Query(ge=1, le=MAX_HEIGHT, description="Region height; newest if absent.")] = None,
-    index: Annotated[int | None, Query(ge=0, le=2**32 - 1, description="Index in that block.")] = None,
+    height: Annotated[
+        int | None, DIGITS, Query(ge=1, le=MAX_HEIGHT, description="Region height; newest if absent.")
+    ] = None,
+    index: Annotated[int | None, DIGITS, Query(ge=0, le=2**32 - 1, description="Index in that block.")] = None,
 ) -> Response:
     """The evidence file of one snapshot, for `tongjian verify`."""
     if index is not None and height is None:

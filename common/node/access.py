@@ -285,12 +285,13 @@ def issue_token(
 ) -> IssuedToken:
     """Make a token and add it to the file, which is created if absent. Raises `Malformed`, or `Unavailable` on I/O.
 
-    A role of `SCOPED` needs `regions` (`token_regions_missing`): without them its bearer would see nothing. `now_ms` is compared with `expires_ms`, so that no token is issued that never works.
+    A role of `SCOPED` needs `regions` (`token_regions_missing`): without them its bearer would see nothing. `now_ms` is
+    compared with `expires_ms`, so that no token is issued that never works.
     """
     if expires_ms is not None and expires_ms <= (_now_ms() if now_ms is None else now_ms):
         raise Malformed("token_expiry_past", "The expiry lies in the past.", expires_ms=expires_ms)
     if regions is None and parse_role(role) in SCOPED:
-        raise Malformed("token_regions_missing", "A token of this role names the regions that it may see.", role=role)
+        raise Malformed("token_regions_missing", "A token of this role names the regions that it may see.")
     secret = "tj_" + secrets.token_urlsafe(_TOKEN_BYTES)
     issued = IssuedToken(
         id=secrets.token_hex(_ID_BYTES),

@@ -6,10 +6,12 @@ Routes of either tier declare `node: Node` and `who: Annotated[Identity, Depends
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 from fastapi import Depends, Path, Query, Request
+from pydantic import BeforeValidator
 
 from common.core.errors import Forbidden, Malformed, NotFound
 from common.core.suite import HASH_SIZE, parse_hex
@@ -65,8 +67,20 @@ def require_chain_role(roles: Iterable[Role]) -> RequireChainRole:
     return RequireChainRole(roles)
 
 
-Height = Annotated[int, Path(ge=0, le=MAX_HEIGHT, description="Block height; 0 is genesis.")]
-Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many entries.")]
+_DIGITS: Final = re.compile("0|[1-9][0-9]{0,15}")
+
+
+def _plain_digits(value: object) -> object:
+    if isinstance(value, str) and _DIGITS.fullmatch(value) is None:
+        raise ValueError("a whole number is written with digits alone")
+    return value
+
+
+DIGITS: Final = BeforeValidator(_plain_digits)
+"""Every integer parameter has it: one spelling for a number, where the model would take `1_0`, `+1` and ` 1` too."""
+
+Height = Annotated[int, DIGITS, Path(ge=0, le=MAX_HEIGHT, description="Block height; 0 is genesis.")]
+Limit = Annotated[int, DIGITS, Query(ge=1, le=1000, description="At most this many entries.")]
 
 
 async def own_network(network: str, node: Node) -> str:

@@ -31,7 +31,7 @@ from common.core.transaction import MAX_ENVELOPE_BYTES, MAX_OPERATIONS, parse_en
 from common.node.access import CHAIN_READERS
 from common.node.chain_store import ChainStore
 from common.node.committed_state import CommittedState
-from common.node.http_context import MAX_HEIGHT, Height, Network, Node, parse_tx_id, require_chain_role
+from common.node.http_context import DIGITS, MAX_HEIGHT, Height, Network, Node, parse_tx_id, require_chain_role
 from common.node.http_ports import NetworkDescription
 from common.node.http_transactions import MAX_WAIT_S
 from common.version import VERSION
@@ -145,9 +145,11 @@ async def status(network: Network, node: Node) -> dict[str, Any]:
 async def blocks(
     network: Network,
     node: Node,
-    from_: Annotated[int, Query(alias="from", ge=1, le=MAX_HEIGHT, description="First height.")] = 1,
-    limit: Annotated[int, Query(ge=1, le=MAX_BULK_BLOCKS)] = 64,
-    wait: Annotated[int, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait if there is nothing yet.")] = 0,
+    from_: Annotated[int, DIGITS, Query(alias="from", ge=1, le=MAX_HEIGHT, description="First height.")] = 1,
+    limit: Annotated[int, DIGITS, Query(ge=1, le=MAX_BULK_BLOCKS)] = 64,
+    wait: Annotated[
+        int, DIGITS, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait if there is nothing yet.")
+    ] = 0,
     include: Annotated[str, Query(max_length=64, description="Comma-separated: snapshots, validators.")] = "",
 ) -> Response:
     """Headers and certificates in order, for bulk readers; with all snapshots and changed validator sets if asked.
@@ -331,7 +333,7 @@ async def object_revisions(
     object_id: str,
     node: Node,
     version_: Annotated[
-        int | None, Query(alias="version", ge=0, le=MAX_HEIGHT, description="Only this version.")
+        int | None, DIGITS, Query(alias="version", ge=0, le=MAX_HEIGHT, description="Only this version.")
     ] = None,
 ) -> dict[str, Any]:
     """Every revision of an object with its height and index, latest first; an overwrite reuses its version."""

@@ -21,7 +21,7 @@ from starlette.responses import Response, StreamingResponse
 
 from common.core.errors import Unavailable
 from common.node.access import TRANSACTION_READERS
-from common.node.http_context import MAX_HEIGHT, Node, require_chain_role
+from common.node.http_context import DIGITS, MAX_HEIGHT, Node, require_chain_role
 from common.node.http_metrics import CONTENT_TYPE, Metrics
 from common.node.http_ports import NodeService
 
@@ -117,7 +117,9 @@ events_router = APIRouter(prefix="/v1", tags=["Transactions"])
 async def events(
     request: Request,
     node: Node,
-    from_height: Annotated[int | None, Query(ge=1, le=MAX_HEIGHT, description="Default: the next block.")] = None,
+    from_height: Annotated[
+        int | None, DIGITS, Query(ge=1, le=MAX_HEIGHT, description="Default: the next block.")
+    ] = None,
     last_event_id: Annotated[str | None, Header(max_length=20, pattern=r"^[0-9]{1,16}$")] = None,
 ) -> StreamingResponse:
     """Server-sent events: one for each committed transaction and block, from a height on.

@@ -15,6 +15,7 @@ from common.core.header import Header
 from common.core.state_proof import StateProof
 from common.core.suite import ED25519_SHA256
 from tests.api.market_server import MarketServer
+from tests.api.spellings import refuse_other_spellings
 from tests.unit.business.market import ISSUER, PRODUCT, Operations
 
 OPERATIONS = Operations()
@@ -146,3 +147,7 @@ def test_the_story_of_the_documents_is_served_and_every_operation_stands_in_the_
         assert schema["properties"]["type"]["const"] == operation_type
         assert "business_id" in schema["required"]
     assert schemas["Transfer"]["properties"]["quantity"]["minimum"] == 1
+
+
+def test_integers_of_the_business_routes_have_one_spelling(market: MarketServer) -> None:
+    assert refuse_other_spellings(market, "beijing", "operator") == 14

@@ -22,6 +22,7 @@ from common.node.http_context import require_role
 from common.node.http_edge import HttpLimits, escaped_path
 from common.node.logs import JsonFormatter
 from tests.api.server import LiveServer
+from tests.api.spellings import refuse_other_spellings
 from tests.api.test_submission import refused, submit
 from tests.unit.node.toy import transfer
 
@@ -332,3 +333,10 @@ def test_revoking_a_token_closes_the_door_at_once(tmp_path: Path) -> None:
         reader = next(token for token in list_tokens(server.tokens_file) if token.role == "reader")
         revoke_token(server.tokens_file, reader.id)
         refused(client.get("/v1/networks"), 401, "token_unknown")
+
+
+def test_integers_in_paths_and_queries_have_one_spelling(live: LiveServer) -> None:
+    assert refuse_other_spellings(live, "toytown", "operator") == 10
+    with live.client() as client:
+        assert client.get("/v1/networks/toytown/blocks/0").status_code == 200
+        assert client.get("/v1/networks/toytown/blocks?from=1&limit=10&wait=0").status_code == 200

@@ -17,6 +17,7 @@ from crosslink.relay.http_custody import parse_region_status
 from custody_chain.audit_log import AuditedQuery, AuditLog, verify_log
 from custody_chain.supervision.rules import RULES
 from tests.api.custody_server import BEIJING, SHANGHAI, CustodyServer
+from tests.api.spellings import refuse_other_spellings
 from tests.support.chains import START_MS
 from tests.support.custody import entry_of, registration, snapshot
 
@@ -125,6 +126,10 @@ def test_alerts_name_rule_source_objects_and_heights(custody: CustodyServer) -> 
 )
 def test_alerts_are_filtered(custody: CustodyServer, parameters: dict[str, Any], count: int) -> None:
     assert len(custody.get(ALERTS, **parameters)["data"]["alerts"]) == count
+
+
+def test_integers_of_the_supervisory_routes_have_one_spelling(custody: CustodyServer) -> None:
+    assert refuse_other_spellings(custody, "custody", "supervisor", "operator") >= 25
 
 
 @pytest.mark.parametrize(
