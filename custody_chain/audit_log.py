@@ -8,7 +8,8 @@ One line::
 Invariants:
   * No question is answered that could not be logged: the route refuses with `audit_unavailable`.
   * A line is printable ASCII whatever a client sends (attack N6), and bounded.
-  * Each line names the hash of the one before, across restarts and rotation, so that a line taken out or changed shows.
+  * Each line names the hash of the one before, across restarts and rotation, so that a line taken out or changed shows;
+    the first names zeros. A node that is started without its file begins a new log.
   * The file is reopened when it was moved away; what a crash tore is closed by a line end and kept.
 
 Left out: rotation and safe keeping (the operator's), and protection from somebody who may write the file: who needs
@@ -32,6 +33,8 @@ from common.node.access import Identity
 
 MAX_FIELD_CHARACTERS: Final = 2000
 """Of path and query each; the edge bounds both by the header limit anyway."""
+FIRST_PREVIOUS: Final = bytes(32).hex()
+"""What the first line of a log names."""
 _TAIL_BYTES: Final = 64 * 1024
 """More than the longest line: every field is bounded, and escaping makes six characters of one."""
 
@@ -64,7 +67,7 @@ class AuditLog:
         self._file = -1
         self._inode = (-1, -1)
         self._sequence = 0
-        self._previous = bytes(32).hex()
+        self._previous = FIRST_PREVIOUS
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
@@ -153,9 +156,12 @@ def _unavailable(error: OSError) -> Unavailable:
     return Unavailable("audit_unavailable", f"The query log cannot be written: {error.strerror or error}.")
 
 
-def verify_log(path: Path) -> int:
-    """Check a log file's chain of hashes; return the number of its lines. Raises `ValueError` naming the line."""
-    previous: str | None = None
+def verify_log(path: Path, previous: str = FIRST_PREVIOUS) -> int:
+    """Check a log file's chain of hashes; return the number of its lines. Raises `ValueError` naming the line.
+
+    `previous` is the hash that the first line has to name: zeros for a log from its beginning, and for a file that goes
+    on after rotation the SHA-256 of the last line (without its line end) of the file before, which the caller keeps.
+    """
     count = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -165,7 +171,7 @@ def verify_log(path: Path) -> int:
                 named = entry["previous"]
             except (ValueError, KeyError, TypeError):
                 continue  # torn by a crash; the next line names the last whole one
-            if previous is not None and named != previous:
+            if named != previous:
                 raise ValueError(f"line {number} does not follow the one before it")
             previous = hashlib.sha256(text).hexdigest()
             count += 1

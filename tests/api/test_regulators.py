@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -396,6 +397,21 @@ def test_a_line_taken_out_of_the_query_log_shows(tmp_path: Path) -> None:
     path.write_bytes(b"".join(kept[:1] + kept[2:]))
     with pytest.raises(ValueError, match="line 2"):
         verify_log(path)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_lines_cut_off_the_start_of_the_query_log_show(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "queries.jsonl"
+    log = AuditLog(path)
+    for number in range(4):
+        log.record(None, query(f"/{number}"))
+    log.close()
+    kept = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(kept[cut:]))
+    with pytest.raises(ValueError, match="line 1"):
+        verify_log(path)
+    last = hashlib.sha256(kept[cut - 1].rstrip(b"\n")).hexdigest()
+    assert verify_log(path, last) == 4 - cut, "a rotated file is checked against the one before"
 
 
 def test_the_query_log_must_be_writable_at_the_start(tmp_path: Path) -> None:
