@@ -71,16 +71,14 @@ class CustodyApplication:
         records.flush()
 
     def check(self, tx: SignedTransaction, reader: StateReader, genesis: Genesis) -> None:
-        """Admission: types, roles, shapes. Raises `Rejected`."""
+        """Admission: types, roles, shapes. Raises `Rejected`; a refused operation is named by `operation_index`."""
         policy.authorise(reader, tx.signers, _types(tx))
-        for operation in tx.operations:
-            _check_size(tx, operation)
-            if operation["type"] == SUBMIT:
-                parse_submit(operation)
-            elif operation["type"] == MISBEHAVIOUR:
-                parse_misbehaviour(operation)
-            else:
-                governance.check_shape(operation)
+        for number, operation in enumerate(tx.operations):
+            try:
+                _check_shape(tx, operation)
+            except Rejected as refusal:
+                refusal.parameters.setdefault("operation_index", number)
+                raise
 
     def begin_block(self, context: BlockContext, view: StateView) -> None:
         """Positions that wait for another investor code move, a bounded number a block."""
@@ -186,14 +184,26 @@ def _parse_regions(documents: Any, genesis: Genesis) -> list[dict[str, Any]]:
 def _types(tx: SignedTransaction) -> list[str]:
     """The operation types of a transaction. Raises `Malformed('operation_unknown')`."""
     types = [str(operation.get("type")) for operation in tx.operations]
-    for operation_type in types:
+    for number, operation_type in enumerate(types):
         if operation_type not in policy.OPERATION_TYPES:
             raise Malformed(
                 "operation_unknown",
                 "The custody chain has no such operation.",
                 operation_type=ascii(operation_type[:64]),
+                operation_index=number,
             )
     return types
+
+
+def _check_shape(tx: SignedTransaction, operation: dict[str, Any]) -> None:
+    """What can be judged of an operation without state. Raises `Rejected`."""
+    _check_size(tx, operation)
+    if operation["type"] == SUBMIT:
+        parse_submit(operation)
+    elif operation["type"] == MISBEHAVIOUR:
+        parse_misbehaviour(operation)
+    else:
+        governance.check_shape(operation)
 
 
 def _check_size(tx: SignedTransaction, operation: Mapping[str, Any]) -> None:

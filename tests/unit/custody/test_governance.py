@@ -326,3 +326,21 @@ def test_a_delivery_needs_the_approvals_that_the_policy_demands(chain: ChainBuil
     operation = Delivery("beijing", (entry_of(chain.grow(1)[0]),)).to_operation()
     assert code_of(custody, operation, ("relay",)) == "approval_missing"
     custody.run([operation], ("relay", "operator"))
+
+
+def test_a_malformed_operation_is_named_by_its_index(custody: Custody, chain: ChainBuilder) -> None:
+    good = Delivery("beijing", (entry_of(chain.grow(1)[0]),)).to_operation()
+    set_signer = {"type": "signer.set", "public_key": public_key("new"), "organisation": "o", "role": "relay"}
+    bad: list[dict[str, Any]] = [
+        {"type": "nonsense"},
+        {"type": "crosslink.submit", "region": "beijing"},
+        {"type": "crosslink.submit", "region": "beijing", "blocks": ["x"]},
+        {"type": "crosslink.misbehaviour", "region": "beijing"},
+    ]
+    for signers, first, operations in (("relay",), good, bad), (QUORUM, set_signer | {"reason": "r"}, [set_signer]):
+        for operation in operations:
+            tx = custody.sign([first, operation], signers)
+            for judge in (custody.execute, lambda tx: custody.application.check(tx, custody.state, custody.genesis)):
+                with pytest.raises(Rejected) as refusal:
+                    judge(tx)
+                assert refusal.value.parameters["operation_index"] == 1, (operation, refusal.value.code)
