@@ -28,6 +28,9 @@ _UNFIT_FOR_TEXT: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\uffff\U000e0000-\U000e0fff]"
 )
 _RESIDENT_NUMBER_LENGTH: Final = 18
+_LAST_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_FEBRUARY: Final = 2
+_LEAP_FEBRUARY: Final = 29
 
 
 class Specification(Protocol):
@@ -99,6 +102,23 @@ class Pattern:
     def json_schema(self) -> dict[str, Any]:
         """String with a pattern."""
         return {"type": "string", "pattern": f"^{self.pattern}$", "description": self.note}
+
+
+class Date(Pattern):
+    """A day of the calendar, YYYY-MM-DD, from year 1 on (proleptic Gregorian)."""
+
+    def __init__(self, *, note: str) -> None:
+        super().__init__("[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])", note=note)
+
+    def read(self, value: Any, path: str) -> str:
+        """Raises `field_type`, `field_invalid`, the latter for a day that no month has as well."""
+        text = super().read(value, path)
+        year, month, day = int(text[:4]), int(text[5:7]), int(text[8:])
+        leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+        last = _LEAP_FEBRUARY if leap and month == _FEBRUARY else _LAST_DAYS[month - 1]
+        if year == 0 or day > last:
+            raise refuse(self.code, field=path)
+        return text
 
 
 class Text:

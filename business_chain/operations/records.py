@@ -17,6 +17,7 @@ from business_chain import codes
 from business_chain.operations.fields import (
     Choice,
     Code,
+    Date,
     Entries,
     Nested,
     Pattern,
@@ -36,7 +37,7 @@ _IDENTIFIER_PATTERN: Final = "[A-Za-z0-9._:-]{1,64}"
 IDENTIFIER: Final = Pattern(_IDENTIFIER_PATTERN, note="identifier")
 COMMITMENT: Final = Pattern("[0-9a-f]{64}", note="salted commitment, 64 hex characters; the salt stays with the market")
 FILE_HASH: Final = Pattern("[0-9a-f]{64}", note="hash of the file, 64 hex characters")
-DATE: Final = Pattern("[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])", note="date, YYYY-MM-DD")
+DATE: Final = Date(note="date, YYYY-MM-DD")
 TIME: Final = Whole(0, MAX_TIME_MS, note="milliseconds since the Unix epoch")
 QUANTITY: Final = Whole(1, MAX_QUANTITY, note="integer in the product's scale")
 PRICE: Final = Whole(0, note="price in 1/10,000 yuan")

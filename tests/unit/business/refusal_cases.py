@@ -151,6 +151,15 @@ def ten_thousand_signers(market: Market) -> list[dict[str, Any]]:
     return [market.op("signer.set", public_key=key("new"), organisation="m", role="operator", reason="one too many")]
 
 
+NO_DAYS = ("2026-02-31", "2026-02-29", "1900-02-29", "2026-04-31", "0000-01-01", "2026-13-01", "2026-1-1")
+
+
+def dated(day: str) -> Case:
+    """A transfer on a contract of that day."""
+    basis = {"kind": "contract", "number": "1", "issuer": "m", "date": day}
+    return lambda m: [m.transfer(1, 2, 5, basis=basis)]
+
+
 CASES: list[tuple[str, Case]] = [
     ("operation_type_unknown", lambda m: [m.op("registration.gift")]),
     ("field_missing", lambda m: [without(m.transfer(1, 2, 5), "quantity")]),
@@ -175,6 +184,7 @@ CASES: list[tuple[str, Case]] = [
     ("field_range", more_than_100_entries),
     ("field_range", lambda m: [m.product(product="BJ000001.ESVUFR2602", name="股" * 129)]),
     ("field_invalid", lambda m: [m.transfer(1, 2, 5, from_account="A/1")]),
+    *(("field_invalid", dated(day)) for day in NO_DAYS),
     ("field_invalid", lambda m: [m.account(9, subject="P1", account_type="visitor")]),
     ("field_invalid", lambda m: [m.product(product="BJ000001.ESVUFR2602", name="line\u2028break")]),
     ("field_invalid", lambda m: [m.person(7, name_commitment="AB" * 32)]),

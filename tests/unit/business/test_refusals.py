@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import calendar
 from typing import Any
 
 import pytest
 
 from business_chain.operations.fields import plan_of
+from business_chain.operations.records import DATE
 from business_chain.operations.registry import OPERATION_RECORDS
 from business_chain.refusals import REFUSALS
 from business_chain.schemas import EXAMPLES
@@ -112,3 +114,17 @@ def test_admission_refuses_one_business_id_twice_in_a_transaction() -> None:
     market = Market()
     with pytest.raises(Rejected, match="business_id_used"):
         market.check(market.person(1, business_id="same"), market.person(2, business_id="same"))
+
+
+@pytest.mark.parametrize("day", ["2024-02-29", "2000-02-29", "2026-02-28", "2026-12-31", "0001-01-01"])
+def test_every_day_of_the_calendar_is_a_date(day: str) -> None:
+    assert DATE.read(day, "basis.date") == day
+
+
+def test_the_calendar_is_that_of_the_standard_library() -> None:
+    for year in (1, 4, 100, 400, 1900, 2000, 2023, 2024, 2100, 9999):
+        for month in range(1, 13):
+            last = calendar.monthrange(year, month)[1]
+            assert DATE.read(f"{year:04}-{month:02}-{last:02}", "date")
+            with pytest.raises(Rejected):
+                DATE.read(f"{year:04}-{month:02}-{last + 1:02}", "date")
