@@ -152,8 +152,8 @@ class Replica:
         for message in recovered.own:
             if isinstance(message, Vote):
                 self._agreement.resume_vote(message, proposal)
-        if new_view is not None and self._agreement.state is SlotState.EMPTY:
-            self._agreement.accept(new_view.proposal, fresh=False, senders=())
+        if proposal is not None and self._agreement.state is SlotState.EMPTY:
+            self._agreement.accept(proposal, fresh=False, senders=())
         self._agreement.resume()
 
     def _on_committed(self, event: Committed) -> None:

@@ -86,26 +86,31 @@ class AgreementChecker:
 
 @dataclass
 class ConductChecker:
-    """A correct node signs at most one block for each (height, view, phase), and nothing new in a view that it left."""
+    """A correct node signs at most one block for each (height, view, phase), and nothing in a view that it left.
+
+    A COMMIT may come to light after its view was left, if a crash kept it back: it was signed before, and the proof is
+    that the VIEW-CHANGE reported the certificate that it rests on. That is all that safety needs of it.
+    """
 
     _votes: dict[tuple[int, int, int, int], bytes] = field(default_factory=dict)
-    _left: dict[tuple[int, int], int] = field(default_factory=dict)
+    _left: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    """(node, height) -> (highest view asked for, view of the certificate that was reported then)."""
 
     def sent(self, node: int, message: ConsensusMessage) -> None:
         """A correct node sends its own message. Raises `Violation`."""
         match message:
             case Vote():
                 key = (node, message.height, message.view, message.phase)
-                before = self._votes.get(key)
-                if before is None:
-                    if message.view < self._left.get((node, message.height), 0):
-                        raise Violation(f"node {node} votes in view {message.view}, which it left")
-                    self._votes[key] = message.block_id
-                elif before != message.block_id:
+                before = self._votes.setdefault(key, message.block_id)
+                if before != message.block_id:
                     raise Violation(f"node {node} votes twice in {key[1:]}")
+                view, reported = self._left.get((node, message.height), (0, -1))
+                if message.view < view and (message.phase is Phase.PREPARE or reported < message.view):
+                    raise Violation(f"node {node} votes in view {message.view}, which it left")
             case ViewChange():
                 at = (node, message.height)
-                self._left[at] = max(self._left.get(at, 0), message.view)
+                reported = -1 if message.prepared is None else message.prepared.view
+                self._left[at] = max(self._left.get(at, (0, -1)), (message.view, reported))
             case _:
                 pass
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from common.consensus import effects as fx
 from common.consensus import events as ev
-from common.consensus.messages import Mark, NewView, Phase, Stage, ViewChange, Vote
+from common.consensus.messages import Mark, NewView, Phase, Proposal, Stage, ViewChange, Vote
 from common.consensus.records import CurrentView, decode_record, encode_record
 from common.consensus.recovery import recover
 from common.core.errors import InvariantBroken
@@ -89,34 +91,54 @@ def test_s1_a_power_cut_of_all_nodes_loses_no_block_that_may_have_been_decided()
     assert bench.decided(1) == {parts.block_id(block)}
 
 
-def test_s1_records_may_be_torn_at_any_place() -> None:
-    """Whatever prefix of the records survives, the replica starts, contradicts nothing, and completes the height."""
-    template = reached("view-change")
-    records = list(template.seats[0].records)
-    assert len(records) >= 5
-    first = {
-        message.mark: message for record in records if isinstance(message := decode_record(record), Vote | ViewChange)
-    }
-    for kept in range(len(records) + 1):
-        bench = reached("view-change")
-        bench.crash(0)
-        bench.seats[0].records = list(records[:kept])
-        bench.seats[0].log.clear()
-        bench.restart(0)
+def leading(view: int) -> Bench:
+    """The leader of height 1 in view 0 or 1 has just proposed; nothing else arrives anywhere."""
+    bench = quiet_bench(4)
+    if view == 1:
         for number in range(4):
-            bench.work(number, True)
-        bench.settle()
+            bench.expire(number)
+        bench.deliver(target=2, kind="view-change")
+    bench.build(view + 1, 1, view)
+    bench.drop()
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("seat", "past"),
+    [(0, lambda: reached("view-change")), (1, lambda: leading(0)), (2, lambda: leading(1))],
+    ids=["a replica", "the leader", "a new leader"],
+)
+def test_s1_records_may_be_torn_at_any_place(seat: int, past: Callable[[], Bench]) -> None:
+    """Whatever prefix of the records survives, the replica starts, contradicts nothing, and completes the height."""
+    template = past()
+    records = list(template.seats[seat].records)
+    assert len(records) >= 3
+    for kept in range(len(records) + 1):
+        first = {
+            m.mark: m for data in records[:kept] if isinstance(m := decode_record(data), Vote | Proposal | NewView)
+        }
+        bench = past()
+        bench.crash(seat)
+        bench.seats[seat].records = list(records[:kept])
+        bench.seats[seat].log.clear()
         bench.build_through = 8
+        bench.restart(seat)
+        for number in range(4):
+            bench.work(number, False)
+            bench.work(number, True)
+        bench.settle(until_height=1)
         for _ in range(4):
             for number in range(4):
                 bench.expire(number)
             bench.settle(until_height=1)
         assert min(bench.heights()) >= 1, kept
         assert len(bench.decided(1)) == 1
-        for message in bench.signed(0):
+        for message in bench.signed(seat):
             known = first.get(message.mark)
             if isinstance(message, Vote) and isinstance(known, Vote):
                 assert message.block_id == known.block_id
+            elif isinstance(message, Proposal | NewView):
+                assert known in (None, message)
 
 
 def test_a_new_leader_restarts_with_its_new_view() -> None:
@@ -347,10 +369,10 @@ def test_s1_a_single_validator_restarts_between_any_two_effects() -> None:
         bench.known |= whole.known
         bench.build_through = 0
         effects = bench.restart(0, records=records[:kept], connect=False)
-        if kept >= 3:
-            assert bench.decided(1) == {parts.block_id(block)}
-            assert len([effect for effect in effects if isinstance(effect, fx.Decide)]) == 1
-            if kept < 5:
-                assert [kind_of(m) for m in sent(effects)] == ["commit"] * (kept < 5)
-        else:
+        if kept < 2:
             assert bench.seats[0].tip.height == 0
+            continue
+        assert bench.decided(1) == {parts.block_id(block)}
+        assert len([effect for effect in effects if isinstance(effect, fx.Decide)]) == 1
+        signed_again = [kind_of(message) for message in sent(effects)]
+        assert signed_again == {2: ["prepare", "commit"], 3: ["commit"], 4: ["commit"], 5: []}[kept]
