@@ -183,6 +183,8 @@ class _Founder:
             self._credential(f"{region}-feedback", network=CUSTODY, role="feedback", regions=[region])
         self._credential("relay", network=CUSTODY, role="relay", with_key=True)
         self._credential("custody-reader", network=CUSTODY, role="reader")
+        (self.workspace / self._relay_name(1)).mkdir()
+        self._credential("relay-reader", network=self._relay_name(1), role="reader")
         self._credential("supervisor", network=CUSTODY, role="supervisor")
         for number in range(1, GOVERNANCE_KEYS + 1):
             self._credential(f"governance-{number}", network=CUSTODY, role="governance", with_key=True)
@@ -267,7 +269,7 @@ class _Founder:
 
     def _write_relay(self, number: int) -> None:
         folder = self.workspace / self._relay_name(number)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         issue_certificate(
             self.authority,
             folder / "tls.crt",
@@ -295,6 +297,7 @@ class _Founder:
                 "port": port,
                 "certificate_file": "tls.crt",
                 "private_key_file": "tls.key",
+                "tokens_file": f"../{self._relay_name(1)}/tokens.json",
             },
         }
         (folder / "relay.toml").write_text(tomli_w.dumps(settings))

@@ -32,7 +32,15 @@ def test_network_file_lists_what_the_contract_promises(tmp_path: Path) -> None:
         for node in chain["nodes"]:
             assert {"name", "api", "config", "data_dir", "log", "pid"} <= node.keys()
             assert Path(node["config"]).is_file()
-    expected = {"beijing-operator", "beijing-reader", "relay", "supervisor", "governance-1", "governance-2"}
+    expected = {
+        "beijing-operator",
+        "beijing-reader",
+        "relay",
+        "relay-reader",
+        "supervisor",
+        "governance-1",
+        "governance-2",
+    }
     assert expected <= document["credentials"].keys()
     for credential in document["credentials"].values():
         for file in (credential["key_file"], credential["token_file"]):
