@@ -160,10 +160,12 @@ class Runtime:
     def peer_connected(self, peer: PeerKey, greeting: bytes) -> None:
         """A channel is open."""
         self._step(PeerConnected(peer, greeting))
+        self._notifications.peers_changed()
 
     def peer_disconnected(self, peer: PeerKey) -> None:
         """A channel is gone."""
         self._step(PeerDisconnected(peer))
+        self._notifications.peers_changed()
 
     def peer_message(self, peer: PeerKey, payload: bytes, member: bool) -> None:
         """A payload has arrived; observers may only read (attack C9)."""

@@ -4,7 +4,7 @@ Invariants:
   V1  Nobody is told of a block before it is durable: notifications follow `BlockCommitted` (attack S1).
   V2  Everybody who waits is answered: by the block, by his timeout, or by the node's end.
   V3  Ready means: this node commits, or peers that make up a quorum with it show no higher tip. A stalled node is not
-      ready (contract, "Operations").
+      ready, nor is a validator that has had no quorum (itself included) for `SHORT_S` (contract, "Operations").
 
 Leaves out: rendering (HTTP), deciding (`node`), performing (`runtime`).
 """
@@ -34,6 +34,8 @@ KEPT_ACCUSATIONS = 100
 """Conflicting votes are evidence against a validator; a hundred tell as much as a million."""
 STALL_HEARTBEATS = 3
 """A chain that misses three heartbeats, view changes included, has stalled."""
+SHORT_S = 5.0
+"""How long a validator may be short of a quorum and still count as ready: restarts of peers and networks take less."""
 
 _log = logging.getLogger("tongjian.node")
 
@@ -55,6 +57,7 @@ class NodeService:
         self._counts: Counter[str] = Counter()
         self._warnings: Counter[str] = Counter()
         self._progress_at = self._loop.time()
+        self._short_since: float | None = None
         parameters = chain.genesis.parameters
         self._stall_s = (STALL_HEARTBEATS * parameters.heartbeat_ms + 2 * parameters.view_timeout_ms) / 1000
         self.accusations: list[Accusation] = []
@@ -109,8 +112,11 @@ class NodeService:
         """See V3. False as soon as the node stops."""
         if self._closed or self._node is None:
             return False
-        status = self._node.status()
-        fresh = self._loop.time() - self._progress_at < self._stall_s
+        now, status = self._loop.time(), self._node.status()
+        self._watch_quorum(status)  # the validator set may have changed since a peer came or went
+        if self._short_since is not None and now - self._short_since >= SHORT_S:
+            return False
+        fresh = now - self._progress_at < self._stall_s
         committing = self._counts["blocks"] > 0 and not status.syncing
         return fresh and (committing or status.level_with_quorum)
 
@@ -172,6 +178,11 @@ class NodeService:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("block committed", extra={"height": height, "transactions": len(committed.receipts)})
 
+    def peers_changed(self) -> None:
+        """Note since when a quorum is missing (V3)."""
+        if self._node is not None:
+            self._watch_quorum(self._node.status())
+
     def accused(self, accusation: Accusation) -> None:
         """A validator has signed two conflicting messages."""
         self._counts["accusations"] += 1
@@ -204,6 +215,15 @@ class NodeService:
         self._height_waiters.clear()
 
     # Inside.
+
+    def _watch_quorum(self, status: NodeStatus) -> None:
+        # An observer follows whomever it is connected to; only blocks that fail to come tell it of a lost quorum.
+        quorum = self._chain.validators(status.height + 1).quorum
+        short = status.own_index is not None and len(status.connected) + 1 < quorum
+        if not short:
+            self._short_since = None
+        elif self._short_since is None:
+            self._short_since = self._loop.time()
 
     def _running(self) -> Runtime:
         if self._runtime is None or self._closed:

@@ -130,6 +130,21 @@ def test_four_processes_commit_and_stop_in_time(start: Start) -> None:
     assert {line["message"] for line in last} == {"node stopped"}
 
 
+def test_without_a_quorum_an_idle_validator_is_not_ready_for_long(start: Start) -> None:
+    """Long before a missed heartbeat could tell."""
+    network = start(heartbeat_ms=60_000)
+    first, second, third, fourth = network.nodes
+    until(lambda: ready(network, first) and ready(network, second), "the network is ready")
+    third.kill()
+    time.sleep(6)
+    assert ready(network, first), "three of four are a quorum"
+    fourth.kill()
+    assert ready(network, first), "a moment without a quorum is no loss"
+    until(lambda: not ready(network, first) and not ready(network, second), "both see that the quorum is lost", 8)
+    fourth.start()
+    until(lambda: ready(network, first) and ready(network, second), "the quorum is back")
+
+
 def test_s1_killed_nodes_lose_nothing_that_was_acknowledged(start: Start) -> None:
     """Each node in turn is killed under load and started again."""
     network = start()

@@ -31,7 +31,17 @@ from common.node.node_effects import (
     SetTimer,
     Warned,
 )
-from common.node.node_events import BlockWritten, NodeEvent, PeerKey, PeerMessage, Started, Timer, TimerExpired
+from common.node.node_events import (
+    BlockWritten,
+    NodeEvent,
+    PeerConnected,
+    PeerDisconnected,
+    PeerKey,
+    PeerMessage,
+    Started,
+    Timer,
+    TimerExpired,
+)
 from common.node.node_status import NodeStatus, SubmitResult, TransactionState
 from common.node.peer_messages import KIND_CONSENSUS, KIND_GET_BLOCKS, Status, decode_payload
 from common.node.runtime import Runtime
@@ -144,6 +154,9 @@ class Journal:
 
     def block_committed(self, block: BlockCommitted) -> None:
         self.note(f"committed {block.header.height}")
+
+    def peers_changed(self) -> None:
+        self.note("peers changed")
 
     def accused(self, accusation: Accusation) -> None:
         self.note("accused")
@@ -366,6 +379,20 @@ def test_timers_are_replaced_and_cancelled() -> None:
         runtime = started(journal, *effects)
         await asyncio.sleep(0.1)
         assert journal.events[1:] == [TimerExpired(Timer.BUILD, 4), TimerExpired(Timer.VIEW, 2)]
+        await runtime.stop()
+
+    run(case())
+
+
+def test_who_is_told_of_peers_is_told_after_the_node() -> None:
+    async def case() -> None:
+        journal = Journal()
+        runtime = started(journal)
+        journal.then(PeerConnected, vote("hello"))
+        runtime.peer_connected(PEER, b"greeting")
+        runtime.peer_disconnected(PEER)
+        assert journal.entries == ["send hello", "peers changed", "peers changed"]
+        assert journal.events[1:] == [PeerConnected(PEER, b"greeting"), PeerDisconnected(PEER)]
         await runtime.stop()
 
     run(case())

@@ -1,0 +1,118 @@
+"""Readiness: a validator that has had no quorum for a while says so before the chain's silence could."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from common.node import service as service_module
+from common.node.chain_store import ChainStore
+from common.node.genesis_state import initialise_chain
+from common.node.node_status import NodeStatus
+from common.node.service import NodeService
+from common.node.storage import MemoryStore
+from tests.unit.node.toy import ToyApplication, make_genesis
+
+NAMES = ["v1", "v2", "v3", "v4"]
+
+
+class Clock:
+    """An event loop's clock that stands still."""
+
+    now = 1_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+class Logic:
+    """The node, as far as readiness asks it."""
+
+    def __init__(self, status: NodeStatus) -> None:
+        self.now = status
+
+    def status(self) -> NodeStatus:
+        return self.now
+
+
+STATUS = NodeStatus(
+    network="toytown",
+    height=0,
+    block_id=bytes(32),
+    time_ms=0,
+    view=0,
+    own_index=0,
+    validators=tuple(NAMES),
+    connected=("v2", "v3"),
+    best_peer_height=0,
+    syncing=False,
+    voting=True,
+    level_with_quorum=True,
+    mempool_transactions=0,
+    mempool_bytes=0,
+)
+
+
+class Bench:
+    """A service over a chain of four, with a node that says what a test wants."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        chain = ChainStore(MemoryStore(), make_genesis(NAMES))
+        initialise_chain(chain, chain.genesis, ToyApplication())
+        self.service = NodeService(chain, ToyApplication())
+        self.service._loop = cast(Any, self.clock)
+        self.service._progress_at = self.clock.now
+        self.logic = Logic(STATUS)
+        self.service.attach(cast(Any, self.logic), cast(Any, None), cast(Any, None))
+
+    def peers(self, *names: str) -> None:
+        self.logic.now = replace(self.logic.now, connected=names)
+        self.service.peers_changed()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    async def make() -> Bench:
+        return Bench()
+
+    return asyncio.run(make())
+
+
+def test_a_validator_without_a_quorum_is_not_ready_after_a_few_seconds(bench: Bench) -> None:
+    assert bench.service.ready()
+    bench.peers("v2")
+    assert bench.service.ready()
+    bench.clock.now += service_module.SHORT_S - 0.1
+    assert bench.service.ready()
+    bench.clock.now += 0.2
+    assert not bench.service.ready()
+    bench.peers("v2", "v4")
+    assert bench.service.ready()
+
+
+def test_the_time_runs_from_the_loss_not_from_the_question(bench: Bench) -> None:
+    bench.peers("v2")
+    bench.clock.now += 1.0
+    bench.peers()
+    bench.clock.now += service_module.SHORT_S - 0.9
+    assert not bench.service.ready()
+
+
+def test_a_quorum_that_came_back_in_between_counts(bench: Bench) -> None:
+    bench.peers("v2")
+    bench.clock.now += service_module.SHORT_S - 1
+    bench.peers("v2", "v3")
+    bench.peers("v2")
+    bench.clock.now += 2
+    assert bench.service.ready()
+
+
+def test_an_observer_needs_no_quorum_of_its_own(bench: Bench) -> None:
+    bench.logic.now = replace(STATUS, own_index=None)
+    bench.peers("v2")
+    bench.clock.now += 2 * service_module.SHORT_S
+    assert bench.service.ready()
