@@ -6,7 +6,8 @@ time that a client may take for it.
 Invariants:
   H1  A request's head has a bound in bytes and in time, its body in time (and in bytes by the routes) (N1, N2).
   H2  A client that does not read its answer is cut off (N2).
-  H3  Requests on one connection are answered one after the other; few may wait.
+  H3  Requests on one connection are answered one after the other; few may wait. What comes behind them is left
+      unread: the last of those that wait is answered with `connection: close`, and the client sends the rest again.
   H4  Open connections and handshakes are bounded by `listener`.
   H5  Nothing happens while nobody asks: no ticks.
 
@@ -72,6 +73,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._too_large = False
+        self._full = False
+        """More requests came than may wait: nothing more is read (H3)."""
 
     # The connection.
 
@@ -88,7 +91,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._full:
             return
         if self._deadline is None and not self._answering():
             self._arm(self._server.limits.http_header_timeout_ms)
@@ -117,8 +120,11 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._full = True
+            raise ValueError("more requests than may wait")
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > MAX_HEAD_BYTES or len(self.pipeline) >= MAX_PIPELINED:
+        if size > MAX_HEAD_BYTES:
             self._too_large = True
             raise ValueError("the head of the request is too large")
         self._in_head = False
@@ -133,6 +139,9 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request, as a problem like all others, and close."""
+        if self._full:
+            self.pipeline[0][0].keep_alive = False  # of the one that is answered last
+            return
         status, code, detail = 400, "http_malformed", "The request is not HTTP/1.1."
         if self._too_large:
             status, code, detail = 431, "http_head_too_large", f"Line and headers exceed {MAX_HEAD_BYTES} bytes."

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -188,14 +188,47 @@ def test_what_is_no_http_is_a_problem(tmp_path: Path) -> None:
     run(case())
 
 
-def test_n1_few_requests_may_wait_on_one_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_n1_few_requests_may_wait_on_one_connection(tmp_path: Path) -> None:
+    """As many as may wait are answered, the last with the word that the connection ends; the others are not read."""
+
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            client = await api.connect()
+            head = b"GET / HTTP/1.1\r\nhost: h\r\nx-filler: " + b"a" * 200 + b"\r\n\r\n"
+            client.write(head * 200)
+            answers = [await client.response() for _ in range(MAX_PIPELINED + 1)]
+            assert [status for status, _, _ in answers] == [200] * (MAX_PIPELINED + 1)
+            assert ["connection" in headers for _, headers, _ in answers] == [False] * MAX_PIPELINED + [True]
+            assert answers[-1][1]["connection"] == "close"
+            assert await client.closed_within(1)
+            await until(lambda: api.server.listener.connections == 0)
+
+    run(case())
+
+
+def test_n1_what_comes_behind_the_waiting_requests_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("common.node.http_server.SHUTDOWN_S", 0.1)
 
     async def case() -> None:
         async with served(tmp_path) as api:
             client = await api.connect()
-            client.write(b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n" * (MAX_PIPELINED + 3))
-            assert (await client.response())[0] == 431
+            for _ in range(20):
+                client.write(b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n" * 50)
+                await asyncio.sleep(0.01)
+            (connection,) = cast(Any, api.server)._server.connections
+            assert len(connection.pipeline) == MAX_PIPELINED
+
+    run(case())
+
+
+def test_heads_of_waiting_requests_are_not_counted_together(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            client = await api.connect()
+            head = b"GET / HTTP/1.1\r\nhost: h\r\nx-filler: " + b"a" * (MAX_HEAD_BYTES // 4) + b"\r\n\r\n"
+            client.write(head * MAX_PIPELINED)
+            for _ in range(MAX_PIPELINED):
+                assert (await client.response())[0] == 200
 
     run(case())
 
