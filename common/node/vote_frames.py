@@ -92,6 +92,7 @@ class Scan:
 
 
 def damaged(what: str) -> DamagedStore:
+    """The error that says what is wrong with the log, and that the validator needs a new key (attacks C16, S2)."""
     return DamagedStore(f"the vote log is damaged: {what}", remedy=REMEDY_NEW_KEY)
 
 
