@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,13 +23,10 @@ from cli.localnet import processes
 from cli.localnet.initialise import Plan, initialise
 from cli.localnet.launch import launch
 from cli.localnet.layout import LocalNetwork
+from cli.localnet.ports import reserved_base_port
 from cli.localnet.readiness import wait_until_committing
 from cli.localnet.regions import PILOTS
-from common.core.errors import Unavailable
 
-FIRST_BASE_PORT = 18000
-BASE_PORT_STEP = 1000
-BASE_PORTS = 30
 START_PATIENCE_S = 120.0
 
 
@@ -39,14 +35,14 @@ def run_demo(*, once: bool, directory: Path | None, base_port: int | None, valid
     started_s = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _directory(directory) as folder:
+        with _directory(directory) as folder, _base_port(base_port, validators) as port:
             click.echo("Tongjian 通鉴: one custody chain, five business chains, one relay that only reads\n")
             click.echo("1. Founding the network")
             plan = Plan(
                 directory=folder,
                 regions=PILOTS,
                 validators=validators,
-                base_port=base_port or free_base_port(validators),
+                base_port=port,
             )
             network = initialise(plan, now_ms=time.time_ns() // 1_000_000, progress=output.progress)
             with _running(network) as network:
@@ -92,6 +88,16 @@ def _directory(chosen: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def _base_port(chosen: int | None, validators: int) -> Iterator[int]:
+    """The base port that was asked for, or a range that is free and stays reserved."""
+    if chosen is not None:
+        yield chosen
+        return
+    with reserved_base_port(validators) as base_port:
+        yield base_port
+
+
+@contextlib.contextmanager
 def _running(network: LocalNetwork) -> Iterator[LocalNetwork]:
     """The network with every process running; they end with the block."""
     click.echo(f"2. Starting {len(network.processes())} processes; their logs are in {network.directory}")
@@ -113,23 +119,3 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def free_base_port(validators: int) -> int:
-    """The first base port whose whole range of ports is free on loopback. Raises Unavailable if there is none."""
-    for number in range(BASE_PORTS):
-        base_port = FIRST_BASE_PORT + number * BASE_PORT_STEP
-        plan = Plan(directory=Path(), regions=PILOTS, validators=validators, base_port=base_port)
-        if all(_is_free(port) for port in plan.ports()):
-            return base_port
-    raise Unavailable("no_free_ports", f"no free range of ports from {FIRST_BASE_PORT}; choose one: --base-port")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

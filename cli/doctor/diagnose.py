@@ -44,6 +44,8 @@ class ChainObservation:
     network: str
     quorum: int
     nodes: tuple[NodeObservation, ...]
+    validators: int | None = None
+    """How many validators the chain has, where not all of them were looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +130,7 @@ def _chain(chain: ChainObservation) -> Iterator[Finding]:
     yield from _shared_keys(chain)
     tip = max((node.height for node in answering if node.height is not None), default=0)
     for node in chain.nodes:
-        yield from _node(node, tip, len(chain.nodes))
+        yield from _node(node, tip, chain.validators or len(chain.nodes))
         yield from _vote(node, chain.quorum)
 
 
@@ -179,6 +181,14 @@ def _node(node: NodeObservation, tip: int, validators: int) -> Iterator[Finding]
             about=node.name,
             detail=f"height {node.height}, the chain is at {tip}",
             remedy="it catches up by itself; if its height stands still, see its log",
+        )
+    if node.ready is False:
+        yield Finding(
+            code="not_ready",
+            severity="warning",
+            about=node.name,
+            detail="it neither commits nor has proof that it is level with a quorum",
+            remedy="see whether its chain has a quorum, then its log; do not send it submissions meanwhile",
         )
     if node.peers is not None and node.peers < validators - 1:
         yield Finding(

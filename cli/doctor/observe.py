@@ -37,7 +37,24 @@ def observe(network: LocalNetwork) -> Observation:
         )
         relays_down = tuple(relay.name for relay in network.relays if not _answers(http, relay))
         regions, unseen = _regions(http, network)
+        errors = _relay_errors(http, network)
+    regions = tuple(replace(region, relay_error=errors.get(region.network, "")) for region in regions)
     return Observation(chains=chains, regions=regions, relays_down=relays_down, unseen=unseen)
+
+
+def _relay_errors(http: httpx.Client, network: LocalNetwork) -> dict[str, str]:
+    """What relays that wait before they try again say of a region."""
+    errors: dict[str, str] = {}
+    for relay in network.relays:
+        headers = {"Authorization": f"Bearer {network.token('relay-reader')}"}
+        try:
+            rows = http.get(f"{relay.api}/v1/relay/regions", headers=headers).raise_for_status().json()["regions"]
+        except (httpx.HTTPError, ValueError, KeyError):
+            continue
+        for row in rows:
+            if row["last_error"] is not None and row["next_retry_ms"] is not None:
+                errors[row["network"]] = f"{relay.name}: {row['last_error']['code']}: {row['last_error']['detail']}"
+    return errors
 
 
 def _node(http: httpx.Client, network: LocalNetwork, chain: Chain, node: Process) -> NodeObservation:
@@ -47,11 +64,13 @@ def _node(http: httpx.Client, network: LocalNetwork, chain: Chain, node: Process
         free_bytes=shutil.disk_usage(node.data_dir).free if node.data_dir and node.data_dir.is_dir() else None,
         certificate_days_left=_days_left(node),
     )
+    return ask_status(http, seen, node.api, chain.network_id, network.token(reader_credential(chain.network_id)))
+
+
+def ask_status(http: httpx.Client, seen: NodeObservation, url: str, network_id: str, token: str) -> NodeObservation:
+    """What a node says of itself, added to what was seen of it."""
     try:
-        response = http.get(
-            f"{node.api}/v1/networks/{chain.network_id}/status",
-            headers={"Authorization": f"Bearer {network.token(reader_credential(chain.network_id))}"},
-        )
+        response = http.get(f"{url}/v1/networks/{network_id}/status", headers={"Authorization": f"Bearer {token}"})
         status = response.raise_for_status().json()
         date_ms = email.utils.parsedate_to_datetime(response.headers["date"]).timestamp() * 1000
     except (httpx.HTTPError, ValueError, KeyError) as error:

@@ -8,15 +8,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from cli.demo.run import free_base_port
 from cli.localnet import processes
 from cli.localnet.initialise import Plan, initialise
 from cli.localnet.launch import launch
 from cli.localnet.layout import LocalNetwork, Process
+from cli.localnet.ports import reserved_base_port
 from cli.localnet.readiness import wait_until_committing
 
+VALIDATORS = 4
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -25,22 +27,21 @@ def local_network(regions: Sequence[str], *, only: Sequence[str] | None = None) 
     """A running network of `regions`; with `only`, just those chains (and no relay) run."""
     folder = Path(tempfile.mkdtemp(prefix="tongjian-bench-"))
     started: list[Process] = []
-    try:
-        plan = Plan(directory=folder / "network", regions=regions, base_port=free_base_port(4))
-        network = initialise(plan, now_ms=time.time_ns() // 1_000_000, progress=lambda text: None)
-        if only is not None:
-            chains = tuple(chain for chain in network.chains if chain.network_id in only)
-            network = LocalNetwork(
-                directory=network.directory, chains=chains, relays=(), credentials=network.credentials
-            )
-        started = launch(network, network.processes(), tied_to_parent=True)
-        for process in started:
-            network = network.with_process(process)
-        wait_until_committing(network, patience_s=120, progress=lambda text: None, children=started)
-        yield network
-    finally:
-        processes.stop(started)
-        shutil.rmtree(folder, ignore_errors=True)
+    with reserved_base_port(VALIDATORS) as base_port:
+        try:
+            plan = Plan(directory=folder / "network", regions=regions, base_port=base_port, validators=VALIDATORS)
+            network = initialise(plan, now_ms=time.time_ns() // 1_000_000, progress=lambda text: None)
+            if only is not None:
+                chains = tuple(chain for chain in network.chains if chain.network_id in only)
+                network = replace(network, chains=chains, relays=())
+            started = launch(network, network.processes(), tied_to_parent=True)
+            for process in started:
+                network = network.with_process(process)
+            wait_until_committing(network, patience_s=120, progress=lambda text: None, children=started)
+            yield network
+        finally:
+            processes.stop(started)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def cpu_seconds(network: LocalNetwork) -> float:

@@ -16,10 +16,9 @@ from tests.support.running import Network
 def network() -> Iterator[Network]:
     """Started through the command line, as an operator would; every process is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="tongjian-e2e-"))
-    running = Network.found(folder / "network", regions=["beijing", "shanghai"])
     try:
-        running.up()
-        yield running
+        with Network.found(folder / "network", regions=["beijing", "shanghai"]) as running:
+            running.up()
+            yield running
     finally:
-        running.down()
         shutil.rmtree(folder, ignore_errors=True)

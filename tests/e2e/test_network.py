@@ -162,6 +162,24 @@ def test_r9_relay_killed_and_started_again(network: Network) -> None:
 
 def test_doctor_names_a_dead_validator_and_nothing_once_it_is_back(network: Network) -> None:
     directory = str(network.directory)
+    local = network.local
+    node = local.chain("shanghai").nodes[0]
+    token_file = str(local.credentials["shanghai-reader"]["token_file"])
+    options = ("--token-file", token_file, "--ca-file", str(local.ca_file), "--json")
+    assert json.loads(tongjian("doctor", node.api, *options).stdout) == []
+    assert (
+        "error: token_refused"
+        in tongjian(
+            "doctor",
+            node.api,
+            "--token-file",
+            str(local.credentials["supervisor"]["token_file"]),
+            "--ca-file",
+            str(local.ca_file),
+            check=False,
+        ).stderr
+    )
+
     network.kill("shanghai-3")
     findings = json.loads(tongjian("doctor", directory, "--json", check=False).stdout)
     assert ("node_down", "shanghai-3") in {(finding["code"], finding["about"]) for finding in findings}

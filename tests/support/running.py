@@ -3,17 +3,18 @@ only."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cli.client import Api
-from cli.demo.run import free_base_port
 from cli.localnet.layout import CUSTODY, LocalNetwork, load_network
+from cli.localnet.ports import reserved_base_port
 from cli.localnet.readiness import node_status
 from common.core.errors import Rejected
 
@@ -49,12 +50,17 @@ class Network:
     directory: Path
 
     @classmethod
-    def found(cls, directory: Path, *, regions: Sequence[str], relays: int = 1) -> Network:
-        """Found a network on free ports."""
-        port = free_base_port(4)
-        options = ["--regions", ",".join(regions), "--base-port", str(port), "--relays", str(relays)]
-        tongjian("localnet", "init", str(directory), *options)
-        return cls(directory)
+    @contextlib.contextmanager
+    def found(cls, directory: Path, *, regions: Sequence[str], relays: int = 1) -> Iterator[Network]:
+        """Found a network on ports that are reserved for it until the block ends; its processes end with the block."""
+        with reserved_base_port(4) as port:
+            options = ["--regions", ",".join(regions), "--base-port", str(port), "--relays", str(relays)]
+            tongjian("localnet", "init", str(directory), *options)
+            network = cls(directory)
+            try:
+                yield network
+            finally:
+                network.down()
 
     @property
     def local(self) -> LocalNetwork:

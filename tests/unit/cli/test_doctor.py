@@ -43,6 +43,7 @@ def test_a_healthy_network_has_no_findings() -> None:
         (replace(HEALTHY, running=False, height=None), "node_down", "fault"),
         (replace(HEALTHY, height=None, error="timed out"), "node_unreachable", "fault"),
         (replace(HEALTHY, height=10), "node_behind", "warning"),
+        (replace(HEALTHY, ready=False), "not_ready", "warning"),
         (replace(HEALTHY, peers=1), "peers_missing", "warning"),
         (replace(HEALTHY, voting=False), "not_voting", "fault"),
         (replace(HEALTHY, clock_skew_ms=-9_000), "clock_skew", "fault"),
@@ -94,6 +95,18 @@ def test_view_churn_shows_every_view() -> None:
 def test_a_region_in_trouble(state: str) -> None:
     region = RegionObservation(network="beijing", state=state, lag_blocks=70)
     assert [finding.code for finding in diagnose(observation(regions=(region,)))] == [f"region_{state}"]
+
+
+def test_a_relay_that_waits_before_it_tries_again_says_why() -> None:
+    region = RegionObservation(network="beijing", state="active", lag_blocks=1, relay_error="relay: no_node_answers: x")
+    (finding,) = diagnose(observation(regions=(region,)))
+    assert (finding.code, finding.severity) == ("relay_error", "warning")
+    assert "no_node_answers" in finding.detail
+
+
+def test_one_node_of_many_is_compared_with_the_size_of_its_chain() -> None:
+    chain = ChainObservation(network="beijing", quorum=1, nodes=(replace(HEALTHY, peers=2),), validators=4)
+    assert [finding.code for finding in diagnose(Observation(chains=(chain,)))] == ["peers_missing"]
 
 
 def test_relays_and_blind_spots() -> None:
