@@ -141,6 +141,17 @@ class ChainNode:
     def set_work(self, pending: bool) -> None:
         """Work comes from clients alone."""
 
+    def take_image(self) -> None:
+        """Copy the disks as they are."""
+        self._image = (list(self.store.scan(b"")), self.votes_file.read())
+
+    def restore_image(self) -> None:
+        """Put the copy back; the node is down."""
+        entries, votes = self._image
+        self.store, self.votes_file = MemoryStore(), MemoryDirectory()
+        self.store.write(entries, sync=True)
+        self.votes_file.overwrite(votes)
+
     def _later(self, delay_ms: int, action: Callable[[], None]) -> None:
         life = self._life
 
@@ -284,7 +295,7 @@ class ChainNode:
             self.world.note(f"{self.name} sends kind {payload[0]} to {targets}")
         else:
             self.world.note(f"{self.name} sends {kind_of(message)} {message.height}/{message.view} to {targets}")
-            if self.is_correct and message.signer == self.number:
+            if self.number not in self.simulation.plan.forgetful and message.signer == self.number:
                 self.simulation.conduct.sent(self.number, message)
         for target in targets:
             self.transmit(target, payload, message)

@@ -55,6 +55,12 @@ class SimulatedNode(Actor, Protocol):
     def set_work(self, pending: bool) -> None:
         """Clients have something for this node, or nothing."""
 
+    def take_image(self) -> None:
+        """Copy the disks as they are."""
+
+    def restore_image(self) -> None:
+        """Put the copy back; the node is down."""
+
 
 AnyNode = TypeVar("AnyNode", bound=SimulatedNode)
 
@@ -119,7 +125,7 @@ class FaultyNetwork(ABC, Generic[AnyNode]):
         self.world.note(f"{node.name} accuses {culprit}")
         if node.is_correct:
             self.accusations.append((node, evidence))
-            if culprit not in self.plan.twins:
+            if culprit not in self.plan.forgetful:
                 raise Violation(f"correct node {culprit} is accused")
 
     # Faults
@@ -158,6 +164,11 @@ class FaultyNetwork(ABC, Generic[AnyNode]):
         for outage in self.plan.outages:
             self.world.after(outage.start_ms, lambda item=outage: self._fail(item))
             self.world.after(outage.end_ms, lambda item=outage: self._recover(item.nodes))
+        rollback = self.plan.rollback
+        if rollback is not None:
+            node = next(node for node in self.nodes if node.number == rollback.node)
+            self.world.after(rollback.image_ms, node.take_image)
+            self.world.after(rollback.restore_ms, lambda: self._roll_back(node))
         if self.plan.idle:
             self.world.after(self.world.random.randrange(1000), self._toggle_work)
         self.world.after(self.plan.heal_ms, self._heal)
@@ -193,6 +204,13 @@ class FaultyNetwork(ABC, Generic[AnyNode]):
             if node.number in numbers and not node.alive:
                 node.start()
                 self._connect_to_all(node)
+
+    def _roll_back(self, node: AnyNode) -> None:
+        if node.alive:
+            node.crash()
+        node.restore_image()
+        self.world.note(f"{node.name} is set back to an old image")
+        self._recover((node.number,))
 
     def _connect_to_all(self, node: AnyNode) -> None:
         for other in self.nodes:

@@ -104,7 +104,7 @@ class NodeSimulation(FaultyNetwork[ChainNode]):
 
     def warned(self, node: ChainNode, effect: Warned) -> None:
         """A node has something to say to its operator."""
-        if node.is_correct and effect.code in OUR_FAULT:
+        if node.number not in self.plan.forgetful and effect.code in OUR_FAULT:
             raise Violation(f"correct node {node.number} warns {effect.code}: {effect.detail}")
 
     # Clients

@@ -49,6 +49,18 @@ class Ambush:
     blackout: str = "nobody"
 
 
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A machine that is set back to an old image of its disks, vote log and database together (attack C16).
+
+    It counts as faulty: what it signed in between, it has forgotten. Its peers show it what they can.
+    """
+
+    node: int
+    image_ms: int
+    restore_ms: int
+
+
 @dataclass(slots=True)
 class FaultPlan:
     """Everything that the seed decides beforehand."""
@@ -73,6 +85,7 @@ class FaultPlan:
     starved: dict[str, float] = field(default_factory=dict)
     """Until healing: kind of consensus message -> chance that it is lost. Makes blocks prepared but not decided."""
     ambush: Ambush | None = None
+    rollback: Rollback | None = None
     lossy_crash: bool = True
     """Whether an unsynced tail may survive a crash in part."""
     set_changes: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -84,8 +97,13 @@ class FaultPlan:
 
     @property
     def faulty(self) -> frozenset[int]:
-        """Members that are owed nothing."""
-        return frozenset(self.twins) | (frozenset() if self.fast_clock is None else {self.fast_clock})
+        """Members that do not count as correct."""
+        return self.forgetful | (frozenset() if self.fast_clock is None else {self.fast_clock})
+
+    @property
+    def forgetful(self) -> frozenset[int]:
+        """Members that may sign two things for one mark: liars, and who lost its memory."""
+        return frozenset(self.twins) | (frozenset() if self.rollback is None else {self.rollback.node})
 
     def describe(self) -> list[str]:
         """Lines for people."""
@@ -93,7 +111,7 @@ class FaultPlan:
         lines += [f"partition {item}" for item in self.partitions]
         lines += [f"outage {item}" for item in self.outages]
         if self.faulty:
-            lines.append(f"faulty: twins {list(self.twins)}, clock an hour ahead {self.fast_clock}")
+            lines.append(f"faulty: twins {list(self.twins)}, clock an hour ahead {self.fast_clock}, {self.rollback}")
         if self.set_changes:
             lines.append(f"set changes after heights {self.set_changes}")
         lines.append(
@@ -135,6 +153,10 @@ def draw_plan(random: Random, size: int | None = None) -> FaultPlan:
         if random.random() < 0.2:
             plan.fast_clock = members.pop()
         plan.twins = tuple(sorted(members))
+    elif faults and not plan.set_changes and random.random() < 0.2:
+        image_ms = random.randrange(plan.heal_ms - 500)
+        restore_ms = random.randrange(image_ms + 100, plan.heal_ms)
+        plan.rollback = Rollback(random.randrange(size), image_ms, restore_ms)
     return plan
 
 

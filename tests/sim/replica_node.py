@@ -126,6 +126,14 @@ class ReplicaNode:
         self._unsynced = []
         self.world.note(f"{self.name} crashes")
 
+    def take_image(self) -> None:
+        """Copy the disks as they are."""
+        self._image = (list(self.chain), list(self.disk))
+
+    def restore_image(self) -> None:
+        """Put the copy back; the node is down."""
+        self.chain, self.disk = list(self._image[0]), list(self._image[1])
+
     def _later(self, delay_ms: int, action: Callable[..., None], *arguments: object) -> None:
         life = self._life
 
@@ -271,7 +279,7 @@ class ReplicaNode:
 
     def _send_message(self, message: ConsensusMessage, targets: tuple[int, ...]) -> None:
         self.world.note(f"{self.name} sends {kind_of(message)} {message.height}/{message.view} to {targets}")
-        if self.is_correct and message.signer == self.replica.own_index:
+        if self.number not in self.plan.forgetful and message.signer == self.replica.own_index:
             self.simulation.conduct.sent(self.number, message)
         for target in targets:
             self._transmit(target, message)

@@ -27,6 +27,15 @@ def test_agreement_and_progress_for_every_seed(first: int) -> None:
             raise AssertionError(f"python -m tests.sim --layer replica --seed {seed}: {error}") from error
 
 
+@pytest.mark.parametrize("size", [2, 3, 6, 10])
+def test_agreement_and_progress_in_networks_of_other_sizes(size: int) -> None:
+    for seed in range(10_301, 10_401):
+        try:
+            Simulation(seed, size=size).run()
+        except AssertionError as error:
+            raise AssertionError(f"--layer replica --seed {seed} --nodes {size}: {error}") from error
+
+
 def test_the_seeds_draw_what_they_should() -> None:
     """The suite exercises every size and every kind of fault, view changes, re-proposals and accusations."""
     simulations = [Simulation(seed) for seed in range(1, 301)]

@@ -9,8 +9,9 @@ import pytest
 
 from tests.sim.chain_node import ChainNode
 from tests.sim.checkers import Violation
+from tests.sim.network import LinkQuality
 from tests.sim.node_simulation import NodeSimulation
-from tests.sim.plan import Ambush, FaultPlan, Outage
+from tests.sim.plan import Ambush, FaultPlan, Outage, Rollback
 
 SEEDS = 600
 CHUNK = 50
@@ -42,6 +43,19 @@ def test_s1_power_cuts_of_everybody_at_any_instant() -> None:
     for seed in range(4):
         outages = [Outage(at, at + 90, (0, 1, 2, 3)) for at in range(100 + seed, 3000, 307)]
         NodeSimulation(seed, plan=FaultPlan(4, outages=outages, sync_ms=5)).run()
+
+
+def test_c16_a_machine_set_back_to_an_old_image_does_not_vote_twice() -> None:
+    """Vote log and database went back together; only the peers' hellos can tell (protocol rule 7)."""
+    abstained = 0
+    for seed in range(12):
+        rollback = Rollback(seed % 4, 400 + 150 * seed, 2500 + 50 * seed)
+        plan = FaultPlan(4, rollback=rollback, quality=LinkQuality(mean_delay_ms=60))
+        simulation = NodeSimulation(seed, plan=plan, trace=True)
+        simulation.run()
+        assert not simulation.accusations
+        abstained += any("warns abstaining" in line for line in simulation.world.lines)
+    assert abstained
 
 
 def test_c16_nodes_that_lose_their_vote_logs_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
