@@ -248,6 +248,31 @@ def test_votes_behind_a_quorum_are_verified_only_if_they_differ() -> None:
     assert suite.verified == verified + 1
 
 
+def test_what_one_height_costs_in_signatures() -> None:
+    """n = 4: the proposal, two PREPAREs and two COMMITs of others; two or three signatures of our own."""
+
+    class Counting(CheapSuite):
+        """Counts both."""
+
+        verified = signed = 0
+
+        def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
+            self.verified += 1
+            return super().verify(public_key, message, signature)
+
+        def sign(self, seed: bytes, message: bytes) -> bytes:
+            self.signed += 1
+            return super().sign(seed, message)
+
+    suite = Counting()
+    bench = Bench(4, suite=suite)
+    bench.build_through = 20
+    bench.settle()
+    assert bench.heights() == [20] * 4
+    assert suite.verified <= 20 * 4 * 5
+    assert suite.signed == 20 * (4 * 2 + 1)
+
+
 def test_c10_a_message_for_another_chain_height_or_view_is_not_counted() -> None:
     bench = quiet_bench(4)
     block = parts.block_by(bench, 1)
