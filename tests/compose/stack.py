@@ -37,14 +37,22 @@ class Stack:
         """Remove containers, networks and volumes.
 
         An old engine may keep an endpoint of a container that was killed until it restarts itself, and then refuses to
-        remove the empty network. That is the engine's fault and harmless: the next run uses the network again.
+        remove the empty network; docker-compose 1.29 stops there and leaves the volumes. The network is harmless (the
+        next run uses it again), old volumes are not: a new run must find neither keys nor data.
         """
         try:
             self.compose("down", "-v", "--remove-orphans")
         except RuntimeError as error:
             if "active endpoints" not in str(error) or self.containers():
                 raise
-            print("the engine keeps the project's empty network; everything else is gone", flush=True)
+            print("the engine keeps the project's empty network", flush=True)
+        volumes = self.volumes()
+        if volumes:
+            run(["docker", "volume", "rm", *volumes])
+
+    def volumes(self) -> list[str]:
+        """Names of all the project's volumes."""
+        return run(["docker", "volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={PROJECT}"]).split()
 
     def containers(self) -> list[str]:
         """Ids of all the project's containers, running or not."""
