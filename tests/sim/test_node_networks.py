@@ -1,4 +1,4 @@
-"""Hundreds of simulated networks of whole nodes: vote logs, chain stores, mempools, gossip, catch-up, clients.
+"""Thousands of simulated networks of whole nodes: vote logs, chain stores, mempools, gossip, catch-up, clients.
 
 `python -m tests.sim --layer node --seed N` shows the run of a seed that fails here.
 """
@@ -13,7 +13,7 @@ from tests.sim.network import LinkQuality
 from tests.sim.node_simulation import NodeSimulation
 from tests.sim.plan import Ambush, FaultPlan, Outage, Rollback
 
-SEEDS = 600
+SEEDS = 2_000
 CHUNK = 50
 
 
