@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tests.bench import measures
@@ -39,6 +41,12 @@ def machine() -> dict[str, object]:
     }
 
 
+def apart(measure: Callable[[], measures.Figures]) -> measures.Figures:
+    """Run a measurement in a process of its own: nodes are forked from it, and must not inherit what others left."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure).result()
+
+
 def main() -> int:
     """Run the measurements that are named, or all."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
@@ -51,7 +59,7 @@ def main() -> int:
     result: dict[str, object] = {"commit": commit, "machine": machine(), "figures": (figures := {})}
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
-        figures[name] = MEASURES[name]()
+        figures[name] = apart(MEASURES[name])
         print(json.dumps({name: figures[name]}, indent=2), flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"

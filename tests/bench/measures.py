@@ -22,6 +22,7 @@ from tests.support.market import Market
 
 ACCOUNTS = 200
 CONNECTIONS = 24
+DRAIN_PAUSE_S = 2.0
 Figures = dict[str, Any]
 
 
@@ -59,6 +60,13 @@ def committed_transactions(market: Market, from_height: int) -> Iterator[tuple[i
                 height = header.height + 1
 
 
+def drain(market: Market) -> None:
+    """Return once nothing is left of what was submitted before: the chain stands still."""
+    height = -1
+    while height != (height := market.height()):
+        time.sleep(DRAIN_PAUSE_S)
+
+
 def throughput(market: Market, *, operations: int, seconds: float) -> Figures:
     """Sustained committed transactions a second: transactions committed in the flooded time, by the blocks
     themselves."""
@@ -66,6 +74,7 @@ def throughput(market: Market, *, operations: int, seconds: float) -> Figures:
     # Signed before the clock starts: signing is the clients' work and would take the nodes' processor.
     ready = iter(list(islice(envelopes, int(seconds * (1400 if operations == 1 else 60)))))
     outcome = Outcome()
+    drain(market)
     first = market.height() + 1
     cpu_before = cpu_seconds(market.network)
 
@@ -81,7 +90,7 @@ def throughput(market: Market, *, operations: int, seconds: float) -> Figures:
     taken_s = asyncio.run(run())
     at_end = sum(count for _, _, count in committed_transactions(market, first))
     cpu = cpu_seconds(market.network) - cpu_before
-    time.sleep(3)
+    drain(market)
     blocks = [block for block in committed_transactions(market, first) if block[2]]
     total = sum(count for _, _, count in blocks)
     span_s = max((blocks[-1][1] - blocks[0][1]) / 1000, 0.001)
