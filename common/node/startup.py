@@ -14,8 +14,9 @@ Leaves out: sockets and tasks (`main`).
 from __future__ import annotations
 
 import logging
+import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from common.node.certificates import RENEW_BEFORE_DAYS, read_certificates
 from common.node.chain_store import ChainStore
 from common.node.genesis_state import initialise_chain
 from common.node.keys import KeyPair, load_key_file
+from common.node.log_directory import LogDirectory
 from common.node.node_events import PeerKey
 from common.node.settings import NodeSettings
-from common.node.storage import LevelDBStore
+from common.node.storage import KeyValueStore, LevelDBStore
 from common.node.store_errors import VotingUnsafe
 from common.node.vote_log import VoteLog
 
@@ -65,7 +67,7 @@ class NoVotes:
 class Opened:
     """A node's durable data, checked."""
 
-    store: LevelDBStore
+    store: KeyValueStore
     chain: ChainStore
     votes: VoteLog | NoVotes
     may_vote: bool
@@ -105,15 +107,25 @@ def open_data(data_dir: Path, genesis: Genesis, application: Application) -> Ope
     try:
         chain = ChainStore(store, genesis)
         initialise_chain(chain, genesis, application)
-        return _open_votes(data_dir, store, chain)
+        return open_votes(data_dir / VOTES_DIRECTORY, store, chain)
     except (InvariantBroken, Rejected):
         store.close()
         raise
 
 
-def _open_votes(data_dir: Path, store: LevelDBStore, chain: ChainStore) -> Opened:
+def open_votes(
+    place: Path | LogDirectory,
+    store: KeyValueStore,
+    chain: ChainStore,
+    *,
+    draw_log_id: Callable[[int], bytes] = os.urandom,
+) -> Opened:
+    """Open the vote log and judge whether it and the database let this node vote (U2).
+
+    Raises StoreFailed or DamagedStore (U1); then nothing is left open but `store`.
+    """
     try:
-        votes = VoteLog.open(data_dir / VOTES_DIRECTORY, chain.genesis.id, chain.vote_log_mark())
+        votes = VoteLog.open(place, chain.genesis.id, chain.vote_log_mark(), draw_log_id=draw_log_id)
     except VotingUnsafe as unsafe:
         _warn_unsafe(unsafe)
         chain.check_consistency()

@@ -15,6 +15,7 @@ Left out: what to submit (`planner`).
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -58,14 +59,24 @@ class _Blocks(msgspec.Struct):
 
 
 class HttpCustody:
-    """Implements `ports.Custody`. `network` is the custody chain's id; `key` signs submissions."""
+    """Implements `ports.Custody`. `network` is the custody chain's id; `key` signs submissions; `draw_nonce(n)` gives
+    2n hex digits."""
 
-    def __init__(self, network: str, urls: list[str], connection: Connection, key: KeyPair, clock: Clock) -> None:
+    def __init__(
+        self,
+        network: str,
+        urls: list[str],
+        connection: Connection,
+        key: KeyPair,
+        clock: Clock,
+        draw_nonce: Callable[[int], str] = secrets.token_hex,
+    ) -> None:
         self._network = network
         self._pool = NodePool(urls)
         self._connection = connection
         self._key = key
         self._clock = clock
+        self._draw_nonce = draw_nonce
         self._genesis_id = b""
 
     def describe(self) -> dict[str, Any]:
@@ -103,7 +114,7 @@ class HttpCustody:
             "network": self._network,
             "genesis": self._genesis_id.hex(),
             "signers": [self._key.text],
-            "nonce": secrets.token_hex(16),
+            "nonce": self._draw_nonce(16),
             "expires_at_height": custody_height + EXPIRY_BLOCKS,
             "operations": [operation],
         }
