@@ -33,6 +33,7 @@ from common.core.errors import Malformed, NotFound, Rejected, Unauthorised, Unav
 from common.core.genesis import Tier
 from common.core.names import check_label, check_network
 from common.core.suite import parse_hex
+from common.node import disk
 
 TOKENS_FORMAT: Final = "tongjian/tokens/v1"
 MAX_TOKENS_FILE_BYTES: Final = 16 * 1024 * 1024
@@ -261,15 +262,10 @@ def _locked(path: Path) -> Iterator[None]:
 def _write_tokens(path: Path, records: Sequence[_Record]) -> None:
     document = {"format": TOKENS_FORMAT, "tokens": [record.to_json() for record in records]}
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(canonical_json(document) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        disk.replace_file(path, temporary, canonical_json(document) + b"\n", 0o600, "tokens")
     except OSError:
-        temporary.unlink(missing_ok=True)
+        disk.remove(temporary, "tokens.discard")
         raise
 
 

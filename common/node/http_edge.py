@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.core.errors import Rejected, Unauthorised
 from common.core.transaction import MAX_ENVELOPE_BYTES
+from common.node import fault_points
 from common.node.access import Identity, TokenStore
 from common.node.http_metrics import Metrics
 from common.node.http_problems import edge_problem, problem_of
@@ -114,7 +115,9 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), *_COMMON_HEADERS]
+        fault_points.before("http.answer")
         await self._send(message)
+        fault_points.after("http.answer")
 
 
 def escaped_path(scope: Scope) -> str:

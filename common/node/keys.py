@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.core.errors import Conflict, Forbidden, Malformed, NotFound
 from common.core.suite import ED25519_SHA256, Suite
+from common.node import disk
 
 MAX_KEY_FILE_BYTES = 16 * 1024
 """An encrypted PKCS#8 key takes under 1 KiB."""
@@ -95,13 +96,9 @@ def read_passphrase(path: Path) -> bytes:
 def write_private_file(path: Path, data: bytes) -> None:
     """Create a file of mode 0600 and fsync it. Raises Conflict('key_file_exists') rather than write over one (K1)."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        disk.create_file(path, data, 0o600, "private_file")
     except FileExistsError as error:
         raise Conflict("key_file_exists", f"{path} exists already; keys are never written over") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def encode_key(seed: bytes, passphrase: bytes | None = None) -> bytes:

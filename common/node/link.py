@@ -23,6 +23,7 @@ from enum import Enum
 from typing import Any, Protocol, cast
 
 from common.core.errors import Rejected
+from common.node import fault_points
 from common.node.frames import (
     FRAME_TYPE_OF,
     GREETING_STAGE,
@@ -269,7 +270,9 @@ class Link(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self.sent_bytes += len(data)
+            fault_points.before("peer.send")
             self._transport.write(data)
+            fault_points.after("peer.send")
 
     def _close(self, reason: str) -> None:
         if self.stage is Stage.CLOSED:

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 from typing import Final, Protocol
 
+from common.node import disk
 from common.node.store_errors import StoreFailed, StoreInUse
 
 FILE_NAME: Final = "votes.log"
@@ -60,7 +61,7 @@ class FileDirectory:
             existed = path.is_dir()
             path.mkdir(parents=True, exist_ok=True)
             if not existed:
-                _sync_directory(path.parent)
+                disk.sync_directory(path.parent, "vote_log.parent_sync")
             self._directory = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise StoreFailed(f"the directory of the vote log cannot be opened: {error.strerror}") from error
@@ -74,7 +75,8 @@ class FileDirectory:
     def read(self) -> bytes | None:
         """The whole file, or None. Remains of an unfinished replacement are removed."""
         try:
-            self._temporary.unlink(missing_ok=True)
+            if self._temporary.exists():
+                disk.remove(self._temporary, "vote_log.discard")
             return self._path.read_bytes()
         except FileNotFoundError:
             return None
@@ -86,10 +88,10 @@ class FileDirectory:
         try:
             file = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                _write_all(file, content)
-                os.fsync(file)
-                os.rename(self._temporary, self._path)
-                os.fsync(self._directory)
+                disk.write_all(file, content, "vote_log.new_write")
+                disk.sync(file, "vote_log.new_sync")
+                disk.rename(self._temporary, self._path, "vote_log.rename")
+                disk.sync(self._directory, "vote_log.directory_sync")
             except OSError:
                 os.close(file)
                 raise
@@ -104,9 +106,9 @@ class FileDirectory:
         """Shorten, durably."""
         try:
             file = self._open_file()
-            os.ftruncate(file, length)
+            disk.cut(file, length, "vote_log.cut")
             os.lseek(file, length, os.SEEK_SET)
-            os.fsync(file)
+            disk.sync(file, "vote_log.cut_sync")
         except OSError as error:
             raise StoreFailed(f"the vote log cannot be cut: {error.strerror}") from error
 
@@ -116,9 +118,9 @@ class FileDirectory:
             file = self._open_file()
             start = os.lseek(file, 0, os.SEEK_END)
             try:
-                _write_all(file, content)
+                disk.write_all(file, content, "vote_log.append")
             except OSError:
-                os.ftruncate(file, start)
+                disk.cut(file, start, "vote_log.undo")
                 raise
         except OSError as error:
             raise StoreFailed(f"the vote log cannot be written: {error.strerror}; free disk space") from error
@@ -126,7 +128,7 @@ class FileDirectory:
     def sync(self) -> None:
         """fsync. A failure is final: the kernel may have dropped what it could not write."""
         try:
-            os.fsync(self._open_file())
+            disk.sync(self._open_file(), "vote_log.sync")
         except OSError as error:
             raise StoreFailed(f"the vote log cannot be made durable: {error.strerror}") from error
 
@@ -141,20 +143,6 @@ class FileDirectory:
         if self._file < 0:
             self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         return self._file
-
-
-def _write_all(file: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(file, rest) :]
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class MemoryDirectory:

@@ -27,6 +27,7 @@ import uvloop
 
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
+from common.node import fault_points
 from common.node.access import TokenStore
 from common.node.application import Application
 from common.node.hello import Identity
@@ -77,6 +78,7 @@ def run_node(settings: NodeSettings, application_factory: ApplicationFactory, ro
     configure_logging(settings.log.level, settings.log.file)
     reason: str | None
     try:
+        fault_points.arm_from_environment()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             reason = runner.run(_run(settings, application_factory, router_factory))
     except (Rejected, InvariantBroken, OSError) as error:

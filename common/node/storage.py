@@ -33,6 +33,7 @@ if sys.version_info >= (3, 13):
 else:
     import plyvel
 
+from common.node import fault_points
 from common.node.memory_store import MemoryStore
 from common.node.store_errors import REMEDY_RESYNC, DamagedStore, StoreFailed, StoreInUse
 
@@ -164,6 +165,7 @@ class LevelDBStore(_LevelDBView):
         """
         fresh = _check_directory(path)
         try:
+            fault_points.before("database.open")
             database = plyvel.DB(
                 str(path),
                 create_if_missing=fresh,
@@ -175,6 +177,7 @@ class LevelDBStore(_LevelDBView):
                 max_open_files=MAX_OPEN_FILES,
                 bloom_filter_bits=BLOOM_FILTER_BITS,
             )
+            fault_points.after("database.open")
         except plyvel.CorruptionError as error:
             raise _damaged(f"the database in {path} is damaged", None, error) from error
         except plyvel.IOError as error:
@@ -194,12 +197,14 @@ class LevelDBStore(_LevelDBView):
         if self._failed is not None:
             raise StoreFailed(f"an earlier write failed ({self._failed}); restart the node")
         try:
+            fault_points.before("database.write")
             with self._source.write_batch(sync=sync) as writer:
                 for key, value in batch:
                     if value is None:
                         writer.delete(key)
                     else:
                         writer.put(key, value)
+            fault_points.after("database.write")
         except plyvel.CorruptionError as error:
             self._failed = _text(error)
             raise _damaged("the database cannot be written", None, error) from error

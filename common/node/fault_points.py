@@ -1,0 +1,151 @@
+"""Where a node touches the disk and the network, by name, so that a test can make it fail exactly there.
+
+A fault is armed by one environment variable of one process, which production never sets; unarmed, reaching a point
+costs one comparison. The variable says what happens at which time that a point is reached::
+
+    TONGJIAN_FAULT = POINT ":" before | after ":" OCCURRENCE ":" ACTION
+    OCCURRENCE     = 1, 2, … (counted from the start of the process) | every
+    ACTION         = kill | torn | eio | enospc | delay-MILLISECONDS
+
+`kill` is SIGKILL to this process; `torn` writes half of the bytes first; `eio` and `enospc` raise as the kernel would.
+
+Invariants
+  F1  `POINTS` lists every point, and every write, sync, rename, removal, database write and send below `common/node`
+      goes through one (tests/tidy/test_fault_points.py).
+  F2  Nothing happens unless the variable is set; a value that cannot be understood stops the process.
+
+Used by tests/e2e/test_crash_points.py (attacks S1, S2, S5) and by the benchmark of slow syncs (protocol rule 1).
+Left out: the operations themselves (`disk`, `storage`, `link`, `http_edge`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from common.core.errors import Malformed
+
+VARIABLE: Final = "TONGJIAN_FAULT"
+BEFORE: Final = "before"
+AFTER: Final = "after"
+EVERY: Final = "every"
+
+POINTS: Final[dict[str, str]] = {
+    "vote_log.parent_sync": "sync of the data directory, which names the new directory of the vote log",
+    "vote_log.discard": "removal of what an unfinished replacement of the vote log left",
+    "vote_log.new_write": "write of the file that is to replace the vote log",
+    "vote_log.new_sync": "sync of that file",
+    "vote_log.rename": "rename of that file over the vote log",
+    "vote_log.directory_sync": "sync of the directory, which makes the rename durable",
+    "vote_log.append": "write of frames to the end of the vote log",
+    "vote_log.undo": "cut of a write of frames that failed half-way",
+    "vote_log.sync": "sync of the vote log: what it returns for may be sent",
+    "vote_log.cut": "cut of an unfinished write that a restart has found",
+    "vote_log.cut_sync": "sync of that cut",
+    "database.open": "LevelDB opens: it replays its log, writes a new manifest, renames CURRENT",
+    "database.write": "one LevelDB batch: height 0, the mark of the vote log, a block, pruning",
+    "peer.send": "bytes to a peer: hellos, votes, proposals, blocks, transactions",
+    "http.answer": "the head of an answer to a client: receipts among them",
+    "private_file.write": "write of a new key or token file",
+    "private_file.sync": "sync of that file",
+    "certificate.write": "write of the file that is to replace a certificate or its key",
+    "certificate.sync": "sync of that file",
+    "certificate.rename": "rename of that file over the old one",
+    "certificate.directory_sync": "sync of the directory that holds it",
+    "certificate.discard": "removal of what an unfinished replacement left",
+    "tokens.write": "write of the file that is to replace the tokens file",
+    "tokens.sync": "sync of that file",
+    "tokens.rename": "rename of that file over the tokens file",
+    "tokens.directory_sync": "sync of the directory that holds it",
+    "tokens.discard": "removal of that file when it cannot be completed",
+}
+"""Point -> what happens there."""
+
+_ERRORS: Final = {"eio": errno.EIO, "enospc": errno.ENOSPC}
+_log = logging.getLogger("tongjian.node")
+
+
+@dataclass(slots=True)
+class Fault:
+    """One armed fault."""
+
+    point: str
+    moment: str
+    occurrence: int | None
+    """Which time it happens; None for every time."""
+    action: str
+    seen: int = 0
+
+    def is_due(self, point: str, moment: str) -> bool:
+        """Count one arrival; whether the fault happens now."""
+        if (point, moment) != (self.point, self.moment):
+            return False
+        self.seen += 1
+        return self.occurrence in (None, self.seen)
+
+    def happen(self) -> None:
+        """Die, raise or wait."""
+        if self.action in _ERRORS:
+            number = _ERRORS[self.action]
+            raise OSError(number, os.strerror(number))
+        if self.action.startswith("delay-"):
+            time.sleep(int(self.action.removeprefix("delay-")) / 1000)
+            return
+        die()
+
+
+_armed: Fault | None = None
+
+
+def parse_fault(text: str) -> Fault:
+    """The fault that a value of the variable describes. Raises Malformed('fault_invalid')."""
+    point, moment, occurrence, action = (text.split(":") + [""] * 4)[:4]
+    if (
+        point not in POINTS
+        or moment not in (BEFORE, AFTER)
+        or not (occurrence == EVERY or (occurrence.isdecimal() and int(occurrence) > 0))
+        or not (action in ("kill", "torn", *_ERRORS) or action.removeprefix("delay-").isdecimal())
+    ):
+        raise Malformed("fault_invalid", f"{VARIABLE}={text!r} names no fault; unset it: it is for tests alone")
+    return Fault(point, moment, None if occurrence == EVERY else int(occurrence), action)
+
+
+def arm(text: str | None) -> None:
+    """Arm the fault that a text describes, or none. Raises Malformed('fault_invalid')."""
+    global _armed
+    _armed = None if text is None else parse_fault(text)
+
+
+def arm_from_environment() -> None:
+    """Arm what the environment says, and say so in the log. Raises Malformed('fault_invalid')."""
+    text = os.environ.get(VARIABLE)
+    arm(text)
+    if text is not None:
+        _log.warning("a fault is armed: this process is a test's, not a validator's", extra={"fault": text})
+
+
+def before(point: str) -> None:
+    """A point is about to be passed. Raises OSError if an armed fault says so."""
+    if _armed is not None and _armed.action != "torn" and _armed.is_due(point, BEFORE):
+        _armed.happen()
+
+
+def after(point: str) -> None:
+    """A point was passed."""
+    if _armed is not None and _armed.is_due(point, AFTER):
+        _armed.happen()
+
+
+def tears(point: str) -> bool:
+    """Whether the write at this point is to be torn: its caller writes half of it and calls `die`."""
+    return _armed is not None and _armed.action == "torn" and _armed.is_due(point, BEFORE)
+
+
+def die() -> None:
+    """End this process as a power cut would end it."""
+    os.kill(os.getpid(), signal.SIGKILL)
