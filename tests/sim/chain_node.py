@@ -46,7 +46,7 @@ from common.node.peer_messages import KIND_CONSENSUS, Consensus, Hello
 from common.node.store_errors import StoreFailed
 from common.node.vote_log import VoteLog
 from tests.sim.bench import kind_of
-from tests.sim.byzantine import Liar
+from tests.sim.byzantine import LIES, SILENCE, Liar
 from tests.sim.network import Address, Payload
 from tests.sim.toys import CHEAP, GENESIS_TIME_MS, NETWORK, seed_of
 from tests.unit.node.toy import ToyApplication
@@ -319,7 +319,7 @@ class TwinChainNode(ChainNode):
         super().__init__(simulation, number)
         self.name = f"{number}{half}"
         self.address = Address(NETWORK, number if half == "a" else number + 100)
-        self._liar = Liar(self.world.random, number, simulation.genesis.id, NETWORK)
+        self.liar = Liar(self.world.random, number, simulation.genesis.id, NETWORK)
 
     def greeted(self, peer: ChainNode, hello: bytes) -> None:
         """Overhear what would show that the other half exists."""
@@ -335,7 +335,7 @@ class TwinChainNode(ChainNode):
                 return
             if message.signer == self.number:
                 return
-            self._liar.remember(message)
+            self.liar.remember(message)
         super().hear(peer, data)
 
     def _give(self, event: NodeEvent) -> None:
@@ -347,10 +347,17 @@ class TwinChainNode(ChainNode):
 
     def transmit(self, target: int, payload: bytes, message: ConsensusMessage | None) -> None:
         """Say it, say nothing, or lie."""
-        random = self.world.random
-        if message is None or random.random() >= 0.45:
+        random, size = self.world.random, self.simulation.plan.size
+        lie: bytes | None = None
+        if message is not None and random.random() < SILENCE:
+            return
+        if random.random() < LIES:
+            if message is None:
+                lie = self.liar.spoil_payload(payload, size)
+            elif (spoilt := self.liar.spoil(message, size)) is not None:
+                lie = Consensus(spoilt).encode()
+        if lie is None:
             super().transmit(target, payload, message)
-        elif random.random() < 0.3:
-            lie = self._liar.spoil(message, self.simulation.plan.size)
+        else:
             self.world.note(f"{self.name} lies to {target}")
-            super().transmit(target, Consensus(lie if isinstance(lie, bytes) else lie.encode()).encode(), None)
+            super().transmit(target, lie, None)
