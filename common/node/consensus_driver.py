@@ -78,6 +78,7 @@ class ConsensusDriver:
         work: BlockWork,
         connected_members: Callable[[], Sequence[int]],
         is_connected: Callable[[PeerKey], bool],
+        accused: Callable[[ConsensusMessage, ConsensusMessage], None],
     ) -> None:
         self._genesis = genesis
         self._chain = chain
@@ -89,6 +90,7 @@ class ConsensusDriver:
         self._work = work
         self._connected_members = connected_members
         self._is_connected = is_connected
+        self._accused = accused
         self._replica: Replica | None = None
         self._greeted: set[PeerKey] = set()
         self._floor = Mark(abstain_through_height, 0, Stage.COMMIT) if abstain_through_height else None
@@ -258,6 +260,7 @@ class ConsensusDriver:
         culprit = self._member(effect.first.signer)
         if culprit is not None:
             self._outbox.add(Accusation(culprit, effect.first.encode(), effect.second.encode()))
+            self._accused(effect.first, effect.second)
 
     def _members(self, indexes: Sequence[int]) -> list[PeerKey]:
         """Keys of the open height's members, without our own."""

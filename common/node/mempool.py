@@ -25,6 +25,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from common.core.errors import Conflict, QuotaExceeded, Rejected, Unavailable
 from common.core.genesis import Genesis
@@ -218,6 +219,12 @@ class Mempool:
     def is_pending(self, tx_id: bytes) -> bool:
         """Whether a transaction of this id waits for a block."""
         return tx_id in self._by_id
+
+    def pending_operations(self, operation_type: str) -> Iterator[dict[str, Any]]:
+        """The first operation of each pending transaction that begins with this type."""
+        for tx in self._pending.values():
+            if tx.operations[0]["type"] == operation_type:
+                yield tx.operations[0]
 
     def has_expired(self, tx_id: bytes) -> bool:
         """Whether a transaction of this id was pending here and expired (remembered for a while)."""

@@ -119,6 +119,7 @@ class Node:
         self._intake = parts.intake
         self._heartbeat = parts.heartbeat
         self._quiet = parts.quiet
+        self._accuser = parts.accuser
         self._questions = parts.questions
         self._work_pending = False
         self._view_told = (0, 0)
@@ -303,6 +304,8 @@ class Node:
                 self._sync.timed_out()
             case Timer.STATUS:
                 self._quiet.timer_expired()
+            case Timer.ACCUSE:
+                self._accuser.timer_expired()
 
     def _on_written(self, height: int) -> None:
         done = self._committer.written(height)

@@ -59,6 +59,8 @@ class Timer(Enum):
     """Catch-up: a peer's answer is due."""
     STATUS = "status"
     """The chain has been quiet since a commit: tell the peers our tip, in case one missed the end of it."""
+    ACCUSE = "accuse"
+    """It is our turn to bring evidence onto the chain, or time to look whether it is there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common.core.genesis import Genesis
+from common.node.accuser import Accuser
 from common.node.agreement_work import AgreementWork
 from common.node.application import Application
 from common.node.block_assembly import BlockAssembly
@@ -90,6 +91,15 @@ class NodeParts:
             commit=self.committer.commit,
             busy=lambda: self.committer.busy,
         )
+        self.accuser = Accuser(
+            genesis=genesis,
+            application=setup.application,
+            chain=chain,
+            mempool=self.mempool,
+            outbox=self.outbox,
+            seed=setup.seed,
+            submit=self._submit_own,
+        )
         self.work = self._make_work()
         self.driver = self._make_driver()
         self.questions = NodeQuestions(
@@ -129,7 +139,13 @@ class NodeParts:
             work=self.work,
             connected_members=self._connected_members,
             is_connected=self.peers.__contains__,
+            accused=self.accuser.saw,
         )
+
+    def _submit_own(self, envelope: bytes) -> None:
+        """A transaction that this node makes itself. Raises `Rejected`."""
+        if self.mempool.admit(envelope).fresh:
+            self.gossip.add(envelope)
 
     def _connected_members(self) -> Sequence[int]:
         chain = self._setup.chain
