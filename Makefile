@@ -1,7 +1,7 @@
 # Tongjian: `make help` lists the targets. Everything runs in .venv, which the first target that needs it creates.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench sim compose-test clean
+.PHONY: help install demo test check format bench sim crash-test compose-test clean
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -39,6 +39,9 @@ bench: $(INSTALLED) ## measure the performance bars; JSON results with machine a
 
 sim: $(INSTALLED) ## one simulated network from a seed: make sim SEED=7
 	$(VENV_PYTHON) -m tests.sim --seed $(SEED)
+
+crash-test: $(INSTALLED) ## kill validators at every point of disk and network, each in turn (about ten minutes); SEED=7
+	CRASH_POINTS=all SEED=$(SEED) $(VENV_PYTHON) -m pytest -q -s tests/e2e/test_crash_points.py
 
 compose-test: $(INSTALLED) ## the whole stack under Docker Compose, with faults (needs a Docker Engine)
 	$(VENV_PYTHON) -m tests.compose

@@ -3,7 +3,8 @@
 A fault is armed by one environment variable of one process, which production never sets; unarmed, reaching a point
 costs one comparison. The variable says what happens at which time that a point is reached::
 
-    TONGJIAN_FAULT = POINT ":" before | after ":" OCCURRENCE ":" ACTION
+    TONGJIAN_FAULT = FAULT *("," FAULT)
+    FAULT          = POINT ":" before | after ":" OCCURRENCE ":" ACTION
     OCCURRENCE     = 1, 2, … (counted from the start of the process) | every
     ACTION         = kill | torn | eio | enospc | delay-MILLISECONDS
 
@@ -34,6 +35,8 @@ VARIABLE: Final = "TONGJIAN_FAULT"
 BEFORE: Final = "before"
 AFTER: Final = "after"
 EVERY: Final = "every"
+KILL: Final = "kill"
+TORN: Final = "torn"
 
 POINTS: Final[dict[str, str]] = {
     "vote_log.parent_sync": "sync of the data directory, which names the new directory of the vote log",
@@ -66,6 +69,7 @@ POINTS: Final[dict[str, str]] = {
 }
 """Point -> what happens there."""
 
+_DELAY: Final = "delay-"
 _ERRORS: Final = {"eio": errno.EIO, "enospc": errno.ENOSPC}
 _log = logging.getLogger("tongjian.node")
 
@@ -93,32 +97,32 @@ class Fault:
         if self.action in _ERRORS:
             number = _ERRORS[self.action]
             raise OSError(number, os.strerror(number))
-        if self.action.startswith("delay-"):
-            time.sleep(int(self.action.removeprefix("delay-")) / 1000)
+        if self.action.startswith(_DELAY):
+            time.sleep(int(self.action.removeprefix(_DELAY)) / 1000)
             return
         die()
 
 
-_armed: Fault | None = None
+_armed: tuple[Fault, ...] = ()
 
 
 def parse_fault(text: str) -> Fault:
-    """The fault that a value of the variable describes. Raises Malformed('fault_invalid')."""
-    point, moment, occurrence, action = (text.split(":") + [""] * 4)[:4]
+    """One fault as the variable describes it. Raises Malformed('fault_invalid')."""
+    point, moment, occurrence, action = ([*text.split(":"), "", "", ""])[:4]
     if (
         point not in POINTS
         or moment not in (BEFORE, AFTER)
         or not (occurrence == EVERY or (occurrence.isdecimal() and int(occurrence) > 0))
-        or not (action in ("kill", "torn", *_ERRORS) or action.removeprefix("delay-").isdecimal())
+        or not (action in (KILL, TORN, *_ERRORS) or action.removeprefix(_DELAY).isdecimal())
     ):
-        raise Malformed("fault_invalid", f"{VARIABLE}={text!r} names no fault; unset it: it is for tests alone")
+        raise Malformed("fault_invalid", f"{VARIABLE} names no fault: {text!r}; unset it, it is for tests alone")
     return Fault(point, moment, None if occurrence == EVERY else int(occurrence), action)
 
 
 def arm(text: str | None) -> None:
-    """Arm the fault that a text describes, or none. Raises Malformed('fault_invalid')."""
+    """Arm the faults that a text describes, or none. Raises Malformed('fault_invalid')."""
     global _armed
-    _armed = None if text is None else parse_fault(text)
+    _armed = () if text is None else tuple(parse_fault(part) for part in text.split(","))
 
 
 def arm_from_environment() -> None:
@@ -131,21 +135,27 @@ def arm_from_environment() -> None:
 
 def before(point: str) -> None:
     """A point is about to be passed. Raises OSError if an armed fault says so."""
-    if _armed is not None and _armed.action != "torn" and _armed.is_due(point, BEFORE):
-        _armed.happen()
+    if _armed:
+        _happen(point, BEFORE)
 
 
 def after(point: str) -> None:
     """A point was passed."""
-    if _armed is not None and _armed.is_due(point, AFTER):
-        _armed.happen()
+    if _armed:
+        _happen(point, AFTER)
 
 
 def tears(point: str) -> bool:
     """Whether the write at this point is to be torn: its caller writes half of it and calls `die`."""
-    return _armed is not None and _armed.action == "torn" and _armed.is_due(point, BEFORE)
+    return any(fault.action == TORN and fault.is_due(point, BEFORE) for fault in _armed)
 
 
 def die() -> None:
     """End this process as a power cut would end it."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _happen(point: str, moment: str) -> None:
+    for fault in _armed:
+        if fault.action != TORN and fault.is_due(point, moment):
+            fault.happen()

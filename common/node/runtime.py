@@ -203,8 +203,10 @@ class Runtime:
             return
         self._stopped = True
         self._queue.clear()
-        expected = isinstance(error, StoreFailed | DamagedStore)
-        _log.critical(what, extra={"error": str(error)}, exc_info=None if expected else error)
+        if isinstance(error, StoreFailed | DamagedStore):
+            _log.critical(what, extra={"code": error.code, "error": str(error)})
+        else:
+            _log.critical(what, extra={"code": "invariant_broken", "error": str(error)}, exc_info=error)
         if not self.failed.done():
             self.failed.set_result(f"{what}: {error}")
 

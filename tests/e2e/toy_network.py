@@ -53,6 +53,8 @@ class ToyNode:
         self.name = name
         self.api = f"https://127.0.0.1:{api_port}"
         self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
+        """Variables that every start sets (`toy_node`)."""
 
     @property
     def log_lines(self) -> list[dict[str, Any]]:
@@ -61,12 +63,13 @@ class ToyNode:
         assert "\nTraceback" not in "\n" + text, text[-3_000:]
         return [json.loads(line) for line in text.splitlines()]
 
-    def start(self) -> None:
-        """Run the process."""
+    def start(self, **environment: str) -> None:
+        """Run the process, with more variables in its environment."""
         with (self.directory / "node.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.e2e.toy_node", str(self.directory / "node.toml")],
                 cwd=ROOT,
+                env=os.environ | self.environment | environment,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
