@@ -12,7 +12,7 @@ Left out: queries (routes), the meaning of operations (operations).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from business_chain.ledger import Ledger
@@ -36,7 +36,9 @@ from common.core.genesis import Genesis
 from common.core.snapshot import MODEL_PROTOCOL, MODEL_VERSION
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
+from common.node import evidence
 from common.node.application import BlockContext, Outcome, StateReader, StateView
+from common.node.schedule import check_genesis_seats
 
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000
@@ -52,11 +54,17 @@ def operation_hash(suite: Suite, document: dict[str, Any]) -> bytes:
     return suite.tagged_hash(OPERATION_TAG, canonical_json(document))
 
 
+def _registered(state: StateReader) -> Callable[[str], bool]:
+    """Whether a public key, in text form, is registered here."""
+    return lambda public_key: state.get(signer_key(public_key)) is not None
+
+
 class BusinessApplication:
     """The rules of one regional market's chain, as its genesis sets them. Raises `Malformed` for a bad genesis."""
 
     def __init__(self, genesis: Genesis) -> None:
         self._suite = genesis.suite
+        check_genesis_seats(genesis)
         self._settings = parse_settings(genesis.application, genesis.suite, registry.OPERATION_RECORDS)
         self._kept: dict[bytes, list[Operation]] = {}
 
@@ -83,6 +91,9 @@ class BusinessApplication:
 
     def check(self, tx: SignedTransaction, state: StateReader, genesis: Genesis) -> None:
         """Admission (B3). Raises `Rejected`; `business_id_used` if an id is applied in committed state already."""
+        if evidence.is_evidence(tx):
+            evidence.check(tx, state, genesis, _registered(state))
+            return
         operations = self._read_operations(tx.operations)
         self._keep(tx.id, operations)
         check_policy(state, tx.signers, [operation.TYPE for operation in operations])
@@ -100,9 +111,11 @@ class BusinessApplication:
 
     def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
         """Apply all operations, or raise `Rejected` with the index of the first that is refused."""
+        if evidence.is_evidence(tx):
+            return evidence.execute(tx, context, state, _registered(state))
         operations = self._kept.pop(tx.id, None) or self._read_operations(tx.operations)
         check_policy(state, tx.signers, [operation.TYPE for operation in operations])
-        ledger = Ledger(state, self._suite, self._settings.market, context.time_ms)
+        ledger = Ledger(state, self._suite, self._settings.market, context)
         latest_ms = context.time_ms + context.genesis.parameters.max_clock_ahead_ms
         for index, operation in enumerate(operations):
             self._check_business_id(operation.business_id, index, state)
@@ -116,7 +129,7 @@ class BusinessApplication:
             except Rejected as refusal:
                 refusal.parameters["operation_index"] = index
                 raise
-        return Outcome(snapshots=ledger.snapshots, objects=ledger.objects, validators=ledger.validators)
+        return Outcome(snapshots=ledger.snapshots, objects=ledger.objects)
 
     def first_application(self, tx: SignedTransaction, state: StateReader) -> bytes | None:
         """The id of the transaction that applied exactly these operations before, or None.
@@ -143,7 +156,7 @@ class BusinessApplication:
 
     def operation_types(self) -> list[str]:
         """The operation types this chain accepts, sorted."""
-        return sorted(registry.OPERATION_RECORDS)
+        return sorted([*registry.OPERATION_RECORDS, *evidence.EVIDENCE_TYPES])
 
     def describe(self) -> dict[str, Any]:
         """Facts for the options endpoint."""

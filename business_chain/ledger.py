@@ -48,8 +48,7 @@ from business_chain.state import (
 from common.core.errors import InvariantBroken
 from common.core.snapshot import CREATE, UPDATE, build_snapshot
 from common.core.suite import Suite
-from common.core.validators import ValidatorSet
-from common.node.application import StateView
+from common.node.application import BlockContext, StateView
 
 _MARKET_CREATED_KEY: Final = b"market-created"
 
@@ -68,12 +67,13 @@ class Movement:
 
 
 class Ledger:
-    """State, time and what one transaction made so far: snapshots, and the next validators if it changes them.
+    """State, the block that it runs in, and the snapshots that one transaction made so far.
 
     `operation` is the one being applied.
     """
 
     __slots__ = (
+        "context",
         "maintained_at",
         "market",
         "metadata",
@@ -83,18 +83,17 @@ class Ledger:
         "state",
         "suite",
         "time_ms",
-        "validators",
     )
 
-    def __init__(self, state: StateView, suite: Suite, market: Market, time_ms: int) -> None:
+    def __init__(self, state: StateView, suite: Suite, market: Market, context: BlockContext) -> None:
+        self.context = context
         self.state = state
         self.suite = suite
         self.market = market
-        self.time_ms = time_ms
-        self.maintained_at = snapshots.date_time(time_ms)
+        self.time_ms = context.time_ms
+        self.maintained_at = snapshots.date_time(context.time_ms)
         self.snapshots: list[bytes] = []
         self.objects: list[tuple[str, int]] = []
-        self.validators: ValidatorSet | None = None
         self.operation: Operation
         self.metadata: dict[str, Any]
 

@@ -135,8 +135,10 @@ STORY: Final[tuple[dict[str, Any], ...]] = (
         "validators.change",
         "validators-1",
         validators=[{"name": "beijing-1", "organisation": "北京样例股权交易中心", "public_key": _NODE_KEY}],
+        effective_height=2_000,
         reason="the market replaces its node",
     ),
+    _example("protocol.activate", "protocol-1", version=2, height=5_000, reason="every node supports version 2"),
     _example(
         "signer.set",
         "signer-1",

@@ -4,7 +4,8 @@ The document's `application` object::
 
     {"region_letters": "BJ", "name": "…", "market": {"object_id": …, "credit_code": …}?,
      "signers": [{"public_key", "organisation", "role", "person"?}],
-     "policy": {operation type: {"maker": [roles], "checkers": [[roles], …]}}}
+     "policy": {operation type: {"maker": [roles], "checkers": [[roles], …]}},
+     "max_seats_per_organisation": seats?}
 
 An operation type that `policy` leaves out may be made without a checker, by the role `operator`, or by the role
 `governance` if it is one of governance. The role `*` stands for every registered signer. `person` is a pseudonym that
@@ -26,10 +27,11 @@ from business_chain.state import PolicyRule, Signer
 from common.core.errors import Malformed
 from common.core.names import check_identifier, check_label
 from common.core.suite import Suite
+from common.node.schedule import MAX_SEATS_FIELD
 
 DEFAULT_ROLE: Final = "operator"
 GOVERNANCE_ROLE: Final = "governance"
-GOVERNANCE_OPERATIONS: Final = frozenset({"signer.remove", "signer.set", "validators.change"})
+GOVERNANCE_OPERATIONS: Final = frozenset({"protocol.activate", "signer.remove", "signer.set", "validators.change"})
 """Operations that need, besides the policy, a quorum of the organisations that have governance keys."""
 EVERY_ROLE: Final = "*"
 MAX_SIGNERS: Final = 10_000
@@ -58,7 +60,9 @@ class ChainSettings:
 
 def parse_settings(application: dict[str, Any], suite: Suite, operation_types: Iterable[str]) -> ChainSettings:
     """Check the application part of a genesis document. Raises `Malformed('genesis_application')` naming the field."""
-    _check_keys(application, "application", {"region_letters", "name", "signers"}, {"market", "policy"})
+    _check_keys(
+        application, "application", {"region_letters", "name", "signers"}, {"market", "policy", MAX_SEATS_FIELD}
+    )
     letters = application["region_letters"]
     if letters not in REGION_LETTERS:
         raise _malformed("region_letters", "are not in table 1 of JR/T 0326-2024")

@@ -6,7 +6,8 @@ Invariants:
   * Entries of blocks that are anchored are skipped, and so are snapshots that are in: a delivery may be repeated, and
     two relays may bring the same at once (attack R7).
   * A header counts only by its region's light client (attacks R1, R2, R5). A header from the future is refused for now
-    (`future_header`, protocol rule 17).
+    (`future_header`, protocol rule 17), and so is one of a protocol version above the custody chain's own
+    (`protocol_version_ahead`, protocol rule 8): the custody chain goes first, the regions follow.
   * A contradiction that is validly certified freezes the region, with both sides on chain, whoever brings it
     (attack R3); the delivery that shows it is applied, not refused, or the proof would be rolled back.
   * Roots alone decide anchoring: no snapshot can stop a region, and a block without snapshots whose root is not that of
@@ -40,6 +41,7 @@ from crosslink.lightclient.misbehaviour import Misbehaviour
 from crosslink.lightclient.port import LightClient, client_for
 from crosslink.lightclient.verify import Verdict, verify_snapshots
 from custody_chain import regions, state
+from custody_chain.accountability import evidence_entry, judged_as_if_not_frozen
 from custody_chain.ingest import ingest, write_log
 from custody_chain.records import Records
 from custody_chain.supervision.alerts import Moment, raise_alert
@@ -124,7 +126,13 @@ class Anchoring:
         message = self._client.decode(encoded, entry.certificate, entry.next_validators)
         header = message.header
         known = regions.anchored_id(self._records, self._network, header.height)
-        verified = self._client.verify(self._state, message, now_ms=self._context.time_ms, known_id=known)
+        verified = self._client.verify(
+            self._state,
+            message,
+            now_ms=self._context.time_ms,
+            known_id=known,
+            newest_version=self._context.protocol_version,
+        )
         misbehaviour = self._client.check_misbehaviour(self._state, verified)
         if misbehaviour is not None:
             self.freeze(misbehaviour, [message])
@@ -244,33 +252,49 @@ class Anchoring:
             self._client.decode(header, certificate, None) for header, certificate in (delivery.first, delivery.second)
         )
         validators = None if delivery.validators is None else ValidatorSet.decode(delivery.validators)
+        frozen, trusted = self._record()["frozen"], self._state
+        if frozen is not None and not frozen["culprits"]:
+            trusted = judged_as_if_not_frozen(trusted)
         proven = self._client.verify_misbehaviour(
-            self._state, first, second, now_ms=self._context.time_ms, validators=validators
+            trusted, first, second, now_ms=self._context.time_ms, validators=validators
         )
-        self.freeze(proven, [first, second])
+        if frozen is None:
+            self.freeze(proven, [first, second], validators)
+        elif proven.culprits:
+            self._name(proven, [first, second], validators)
+        else:
+            raise RuleBroken("frozen", "The region is frozen already, and this names nobody.", region=self._network)
 
-    def freeze(self, proven: Misbehaviour, messages: Sequence[HeaderMessage]) -> None:
-        """Freeze the region and keep the evidence in state (protocol rules 13 of the architecture and 20)."""
-        self._frozen = True
-        self._state = self._client.freeze(self._state, proven)
+    def _name(self, proven: Misbehaviour, messages: Sequence[HeaderMessage], validators: ValidatorSet | None) -> None:
+        """Give names to a freeze that has none."""
         record = self._record()
-        frozen = {
+        place = self._place(proven)
+        self._put({**record, "frozen": {**record["frozen"], "culprits": list(proven.culprits)}})
+        entry = evidence_entry(proven, messages, validators or self._state.validators, self._suite, place, None)
+        self._records.put(state.named_culprits(self._network, self._context.height), entry)
+        told = {"type": "culprits_named", "height": proven.height, "tx_id": self._source.tx_id.hex()}
+        write_log(self._records, self.moment(proven.height, 0), told)
+
+    def _place(self, proven: Misbehaviour) -> dict[str, Any]:
+        return {
             **proven.to_json(),
             "custody_height": self._context.height,
             "time_ms": self._context.time_ms,
             "tx_id": self._source.tx_id.hex(),
             "submitter": self._source.submitter,
         }
-        self._put({**record, "client": self._state.to_json(), "frozen": frozen})
-        evidence = [
-            {"header": message.header.encode().hex(), "certificate": message.certificate.encode().hex()}
-            for message in messages
-        ]
+
+    def freeze(
+        self, proven: Misbehaviour, messages: Sequence[HeaderMessage], validators: ValidatorSet | None = None
+    ) -> None:
+        """Freeze the region and keep the evidence in state (protocol rules 13 of the architecture and 20)."""
+        self._frozen = True
+        self._state = self._client.freeze(self._state, proven)
+        frozen = self._place(proven)
+        self._put({**self._record(), "client": self._state.to_json(), "frozen": frozen})
         held = self._records.get_index(state.header(self._network, proven.height))
-        self._records.put(
-            state.misbehaviour(self._network, self._context.height),
-            {**frozen, "certified": evidence, "anchored_by": held},
-        )
+        entry = evidence_entry(proven, messages, validators or self._state.validators, self._suite, frozen, held)
+        self._records.put(state.misbehaviour(self._network, self._context.height), entry)
         moment = self.moment(proven.height, 0)
         objects = [
             {"kind": "block", "id": proven.first_id.hex(), "height": proven.height},

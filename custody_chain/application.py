@@ -12,7 +12,7 @@ Left out: queries (routes), what snapshots mean (`ingest`, `supervision`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -20,10 +20,12 @@ import msgspec
 from common.core.codec import canonical_json
 from common.core.errors import Malformed, Rejected, TooLarge
 from common.core.genesis import Genesis
+from common.core.names import check_network
 from common.core.suite import Suite, parse_hex
 from common.core.transaction import SignedTransaction
-from common.core.validators import ValidatorSet
+from common.node import evidence
 from common.node.application import BlockContext, Outcome, StateReader, StateView
+from common.node.schedule import MAX_SEATS_FIELD, check_genesis_seats
 from crosslink.lightclient.delivery import (
     MAX_OPERATION_BYTES,
     MISBEHAVIOUR,
@@ -48,8 +50,9 @@ class CustodyApplication:
 
     def __init__(self, genesis: Genesis) -> None:
         application = genesis.application
-        if not _REQUIRED <= application.keys() <= _REQUIRED | {"policy"}:
+        if not _REQUIRED <= application.keys() <= _REQUIRED | {"policy", MAX_SEATS_FIELD}:
             raise Malformed("genesis_application", "The application part has not exactly the fields of the format.")
+        check_genesis_seats(genesis)
         self._suite: Suite = genesis.suite
         self._signers = policy.parse_signers(application["signers"], genesis.suite)
         self._policy = policy.parse_policy(application.get("policy", {}))
@@ -72,6 +75,9 @@ class CustodyApplication:
 
     def check(self, tx: SignedTransaction, reader: StateReader, genesis: Genesis) -> None:
         """Admission: types, roles, shapes. Raises `Rejected`; a refused operation is named by `operation_index`."""
+        if evidence.is_evidence(tx):
+            evidence.check(tx, reader, genesis, _registered(reader))
+            return
         policy.authorise(reader, tx.signers, _types(tx))
         for number, operation in enumerate(tx.operations):
             try:
@@ -103,34 +109,40 @@ class CustodyApplication:
 
     def execute(self, tx: SignedTransaction, context: BlockContext, view: StateView) -> Outcome:
         """Apply all operations, or raise `Rejected`. The custody chain makes no snapshots of its own."""
+        if evidence.is_evidence(tx):
+            return evidence.execute(tx, context, view, _registered(view))
         policy.authorise(view, tx.signers, _types(tx))
         records = Records(view)
-        validators: ValidatorSet | None = None
         for number, operation in enumerate(tx.operations):
             try:
-                changed = self._apply(records, context, tx, number, operation)
+                self._apply(view, records, context, tx, number, operation)
             except Rejected as refusal:
                 refusal.parameters.setdefault("operation_index", number)
                 raise
-            validators = changed or validators
         records.flush()
-        return Outcome(validators=validators)
+        return Outcome()
 
     def _apply(
-        self, records: Records, context: BlockContext, tx: SignedTransaction, number: int, operation: dict[str, Any]
-    ) -> ValidatorSet | None:
-        """Apply one operation; return the next validator set if it changes it. Raises `Rejected`."""
+        self,
+        view: StateView,
+        records: Records,
+        context: BlockContext,
+        tx: SignedTransaction,
+        number: int,
+        operation: dict[str, Any],
+    ) -> None:
+        """Apply one operation. Raises `Rejected`."""
         _check_size(tx, operation)
         source = Source(tx_id=tx.id, operation=number, submitter=tx.signers[0])
         operation_type = operation["type"]
         if operation_type == SUBMIT:
             delivery = parse_submit(operation)
             Anchoring(records, context, source, delivery.region).submit(delivery)
-            return None
+            return
         if operation_type == MISBEHAVIOUR:
             evidence = parse_misbehaviour(operation)
             Anchoring(records, context, source, evidence.region).misbehaviour(evidence)
-            return None
+            return
         governance.check_shape(operation)
         match operation_type:
             case policy.REGION_REGISTER:
@@ -141,13 +153,14 @@ class CustodyApplication:
                 governance.set_signer(records, context, operation)
             case policy.SIGNER_REMOVE:
                 governance.remove_signer(records, context, operation)
+            case policy.PROTOCOL_ACTIVATE:
+                governance.activate_protocol(view, context, operation)
             case _:
-                return governance.change_validators(context, operation)
-        return None
+                governance.change_validators(view, context, operation)
 
     def operation_types(self) -> list[str]:
         """Sorted."""
-        return list(policy.OPERATION_TYPES)
+        return sorted([*policy.OPERATION_TYPES, *evidence.EVIDENCE_TYPES])
 
     def describe(self) -> dict[str, Any]:
         """For the options endpoint."""
@@ -160,6 +173,10 @@ class CustodyApplication:
             "policy": self._policy,
         }
 
+    def region_evidence_prefix(self, network: str) -> bytes:
+        """See `http_ports.RegionEvidence`. Raises `Malformed('network_name')`."""
+        return state.misbehaviours_of(check_network(network))
+
     def sub_networks(self, reader: StateReader) -> list[dict[str, Any]]:
         """The regions, for the list of networks (JR/T 0314-2024 chapter 7)."""
         records = [msgspec.json.decode(value) for _, value in reader.scan(state.REGIONS, regions.MAX_REGIONS)]
@@ -167,6 +184,11 @@ class CustodyApplication:
             {"network_id": record["network"], "description": f"business chain, region {record['region_letters']}"}
             for record in records
         ]
+
+
+def _registered(reader: StateReader) -> Callable[[str], bool]:
+    """Whether a public key, in text form, is registered here."""
+    return lambda public_key: reader.get(state.signer(public_key)) is not None
 
 
 def _parse_regions(documents: Any, genesis: Genesis) -> list[dict[str, Any]]:

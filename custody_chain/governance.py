@@ -5,7 +5,9 @@ Operations::
     region.register    {"region": REGION SETTINGS AND TRUST ROOT, "reason"}
     region.recover     {"region": network, "trust_root": ROOT WITH CHECKPOINT, "from_height",
                         "previous_anchored_id", "reason"}
-    validators.change  {"validators": [{"name", "organisation", "public_key"}], "reason"}
+    validators.change  {"validators": [{"name", "organisation", "public_key"}], "effective_height", "replaces"?,
+                        "reason"}
+    protocol.activate  {"version", "height", "replaces"?, "reason"}
     signer.set         {"public_key", "organisation", "role", "person"?, "reason"}
     signer.remove      {"public_key", "reason"}
 
@@ -14,9 +16,11 @@ Invariants:
   * It goes forward only: `from_height` is above the anchored height, and the root's checkpoint is the block before it.
     What was anchored stays where it is and stays provable; heights in between hold an empty id.
   * A region that starts again from a new genesis is another chain: it is registered under a new network id.
-  * Governance cannot end itself: a change that leaves no organisation with a governance key is refused.
+  * Governance cannot end itself: a change that leaves no organisation with a governance key is refused, and one that
+    leaves a single one where maker and checker could be of two.
 
-Reference: protocol rules 8, 20 and 21. Left out: who may (`policy`), policy changes.
+Reference: protocol rules 8, 20 and 21. Left out: who may (`policy`), when a scheduled change takes effect
+(`common.node.schedule`), policy changes.
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ from typing import Any, Final
 from common.core.errors import Conflict, Malformed, NotFound, RuleBroken
 from common.core.names import check_identifier, check_label, check_network
 from common.core.validators import MAX_VALIDATORS, ValidatorSet
-from common.node.application import BlockContext
+from common.node.application import BlockContext, StateView
+from common.node.schedule import schedule_protocol, schedule_validators
 from crosslink.lightclient.fields import Fields
 from crosslink.lightclient.port import client_for
 from crosslink.lightclient.trust_root import TrustRoot
@@ -46,6 +51,10 @@ def check_shape(operation: dict[str, Any]) -> None:
     match operation["type"]:
         case policy.VALIDATORS_CHANGE:
             fields.list("validators", max_count=MAX_VALIDATORS)
+            _check_heights(fields, "effective_height")
+        case policy.PROTOCOL_ACTIVATE:
+            fields.integer("version", minimum=1)
+            _check_heights(fields, "height")
         case policy.REGION_REGISTER:
             fields.any("region")
         case policy.REGION_RECOVER:
@@ -62,6 +71,12 @@ def check_shape(operation: dict[str, Any]) -> None:
                     check_label(fields.any("person"), "person")
     check_label(fields.any("reason"), "reason")
     fields.end()
+
+
+def _check_heights(fields: Fields, name: str) -> None:
+    fields.integer(name, minimum=1)
+    if fields.has("replaces"):
+        fields.integer("replaces", minimum=1)
 
 
 def register(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:
@@ -128,9 +143,15 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
     write_log(records, moment, entry)
 
 
-def change_validators(context: BlockContext, operation: dict[str, Any]) -> ValidatorSet:
-    """The set that signs from the next height on. Raises `Malformed` for unsafe keys and repeated members."""
-    return ValidatorSet.from_json(operation["validators"], context.genesis.suite)
+def change_validators(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
+    """Schedule another set. Raises `Malformed` for unsafe keys and repeated members, or as `schedule_validators`."""
+    validators = ValidatorSet.from_json(operation["validators"], context.genesis.suite)
+    schedule_validators(view, context, validators, operation["effective_height"], operation.get("replaces"))
+
+
+def activate_protocol(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
+    """Schedule the next protocol version. Raises as `schedule_protocol`."""
+    schedule_protocol(view, context, operation["version"], operation["height"], operation.get("replaces"))
 
 
 def set_signer(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:
@@ -161,9 +182,10 @@ def _count_organisations(records: Records) -> None:
     """Keep how many organisations govern, which decides their quorum."""
     signers = [records.get(key) for key in records.scan(state.SIGNERS, policy.MAX_SIGNERS)]
     organisations = len(policy.organisations_with_governance(signers))
-    if organisations == 0:
-        raise RuleBroken("governance_lost", "Nobody would be left to govern the chain.")
-    records.put(state.POLICY, {**records.get(state.POLICY), "organisations": organisations})
+    known = records.get(state.POLICY)
+    if organisations < min(known["organisations"], 2):
+        raise RuleBroken("governance_lost", "Too few organisations would be left to govern the chain.")
+    records.put(state.POLICY, {**known, "organisations": organisations})
 
 
 def _moment(context: BlockContext, record: dict[str, Any]) -> Moment:

@@ -3,6 +3,7 @@
 Genesis part::
 
     {"regions": [...], "signers": [{"public_key", "organisation", "role", "person"?}], "model_schema_hash": hex,
+     "max_seats_per_organisation": seats?,
      "policy": {operation type: {"maker": [roles], "checkers": [[roles], ...]}}}
 
 The role `*` stands for every registered key. Types that the policy leaves out have the defaults below.
@@ -33,10 +34,11 @@ from custody_chain import state
 REGION_REGISTER: Final = "region.register"
 REGION_RECOVER: Final = "region.recover"
 VALIDATORS_CHANGE: Final = "validators.change"
+PROTOCOL_ACTIVATE: Final = "protocol.activate"
 SIGNER_SET: Final = "signer.set"
 SIGNER_REMOVE: Final = "signer.remove"
 GOVERNANCE_OPERATIONS: Final = frozenset(
-    {REGION_REGISTER, REGION_RECOVER, VALIDATORS_CHANGE, SIGNER_SET, SIGNER_REMOVE}
+    {REGION_REGISTER, REGION_RECOVER, VALIDATORS_CHANGE, PROTOCOL_ACTIVATE, SIGNER_SET, SIGNER_REMOVE}
 )
 OPERATION_TYPES: Final = tuple(sorted({SUBMIT, MISBEHAVIOUR, *GOVERNANCE_OPERATIONS}))
 EVERY_ROLE: Final = "*"

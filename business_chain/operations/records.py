@@ -65,6 +65,7 @@ PUBLIC_KEY: Final = Pattern("[a-z0-9]{1,16}:[0-9a-f]{2,512}", note="public key i
 ROLE: Final = Pattern("[A-Za-z0-9._:-]{1,64}", note="role that the policy names")
 ORGANISATION: Final = Text(128, note="name of the organisation")
 REASON: Final = Text(256, note="why, for the record")
+HEIGHT: Final = Whole(1, note="height of this chain")
 
 UNITS: Final = {"yuan": 1, "fund_unit": 2, "bond": 3, "share": 4, "wealth_unit": 5}
 """A product's unit -> code in `product_scale_unit` and `register_asset_unit` of data model v2.0.0."""
@@ -263,11 +264,24 @@ class ValidatorEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeValidators(Operation, frozen=True, kw_only=True):
-    """Another set of validators signs from the next height on (共识节点变更)."""
+    """Another set of validators signs from a later height on (共识节点变更)."""
 
     TYPE = "validators.change"
 
     validators: Annotated[tuple[ValidatorEntry, ...], Entries(ValidatorEntry, MAX_VALIDATORS)]
+    effective_height: Annotated[int, HEIGHT]
+    replaces: Annotated[int | None, HEIGHT] = None
+    reason: Annotated[str, REASON]
+
+
+class ActivateProtocol(Operation, frozen=True, kw_only=True):
+    """The next version of the protocol's rules holds from a later height on (协议升级)."""
+
+    TYPE = "protocol.activate"
+
+    version: Annotated[int, Whole(1, 65_535, note="protocol version")]
+    height: Annotated[int, HEIGHT]
+    replaces: Annotated[int | None, HEIGHT] = None
     reason: Annotated[str, REASON]
 
 

@@ -33,6 +33,7 @@ _RULES: Final[dict[type[Operation], _Rule]] = {
     records.Freeze: encumbrances.freeze,
     records.Unfreeze: encumbrances.unfreeze,
     records.ChangeValidators: governance.change_validators,
+    records.ActivateProtocol: governance.activate_protocol,
     records.SetSigner: governance.set_signer,
     records.RemoveSigner: governance.remove_signer,
 }

@@ -11,7 +11,8 @@ Invariants
   A2  State changes only through the view. When `execute` raises `Rejected`, everything it wrote is rolled back, the
       nonce stays burnt and the receipt says `rejected` (protocol rule 11).
   A3  Authenticated keys are ASCII paths such as ``b"holding/BJ000001.ESVUFR2601/A1"``; identifiers never contain
-      ``/``. Values are canonical JSON. Keys below ``b"nonces/"`` belong to the node.
+      ``/``. Values are canonical JSON. Keys below ``b"nonces/"`` and ``b"chain/"`` belong to the node; an application
+      schedules changes of validators and protocol through `common.node.schedule`.
   A4  `check` may read the same state but changes nothing, and is never a reason to vote against a block.
 
 Left out: queries (routes read the chain store), signatures, nonces and expiry (`executor`), networking.
@@ -81,6 +82,10 @@ class BlockContext:
     time_ms: int
     """The header's time, fixed before execution (protocol rule 5), in milliseconds since the Unix epoch."""
     genesis: Genesis
+    validators: ValidatorSet
+    """The set that signs this block."""
+    protocol_version: int
+    """The rules that this block obeys (protocol rule 8)."""
 
 
 @dataclass(slots=True)
@@ -91,8 +96,6 @@ class Outcome:
     """Canonical JSON of the data-object snapshots (JR/T 0314-2024), in order; leaves of the block's `snapshot_root`."""
     objects: Sequence[tuple[str, int]] = ()
     """(object id, version) of each of `snapshots`, in the same order; listed in the receipt."""
-    validators: ValidatorSet | None = None
-    """The set that signs from the next height on, if this transaction changes it; the last one in a block counts."""
 
 
 @runtime_checkable

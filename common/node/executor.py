@@ -37,6 +37,7 @@ from common.core.validators import ValidatorSet
 from common.node.application import Application, BlockContext, Outcome, OverlayView
 from common.node.chain_store import ChainStore
 from common.node.committed_state import CommittedState
+from common.node.schedule import protocol_version, take_due_set
 from common.node.state_tree import TreeUpdate
 from common.node.store_errors import DamagedStore, StoreFailed
 from common.node.transaction_rules import check_belongs, check_expiry
@@ -64,6 +65,7 @@ class ExecutionFailed(InvariantBroken):
 class Execution:
     """What executing `transactions` at `time_ms` on top of `parent_id` gives."""
 
+    protocol_version: int
     height: int
     time_ms: int
     parent_id: bytes
@@ -93,7 +95,6 @@ class _Run:
     context: BlockContext
     view: OverlayView
     buckets: NonceBuckets
-    next_validators: ValidatorSet
     receipts: list[Receipt] = field(default_factory=list)
     receipt_leaves: list[bytes] = field(default_factory=list)
     snapshots: list[bytes] = field(default_factory=list)
@@ -109,6 +110,10 @@ class Executor:
         self._chain = chain
         self._state = CommittedState(chain)
         self._kept: OrderedDict[tuple[bytes, int, tuple[bytes, ...]], Execution] = OrderedDict()
+
+    def protocol_version(self, height: int) -> int:
+        """The version that the block on the committed tip obeys (protocol rule 8)."""
+        return protocol_version(self._state, self._genesis, height)
 
     def forget(self) -> None:
         """Drop kept executions: the tip has moved."""
@@ -139,7 +144,7 @@ class Executor:
         """The header of an executed block."""
         genesis = self._genesis
         return Header(
-            protocol_version=genesis.protocol_version,
+            protocol_version=execution.protocol_version,
             network=genesis.network,
             genesis_id=genesis.id,
             height=execution.height,
@@ -164,7 +169,7 @@ class Executor:
         validators = self._chain.validators(tip.height + 1)
         if header.network != genesis.network or header.genesis_id != genesis.id:
             raise BlockInvalid("block_wrong_chain", "The header belongs to another chain.")
-        if header.protocol_version != genesis.protocol_version:
+        if header.protocol_version != self.protocol_version(tip.height + 1):
             raise BlockInvalid("block_protocol_version", "The header is of another protocol version.")
         if header.height != tip.height + 1:
             raise BlockInvalid("block_wrong_height", "The header is not of the next height.", height=header.height)
@@ -208,9 +213,11 @@ class Executor:
         return Block(header, tuple([tx.envelope for tx in execution.transactions]))
 
     def _start(self, height: int, time_ms: int) -> _Run:
-        context = BlockContext(self._genesis.network, height, time_ms, self._genesis)
+        genesis, validators = self._genesis, self._chain.validators(height)
+        version = self.protocol_version(height)
+        context = BlockContext(genesis.network, height, time_ms, genesis, validators, version)
         view = OverlayView(self._state)
-        run = _Run(context, view, NonceBuckets(self._genesis.suite, self._state), self._chain.validators(height))
+        run = _Run(context, view, NonceBuckets(genesis.suite, self._state))
         try:
             self._application.begin_block(context, view)
         except (DamagedStore, StoreFailed):
@@ -255,8 +262,6 @@ class Executor:
             return
         _add_receipt(run, tx, lambda: Receipt(tx.id, APPLIED, objects=tuple(outcome.objects)))
         run.snapshots.extend(outcome.snapshots)
-        if outcome.validators is not None:
-            run.next_validators = outcome.validators
 
     def _call(self, tx: SignedTransaction, run: _Run) -> Outcome:
         """The application's verdict. Raises `Rejected` or `ExecutionFailed`."""
@@ -280,8 +285,9 @@ class Executor:
     ) -> Execution:
         suite = self._genesis.suite
         run.buckets.write(run.view)
-        validators_hash = self._chain.validators(run.context.height).hash(suite)
+        next_validators = take_due_set(run.view, run.context)
         return Execution(
+            protocol_version=run.context.protocol_version,
             height=run.context.height,
             time_ms=run.context.time_ms,
             parent_id=parent_id,
@@ -294,9 +300,9 @@ class Executor:
             state_changes=run.view.state_changes,
             index_changes=run.view.index_changes,
             tree_update=self._chain.tree.apply(run.view.state_changes),
-            validators_hash=validators_hash,
-            next_validators=run.next_validators,
-            next_validators_hash=run.next_validators.hash(suite),
+            validators_hash=run.context.validators.hash(suite),
+            next_validators=next_validators,
+            next_validators_hash=next_validators.hash(suite),
         )
 
 

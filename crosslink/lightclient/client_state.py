@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.core.errors import Malformed
+from common.core.header import Header
 from common.core.suite import Suite, suite_named
 from common.core.validators import ValidatorSet
 from crosslink.lightclient.fields import Fields
@@ -41,7 +42,8 @@ class ClientState:
 
     `height`, `block_id`, `time_ms`: the verified tip (height 0: the genesis id, time 0 when not known). `validators`
     sign `height + 1`. `established_ms`: when trust was given (chain time of the verifier); a client that still
-    catches up with old blocks expires from there. `frozen_height`: the height of proven misbehaviour, or None.
+    catches up with old blocks expires from there. `protocol_version`: that of the tip; it never goes back.
+    `frozen_height`: the height of proven misbehaviour, or None.
     """
 
     client_type: str
@@ -55,6 +57,7 @@ class ClientState:
     time_ms: int
     validators: ValidatorSet
     epochs: tuple[Epoch, ...]
+    protocol_version: int = 1
     frozen_height: int | None = None
 
     @classmethod
@@ -102,15 +105,23 @@ class ClientState:
         """
         return now_ms - max(self.time_ms, self.established_ms) > self.trusting_period_ms
 
-    def advanced(self, height: int, block_id: bytes, time_ms: int, next_validators: ValidatorSet | None) -> ClientState:
+    def advanced(self, header: Header, block_id: bytes, next_validators: ValidatorSet | None) -> ClientState:
         """The state with a new tip; `next_validators` when the set changes after it. Only `update` calls this."""
         validators, epochs = self.validators, self.epochs
         if next_validators is not None:
             new_hash = next_validators.hash(self.algorithms)
             if new_hash != self.validators_hash:
                 validators = next_validators
-                epochs = (*epochs, Epoch(height + 1, new_hash))[-MAX_EPOCHS:]
-        return replace(self, height=height, block_id=block_id, time_ms=time_ms, validators=validators, epochs=epochs)
+                epochs = (*epochs, Epoch(header.height + 1, new_hash))[-MAX_EPOCHS:]
+        return replace(
+            self,
+            height=header.height,
+            block_id=block_id,
+            time_ms=header.time_ms,
+            validators=validators,
+            epochs=epochs,
+            protocol_version=header.protocol_version,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The form that the custody chain keeps in its state and shows as `client_state`."""
@@ -129,6 +140,7 @@ class ClientState:
                 {"first_height": epoch.first_height, "validators_hash": epoch.validators_hash.hex()}
                 for epoch in self.epochs
             ],
+            "protocol_version": self.protocol_version,
             "frozen_height": self.frozen_height,
         }
 
@@ -161,6 +173,7 @@ class ClientState:
             time_ms=fields.integer("time_ms"),
             validators=root.validators,
             epochs=_epochs(fields.list("epochs", max_count=MAX_EPOCHS)),
+            protocol_version=fields.integer("protocol_version", minimum=1),
             frozen_height=frozen,
         )
         fields.end()

@@ -19,6 +19,7 @@ from common.core import merkle
 from common.core.codec import parse_json
 from common.core.errors import Malformed
 from common.core.header import Header
+from common.core.protocol import LATEST_VERSION
 from common.core.snapshot import read_header
 from common.core.state_proof import verify_state_proof
 from common.core.suite import Suite, suite_named
@@ -190,6 +191,12 @@ def _check_identity(evidence: Evidence, header: Header) -> None:
     if header.network != evidence.network or header.genesis_id != evidence.genesis_id:
         raise Malformed(
             "evidence_wrong_genesis", "A header of the file belongs to another chain.", height=header.height
+        )
+    if header.protocol_version > LATEST_VERSION:
+        raise Malformed(
+            "protocol_version_unknown",
+            "A header obeys a protocol version that this verifier does not know; use a newer one.",
+            protocol_version=header.protocol_version,
         )
 
 

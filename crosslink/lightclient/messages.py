@@ -21,7 +21,7 @@ from common.core.validators import ValidatorSet
 MAX_VALIDATORS_BYTES = 96 * 1024
 """100 members with names of 64, organisations of 512 and keys of 256 bytes take 85 KB."""
 
-RETRYABLE = frozenset({"future_header", "header_gap"})
+RETRYABLE = frozenset({"future_header", "header_gap", "protocol_version_ahead"})
 """Refusals that a later delivery of the same bytes may not meet again (protocol rule 17)."""
 
 
@@ -29,7 +29,8 @@ class HeaderRefused(RuleBroken):
     """A header or a piece of evidence is refused by the light client; `code` is the named verdict.
 
     Codes: stale_header, future_header (retryable), header_gap (retryable), wrong_parent, wrong_set, wrong_network,
-    wrong_genesis, wrong_time, next_set_missing, next_set_mismatch, expired, frozen, misbehaviour_unproven.
+    wrong_genesis, wrong_time, next_set_missing, next_set_mismatch, protocol_version_ahead (retryable),
+    protocol_version_lowered, expired, frozen, misbehaviour_unproven.
     """
 
     @property

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.core.errors import Malformed
+from common.core.protocol import LATEST_VERSION
 from common.core.validators import ValidatorSet
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.messages import HeaderMessage, decode_header_message
@@ -36,7 +37,13 @@ class VerifyHeader(Protocol):
     """`verify.verify_header`."""
 
     def __call__(
-        self, state: ClientState, message: HeaderMessage, *, now_ms: int, known_id: bytes | None = None
+        self,
+        state: ClientState,
+        message: HeaderMessage,
+        *,
+        now_ms: int,
+        known_id: bytes | None = None,
+        newest_version: int = LATEST_VERSION,
     ) -> VerifiedHeader: ...
 
 

@@ -35,7 +35,7 @@ def update(state: ClientState, verified: VerifiedHeader) -> ClientState:
         raise HeaderRefused(
             code, "The header was verified against another state.", height=header.height, tip=state.height
         )
-    return state.advanced(header.height, verified.block_id, header.time_ms, verified.message.next_validators)
+    return state.advanced(header, verified.block_id, verified.message.next_validators)
 
 
 def freeze(state: ClientState, misbehaviour: Misbehaviour) -> ClientState:

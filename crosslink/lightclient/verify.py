@@ -26,6 +26,7 @@ from common.core import merkle
 from common.core.certificate import verify_certificate
 from common.core.errors import ProofInvalid
 from common.core.header import Header
+from common.core.protocol import LATEST_VERSION
 from common.core.snapshot import snapshot_root
 from common.core.suite import Suite
 from common.core.validators import ValidatorSet
@@ -65,12 +66,19 @@ class VerifiedHeader:
 
 
 def verify_header(
-    state: ClientState, message: HeaderMessage, *, now_ms: int, known_id: bytes | None = None
+    state: ClientState,
+    message: HeaderMessage,
+    *,
+    now_ms: int,
+    known_id: bytes | None = None,
+    newest_version: int = LATEST_VERSION,
 ) -> VerifiedHeader:
     """Judge one delivered header.
 
     `now_ms`: the verifier's time (custody block time). `known_id`: the id the verifier holds for a height below the
-    tip, if it does. Raises `HeaderRefused` (its docstring lists the codes) or `CertificateInvalid`.
+    tip, if it does. `newest_version`: the newest protocol version whose headers count; inside consensus it must follow
+    from the chain, never from the software alone. Raises `HeaderRefused` (its docstring lists the codes) or
+    `CertificateInvalid`.
     """
     header = message.header
     check_usable(state, now_ms)
@@ -90,6 +98,7 @@ def verify_header(
         return VerifiedHeader(
             message=message, block_id=block_id, verdict=Verdict.CONFLICTING, trusted_id=state.block_id
         )
+    _check_version(state, header, newest_version)
     _check_time(state, header, now_ms)
     _check_next_set(state.algorithms, message)
     return VerifiedHeader(message=message, block_id=block_id, verdict=Verdict.NEXT)
@@ -138,6 +147,27 @@ def _verify_old(state: ClientState, message: HeaderMessage, block_id: bytes, kno
         )
     check_signed_by(state.algorithms, state.validators, state.validators_hash, message)
     return VerifiedHeader(message=message, block_id=block_id, verdict=Verdict.CONFLICTING, trusted_id=known_id)
+
+
+def _check_version(state: ClientState, header: Header, newest_version: int) -> None:
+    """Versions only rise, and one that the verifier does not know yet waits (protocol rule 8, attack C19)."""
+    version = header.protocol_version
+    if version < state.protocol_version:
+        raise HeaderRefused(
+            "protocol_version_lowered",
+            "The chain went back to an older protocol version.",
+            height=header.height,
+            protocol_version=version,
+            known=state.protocol_version,
+        )
+    if version > newest_version:
+        raise HeaderRefused(
+            "protocol_version_ahead",
+            "The header obeys a protocol version that is not active here yet; deliver it later.",
+            height=header.height,
+            protocol_version=version,
+            known=newest_version,
+        )
 
 
 def _check_time(state: ClientState, header: Header, now_ms: int) -> None:

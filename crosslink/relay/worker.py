@@ -43,7 +43,7 @@ from crosslink.relay.progress import Board, Metrics
 
 _log = logging.getLogger("tongjian.relay")
 
-NOT_THE_NODES_FAULT = frozenset({"future_header", "expired", "frozen", "unknown_client_type"})
+NOT_THE_NODES_FAULT = frozenset({"future_header", "protocol_version_ahead", "expired", "frozen", "unknown_client_type"})
 """Refusals of the light client that follow from time or from the custody chain's state, not from what a node served."""
 
 CHECK_IN_THREAD_BYTES = 256 * 1024

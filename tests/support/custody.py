@@ -137,13 +137,19 @@ class Custody:
         self.application.initial_state(self.genesis, view)
         self.state.commit(view)
         self.height = 0
+        self.protocol_version = 1
         self.time_ms = START_MS + 1_000_000
         self._nonce = 0
 
     def context(self) -> BlockContext:
         """The next block's context."""
         return BlockContext(
-            network="custody", height=self.height + 1, time_ms=self.time_ms + 1000, genesis=self.genesis
+            network="custody",
+            height=self.height + 1,
+            time_ms=self.time_ms + 1000,
+            genesis=self.genesis,
+            validators=self.genesis.validators,
+            protocol_version=self.protocol_version,
         )
 
     def sign(self, operations: Sequence[dict[str, Any]], signers: Sequence[str] = ("relay",)) -> SignedTransaction:

@@ -93,6 +93,7 @@ def genesis(**application: Any) -> Genesis:
             {"public_key": key("governor"), "organisation": "market", "role": "governance"},
         ],
         "policy": {},
+        "max_seats_per_organisation": 1,
     }
     validator = Validator("v1", "market", ED25519_SHA256.public_key(seed("v1")))
     return build_genesis(
@@ -221,7 +222,7 @@ class Market(Operations):
         self.time_ms = NOW_MS
         self.last_changes: dict[bytes, bytes | None] = {}
         self.last_objects: list[tuple[str, int]] = []
-        self.last_validators: ValidatorSet | None = None
+        self.protocol_version = 1
 
     def transaction(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> SignedTransaction:
         """An envelope as the node hands it over; signatures are the node's business."""
@@ -244,13 +245,13 @@ class Market(Operations):
         """Apply a transaction in a block of its own; parsed snapshots. Raises `Rejected`, changing nothing."""
         self.height += 1
         self.time_ms += 1000
-        context = BlockContext("beijing", self.height, self.time_ms, self.genesis)
+        genesis = self.genesis
+        context = BlockContext("beijing", self.height, self.time_ms, genesis, genesis.validators, self.protocol_version)
         view = OverlayView(self.store)
         outcome = self.application.execute(tx, context, view)
         self.store.commit(view)
         self.last_changes = view.state_changes
         self.last_objects = list(outcome.objects)
-        self.last_validators = outcome.validators
         return [json.loads(snapshot) for snapshot in outcome.snapshots]
 
     def apply(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> list[dict[str, Any]]:

@@ -127,12 +127,43 @@ def one_account_twice(market: Market) -> list[dict[str, Any]]:
 
 def one_validator_twice(market: Market) -> list[dict[str, Any]]:
     entry = {"name": "v1", "organisation": "market", "public_key": key("v1")}
-    return [market.op("validators.change", validators=[entry, entry], reason="twice")]
+    return [market.op("validators.change", validators=[entry, entry], effective_height=9, reason="twice")]
 
 
 def validator_with_an_unsafe_key(market: Market) -> list[dict[str, Any]]:
     entry = {"name": "v1", "organisation": "market", "public_key": "ed25519:" + "00" * 32}
-    return [market.op("validators.change", validators=[entry], reason="a point of small order")]
+    fields = {"effective_height": 9, "reason": "a point of small order"}
+    return [market.op("validators.change", validators=[entry], **fields)]
+
+
+def members(*names: str) -> list[dict[str, Any]]:
+    """Validator entries of one organisation each; v1 is the one of genesis."""
+    return [{"name": name, "organisation": f"of {name}", "public_key": key(name)} for name in names]
+
+
+def change(market: Market, *names: str, **fields: Any) -> dict[str, Any]:
+    """A validator change for the height after the next."""
+    return market.op(
+        "validators.change",
+        **{"validators": members(*names), "effective_height": market.height + 9, "reason": "a case", **fields},
+    )
+
+
+def one_organisation() -> list[dict[str, Any]]:
+    """Two members of the organisation that may have one."""
+    return [{**entry, "organisation": "market"} for entry in members("v1", "v2")]
+
+
+def the_same_set_under_version_two(market: Market) -> list[dict[str, Any]]:
+    market.protocol_version = 2
+    return [change(market, validators=[{**members("v1")[0], "organisation": "market"}])]
+
+
+def activation(market: Market, version: int, **fields: Any) -> dict[str, Any]:
+    """An activation of a protocol version."""
+    return market.op(
+        "protocol.activate", **{"version": version, "height": market.height + 9, "reason": "a case", **fields}
+    )
 
 
 def key_of_another_suite(market: Market) -> list[dict[str, Any]]:
@@ -259,6 +290,18 @@ CASES: list[tuple[str, Case]] = [
     ("freeze_until_past", lambda m: [m.freeze(1, 5, until_ms=NOW_MS - 120_000)]),
     ("validators_invalid", one_validator_twice),
     ("validators_invalid", validator_with_an_unsafe_key),
+    ("effective_height_out_of_range", lambda m: [change(m, "v1", "v2", effective_height=m.height)]),
+    ("effective_height_out_of_range", lambda m: [change(m, "v1", "v2", effective_height=m.height + 100_002)]),
+    ("effective_height_out_of_range", lambda m: [activation(m, 2, height=m.height)]),
+    ("change_pending", lambda m: [change(m, "v1", "v2"), change(m, "v1", "v3")]),
+    ("change_pending", lambda m: [activation(m, 2), activation(m, 2)]),
+    ("change_not_pending", lambda m: [change(m, "v1", "v2", replaces=m.height + 9)]),
+    ("change_not_pending", lambda m: [activation(m, 2, replaces=m.height + 9)]),
+    ("validators_unchanged", the_same_set_under_version_two),
+    ("validators_quorum_at_risk", lambda m: [change(m, "v1", "v2", "v3", "v4")]),
+    ("validators_seats_exceeded", lambda m: [change(m, validators=one_organisation())]),
+    ("protocol_version_not_next", lambda m: [activation(m, 3)]),
+    ("protocol_version_not_next", lambda m: [activation(m, 1)]),
     ("signer_key_invalid", key_of_another_suite),
     ("signer_absent", lambda m: [m.op("signer.remove", public_key=key("stranger"), reason="never there")]),
     ("governance_lost", lambda m: [m.op("signer.remove", public_key=key("governor"), reason="the last one")]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.core.errors import Rejected
+from common.node.schedule import scheduled_set
 from tests.unit.business.market import Market, genesis, key
 
 
@@ -83,12 +84,14 @@ def council() -> Market:
 def test_c9_validators_change_by_a_quorum_of_organisations(signers: tuple[str, ...], code: str | None) -> None:
     market = council()
     entries = [{"name": name, "organisation": name, "public_key": key(name)} for name in ("v1", "v2")]
-    operation = market.op("validators.change", validators=entries, reason="a second node")
+    operation = market.op("validators.change", validators=entries, effective_height=7, reason="a second node")
     if code is None:
         market.check(operation, signers=signers)
         assert market.apply(operation, signers=signers) == []
-        assert market.last_validators is not None
-        assert [member.name for member in market.last_validators.members] == ["v1", "v2"]
+        scheduled = scheduled_set(market.store, market.genesis.suite)
+        assert scheduled is not None
+        assert scheduled.effective_height == 7
+        assert [member.name for member in scheduled.validators.members] == ["v1", "v2"]
         return
     for judge in (market.check, market.apply):
         with pytest.raises(Rejected) as caught:

@@ -52,10 +52,17 @@ def test_the_file_follows_changes_of_the_custody_validators(node: CustodyNode, c
     for first in (2, 3):
         members = validator_set(member_names("custody", first=first)).to_json(SUITE)
         receipt = node.commit(
-            {"type": VALIDATORS_CHANGE, "validators": members, "reason": "rotation"}, signers=GOVERNORS
+            {
+                "type": VALIDATORS_CHANGE,
+                "validators": members,
+                "effective_height": node.chain.tip().height + 3,
+                "reason": "rotation",
+            },
+            signers=GOVERNORS,
         )
         assert receipt is not None
         assert receipt.status == "applied", receipt
+        node.commit()
         node.commit()
     node.deliver(chain, person("late", "Q000000002"))
     data = evidence(node, "late")

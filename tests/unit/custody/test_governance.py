@@ -8,6 +8,8 @@ import pytest
 
 from common.core.errors import Rejected
 from common.core.genesis import build_genesis
+from common.core.validators import ValidatorSet
+from common.node.schedule import ScheduledSet, protocol_version, scheduled_set
 from crosslink.lightclient.delivery import Delivery
 from crosslink.lightclient.trust_root import Checkpoint
 from custody_chain.application import CustodyApplication
@@ -57,7 +59,8 @@ def test_r8_only_a_relay_may_submit_and_only_registered_keys_exist(custody: Cust
 
 
 @pytest.mark.parametrize(
-    "operation_type", ["region.register", "region.recover", "validators.change", "signer.set", "signer.remove"]
+    "operation_type",
+    ["region.register", "region.recover", "validators.change", "protocol.activate", "signer.set", "signer.remove"],
 )
 def test_r8_a_relay_reaches_no_privileged_operation(custody: Custody, operation_type: str) -> None:
     operation = {"type": operation_type, "reason": "please"}
@@ -197,12 +200,38 @@ def test_an_expired_region_comes_back_by_governance(chain: ChainBuilder) -> None
 
 
 def test_the_custody_validators_change_by_governance(custody: Custody) -> None:
-    members = validator_set(["a", "b", "c", "d"])
+    present = custody.genesis.validators
+    members = ValidatorSet((*present.members[1:], *validator_set(["a"]).members))
     operation = {"type": "validators.change", "validators": members.to_json(SUITE), "reason": "rotation"}
-    assert custody.run([operation], QUORUM).validators == members
+    assert code_of(custody, operation, QUORUM) == "field_missing"
+    operation["effective_height"] = custody.height + 5
+    assert code_of(custody, operation, QUORUM[:2]) == "organisations_too_few"
+    custody.run([operation], QUORUM)
+    assert scheduled_set(custody.state, SUITE) == ScheduledSet(custody.height + 4, members)
+    assert code_of(custody, operation, QUORUM) == "change_pending"
+    withdrawal = {**operation, "validators": present.to_json(SUITE), "replaces": operation["effective_height"]}
+    custody.run([withdrawal], QUORUM)
+    assert scheduled_set(custody.state, SUITE) is None
     twice = {**operation, "validators": members.to_json(SUITE)[:1] * 2}
     with pytest.raises(Rejected):
         custody.run([twice], QUORUM)
+
+
+def test_c19_custody_activates_a_version_before_any_region_may_follow(custody: Custody, chain: ChainBuilder) -> None:
+    """Which headers count follows from the custody chain's own version, never from a validator's software."""
+    chain.grow(1)
+    newer = chain.extend(protocol_version=2)
+    custody.submit("beijing", chain.blocks[0])
+    assert custody.refused("beijing", newer) == "protocol_version_ahead"
+    operation = {"type": "protocol.activate", "version": 2, "height": custody.height + 3, "reason": "all upgraded"}
+    custody.run([operation], QUORUM)
+    assert protocol_version(custody.state, custody.genesis, custody.height + 1) == 1
+    assert protocol_version(custody.state, custody.genesis, custody.height + 2) == 2
+    custody.protocol_version = 2
+    custody.submit("beijing", newer)
+    assert custody.region()["client"]["protocol_version"] == 2
+    older = chain.extend(protocol_version=1)
+    assert custody.refused("beijing", older) == "protocol_version_lowered"
 
 
 def set_signer(name: str, role: str, organisation: str = "") -> dict[str, Any]:
@@ -243,7 +272,7 @@ def test_governance_cannot_end_itself(custody: Custody) -> None:
     with pytest.raises(Rejected) as refusal:
         custody.run(removals, QUORUM)
     assert refusal.value.code == "governance_lost"
-    assert refusal.value.parameters["operation_index"] == 3
+    assert refusal.value.parameters["operation_index"] == 2
 
 
 @pytest.mark.parametrize("changes", [{"public_key": "ed25519:00"}, {"role": "a b"}, {"organisation": ""}, {"extra": 1}])

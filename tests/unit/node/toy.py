@@ -16,10 +16,11 @@ from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction, sign_envelope
 from common.core.validators import Validator, ValidatorSet
 from common.node.application import BlockContext, Outcome, StateReader, StateView
+from common.node.schedule import schedule_protocol, schedule_validators
 
 SUITE = ED25519_SHA256
 START_MS = 1_700_000_000_000
-OPERATIONS = ("toy.crash", "toy.open", "toy.transfer", "toy.validators")
+OPERATIONS = ("toy.crash", "toy.open", "toy.protocol", "toy.transfer", "toy.validators")
 
 
 def seed_of(name: str) -> bytes:
@@ -64,6 +65,10 @@ class ToyApplication:
         self.executed: list[tuple[int, str]] = []
         """(height, nonce) of every call of `execute`, to count executions."""
 
+    def set_of(self, names: list[str]) -> ValidatorSet:
+        """The validators of these names."""
+        return validator_set(names)
+
     def initial_state(self, genesis: Genesis, state: StateView) -> None:
         bank = genesis.application["bank"]
         state.put(balance_key("bank"), canonical_json(bank))
@@ -98,7 +103,11 @@ class ToyApplication:
         if operation["type"] == "toy.crash":
             raise ZeroDivisionError(f"a bug in {operation.get('text')}")
         if operation["type"] == "toy.validators":
-            outcome.validators = validator_set(operation["names"])
+            effective_height = operation.get("effective_height", context.height + 1)
+            schedule_validators(state, context, self.set_of(operation["names"]), effective_height, None)
+            return
+        if operation["type"] == "toy.protocol":
+            schedule_protocol(state, context, operation["version"], operation["height"], None)
             return
         if operation["type"] == "toy.open":
             state.put(balance_key(operation["account"]), canonical_json(0))
