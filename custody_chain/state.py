@@ -5,6 +5,7 @@ Authenticated state (history is kept, so that regulators may ask for the past)::
     region/<network>                                   trust, anchored tip, partial block, freeze, counts
     anchored/<network>/<height // 64>                  ids of anchored blocks, element h % 64 is the id of height h
     misbehaviour/<network>/<custody height>            evidence for which a region was frozen
+    misbehaviour/<network>/<custody height>/named      evidence that named the culprits of such a freeze
     signer/<public key>                                organisation and role of a key that may submit
     policy                                             which roles make and check which operation
     model_schema                                       hash of the JSON Schemas (protocol rule 18)
@@ -115,6 +116,16 @@ def anchored(network: str, height: int) -> bytes:
 def misbehaviour(network: str, custody_height: int) -> bytes:
     """Evidence for which a region was frozen."""
     return _path("misbehaviour", network, _number(custody_height))
+
+
+def named_culprits(network: str, custody_height: int) -> bytes:
+    """Evidence that named the culprits of a freeze that had no names."""
+    return _path("misbehaviour", network, _number(custody_height), "named")
+
+
+def misbehaviours_of(network: str) -> bytes:
+    """Prefix of the evidence about a region."""
+    return _path("misbehaviour", network, "")
 
 
 def signer(public_key: str) -> bytes:

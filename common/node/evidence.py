@@ -35,7 +35,7 @@ from common.core.certificate import MAX_CERTIFICATE_BYTES, Certificate
 from common.core.codec import canonical_json
 from common.core.errors import Conflict, Forbidden, Malformed, RuleBroken
 from common.core.genesis import Genesis
-from common.core.suite import parse_hex
+from common.core.suite import Suite, parse_hex
 from common.core.transaction import SignedTransaction
 from common.core.validators import Validator, ValidatorSet
 from common.node.application import BlockContext, Outcome, StateReader, StateView
@@ -58,7 +58,16 @@ Act = tuple[Statement, Statement]
 
 def is_evidence(tx: SignedTransaction) -> bool:
     """Whether any operation is of these; such a transaction belongs here, right or wrong."""
-    return any(operation["type"] in EVIDENCE_TYPES for operation in tx.operations)
+    return any(operation.get("type") in EVIDENCE_TYPES for operation in tx.operations)
+
+
+def culprit_document(member: Validator, suite: Suite) -> dict[str, str]:
+    """Who it was, for states and answers."""
+    return {
+        "name": member.name,
+        "organisation": member.organisation,
+        "public_key": suite.format_key(member.public_key),
+    }
 
 
 def act_key(suite_key: str, statement: Statement) -> bytes:
@@ -95,12 +104,10 @@ def execute(
     }
     for member, (first, second) in judged.fresh:
         key = suite.format_key(member.public_key)
-        who = {"name": member.name, "organisation": member.organisation}
-        acts = _acts(state, key)
-        state.put(ACCUSED + key.encode("ascii"), canonical_json({**who, "acts": acts + 1}))
+        accused = {"name": member.name, "organisation": member.organisation, "acts": _acts(state, key) + 1}
+        state.put(ACCUSED + key.encode("ascii"), canonical_json(accused))
         entry = {
-            **who,
-            "public_key": key,
+            "culprits": [culprit_document(member, suite)],
             "kind": first.kind,
             "height": first.height,
             "view": first.view,
@@ -111,9 +118,10 @@ def execute(
     if judged.certificates is not None:
         ours, theirs = judged.certificates
         entry = {
+            "culprits": [culprit_document(member, suite) for member, _ in judged.named],
             "kind": "certificates",
             "height": judged.height,
-            "culprits": [member.name for member, _ in judged.named],
+            "view": ours.view if ours.view == theirs.view else None,
             "first": ours.encode().hex(),
             "second": theirs.encode().hex(),
         }

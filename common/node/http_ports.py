@@ -96,3 +96,12 @@ class NetworkDescription(Protocol):
     def sub_networks(self, state: StateReader) -> list[dict[str, Any]]:
         """For each: `network_id` and whatever else describes it."""
         ...
+
+
+@runtime_checkable
+class RegionEvidence(Protocol):
+    """An application that keeps evidence about other networks (the custody chain about its regions)."""
+
+    def region_evidence_prefix(self, network: str) -> bytes:
+        """Prefix of the state keys, each of one entry. Raises `Malformed` for what is no network id."""
+        ...

@@ -33,6 +33,7 @@ from common.core.protocol import UNCHANGED_SET_REFUSED_FROM
 from common.core.suite import Suite
 from common.core.validators import MAX_VALIDATORS, ValidatorSet
 from common.node.application import BlockContext, StateView
+from common.node.validator_history import record_set
 
 VALIDATORS_KEY: Final = b"chain/validators"
 PROTOCOL_KEY: Final = b"chain/protocol"
@@ -104,11 +105,14 @@ def check_supported(state: _Reader, genesis: Genesis, height: int, supported: Se
 
 
 def take_due_set(state: StateView, context: BlockContext) -> ValidatorSet:
-    """The set that signs the height after this block; a scheduled one that is due leaves the state (G1)."""
+    """The set that signs the height after this block; a scheduled one that is due leaves the schedule (G1) and enters
+    the history of sets, under which later evidence about its heights is judged (`validator_history`).
+    """
     scheduled = scheduled_set(state, context.genesis.suite)
     if scheduled is None or scheduled.effective_height != context.height + 1:
         return context.validators
     state.delete(VALIDATORS_KEY)
+    record_set(state, context.height + 1, scheduled.validators, context.genesis.suite)
     return scheduled.validators
 
 

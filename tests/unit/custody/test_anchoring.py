@@ -103,7 +103,8 @@ def test_r3_a_conflicting_certificate_in_a_delivery_freezes_the_region(custody: 
     assert region["frozen"]["height"] == 3
     assert region["anchored"]["height"] == 3, "what was anchored stays"
     evidence = list(custody.scan("misbehaviour/beijing/").values())
-    assert evidence[0]["certified"][0]["header"] == other.header.encode().hex()
+    assert evidence[0]["second"]["header"] == other.header.encode().hex()
+    assert (evidence[0]["first"], evidence[0]["culprits"]) == (None, [])
     assert [alert["rule"] for alert in custody.alerts()] == ["region_misbehaved"]
     chain.grow(1)
     assert custody.refused("beijing", chain.blocks[-1]) == "frozen"
@@ -114,6 +115,31 @@ def test_r3_anybody_registered_may_bring_the_evidence(custody: Custody, chain: C
     custody.submit("beijing", *chain.blocks)
     custody.run([misbehaviour(first, second)], ["operator"])
     assert custody.region()["frozen"]["culprits"] == ["beijing-1", "beijing-2", "beijing-3"]
+    (entry,) = custody.scan("misbehaviour/beijing/").values()
+    assert [culprit["name"] for culprit in entry["culprits"]] == ["beijing-1", "beijing-2", "beijing-3"]
+    assert entry["culprits"][0]["public_key"].startswith("ed25519:")
+    assert (entry["height"], entry["view"]) == (3, 0)
+    with pytest.raises(Rejected, match="frozen"):
+        custody.run([misbehaviour(second, first)], ["operator"])
+    assert list(custody.scan("misbehaviour/beijing/").values()) == [entry]
+
+
+def test_r3_a_pair_names_the_culprits_of_a_freeze_without_names_once(custody: Custody, chain: ChainBuilder) -> None:
+    first, second = conflicting(chain)
+    custody.submit("beijing", *chain.blocks)
+    custody.submit("beijing", second)
+    assert custody.region()["frozen"]["culprits"] == []
+    across_views = chain.seal(second.header, signers=[0, 1, 2], view=4)
+    with pytest.raises(Rejected, match="frozen"):
+        custody.run([misbehaviour(first, across_views)], ["operator"])
+    custody.run([misbehaviour(first, second)], ["operator"])
+    assert custody.region()["frozen"]["culprits"] == ["beijing-1", "beijing-2", "beijing-3"]
+    entries = list(custody.scan("misbehaviour/beijing/").values())
+    assert [len(entry["culprits"]) for entry in entries] == [0, 3]
+    with pytest.raises(Rejected, match="frozen"):
+        custody.run([misbehaviour(first, second)], ["operator"])
+    chain.grow(1)
+    assert custody.refused("beijing", chain.blocks[-1]) == "frozen"
 
 
 def misbehaviour(first: BuiltBlock, second: BuiltBlock, region: str = "beijing") -> dict[str, object]:

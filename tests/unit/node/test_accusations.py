@@ -103,7 +103,12 @@ def test_c1_a_double_vote_becomes_evidence_on_chain_once(phase: Phase) -> None:
     bus.pass_time(30_000)
     for name in NAMES[:3]:
         (entry,) = listed(bus, name)
-        assert (entry["name"], entry["organisation"]) == ("node-3", "organisation of node-3")
+        (culprit,) = entry["culprits"]
+        assert culprit == {
+            "name": "node-3",
+            "organisation": "organisation of node-3",
+            "public_key": SUITE.format_key(key_of("node-3")),
+        }
         assert (entry["kind"], entry["height"], entry["view"]) == (phase.name.lower(), 1, 0)
         assert {entry["first"]["value"], entry["second"]["value"]} == {A.hex(), B.hex()}
     receipts = [receipt for committed in bus.machines["node-0"].committed for receipt in committed.receipts]
@@ -217,9 +222,12 @@ def test_c20_conflicting_certificates_name_whoever_signed_both_in_one_view() -> 
     bus.submit("node-0", contradict("proof", first, second))
     bus.run(lambda: bool(listed(bus, "node-0")))
     entries = listed(bus, "node-0")
-    assert sorted(entry["name"] for entry in entries if entry["kind"] == "commit") == ["node-2", "node-3"]
+    assert sorted(entry["culprits"][0]["name"] for entry in entries if entry["kind"] == "commit") == [
+        "node-2",
+        "node-3",
+    ]
     (whole,) = [entry for entry in entries if entry["kind"] == "certificates"]
-    assert whole["culprits"] == ["node-2", "node-3"]
+    assert [culprit["name"] for culprit in whole["culprits"]] == ["node-2", "node-3"]
     assert (whole["first"], whole["second"]) == (first.encode().hex(), second.encode().hex())
     assert refusal_of(bus, contradict("again", second, first)) == "accusation_known"
     assert refusal_of(bus, accuse("one", statement(block=A), statement(block=B))) == "accusation_known"
