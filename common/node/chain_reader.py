@@ -27,6 +27,7 @@ from common.core.header import Header
 from common.core.receipt import Receipt
 from common.core.validators import ValidatorSet
 from common.node import schema
+from common.node.pages import read_page
 from common.node.storage import ReadView
 from common.node.store_errors import REMEDY_RESYNC, DamagedStore
 from common.node.stored_receipt import decode_receipt
@@ -115,7 +116,7 @@ class ChainReader:
         """One envelope of a block. Raises NotFound or Gone."""
         self._check_height(height, 1)
         self._check_floor(height)
-        return self._item(schema.envelope(height, index), "transaction", height, index)
+        return self._item(schema.envelopes(height), schema.envelope(height, index), "transaction")
 
     def receipts(self, height: int) -> list[Receipt]:
         """The receipts of a block, in order; none at height 0. Raises NotFound or Gone."""
@@ -131,7 +132,7 @@ class ChainReader:
         self._check_height(height, 1)
         self._check_floor(height)
         key = schema.receipt(height, index)
-        return self._decoded(key, self._item(key, "receipt", height, index), decode_receipt)
+        return self._decoded(key, self._item(schema.receipts(height), key, "receipt"), decode_receipt)
 
     def receipt_of(self, tx_id: bytes) -> Receipt | None:
         """The receipt of a committed transaction, or None if there is no such transaction. Raises Gone."""
@@ -150,7 +151,7 @@ class ChainReader:
         """One snapshot of a block. Raises NotFound or Gone."""
         self._check_height(height, 1)
         self._check_floor(height)
-        return self._item(schema.snapshot(height, index), "snapshot", height, index)
+        return self._item(schema.snapshots(height), schema.snapshot(height, index), "snapshot")
 
     def transaction(self, tx_id: bytes) -> TransactionLocation | None:
         """Where a transaction was committed, or None."""
@@ -266,18 +267,26 @@ class ChainReader:
         if height < self._floor:
             raise Gone("state_pruned", "the state of that height was pruned", height=height, lowest=self._floor)
 
-    def _item(self, key: bytes, what: str, height: int, index: int) -> bytes:
-        value = self._view.get(key)
-        if value is None:
-            raise NotFound(f"{what}_unknown", f"the block has no such {what}", height=height, index=index)
-        return value
+    def _item(self, block: bytes, key: bytes, what: str) -> bytes:
+        """One item of the block whose pages begin with `block`, by the key that it would have as a page's first."""
+        index = schema.page_first(key)
+        page_key, page = next(self._view.scan(block, key, reverse=True), (key, None))
+        items = [] if page is None else self._decoded(page_key, page, read_page)
+        place = index - schema.page_first(page_key)
+        if place >= len(items):
+            raise NotFound(f"{what}_unknown", f"the block has no such {what}", index=index)
+        return items[place]
 
-    def _sequence(self, prefix: bytes, count: int) -> tuple[bytes, ...]:
-        """The `count` values below a block's prefix."""
-        values = tuple([value for _, value in self._view.scan(prefix)])
-        if len(values) != count:
-            raise _damaged(prefix, f"the block has {len(values)} stored entries, its header says {count}")
-        return values
+    def _sequence(self, block: bytes, count: int) -> tuple[bytes, ...]:
+        """The `count` items of the block whose pages begin with `block`."""
+        items: list[bytes] = []
+        for page_key, page in self._view.scan(block):
+            if schema.page_first(page_key) != len(items):
+                raise _damaged(page_key, f"a page follows {len(items)} stored entries")
+            items += self._decoded(page_key, page, read_page)
+        if len(items) != count:
+            raise _damaged(block, f"the block has {len(items)} stored entries, its header says {count}")
+        return tuple(items)
 
     def _decode(self, key: bytes, decode: Callable[[bytes], Decoded]) -> Decoded:
         value = self._view.get(key)

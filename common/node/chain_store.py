@@ -32,6 +32,7 @@ from common.core.validators import ValidatorSet
 from common.node import schema
 from common.node.chain_check import check_chain, read_floor, read_tip
 from common.node.chain_reader import ChainReader, Tip, TransactionLocation
+from common.node.pages import write_pages
 from common.node.state_cache import StateCache
 from common.node.state_tree import StateTree, TreeUpdate
 from common.node.storage import KeyValueStore
@@ -335,10 +336,11 @@ def _put_transactions(writes: Writes, block: Block, receipts: Sequence[Receipt])
     for index, (envelope, receipt) in enumerate(zip(block.envelopes, receipts, strict=True)):
         place = schema.place_value(height, index)
         signed = _envelope_decoder.decode(envelope).transaction
-        writes.append((schema.envelope(height, index), envelope))
-        writes.append((schema.receipt(height, index), encode_receipt(receipt)))
         writes.append((schema.transaction(receipt.tx_id), place))
         writes.append((schema.used_nonce(signed.signers[0], signed.nonce), place))
+    writes.extend([(schema.envelope(height, first), page) for first, page in write_pages(block.envelopes)])
+    stored = [encode_receipt(receipt) for receipt in receipts]
+    writes.extend([(schema.receipt(height, first), page) for first, page in write_pages(stored)])
 
 
 def _put_snapshots(writes: Writes, block: Block, receipts: Sequence[Receipt], snapshots: Sequence[bytes]) -> None:
@@ -347,9 +349,9 @@ def _put_snapshots(writes: Writes, block: Block, receipts: Sequence[Receipt], sn
     objects = [pair for receipt in receipts for pair in receipt.objects]
     if not block.header.snapshot_count == len(snapshots) == len(objects):
         raise InvariantBroken(f"block {height} has {len(snapshots)} snapshots of {len(objects)} objects")
-    for index, (snapshot, (object_id, version)) in enumerate(zip(snapshots, objects, strict=True)):
-        writes.append((schema.snapshot(height, index), snapshot))
+    for index, (object_id, version) in enumerate(objects):
         writes.append((schema.object_revision(object_id, height, index), schema.u64(version)))
+    writes.extend([(schema.snapshot(height, first), page) for first, page in write_pages(snapshots)])
 
 
 def _put_rest(writes: Writes, tip: Tip, index_changes: Mapping[bytes, bytes | None], update: TreeUpdate) -> None:

@@ -12,9 +12,9 @@ complement (so that ascending keys give the latest first), `text` is UTF-8 witho
   !       "pruned"                         u64 lowest height whose bodies and past states are kept; absent: 0
   B       u64 height                       header (wire)
   C       u64 height                       certificate (wire)
-  E       u64 height | u32 index           envelope (canonical JSON), block order
-  R       u64 height | u32 index           receipt, compact form (`stored_receipt.py`)
-  P       u64 height | u32 index           snapshot (canonical JSON), block order
+  E       u64 height | u32 first index     page (`pages.py`) of envelopes (canonical JSON), block order
+  R       u64 height | u32 first index     page of receipts, compact form (`stored_receipt.py`), block order
+  P       u64 height | u32 first index     page of snapshots (canonical JSON), block order
   X       b32 transaction id               u64 height | u32 index
   N       text first signer | 00 | nonce   u64 height | u32 index         used nonces (protocol rule 9)
   O       text object id | 00 | ~u64 height | ~u32 index      u64 object version
@@ -33,7 +33,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-DB_VERSION: Final = 1
+DB_VERSION: Final = 2
 
 VERSION: Final = b"!version"
 GENESIS: Final = b"!genesis"
@@ -112,7 +112,7 @@ def envelopes(height: int) -> bytes:
 
 
 def envelope(height: int, index: int) -> bytes:
-    """Key of one envelope."""
+    """Key of the page of envelopes that begins with this one."""
     return ENVELOPES + _PLACE.pack(height, index)
 
 
@@ -122,7 +122,7 @@ def receipts(height: int) -> bytes:
 
 
 def receipt(height: int, index: int) -> bytes:
-    """Key of one receipt."""
+    """Key of the page of receipts that begins with this one."""
     return RECEIPTS + _PLACE.pack(height, index)
 
 
@@ -132,8 +132,13 @@ def snapshots(height: int) -> bytes:
 
 
 def snapshot(height: int, index: int) -> bytes:
-    """Key of one snapshot."""
+    """Key of the page of snapshots that begins with this one."""
     return SNAPSHOTS + _PLACE.pack(height, index)
+
+
+def page_first(key: bytes) -> int:
+    """Index of the first item of the page under this key."""
+    return int(_PLACE.unpack(key[1:])[1])
 
 
 def transaction(tx_id: bytes) -> bytes:

@@ -64,7 +64,7 @@ def test_everything_superfluous_is_removed() -> None:
     store, twin = long_chain()
     prune(twin.chain, 20)
     for kind in (schema.ENVELOPES, schema.RECEIPTS):
-        assert len(list(store.scan(kind))) == 3
+        assert len(list(store.scan(kind))) == 1  # one page of the newest block
     assert list(store.scan(schema.HISTORY)) == []
     assert prune(twin.chain, 20) == 0
 

@@ -291,8 +291,8 @@ def memory_chain() -> tuple[MemoryStore, TwinChain]:
         schema.certificate(4),
         schema.certificate(1),
         schema.validators(0),
-        schema.envelope(4, 1),
-        schema.receipt(4, 2),
+        schema.envelope(4, 0),
+        schema.receipt(4, 0),
         schema.snapshot(4, 0),
         schema.tree_node(""),
     ],
@@ -324,8 +324,8 @@ def reopen_and_check(twin: TwinChain, store: MemoryStore, *, deep: bool) -> None
         schema.state(KEYS[0]),
         schema.state(KEYS[3]),
         schema.envelope(1, 0),
-        schema.receipt(2, 2),
-        schema.snapshot(3, 1),
+        schema.receipt(2, 0),
+        schema.snapshot(3, 0),
         schema.header(1),
         schema.certificate(1),
     ],
@@ -350,7 +350,7 @@ def test_s2_deep_audit_finds_a_node_too_many() -> None:
 
 
 def test_s2_remains_above_the_tip_are_found() -> None:
-    for key in (schema.header(5), schema.envelope(9, 0), schema.snapshot(5, 2)):
+    for key in (schema.header(5), schema.envelope(9, 0), schema.snapshot(5, 0)):
         store, twin = memory_chain()
         store.write([(key, b"x")], sync=True)
         with pytest.raises(DamagedStore, match="above the tip"):
