@@ -14,6 +14,7 @@ from common.core.codec import canonical_json
 from common.core.errors import Malformed
 from common.core.suite import ED25519_SHA256
 from common.node.application import Application
+from common.node.evidence import EVIDENCE_TYPES
 from tests.unit.business.market import PRODUCT, Market, genesis, key
 
 
@@ -26,7 +27,7 @@ def tagged(tag: str, data: bytes) -> bytes:
 def test_the_business_chain_is_an_application() -> None:
     application = BusinessApplication(genesis())
     assert isinstance(application, Application)
-    assert application.operation_types() == sorted(application.describe()["policy"])
+    assert application.operation_types() == sorted([*application.describe()["policy"], *EVIDENCE_TYPES])
 
 
 def test_every_stored_value_is_canonical_json() -> None:
