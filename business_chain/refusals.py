@@ -66,7 +66,12 @@ _TABLE: Final = (
         "Governance needs signers of role governance from a quorum of the organisations that have such keys.",
         "protocol rule 21",
     ),
-    Refusal("governance_lost", RuleBroken, "Some organisation keeps a governance key, and two do where two had one.", "protocol rule 21"),
+    Refusal(
+        "governance_lost",
+        RuleBroken,
+        "Some organisation keeps a governance key, and two do where two had one.",
+        "protocol rule 21",
+    ),
     Refusal("signers_too_many", TooLarge, "There is no room for another registered key.", "attack N1"),
     Refusal("signer_absent", NotFound, "The key is not registered.", "policy of the chain"),
     Refusal("signer_key_invalid", Malformed, "The key is no safe public key of the chain's suite.", "attack E3"),
@@ -84,7 +89,9 @@ _TABLE: Final = (
     ),
     Refusal("change_pending", Conflict, "Another change is scheduled; name its height to replace it.", "docs/adr/0050"),
     Refusal("change_not_pending", Conflict, "No change is scheduled for the height to be replaced.", "docs/adr/0050"),
-    Refusal("validators_unchanged", RuleBroken, "This set signs already (from protocol version 2 on).", "docs/adr/0050"),
+    Refusal(
+        "validators_unchanged", RuleBroken, "This set signs already (from protocol version 2 on).", "docs/adr/0050"
+    ),
     Refusal(
         "validators_quorum_at_risk",
         RuleBroken,

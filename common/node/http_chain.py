@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from common.node import http_evidence, http_networks, http_operations, http_transactions
+from common.node import http_evidence, http_governance, http_networks, http_operations, http_transactions
 from common.node.http_ports import BusinessLookup, NodeService
 
 
@@ -17,6 +17,7 @@ def chain_routers(service: NodeService) -> list[APIRouter]:
         http_operations.operations_router,
         http_transactions.router,
         http_networks.router,
+        http_governance.router,
         http_evidence.router,
         http_operations.events_router,
     ]

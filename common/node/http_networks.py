@@ -26,6 +26,7 @@ from common.core import merkle
 from common.core.certificate import commit_payload
 from common.core.errors import Malformed, NotFound
 from common.core.header import Header
+from common.core.protocol import SUPPORTED_VERSIONS
 from common.core.snapshot import MAX_SNAPSHOT_BYTES
 from common.core.transaction import MAX_ENVELOPE_BYTES, MAX_OPERATIONS, parse_envelope
 from common.node.access import CHAIN_READERS
@@ -34,6 +35,7 @@ from common.node.committed_state import CommittedState
 from common.node.http_context import DIGITS, MAX_HEIGHT, Height, Network, Node, parse_tx_id, require_chain_role
 from common.node.http_ports import NetworkDescription
 from common.node.http_transactions import MAX_WAIT_S
+from common.node.schedule import protocol_version
 from common.version import VERSION
 
 MAX_BULK_BYTES: Final = 8 * 1024 * 1024
@@ -100,7 +102,8 @@ async def options(network: Network, node: Node) -> dict[str, Any]:
         "network": network,
         "tier": genesis.tier,
         "node_version": VERSION,
-        "protocol_version": genesis.protocol_version,
+        "protocol_version": protocol_version(CommittedState(node.chain), genesis, node.chain.tip().height + 1),
+        "supported_versions": list(SUPPORTED_VERSIONS),
         "genesis_id": genesis.id.hex(),
         "suite": genesis.suite.name,
         "operation_types": node.application.operation_types(),

@@ -27,9 +27,11 @@ import uvloop
 
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
+from common.core.protocol import SUPPORTED_VERSIONS
 from common.node import fault_points
 from common.node.access import TokenStore
 from common.node.application import Application
+from common.node.committed_state import CommittedState
 from common.node.hello import Identity
 from common.node.http import create_app
 from common.node.http_edge import HttpLimits
@@ -39,6 +41,7 @@ from common.node.logs import configure_logging
 from common.node.node import Node
 from common.node.node_status import NodeLimits
 from common.node.runtime import Runtime
+from common.node.schedule import check_supported
 from common.node.service import NodeService
 from common.node.settings import NodeSettings
 from common.node.startup import (
@@ -109,6 +112,7 @@ async def _run(
     application = application_factory(genesis)
     opened = open_data(settings.data_dir, genesis, application)
     try:
+        check_supported(CommittedState(opened.chain), genesis, opened.chain.tip().height + 1, SUPPORTED_VERSIONS)
         process = NodeProcess(settings, opened, application, router_factory)
         await process.start()
         try:

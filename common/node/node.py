@@ -10,6 +10,7 @@ Invariants
   N2  The replica is told that work is pending only while this node is level with the network and holds a transaction
       that is valid on committed state, or a heartbeat is overdue (protocol rule 4).
   N3  The wall clock decides block times only; waiting is done with timers.
+  N4  A height of a protocol version that this software does not know is not entered: the node halts (attack C19).
 
 Left out: sockets, files, clocks, tasks (`runtime`), HTTP (`service`).
 """
@@ -22,13 +23,15 @@ from common.consensus.events import Committed, Received, WorkPending
 from common.consensus.messages import decode_message
 from common.consensus.records import decode_record
 from common.core.block import Block
-from common.core.errors import InvariantBroken, Rejected
+from common.core.errors import InvariantBroken, Rejected, Unavailable
 from common.core.genesis import Genesis
+from common.core.protocol import SUPPORTED_VERSIONS
 from common.core.validators import ValidatorSet
 from common.node.application import Application
 from common.node.body_fetch import Progress
 from common.node.chain_store import ChainStore
-from common.node.node_effects import Disconnect, NodeEffect, Warned
+from common.node.committed_state import CommittedState
+from common.node.node_effects import Disconnect, Halt, NodeEffect, Warned
 from common.node.node_events import (
     BlockWritten,
     NodeEvent,
@@ -57,6 +60,7 @@ from common.node.peer_messages import (
     Transactions,
     decode_payload,
 )
+from common.node.schedule import check_supported
 
 UNKNOWN_KINDS = frozenset({"peer_message_kind", "consensus_version", "consensus_type"})
 """What a newer version may send during a rolling upgrade: skipped, not punished (attack C19)."""
@@ -81,12 +85,14 @@ class Node:
         stopwatch: Callable[[], int] = _no_stopwatch,
         may_vote: bool = True,
         abstain_through_height: int = 0,
+        supported_versions: Sequence[int] = SUPPORTED_VERSIONS,
     ) -> None:
         """A node over an initialised chain store.
 
         `seed` is the validator key, None for an observer. `recovered` are the vote log's records. `may_vote` is False
         if the log or the database went backwards (attack C16); `abstain_through_height` forbids votes up to a height
-        instead. `stopwatch` gives monotonic nanoseconds, for sizing blocks only.
+        instead. `supported_versions` are the protocol versions that this software knows. `stopwatch` gives monotonic
+        nanoseconds, for sizing blocks only.
         """
         setup = NodeSetup(
             genesis=genesis,
@@ -103,6 +109,9 @@ class Node:
         self._genesis = genesis
         self._chain = chain
         self._limits = setup.limits
+        self._state = CommittedState(chain)
+        self._supported_versions = tuple(supported_versions)
+        self._halted = False
         self._clock = parts.clock
         self._outbox = parts.outbox
         self._peers = parts.peers
@@ -145,6 +154,8 @@ class Node:
     def step(self, event: NodeEvent, now_ms: int) -> list[NodeEffect]:
         """Absorb one event; return what must be done, in order. Raises `InvariantBroken` only (N1)."""
         self._clock.now_ms = now_ms
+        if self._halted:
+            return []
         match event:
             case PeerMessage():
                 self._on_message(event.peer, event.payload)
@@ -177,6 +188,8 @@ class Node:
 
     def _finish(self) -> list[NodeEffect]:
         """What follows from every event: tell the replica about work, start what has become possible."""
+        if self._halted:
+            return self._outbox.take()
         self._update_work()
         self._assembly.try_build(self._clock.now_ms)
         self._tell_leader()
@@ -309,6 +322,8 @@ class Node:
 
     def _on_written(self, height: int) -> None:
         done = self._committer.written(height)
+        if self._halts_before(height + 1):
+            return
         self._work.committed()
         self._heartbeat.arm(self._clock.now_ms, just_committed=True)
         self._quiet.committed()
@@ -318,6 +333,15 @@ class Node:
         else:
             self._driver.start_if_ready()
         self._sync.committed()
+
+    def _halts_before(self, height: int) -> bool:
+        """N4."""
+        try:
+            check_supported(self._state, self._genesis, height, self._supported_versions)
+        except Unavailable as unsupported:
+            self._halted = True
+            self._outbox.add(Halt(unsupported.code, unsupported.detail))
+        return self._halted
 
     # -- questions -----------------------------------------------------------------------------------------------------
 

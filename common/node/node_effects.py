@@ -123,6 +123,14 @@ class Warned:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """This node must end: it takes no further event. `code` is stable; `detail` names the remedy."""
+
+    code: str
+    detail: str
+
+
 NodeEffect = (
     PersistVotes
     | Send
@@ -134,4 +142,5 @@ NodeEffect = (
     | BlockCommitted
     | Accusation
     | Warned
+    | Halt
 )

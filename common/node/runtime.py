@@ -33,6 +33,7 @@ from common.node.node_effects import (
     CancelTimer,
     CommitBlock,
     Disconnect,
+    Halt,
     NodeEffect,
     PersistVotes,
     Send,
@@ -203,7 +204,7 @@ class Runtime:
             return
         self._stopped = True
         self._queue.clear()
-        if isinstance(error, StoreFailed | DamagedStore):
+        if isinstance(error, StoreFailed | DamagedStore | Unavailable):
             _log.critical(what, extra={"code": error.code, "error": str(error)})
         else:
             _log.critical(what, extra={"code": "invariant_broken", "error": str(error)}, exc_info=error)
@@ -253,6 +254,8 @@ class Runtime:
                 self._notifications.accused(effect)
             case Warned():
                 self._notifications.warned(effect)
+            case Halt():
+                self._fail("the node has to stop", Unavailable(effect.code, effect.detail))
 
     def _notify_committed(self, committed: BlockCommitted, channels: PeerChannels) -> None:
         """Tell clients, and observers: they take no part in consensus, so nothing else would tell them of a block."""

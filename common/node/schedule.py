@@ -26,7 +26,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from common.core.codec import canonical_json
-from common.core.errors import Conflict, InvariantBroken, Malformed, RuleBroken
+from common.core.errors import Conflict, Malformed, RuleBroken, Unavailable
 from common.core.genesis import Genesis
 from common.core.membership import check_seats, check_succession
 from common.core.protocol import UNCHANGED_SET_REFUSED_FROM
@@ -45,12 +45,6 @@ MAX_SEATS_FIELD: Final = "max_seats_per_organisation"
 
 class _Reader(Protocol):
     def get(self, key: bytes) -> bytes | None: ...
-
-
-class UnsupportedProtocol(InvariantBroken):
-    """The next height obeys rules that this software does not know: the node stops before it could fork."""
-
-    code: Final = "protocol_version_unsupported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +88,16 @@ def protocol_version(state: _Reader, genesis: Genesis, height: int) -> int:
 
 
 def check_supported(state: _Reader, genesis: Genesis, height: int, supported: Sequence[int]) -> None:
-    """Raise `UnsupportedProtocol` unless this software knows the rules of block `height` (attack C19)."""
+    """Raise `Unavailable('protocol_version_unsupported')` unless this software knows the rules of block `height`: the
+    node stops before it could fork (attack C19).
+    """
     version = protocol_version(state, genesis, height)
     if version not in supported:
-        raise UnsupportedProtocol(
-            f"{UnsupportedProtocol.code}: block {height} of {genesis.network} obeys protocol version {version}, this "
-            f"software supports {', '.join(map(str, supported))}: install a version that supports it, and start the "
-            "node again on the same data"
+        raise Unavailable(
+            "protocol_version_unsupported",
+            f"block {height} of {genesis.network} obeys protocol version {version}, this software supports "
+            f"{', '.join(map(str, supported))}: install a version that supports it, and start the node again on the "
+            "same data",
         )
 
 

@@ -65,7 +65,8 @@ def test_networks_options_and_status(chain: LiveServer) -> None:
     assert (own["network_id"], own["genesis_id"], own["description"]) == ("toytown", genesis.id.hex(), "玩具市场")
     assert own["sub_networks"] == [{"network_id": "suburb"}]
     options = get(chain, BASE + "/options")
-    assert options["operation_types"] == ["toy.crash", "toy.open", "toy.transfer", "toy.validators"]
+    assert options["operation_types"] == ["toy.crash", "toy.open", "toy.protocol", "toy.transfer", "toy.validators"]
+    assert (options["protocol_version"], options["supported_versions"]) == (1, [1, 2])
     assert options["limits"]["max_expiry_blocks"] == genesis.parameters.max_expiry_blocks
     assert set(options["result_states"]) >= {"applied", "rejected"}
     status = get(chain, BASE + "/status")
@@ -162,18 +163,37 @@ def test_bulk_long_polls_until_a_block_comes_or_the_time_is_over(chain: LiveServ
 
 def test_a_changed_validator_set_travels_with_its_block(tmp_path: Path) -> None:
     with LiveServer(tmp_path) as server:
-        # The chain stops here: the new members do not run. What the last block says about them is what counts.
-        change = make_envelope(
-            server.node.genesis, "grow", [{"type": "toy.validators", "names": ["solo", "two", "three"]}]
-        )
+        # The chain stops here: the new member does not run. What the last block says about it is what counts.
+        before = get(server, BASE + "/governance")
+        assert [member["name"] for member in before["validators"]] == ["solo"]
+        assert (before["scheduled"], before["findings"], before["protocol"]["version"]) == (None, [], 1)
+        change = make_envelope(server.node.genesis, "grow", [{"type": "toy.validators", "names": ["solo", "two"]}])
         submit(server, change, **WAIT)
         answer = bulk(server, **{"from": 1, "include": "validators"})
         carrying = [block for block in answer["blocks"] if "validators" in block]
         assert len(carrying) == 1
         validators = ValidatorSet.decode(bytes.fromhex(carrying[0]["validators"]))
-        assert [member.name for member in validators.members] == ["solo", "two", "three"]
+        assert [member.name for member in validators.members] == ["solo", "two"]
         header = Header.decode(bytes.fromhex(carrying[0]["header"]))
         assert header.next_validators_hash == validators.hash(SUITE)
+        after = get(server, BASE + "/governance")
+        assert after["validators_hash"] == header.next_validators_hash.hex()
+
+
+def test_c19_scheduled_activations_are_published(tmp_path: Path) -> None:
+    with LiveServer(tmp_path) as server:
+        for number, (version, height) in enumerate(((2, 4), (3, 900))):
+            operation = {"type": "toy.protocol", "version": version, "height": height}
+            submit(server, make_envelope(server.node.genesis, f"activate-{number}", [operation]), **WAIT)
+            while server.node.chain.tip().height < 4:
+                submit(server, transfer(server.node.genesis, f"t-{server.node.chain.tip().height}"), **WAIT)
+        protocol = get(server, BASE + "/governance")["protocol"]
+        assert protocol["version"] == get(server, BASE + "/options")["protocol_version"] == 2
+        assert protocol["scheduled"] == [{"height": 900, "version": 3}]
+        findings = get(server, BASE + "/governance")["findings"]
+        assert findings == [{"code": "protocol_version_unsupported", "height": 900, "version": 3}]
+        versions = {bulk["header"]["protocol_version"] for bulk in (get(server, f"{BASE}/blocks/{h}") for h in (3, 4))}
+        assert versions == {1, 2}
 
 
 def test_objects_of_a_block_and_their_proofs(chain: LiveServer) -> None:
