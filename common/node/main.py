@@ -145,7 +145,7 @@ class NodeProcess:
                 mempool_bytes=limits.mempool_bytes,
                 mempool_signer_transactions=limits.mempool_signer_transactions,
             ),
-            stopwatch=time.monotonic_ns,
+            stopwatch=time.thread_time_ns,
             may_vote=opened.may_vote,
             abstain_through_height=opened.abstain_through_height,
         )

@@ -91,8 +91,8 @@ class Node:
 
         `seed` is the validator key, None for an observer. `recovered` are the vote log's records. `may_vote` is False
         if the log or the database went backwards (attack C16); `abstain_through_height` forbids votes up to a height
-        instead. `supported_versions` are the protocol versions that this software knows. `stopwatch` gives monotonic
-        nanoseconds, for sizing blocks only.
+        instead. `supported_versions` are the protocol versions that this software knows. `stopwatch` gives nanoseconds
+        of processor time, for sizing blocks only.
         """
         setup = NodeSetup(
             genesis=genesis,

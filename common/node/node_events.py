@@ -6,7 +6,7 @@ happens outside into these values and calls ``node.step(event, now_ms)``, one at
 The rest of a node's face (`node.Node`), called from the same thread::
 
     Node(genesis=, application=, chain=<ChainStore>, seed=<own seed | None>, recovered=<vote-log records>,
-         limits=NodeLimits(), stopwatch=<() -> monotonic ns, for block sizing only>, may_vote=True,
+         limits=NodeLimits(), stopwatch=<() -> processor ns, for block sizing only>, may_vote=True,
          abstain_through_height=0)
     submit(envelope, now_ms) -> (SubmitResult, list[NodeEffect])      raises Rejected
     hello_for(peer: PeerKey) -> bytes        what our hello tells this peer (`peer_messages.Hello`, encoded)

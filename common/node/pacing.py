@@ -1,7 +1,8 @@
 """How many operations a leader puts into a block, so that executing it takes about 50 ms (protocol rule 14).
 
-The leader counts: what its last blocks took for each operation decides how many the next one gets. Local and
-advisory; validity never depends on it, only on the chain's own limits.
+The leader counts: what its last blocks took for each operation decides how many the next one gets. It counts its
+thread's processor time, not the time that passes: on a busy machine smaller blocks would only cost more rounds for the
+same work. Local and advisory; validity never depends on it, only on the chain's own limits.
 
 Left out: the limits themselves (`executor`), the interval between blocks (`block_assembly`).
 """
