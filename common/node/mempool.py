@@ -7,8 +7,8 @@ Invariants
       rule 9).
   M3  Everything pending is valid on committed state: neither expired nor with a used nonce (protocol rules 4 and 12).
       `committed` restores that after each block.
-  M4  Transactions, their bytes, and each first signer's share are bounded (attack N3). These bounds are local and
-      never a reason to vote against a block (protocol rule 11).
+  M4  Transactions, the memory they take, and each first signer's share are bounded (attack N3). These bounds are local
+      and never a reason to vote against a block (protocol rule 11).
   M5  Selection is in order of arrival.
   M6  Gossiped envelopes may be held unverified until their turn comes, in bounded bytes; they count for nothing until
       then, unless a proposal names them: then their turn is now.
@@ -37,12 +37,20 @@ from common.node.node_status import NodeLimits
 from common.node.transaction_rules import check_belongs, check_expiry, check_fits_a_block
 
 OVERHEAD_BYTES = 1024
-"""What a parsed transaction takes besides its envelope, roughly."""
-MAX_FETCHED_BYTES = 48 * 1024 * 1024
-"""Three full blocks of the largest size: bodies of the proposals of a few views."""
+"""What any transaction takes besides its envelope: places in the tables, the record itself, roughly."""
+PARSED_FACTOR = 7
+"""A parsed transaction takes up to seven times its envelope: field names, numbers and strings become objects."""
+FETCHED_BLOCKS = 3
+"""Fetched bodies that are kept, in full blocks of the chain: those of the proposals of a few views. Less than one block
+would leave its validation without an end."""
 MAX_HELD_BYTES = 8 * 1024 * 1024
 """Several seconds of gossip at the highest rate that is verified; what finds no room is fetched if a block has it."""
 REMEMBERED_EXPIRED = 10_000
+
+
+def _held_bytes(tx: SignedTransaction) -> int:
+    """What a parsed transaction takes in memory, roughly and rather too much."""
+    return PARSED_FACTOR * len(tx.envelope) + OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,10 @@ class Mempool:
         self._signer_counts: dict[str, int] = {}
         self._fetched: OrderedDict[bytes, SignedTransaction] = OrderedDict()
         self._fetched_bytes = 0
+        parameters = genesis.parameters
+        self._fetched_limit_bytes = FETCHED_BLOCKS * (
+            PARSED_FACTOR * parameters.max_block_bytes + OVERHEAD_BYTES * parameters.max_block_operations
+        )
         self._held: dict[bytes, bytes] = {}
         self._held_bytes = 0
         self._recent: dict[bytes, SignedTransaction] = {}
@@ -114,7 +126,7 @@ class Mempool:
     def _check_quota(self, tx: SignedTransaction) -> None:
         limits = self._limits
         if len(self._pending) >= limits.mempool_transactions or (
-            self.size_bytes + len(tx.envelope) + OVERHEAD_BYTES > limits.mempool_bytes
+            self.size_bytes + _held_bytes(tx) > limits.mempool_bytes
         ):
             raise Unavailable("mempool_full", "too many transactions are pending; try again later or another node")
         if self._signer_counts.get(tx.signers[0], 0) >= limits.mempool_signer_transactions:
@@ -127,7 +139,7 @@ class Mempool:
         self._by_id[tx.id] = tx.envelope_hash
         self._by_expiry.setdefault(tx.expires_at_height, {})[tx.envelope_hash] = None
         self._signer_counts[signer] = self._signer_counts.get(signer, 0) + 1
-        self.size_bytes += len(tx.envelope) + OVERHEAD_BYTES
+        self.size_bytes += _held_bytes(tx)
 
     def _remove(self, key: bytes) -> None:
         tx = self._pending.pop(key, None)
@@ -136,7 +148,7 @@ class Mempool:
         signer = tx.signers[0]
         del self._by_nonce[(signer, tx.nonce)]
         del self._by_id[tx.id]
-        self.size_bytes -= len(tx.envelope) + OVERHEAD_BYTES
+        self.size_bytes -= _held_bytes(tx)
         expiring = self._by_expiry[tx.expires_at_height]
         del expiring[key]
         if not expiring:
@@ -163,10 +175,10 @@ class Mempool:
         check_belongs(tx, self._genesis)
         verify_signatures(tx, self._genesis.suite)
         self._fetched[tx.envelope_hash] = tx
-        self._fetched_bytes += len(tx.envelope) + OVERHEAD_BYTES
-        while self._fetched_bytes > MAX_FETCHED_BYTES:
+        self._fetched_bytes += _held_bytes(tx)
+        while self._fetched_bytes > self._fetched_limit_bytes:
             _, oldest = self._fetched.popitem(last=False)
-            self._fetched_bytes -= len(oldest.envelope) + OVERHEAD_BYTES
+            self._fetched_bytes -= _held_bytes(oldest)
         return tx
 
     def resolve(self, key: bytes) -> SignedTransaction | None:
@@ -267,7 +279,7 @@ class Mempool:
                 self._remove(pending)
             fetched = self._fetched.pop(tx.envelope_hash, None)
             if fetched is not None:
-                self._fetched_bytes -= len(fetched.envelope) + OVERHEAD_BYTES
+                self._fetched_bytes -= _held_bytes(fetched)
         for expired_at in range(self._swept_height, height + 1):
             for key in list(self._by_expiry.get(expired_at, ())):
                 self._expire(key)

@@ -20,7 +20,8 @@ class NodeLimits:
     mempool_transactions: int = 20_000
     """Pending transactions; at 2 kB each 40 MB, about half a minute at full speed."""
     mempool_bytes: int = 64 * 1024 * 1024
-    mempool_signer_transactions: int = 5_000
+    """Memory that pending transactions take, parsed."""
+    mempool_signer_transactions: int = 2_000
     """Pending transactions of one first signer (attack N3)."""
     block_execution_ms: int = 50
     """The leader aims at blocks that take this long to execute (protocol rule 14)."""

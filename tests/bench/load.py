@@ -83,7 +83,7 @@ async def flood(
                 outcome.count(status)
                 if status not in (429, 503):
                     break
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)
             else:
                 return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -104,17 +105,45 @@ def test_n3_number_bytes_and_the_share_of_one_signer_are_bounded() -> None:
     _, pool = make_pool(mempool_transactions=1)
     pool.admit(envelope("a"))
     assert code_of(lambda: pool.admit(envelope("b", client="client-2")), Unavailable) == "mempool_full"
-    _, pool = make_pool(mempool_bytes=2_500)
+    _, pool = make_pool(mempool_bytes=5_000)
     pool.admit(envelope("a"))
     assert code_of(lambda: pool.admit(envelope("b")), Unavailable) == "mempool_full"
 
 
-def test_n3_fetched_bodies_are_bounded_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mempool_module, "MAX_FETCHED_BYTES", 5_000)
-    _, pool = make_pool()
-    keys = [pool.add_body(envelope(f"n{at}")).envelope_hash for at in range(10)]
+def test_n3_fetched_bodies_are_bounded_and_the_oldest_go() -> None:
+    """Never fewer than one full block's, or a replica would drop the first before the last arrives, for ever."""
+    genesis = make_genesis(["node-0"], max_block_bytes=1_200, max_block_operations=3)
+    solo = Solo(genesis)
+    pool = Mempool(genesis, solo.application, solo.chain, NodeLimits())
+    bodies = [transfer(genesis, f"n{at}") for at in range(20)]
+    keys = [pool.add_body(body).envelope_hash for body in bodies]
     kept = [pool.resolve(key) is not None for key in keys]
-    assert kept == [False] * 7 + [True] * 3
+    assert kept == sorted(kept), "the oldest go first"
+    assert sum([len(body) for body, held in zip(bodies, kept, strict=True) if held]) >= 1_200
+    assert not kept[0]
+
+
+def test_n3_what_is_counted_is_what_memory_takes() -> None:
+    """The bound is on parsed transactions, several times their envelopes: a backlog may not take more than it says."""
+    _, pool = make_pool()
+    envelopes = [
+        make_envelope(
+            GENESIS,
+            f"n{number}",
+            [
+                {"type": "toy.transfer", "source": f"s{index}", "target": f"t{number}-{index}", "amount": index}
+                for index in range(50)
+            ],
+            expires_at_height=50,
+        )
+        for number in range(40)
+    ]
+    tracemalloc.start()
+    for data in envelopes:
+        pool.admit(bytes(bytearray(data)))
+    taken_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken_bytes < pool.size_bytes < 4 * taken_bytes
 
 
 def test_quota_comes_back_when_transactions_leave() -> None:
