@@ -41,6 +41,12 @@ def machine() -> dict[str, object]:
     }
 
 
+def commit() -> str:
+    """What is checked out."""
+    result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return result.stdout.strip()
+
+
 def apart(measure: Callable[[], measures.Figures]) -> measures.Figures:
     """Run a measurement in a process of its own: nodes are forked from it, and must not inherit what others left."""
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -55,8 +61,7 @@ def main() -> int:
     unknown = [name for name in names if name not in MEASURES]
     if unknown:
         parser.error(f"no measurement is called {', '.join(unknown)}; there are {', '.join(MEASURES)}")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    result: dict[str, object] = {"commit": commit, "machine": machine(), "figures": (figures := {})}
+    result: dict[str, object] = {"commit": commit(), "machine": machine(), "figures": (figures := {})}
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
         figures[name] = apart(MEASURES[name])
