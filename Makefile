@@ -1,7 +1,7 @@
 # Tongjian: `make help` lists the targets. Everything runs in .venv, which the first target that needs it creates.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench sim crash-test compose-test clean
+.PHONY: help install demo test check format bench sim crash-test perturb attack-coverage compose-test clean
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -42,6 +42,12 @@ sim: $(INSTALLED) ## one simulated network from a seed: make sim SEED=7
 
 crash-test: $(INSTALLED) ## kill validators at every point of disk and network, each in turn (about ten minutes); SEED=7
 	CRASH_POINTS=all SEED=$(SEED) $(VENV_PYTHON) -m pytest -q -s tests/e2e/test_crash_points.py
+
+perturb: $(INSTALLED) ## disturb a real network as the manifests say, judge it by its public interface (8 min)
+	$(VENV_PYTHON) -m tests.perturbation --report bench/results/perturbation.json
+
+attack-coverage: $(INSTALLED) ## prove that the test of every attack fails when its check is taken out; ONLY="C4 N1"
+	$(VENV_PYTHON) -m tests.attacks $(if $(ONLY),--only $(ONLY),) --jobs 2
 
 compose-test: $(INSTALLED) ## the whole stack under Docker Compose, with faults (needs a Docker Engine)
 	$(VENV_PYTHON) -m tests.compose
