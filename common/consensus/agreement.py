@@ -10,7 +10,8 @@ Reference: Castro & Liskov, "Practical Byzantine Fault Tolerance" (OSDI '99), se
       like everybody (protocol rule 2). There are no locks: what the slot of a view accepts is decided by that view's
       evidence alone (attack C12).
   I4  A quorum of COMMITs of any one view decides, whatever view we are in (protocol rule 3). One decision a height.
-  I5  What members make us keep is bounded by members times `MAX_VOTED_VIEWS_PER_MEMBER` (attack C13).
+  I5  What members make us keep is bounded by members times `MAX_VOTED_VIEWS_PER_MEMBER` (attack C13), and the votes of
+      views in which a quorum agreed, of which nothing is dropped: they make the certificate.
 
 Left out: which proposal a view may carry (`verification`, `view_change`), timers (`replica`).
 """
@@ -76,7 +77,11 @@ class VoteBook:
             self._forget(vote.phase, vote.voter, views)
 
     def _forget(self, phase: Phase, voter: int, views: list[int]) -> None:
-        lowest = min(views)
+        """Drop the vote of the lowest view that has no quorum: where there is one, the vote belongs to the proof."""
+        open_views = [view for view in views if self._tallies[phase, view].decided is None]
+        if not open_views:
+            return
+        lowest = min(open_views)
         views.remove(lowest)
         tally = self._tallies[phase, lowest]
         tally.counts[tally.votes.pop(voter).block_id] -= 1

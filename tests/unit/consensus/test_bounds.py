@@ -12,7 +12,9 @@ from common.consensus.params import (
     MAX_VOTED_VIEWS_PER_MEMBER,
 )
 from common.consensus.past import PastMessages
+from common.core.certificate import verify_certificate
 from tests.sim.bench import Bench, kind_of
+from tests.sim.toys import CHEAP
 from tests.unit.consensus import parts
 from tests.unit.consensus.parts import quiet_bench
 
@@ -61,6 +63,34 @@ def test_c13_votes_for_ever_higher_views_are_bounded() -> None:
     for number in (1, 2, 3):
         bench.inject(0, parts.commit(number, parts.block_id(block), view=300), number)
     assert bench.seats[0].tip.height == 1, "real votes still count"
+
+
+def test_c13_the_vote_that_completes_a_quorum_stays_in_the_certificate() -> None:
+    """A member with votes in many higher views votes in this one last: the lowest of its votes is part of the proof."""
+    bench = quiet_bench(4)
+    block = parts.block_by(bench, 1)
+    of = parts.block_id(block)
+    for view in range(1, MAX_VOTED_VIEWS_PER_MEMBER + 1):
+        bench.inject(0, parts.commit(3, bytes(32), view=view), 3)
+    for number in (1, 2, 3):
+        bench.inject(0, parts.commit(number, of), number)
+    assert bench.seats[0].tip.height == 1
+    certificate = bench.seats[0].chain[0][1]
+    verify_certificate(CHEAP, bench.seats[0].sets[0], block.header, certificate)
+
+
+def test_c13_the_vote_that_prepares_a_block_stays_in_the_prepared_certificate() -> None:
+    bench = quiet_bench(4)
+    block = parts.block_by(bench, 1)
+    of = parts.block_id(block)
+    for view in range(1, MAX_VOTED_VIEWS_PER_MEMBER + 1):
+        bench.inject(0, parts.prepare(3, bytes(32), view=view), 3)
+    bench.inject(0, parts.proposal(block, 1), 1)
+    for number in (1, 3):
+        bench.inject(0, parts.prepare(number, of), number)
+    prepared = bench.seats[0].replica._agreement.prepared
+    assert prepared is not None
+    bench.seats[0].replica._verifier.check_prepared(prepared)
 
 
 def test_c13_a_forgotten_vote_is_not_counted_any_more() -> None:
