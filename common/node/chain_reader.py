@@ -97,6 +97,15 @@ class ChainReader:
         self._check_height(height, 1)
         return self._decode(schema.certificate(height), Certificate.decode)
 
+    def wire_headers(self, first: int) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """Header, certificate and, where it changes, the set after it, as wire bytes, from a height up to the tip."""
+        sets = dict(self._view.scan(schema.VALIDATORS, schema.validators(first + 1)))
+        headers = self._view.scan(schema.HEADERS, schema.header(first))
+        certificates = self._view.scan(schema.CERTIFICATES, schema.certificate(first))
+        for (key, header), (_, certificate) in zip(headers, certificates, strict=False):
+            next_set = sets.get(schema.validators(schema.read_u64(key, 1) + 1), b"")
+            yield header, certificate, next_set
+
     def block_id(self, height: int) -> bytes:
         """The id of a block; at height 0 the genesis id. Raises NotFound."""
         self._check_height(height, 0)
@@ -155,13 +164,11 @@ class ChainReader:
 
     def transaction(self, tx_id: bytes) -> TransactionLocation | None:
         """Where a transaction was committed, or None."""
-        value = self._view.get(schema.transaction(tx_id))
-        return None if value is None else TransactionLocation(*schema.read_place(value))
+        return self._place(schema.transaction(tx_id))
 
     def used_nonce(self, signer: str, nonce: str) -> TransactionLocation | None:
         """Where the transaction is that used (first signer, nonce), or None (protocol rule 9)."""
-        value = self._view.get(schema.used_nonce(signer, nonce))
-        return None if value is None else TransactionLocation(*schema.read_place(value))
+        return self._place(schema.used_nonce(signer, nonce))
 
     def object_revisions(self, object_id: str, limit: int = MAX_REVISIONS) -> list[tuple[int, int, int]]:
         """(height, index, version) of an object's snapshots, latest first, at most `limit`."""
@@ -170,7 +177,7 @@ class ChainReader:
             if len(revisions) == limit:
                 break
             height, index = schema.read_object_revision(key)
-            revisions.append((height, index, schema.read_u64(value)))
+            revisions.append((height, index, self._decoded(key, value, schema.read_u64)))
         return revisions
 
     def validators(self, height: int) -> ValidatorSet:
@@ -194,7 +201,7 @@ class ChainReader:
         """The value of an authenticated key after block `height`, or None. Raises NotFound or Gone."""
         self._check_past(height)
         raw = self.state_entry(key)
-        if raw is not None and schema.read_u64(raw) <= height:
+        if raw is not None and _since(raw) <= height:
             return raw[_SINCE_BYTES:]
         return self._past_value(key, height)
 
@@ -220,7 +227,7 @@ class ChainReader:
             (key, None) for key, _ in self._scan_after(schema.DELETED, prefix, start_after)
         )
         for key, entry in heapq.merge(present, absent, key=_key_of):
-            if entry is not None and schema.read_u64(entry) <= height:
+            if entry is not None and _since(entry) <= height:
                 value: bytes | None = entry[_SINCE_BYTES:]
             else:
                 value = self._past_value(key, height)
@@ -251,7 +258,7 @@ class ChainReader:
     def _past_value(self, key: bytes, height: int) -> bytes | None:
         """The value at `height` of a key whose tip value (if any) is younger (Q3)."""
         for _, raw in self._view.scan(schema.history_of(key), schema.history(key, height + 1)):
-            return raw[_SINCE_BYTES:] if schema.read_u64(raw) <= height else None
+            return raw[_SINCE_BYTES:] if _since(raw) <= height else None
         return None
 
     def _check_height(self, height: int, lowest: int) -> None:
@@ -266,6 +273,10 @@ class ChainReader:
         self._check_height(height, 0)
         if height < self._floor:
             raise Gone("state_pruned", "the state of that height was pruned", height=height, lowest=self._floor)
+
+    def _place(self, key: bytes) -> TransactionLocation | None:
+        value = self._view.get(key)
+        return None if value is None else TransactionLocation(*self._decoded(key, value, schema.read_place))
 
     def _item(self, block: bytes, key: bytes, what: str) -> bytes:
         """One item of the block whose pages begin with `block`, by the key that it would have as a page's first."""
@@ -300,6 +311,13 @@ class ChainReader:
             return decode(value)
         except (Rejected, struct.error, UnicodeDecodeError) as error:
             raise _damaged(key, f"an entry cannot be decoded: {error}") from error
+
+
+def _since(entry: bytes) -> int:
+    """The height since which a stored value holds. Raises DamagedStore."""
+    if len(entry) < _SINCE_BYTES:
+        raise _damaged(schema.STATE, "a value of the state names no height")
+    return schema.read_u64(entry)
 
 
 def _key_of(entry: tuple[bytes, bytes | None]) -> bytes:

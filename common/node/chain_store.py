@@ -99,6 +99,8 @@ class ChainStore(ChainReader):
         self._state_cache = StateCache(STATE_CACHE_BYTES)
         self._sets: dict[int, ValidatorSet] = {}
         self._vote_log: VoteLog | None = None
+        self._rejoined = store.get(schema.REJOINED) is not None
+        self._votes_above: int | None = None
 
     @property
     def initialised(self) -> bool:
@@ -172,6 +174,9 @@ class ChainStore(ChainReader):
             writes.append((schema.validators(header.height + 1), next_set.encode()))
         if vote_log_mark:
             writes.append((schema.VOTE_LOG, vote_log_mark))
+        if self._rejoined and self._votes_above is not None and header.height >= self._votes_above:
+            writes.append((schema.REJOINED, None))
+            self._rejoined = False
         entries = self._put_state(writes, header.height, state_changes)
         _put_rest(writes, tip, index_changes, tree_update)
         self._pending = _Pending(tip, tree_update, entries, next_set)
@@ -260,6 +265,17 @@ class ChainStore(ChainReader):
     def vote_log_mark(self) -> bytes | None:
         """What the database remembers of the vote log: give it to `VoteLog.open`."""
         return self.store.get(schema.VOTE_LOG)
+
+    @property
+    def rejoined(self) -> bool:
+        """Whether the data came from a checkpoint or a backup, so that this node's earlier votes are not known here
+        (attack C16).
+        """
+        return self._rejoined
+
+    def votes_again_above(self, height: int) -> None:
+        """The node signs nothing at or below `height`; the first block from there on ends being `rejoined`."""
+        self._votes_above = height
 
     def check_consistency(self, vote_log: VoteLog | None = None, *, headers: int = 64, deep: bool = False) -> None:
         """Check what is stored, and that the vote log belongs to it; call it before the node votes.

@@ -10,6 +10,13 @@ Invariants
       time-out: a dead validator costs every n-th block a fraction of a second, not seconds. Time-outs still double
       with the view, and their length decides about speed only, never about safety (protocol rule 4).
 
+  D4  A validator whose data came from a checkpoint or a backup has no memory of its votes. It starts only when members
+      that make up a quorum with it show no higher tip, and then signs nothing at or below tip + `REJOIN_HEIGHTS`
+      (attack C16). Why that is enough: let t be the last height that its earlier self saw decided. That took commits of
+      q-1 others, honest ones among them at t-1 or higher. Any q-1 members share f with those; counting this forgetful
+      validator, at most f-1 others are faulty, so one of them is honest, and its tip, at least t-1, is not above ours.
+      The earlier self voted at t+1 at most, which is tip + 2.
+
 Left out: blocks' contents (`block_assembly`), commits (`committer`).
 """
 
@@ -35,6 +42,10 @@ from common.node.peer_messages import Consensus
 
 UNHEARD_LEADER_DIVISOR = 8
 """With the default of 2 s, 250 ms: long enough for a channel that is just being opened again."""
+
+
+REJOIN_HEIGHTS = 2
+"""How far above the tip of a quorum a validator may have voted (D4)."""
 
 
 class BlockWork(Protocol):
@@ -77,6 +88,7 @@ class ConsensusDriver:
         outbox: Outbox,
         work: BlockWork,
         connected_members: Callable[[], Sequence[int]],
+        level_members: Callable[[], int],
         is_connected: Callable[[PeerKey], bool],
         accused: Callable[[ConsensusMessage, ConsensusMessage], None],
     ) -> None:
@@ -89,6 +101,7 @@ class ConsensusDriver:
         self._outbox = outbox
         self._work = work
         self._connected_members = connected_members
+        self._level_members = level_members
         self._is_connected = is_connected
         self._accused = accused
         self._replica: Replica | None = None
@@ -149,6 +162,10 @@ class ConsensusDriver:
         others = sum(1 for peer in self._greeted if validators.index_of(peer) is not None)
         if others < validators.quorum - 1:
             return
+        if self._chain.rejoined and validators.index_of(self._public_key or b"") is not None:
+            if self._level_members() < validators.quorum - 1:
+                return
+            self._abstain_after_rejoining(tip.height)
         genesis = self._genesis
         own_index = None if self._public_key is None else validators.index_of(self._public_key)
         parameters = ConsensusParameters.of(genesis.parameters)
@@ -164,6 +181,13 @@ class ConsensusDriver:
         self._recovered = ()
         self._inbox.extend([PeerConnected(index) for index in self._connected_members()])
         self._run(self._replica, restored)
+
+    def _abstain_after_rejoining(self, tip_height: int) -> None:
+        """The data are younger than the key: sign nothing that this key may have signed before (D4)."""
+        through = tip_height + REJOIN_HEIGHTS
+        floor = Mark(through, 0, Stage.COMMIT)
+        self._floor = floor if self._floor is None else max(self._floor, floor)
+        self._chain.votes_again_above(through)
 
     def deliver(self, event: Event) -> None:
         """Give the replica an event, after those that wait already; nothing happens before it has started."""
@@ -227,7 +251,8 @@ class ConsensusDriver:
             case effects.Accuse():
                 self._accuse(effect)
             case effects.Refused():
-                self._outbox.add(Warned("consensus_message_refused", f"{effect.code} from member {effect.sender}"))
+                sender = None if effect.sender is None else self._member(effect.sender)
+                self._outbox.add(Warned("consensus_message_refused", effect.code, sender))
             case effects.Abstaining():
                 self._outbox.add(Warned("abstaining", f"{effect.code} through height {effect.height}"))
             case _:

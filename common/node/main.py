@@ -31,6 +31,7 @@ from common.core.protocol import SUPPORTED_VERSIONS
 from common.node import fault_points
 from common.node.access import TokenStore
 from common.node.application import Application
+from common.node.checkpoint_store import CHECKPOINTS_DIRECTORY, CheckpointFiles, CheckpointMaker
 from common.node.committed_state import CommittedState
 from common.node.hello import Identity
 from common.node.http import create_app
@@ -134,6 +135,7 @@ class NodeProcess:
         self._settings = settings
         self._chain = chain
         self.service = NodeService(chain, application)
+        checkpoints = CheckpointFiles(settings.data_dir / CHECKPOINTS_DIRECTORY, genesis.suite)
         node = Node(
             genesis=genesis,
             application=application,
@@ -144,12 +146,23 @@ class NodeProcess:
                 mempool_transactions=limits.mempool_transactions,
                 mempool_bytes=limits.mempool_bytes,
                 mempool_signer_transactions=limits.mempool_signer_transactions,
+                checkpoint_blocks=settings.storage.checkpoint_blocks,
             ),
             stopwatch=time.thread_time_ns,
             may_vote=opened.may_vote,
             abstain_through_height=opened.abstain_through_height,
+            checkpoints=checkpoints,
         )
-        self.runtime = Runtime(node, opened.store, opened.votes, self.service, wall_clock_ms, lambda: members(chain))
+        self._maker = CheckpointMaker(checkpoints)
+        self.runtime = Runtime(
+            node,
+            opened.store,
+            opened.votes,
+            self.service,
+            wall_clock_ms,
+            lambda: members(chain),
+            self._maker.make,
+        )
         self.transport = PeerTransport(
             Identity(genesis.suite, genesis.id, genesis.network, key.seed, key.public_key),
             settings.peer,
@@ -212,6 +225,7 @@ class NodeProcess:
         self.service.close()
         await self.runtime.stop()
         await asyncio.gather(self.http.close(), self.transport.close())
+        self._maker.close()
         _log.info(
             "node stopped",
             extra={

@@ -31,7 +31,9 @@ from common.node.application import Application
 from common.node.body_fetch import Progress
 from common.node.chain_store import ChainStore
 from common.node.committed_state import CommittedState
-from common.node.node_effects import Disconnect, Halt, NodeEffect, Warned
+from common.node.checkpoint import CheckpointSource, NoCheckpoints
+from common.node.checkpoint_messages import GetCheckpoints, GetHeaders, GetPart, Pruned
+from common.node.node_effects import Disconnect, Halt, MakeCheckpoint, NodeEffect, Warned
 from common.node.node_events import (
     BlockWritten,
     NodeEvent,
@@ -86,6 +88,7 @@ class Node:
         may_vote: bool = True,
         abstain_through_height: int = 0,
         supported_versions: Sequence[int] = SUPPORTED_VERSIONS,
+        checkpoints: CheckpointSource | None = None,
     ) -> None:
         """A node over an initialised chain store.
 
@@ -104,6 +107,7 @@ class Node:
             stopwatch=stopwatch,
             may_vote=may_vote,
             abstain_through_height=abstain_through_height,
+            checkpoints=checkpoints or NoCheckpoints(),
         )
         parts = NodeParts(setup)
         self._genesis = genesis
@@ -282,8 +286,17 @@ class Node:
                 block = self._block_fetch.answered(peer, message)
                 if block is not None:
                     self._work.block_fetched(block)
+            case GetHeaders():
+                self._serving.headers(peer, message, self._clock.now_ms)
+            case GetCheckpoints():
+                self._serving.checkpoints(peer, message)
+            case GetPart():
+                self._serving.part(peer, message, self._clock.now_ms)
+            case Pruned():
+                self._sync.pruned(peer, message)
             case Status():
                 self._peers.set_claim(peer, message.tip_height)
+                self._driver.start_if_ready()
                 self._sync.consider()
 
     def _on_bodies(self, progress: Progress) -> None:
@@ -327,6 +340,8 @@ class Node:
         self._work.committed()
         self._heartbeat.arm(self._clock.now_ms, just_committed=True)
         self._quiet.committed()
+        if self._limits.checkpoint_blocks and height % self._limits.checkpoint_blocks == 0:
+            self._outbox.add(MakeCheckpoint(self._chain.moment()))
         self._update_work()
         if self._driver.started:
             self._driver.deliver(Committed(done.block.header, done.execution.next_validators))

@@ -22,6 +22,7 @@ from enum import Enum
 from common.core.certificate import Certificate
 from common.core.header import Header
 from common.core.receipt import Receipt
+from common.node.chain_reader import ChainReader
 from common.node.node_events import PeerKey, Timer
 
 
@@ -124,6 +125,13 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeCheckpoint:
+    """A checkpoint is due: make it from this moment of the chain, beside everything else. Nothing waits for it."""
+
+    moment: ChainReader
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """This node must end: it takes no further event. `code` is stable; `detail` names the remedy."""
 
@@ -144,3 +152,4 @@ NodeEffect = (
     | Warned
     | Halt
 )
+    | MakeCheckpoint

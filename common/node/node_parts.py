@@ -16,6 +16,7 @@ from common.node.block_assembly import BlockAssembly
 from common.node.block_fetch import BlockFetch
 from common.node.body_fetch import BodyFetch
 from common.node.chain_store import ChainStore
+from common.node.checkpoint import CheckpointSource
 from common.node.committer import Committer
 from common.node.consensus_driver import ConsensusDriver
 from common.node.executor import Executor
@@ -46,6 +47,7 @@ class NodeSetup:
     stopwatch: Callable[[], int]
     may_vote: bool
     abstain_through_height: int
+    checkpoints: CheckpointSource
 
 
 class NodeParts:
@@ -81,7 +83,7 @@ class NodeParts:
             own_key=self.own_key,
             answer=lambda event: self.driver.deliver(event),
         )
-        self.serving = Serving(chain, self.mempool, self.outbox, self.assembly.candidate)
+        self.serving = Serving(chain, self.mempool, self.outbox, self.assembly.candidate, setup.checkpoints)
         self.sync = CatchUp(
             genesis=genesis,
             chain=chain,
@@ -138,6 +140,7 @@ class NodeParts:
             outbox=self.outbox,
             work=self.work,
             connected_members=self._connected_members,
+            level_members=self._level_members,
             is_connected=self.peers.__contains__,
             accused=self.accuser.saw,
         )
@@ -146,6 +149,10 @@ class NodeParts:
         """A transaction that this node makes itself. Raises `Rejected`."""
         if self.mempool.admit(envelope).fresh:
             self.gossip.add(envelope)
+
+    def _level_members(self) -> int:
+        chain, height = self._setup.chain, self._setup.chain.tip().height
+        return self.peers.level(chain.validators(height + 1), height)
 
     def _connected_members(self) -> Sequence[int]:
         chain = self._setup.chain

@@ -34,6 +34,8 @@ class NodeLimits:
     """Blocks asked for at once during catch-up."""
     misbehaviour_pause_ms: int = 60_000
     """How long a peer that lied is left alone."""
+    checkpoint_blocks: int = 0
+    """A checkpoint is due after every block whose height is a multiple of this; 0 for never."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from common.core.codec import Reader, Writer
 from common.core.errors import CodecError
+from common.node.checkpoint_messages import CheckpointPayload, decode_fields
 
 MAX_PAYLOAD_BYTES = 17 * 1024 * 1024
 """A frame carries at most one block of the standard's 16 MiB with its certificate."""
@@ -225,6 +226,7 @@ PeerPayload = (
     | AnswerBody
     | Status
     | Draft
+    | CheckpointPayload
 )
 
 
@@ -297,7 +299,7 @@ def _decode_fields(kind: int, reader: Reader) -> PeerPayload:
         case 10:
             return Draft(reader.u64(), reader.u64(), reader.u64(), reader.fixed(32), _read_hashes(reader))
         case _:
-            raise CodecError("peer_message_kind", "a peer message is of an unknown kind", kind=kind)
+            return decode_fields(kind, reader)
 
 
 def _bounded(count: int, lowest: int, highest: int) -> int:

@@ -18,6 +18,8 @@ from common.node.node_events import PeerKey
 class _Connected:
     claimed_height: int
     disappointments: int = 0
+    lowest_block: int = 0
+    """The first block that it still has, as far as it has said."""
 
 
 class PeerTable:
@@ -63,10 +65,20 @@ class PeerTable:
             state.claimed_height = height
             state.disappointments += 1
 
+    def has_pruned(self, peer: PeerKey, lowest_block: int) -> None:
+        """The peer has no blocks below this height any more."""
+        state = self._connected.get(peer)
+        if state is not None:
+            state.lowest_block = lowest_block
+
     def ahead_of(self, height: int) -> list[PeerKey]:
-        """Connected peers that claim a higher tip; of those, the ones that disappointed least often."""
+        """Connected peers that claim a higher tip and have the next block; of those, the ones that disappointed least
+        often.
+        """
         ahead = [
-            (state.disappointments, peer) for peer, state in self._connected.items() if state.claimed_height > height
+            (state.disappointments, peer)
+            for peer, state in self._connected.items()
+            if state.claimed_height > height and state.lowest_block <= height + 1
         ]
         least = min([count for count, _ in ahead], default=0)
         return [peer for count, peer in ahead if count == least]

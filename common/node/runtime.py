@@ -26,6 +26,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from common.core.errors import InvariantBroken, Rejected, Unavailable
+from common.node.chain_reader import ChainReader
+from common.node.checkpoint_messages import (
+    KIND_ANSWER_CHECKPOINTS,
+    KIND_ANSWER_HEADERS,
+    KIND_ANSWER_PART,
+    KIND_GET_CHECKPOINTS,
+    KIND_GET_HEADERS,
+    KIND_GET_PART,
+    KIND_PRUNED,
+)
 from common.node.node_effects import (
     Accusation,
     BlockCommitted,
@@ -34,6 +44,7 @@ from common.node.node_effects import (
     CommitBlock,
     Disconnect,
     Halt,
+    MakeCheckpoint,
     NodeEffect,
     PersistVotes,
     Send,
@@ -76,7 +87,13 @@ QUIET_TURNS = 2
 """Turns of the event loop without a byte after which the sockets count as drained: in one the timers run before
 the sockets are read, in the next after."""
 
-OBSERVER_KINDS = frozenset({KIND_GET_BLOCKS, KIND_ANSWER_BLOCKS, KIND_GET_BODY, KIND_ANSWER_BODY, KIND_STATUS})
+OBSERVER_KINDS = frozenset(
+    {
+        *(KIND_GET_BLOCKS, KIND_ANSWER_BLOCKS, KIND_GET_BODY, KIND_ANSWER_BODY, KIND_STATUS),
+        *(KIND_GET_HEADERS, KIND_ANSWER_HEADERS, KIND_GET_CHECKPOINTS, KIND_ANSWER_CHECKPOINTS),
+        *(KIND_GET_PART, KIND_ANSWER_PART, KIND_PRUNED),
+    }
+)
 """Payloads that a peer outside the validator sets may send: reading and catching up (attack C9)."""
 
 _log = logging.getLogger("tongjian.node")
@@ -93,8 +110,11 @@ class Runtime:
         notifications: Notifications,
         wall_clock_ms: Callable[[], int],
         members: Callable[[], Mapping[str, PeerKey]],
+        make_checkpoint: Callable[[ChainReader], None] | None = None,
     ) -> None:
-        """`members` gives names and keys of the current and the next validator set."""
+        """`members` gives names and keys of the current and the next validator set; `make_checkpoint` begins a
+        checkpoint in a thread of its own.
+        """
         self._node = node
         self._blocks = blocks
         self._votes = votes
@@ -111,6 +131,7 @@ class Runtime:
         self._disk_work: set[asyncio.Future[None]] = set()
         self._peer_keys = node.peer_keys()
         self._members = members
+        self._make_checkpoint = make_checkpoint
         self._names = members()
         self._stopped = False
         self.failed: asyncio.Future[str] = self._loop.create_future()
@@ -256,6 +277,9 @@ class Runtime:
                 self._notifications.warned(effect)
             case Halt():
                 self._fail("the node has to stop", Unavailable(effect.code, effect.detail))
+            case MakeCheckpoint():
+                if self._make_checkpoint is not None:
+                    self._make_checkpoint(effect.moment)
 
     def _notify_committed(self, committed: BlockCommitted, channels: PeerChannels) -> None:
         """Tell clients, and observers: they take no part in consensus, so nothing else would tell them of a block."""

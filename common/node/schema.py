@@ -10,6 +10,10 @@ complement (so that ascending keys give the latest first), `text` is UTF-8 witho
   !       "tip"                            u64 height | b32 block id | u64 time_ms | b32 state root
   !       "vote-log"                       mark of the vote log (`vote_log.Mark`), absent before there is one
   !       "pruned"                         u64 lowest height whose bodies and past states are kept; absent: 0
+  !       "receipts"                       u64 lowest height whose receipts are kept; absent: as "pruned"
+  !       "rejoined"                       empty; there while the node must not vote before it is level with a quorum
+  !       "join"                           manifest (wire) of the checkpoint that is being taken over; then no "version"
+  !       "join-taken"                     u32 chunks of it that are here
   B       u64 height                       header (wire)
   C       u64 height                       certificate (wire)
   E       u64 height | u32 first index     page (`pages.py`) of envelopes (canonical JSON), block order
@@ -40,6 +44,10 @@ GENESIS: Final = b"!genesis"
 TIP: Final = b"!tip"
 VOTE_LOG: Final = b"!vote-log"
 PRUNED: Final = b"!pruned"
+RECEIPT_FLOOR: Final = b"!receipts"
+REJOINED: Final = b"!rejoined"
+JOIN: Final = b"!join"
+JOIN_TAKEN: Final = b"!join-taken"
 
 HEADERS: Final = b"B"
 CERTIFICATES: Final = b"C"

@@ -131,6 +131,23 @@ class LimitSettings(_Section):
 
 
 class LogSettings(_Section):
+class StorageSettings(_Section):
+    """`[storage]`: what is kept for how long, and what is made for nodes that join."""
+
+    checkpoint_blocks: Annotated[int, Field(ge=0, le=10_000_000)] = 10_000
+    """A checkpoint is made after every block whose height is a multiple of this; 0 makes none. Joining takes the same
+    checkpoint from f+1 validators, so the validators of a chain should agree on it. 10,000 blocks are what a node
+    catches up in a minute, and a day of an idle chain."""
+    keep_blocks: Annotated[int, Field(ge=100, le=1_000_000_000)] = 100_000
+    """`tongjian node prune` never touches the newest blocks, this many: relays and nodes that were down for a while
+    still find them. The longest life of a transaction by default."""
+    keep_receipts: bool = True
+    """Whether `tongjian node prune` leaves the receipts of pruned blocks: what became of a transaction stays
+    answerable, at about 100 bytes each."""
+    archive: bool = False
+    """True for an observer that keeps every block for ever: it is never pruned, and does not join by a checkpoint."""
+
+
     """`[log]`: one JSON object a line."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -161,6 +178,8 @@ class NodeSettings(_Section):
     limits: LimitSettings = LimitSettings()
     """Bounds; the defaults suit a validator with 1 GiB of memory."""
     log: LogSettings = LogSettings()
+    storage: StorageSettings = StorageSettings()
+    """Checkpoints and pruning."""
     """Logging."""
 
 

@@ -18,7 +18,7 @@ updates would otherwise push out the branches near the top, which every update n
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final, Protocol
@@ -236,7 +236,7 @@ class _Batch:
             child = EMPTY_BUCKET if child_hash is None else self._tree.load(child_path, child_hash, remember=False)
             new_child, new_count = self.update(child_path, child, count, changes[start:end])
             if new_child is not child:
-                _set_child(branch, nibble, new_count, self._tree.hash_of(new_child) if new_count else None)
+                set_child(branch, nibble, new_count, self._tree.hash_of(new_child) if new_count else None)
                 entries += new_count - count
             start = end
         if entries <= BUCKET_SIZE:
@@ -247,26 +247,7 @@ class _Batch:
         return result, entries
 
     def _build(self, path: str, body: bytes) -> tuple[bytes, int]:
-        """The subtree at `path` that holds these encoded entries, which ascend."""
-        count = len(body) // ENTRY_BYTES
-        if count <= BUCKET_SIZE:
-            bucket = bytes((BUCKET, count)) + body
-            self.nodes[path] = bucket if count or not path else None
-            return bucket, count
-        depth = len(path)
-        branch = bytearray((BRANCH, 0, 0))
-        half, shift = depth // 2, 0 if depth % 2 else 4
-        start = 0
-        while start < len(body):
-            nibble = body[start + half] >> shift & 15
-            end = start + ENTRY_BYTES
-            while end < len(body) and body[end + half] >> shift & 15 == nibble:
-                end += ENTRY_BYTES
-            child, child_count = self._build(path + _HEX[nibble], body[start:end])
-            _set_child(branch, nibble, child_count, self._tree.hash_of(child))
-            start = end
-        result = self.nodes[path] = bytes(branch)
-        return result, count
+        return build_subtree(self._tree.hash_of, path, body, self.nodes)
 
     def _collapse(self, path: str, branch: bytearray) -> bytes:
         """The bucket that replaces a branch with few entries. All its children are buckets, being no larger."""
@@ -279,6 +260,34 @@ class _Batch:
                 parts.append(child[BUCKET_START:])
                 self.nodes[child_path] = None
         return self._build(path, b"".join(parts))[0]
+
+
+def build_subtree(
+    hash_of: Callable[[bytes], bytes], path: str, body: bytes, nodes: dict[str, bytes | None]
+) -> tuple[bytes, int]:
+    """The subtree at `path` that holds these encoded entries, which ascend: its node and its number of entries.
+
+    All its nodes are put into `nodes`.
+    """
+    count = len(body) // ENTRY_BYTES
+    if count <= BUCKET_SIZE:
+        bucket = bytes((BUCKET, count)) + body
+        nodes[path] = bucket if count or not path else None
+        return bucket, count
+    depth = len(path)
+    branch = bytearray((BRANCH, 0, 0))
+    half, shift = depth // 2, 0 if depth % 2 else 4
+    start = 0
+    while start < len(body):
+        nibble = body[start + half] >> shift & 15
+        end = start + ENTRY_BYTES
+        while end < len(body) and body[end + half] >> shift & 15 == nibble:
+            end += ENTRY_BYTES
+        child, child_count = build_subtree(hash_of, path + _HEX[nibble], body[start:end], nodes)
+        set_child(branch, nibble, child_count, hash_of(child))
+        start = end
+    result = nodes[path] = bytes(branch)
+    return result, count
 
 
 def _nibble(digest: bytes, depth: int) -> int:
@@ -322,7 +331,7 @@ def _child(branch: bytes | bytearray, nibble: int) -> tuple[int, bytes | None]:
     return int.from_bytes(branch[at : at + 4], "big"), bytes(branch[at + 4 : at + CHILD_BYTES])
 
 
-def _set_child(branch: bytearray, nibble: int, entries: int, child_hash: bytes | None) -> None:
+def set_child(branch: bytearray, nibble: int, entries: int, child_hash: bytes | None) -> None:
     """Put, replace or (None) remove a branch's child."""
     present = branch[1] << 8 | branch[2]
     bit = 1 << nibble

@@ -10,6 +10,10 @@ the peer is trusted in nothing. What a peer can lie about, and what becomes of i
     undecodable, wrong height, bad certificate, body of another header   the peer is disconnected and left alone for a
     while claims a tip but answers with nothing                                its claim is lowered to our tip,
     another peer is asked no answer                                                            another peer is asked
+    says that it has pruned the block                                       not asked for it again; another peer is
+
+If every peer that is ahead has pruned the next block, catch-up cannot go on: `sync_needs_checkpoint` tells the
+operator to join anew by a checkpoint (`tongjian node join`).
 
 A certified block that does not execute to its header's roots is no peer's lie: a quorum signed it, so this node (or
 the quorum) is broken and stops (`committer`).
@@ -28,6 +32,7 @@ from common.core.certificate import Certificate, verify_certificate
 from common.core.errors import Malformed, Rejected
 from common.core.genesis import Genesis
 from common.node.chain_store import ChainStore
+from common.node.checkpoint_messages import Pruned
 from common.node.node_effects import Channel, Disconnect, Warned
 from common.node.node_events import PeerKey, Timer
 from common.node.node_status import NodeLimits
@@ -146,6 +151,21 @@ class CatchUp:
         if height == self._chain.tip().height + 1:
             self._queue.append(_Received(peer, height, block, certificate))
             self._take_next()
+
+    def pruned(self, peer: PeerKey, answer: Pruned) -> None:
+        """The peer has not got the blocks any more."""
+        if peer != self._asked or answer.request != self._request:
+            return
+        self._asked = None
+        self._outbox.cancel_timer(Timer.SYNC)
+        self._peers.set_claim(peer, answer.tip_height)
+        self._peers.has_pruned(peer, answer.lowest)
+        height = self._chain.tip().height
+        if self._peers.best_claim() > height and not self._peers.ahead_of(height):
+            self._outbox.add(
+                Warned("sync_needs_checkpoint", f"every peer has pruned block {height + 1}: use `tongjian node join`")
+            )
+        self.consider()
 
     def committed(self) -> None:
         """A block is durable: go on with the next."""

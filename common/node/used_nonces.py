@@ -24,13 +24,23 @@ from common.node.application import StateReader, StateView
 NONCE_TAG = "tongjian/nonce/v1"
 CHAIN_TAG = "tongjian/nonce-chain/v1"
 KEY_PREFIX = b"nonces/"
-_EMPTY_CHAIN = bytes(32)
+EMPTY_CHAIN = bytes(32)
 _MAX_LEAF_BYTES = 256
 
 
 def nonce_key(suite: Suite, signer: str, nonce: str) -> bytes:
     """The 32 bytes that stand for (first signer, nonce)."""
     return suite.tagged_hash(NONCE_TAG, Writer().blob(signer.encode()).blob(nonce.encode()).bytes())
+
+
+def leaf_key(key: bytes) -> bytes:
+    """The state key of the bucket to which a nonce key belongs."""
+    return KEY_PREFIX + b"0123456789abcdef"[key[0] >> 4 : (key[0] >> 4) + 1]
+
+
+def next_link(suite: Suite, chain: bytes, key: bytes, tx_id: bytes) -> bytes:
+    """The chained hash after one more entry."""
+    return suite.tagged_hash(CHAIN_TAG, chain + key + tx_id)
 
 
 class NonceBuckets:
@@ -48,22 +58,22 @@ class NonceBuckets:
     def add(self, tx: SignedTransaction) -> None:
         """Chain one transaction's (first signer, nonce), whatever became of it."""
         key = nonce_key(self._suite, tx.signers[0], tx.nonce)
-        leaf_key = KEY_PREFIX + b"0123456789abcdef"[key[0] >> 4 : (key[0] >> 4) + 1]
-        bucket = self._buckets.get(leaf_key)
-        count, chain = self._load(leaf_key) if bucket is None else bucket
-        self._buckets[leaf_key] = (count + 1, self._suite.tagged_hash(CHAIN_TAG, chain + key + tx.id))
+        leaf = leaf_key(key)
+        bucket = self._buckets.get(leaf)
+        count, chain = self._load(leaf) if bucket is None else bucket
+        self._buckets[leaf] = (count + 1, next_link(self._suite, chain, key, tx.id))
 
-    def _load(self, leaf_key: bytes) -> tuple[int, bytes]:
-        leaf = self._state.get(leaf_key)
+    def _load(self, key: bytes) -> tuple[int, bytes]:
+        leaf = self._state.get(key)
         if leaf is None:
-            return 0, _EMPTY_CHAIN
+            return 0, EMPTY_CHAIN
         return decode_bucket(leaf)
 
     def write(self, state: StateView) -> None:
         """Put the touched leaves, in key order."""
-        for leaf_key in sorted(self._buckets):
-            count, chain = self._buckets[leaf_key]
-            state.put(leaf_key, canonical_json({"count": count, "hash": chain.hex()}))
+        for key in sorted(self._buckets):
+            count, chain = self._buckets[key]
+            state.put(key, canonical_json({"count": count, "hash": chain.hex()}))
 
 
 def decode_bucket(leaf: bytes) -> tuple[int, bytes]:
