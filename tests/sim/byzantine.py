@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.consensus.messages import ConsensusMessage, NewView, Proposal, ViewChange, Vote, decode_message
+from common.consensus.messages import ConsensusMessage, NewView, Phase, Proposal, ViewChange, Vote, decode_message
+from common.core.block import Block
 from common.core.errors import InvariantBroken, Rejected
-from tests.sim.mutators.liar import Liar
+from tests.sim.mutators.liar import Liar, proposal_in
 from tests.sim.network import Address, Payload
 from tests.sim.replica_node import ReplicaNode
-from tests.sim.toys import GENESIS_ID, NETWORK
+from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK
 
 if TYPE_CHECKING:
     from tests.sim.simulation import Simulation
@@ -59,20 +60,42 @@ class TwinNode(ReplicaNode):
             self.start()
 
     def _transmit(self, target: int, message: ConsensusMessage) -> None:
-        random = self.world.random
+        random, size = self.world.random, self.replica.validators.size
         if self.camp is not None:
             super()._transmit(target, message)
-        elif random.random() < SILENCE:
             return
-        elif self.liar.knows(message) and random.random() < LIES:
-            self._lie(target, message)
-        else:
-            super()._transmit(target, message)
-
-    def _lie(self, target: int, message: ConsensusMessage) -> None:
-        lie = self.liar.spoil(message, self.replica.validators.size)
+        lie = self.liar.stand_by(message, size)
+        if lie is None and random.random() < SILENCE:
+            return
+        if lie is None and random.random() < LIES:
+            lie = self.liar.spoil(message, size)
         if lie is None:
             super()._transmit(target, message)
-        else:
-            self.world.note(f"{self.name} lies to {target}")
-            self._send(target, ("consensus", lie))
+            return
+        self.world.note(f"{self.name} lies to {target}")
+        self._publish_body(message, lie)
+        for data in (lie, *self.liar.votes_for(lie)):
+            self._send(target, ("consensus", data))
+
+    def _publish_body(self, truth: ConsensusMessage, lie: bytes) -> None:
+        """A block that the liar invents has a body too: that of the block in whose place it stands."""
+        told = proposal_in(lie)
+        real = truth.proposal if isinstance(truth, NewView) else truth
+        if told is None or not isinstance(real, Proposal):
+            return
+        block = self._find(real.header.id(CHEAP))
+        if block is not None:
+            self.simulation.gossip(Block(told.header, block.envelopes))
+
+    def flood(self, count: int) -> None:
+        """Send everybody votes of far views and heights, all different: what is kept of them must be bounded (C13)."""
+        if not self.alive:
+            return
+        height, numbers = self.replica.height, self.simulation.members(self.replica.height)
+        for at in range(count):
+            phase = (Phase.PREPARE, Phase.COMMIT)[at % 2]
+            where = (height, 10 + at) if at % 4 < 2 else (height + 1 + at, 0)
+            vote = self.liar.workshop.vote(phase, *where, CHEAP.hash(b"flood %d" % at))
+            for target in numbers:
+                if target != self.number:
+                    self._send(target, ("consensus", vote.encode()))

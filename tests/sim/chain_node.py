@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from common.consensus.messages import ConsensusMessage, decode_message
 from common.core.errors import InvariantBroken, Rejected
+from common.node.application import Application
 from common.node.chain_store import ChainStore
 from common.node.genesis_state import initialise_chain
 from common.node.log_directory import MemoryDirectory
@@ -62,6 +63,7 @@ class ChainNode:
     """One validator's machine."""
 
     is_correct = True
+    make_application: Callable[[], Application] = ToyApplication
 
     def __init__(self, simulation: NodeSimulation, number: int) -> None:
         self.simulation = simulation
@@ -99,7 +101,7 @@ class ChainNode:
 
     def start(self) -> None:
         """Boot from disk."""
-        genesis, application = self.simulation.genesis, ToyApplication()
+        genesis, application = self.simulation.genesis, self.make_application()
         self.alive = True
         self._life += 1
         self._queue: deque[NodeEffect] = deque()
@@ -295,10 +297,13 @@ class ChainNode:
             self.world.note(f"{self.name} sends kind {payload[0]} to {targets}")
         else:
             self.world.note(f"{self.name} sends {kind_of(message)} {message.height}/{message.view} to {targets}")
-            if self.number not in self.simulation.plan.forgetful and message.signer == self.number:
+            if self.number not in self.simulation.plan.forgetful and self._is_own(message):
                 self.simulation.conduct.sent(self.number, message)
         for target in targets:
             self.transmit(target, payload, message)
+
+    def _is_own(self, message: ConsensusMessage) -> bool:
+        return self.chain.validators(message.height).index_of(self.key) == message.signer
 
     def transmit(self, target: int, payload: bytes, message: ConsensusMessage | None) -> None:
         """Send one frame, unless the plan loses it."""
@@ -348,16 +353,18 @@ class TwinChainNode(ChainNode):
     def transmit(self, target: int, payload: bytes, message: ConsensusMessage | None) -> None:
         """Say it, say nothing, or lie."""
         random, size = self.world.random, self.simulation.plan.size
-        lie: bytes | None = None
-        if message is not None and random.random() < SILENCE:
+        if message is None:
+            lie = self.liar.spoil_payload(payload, size) if random.random() < LIES else None
+            super().transmit(target, lie or payload, None)
             return
-        if random.random() < LIES:
-            if message is None:
-                lie = self.liar.spoil_payload(payload, size)
-            elif (spoilt := self.liar.spoil(message, size)) is not None:
-                lie = Consensus(spoilt).encode()
-        if lie is None:
+        spoilt = self.liar.stand_by(message, size)
+        if spoilt is None and random.random() < SILENCE:
+            return
+        if spoilt is None and random.random() < LIES:
+            spoilt = self.liar.spoil(message, size)
+        if spoilt is None:
             super().transmit(target, payload, message)
-        else:
-            self.world.note(f"{self.name} lies to {target}")
-            super().transmit(target, lie, None)
+            return
+        self.world.note(f"{self.name} lies to {target}")
+        for data in (spoilt, *self.liar.votes_for(spoilt)):
+            super().transmit(target, Consensus(data).encode(), None)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from random import Random
 from typing import Final
 
-from common.consensus.messages import ConsensusMessage
+from common.consensus.messages import ConsensusMessage, NewView, Phase, Proposal, decode_message
 from common.core.errors import InvariantBroken, Rejected
 from common.node.peer_messages import AnswerBlocks, decode_payload
 from tests.sim.mutators import MUTATORS
 from tests.sim.mutators.catalogue import Mutator, Workshop, named, target_of
+from tests.sim.toys import CHEAP
 
 FEWEST: Final = 4
 MOST: Final = 16
+INSISTENCE: Final = 0.4
+"""Chance that everybody hears the same lie instead of one message."""
+MOST_STANDING: Final = 50
 
 
 def draw_repertoire(random: Random) -> tuple[str, ...]:
@@ -33,6 +38,7 @@ class Liar:
         self.workshop = Workshop(random, number, genesis_id, network)
         self.repertoire = draw_repertoire(random) if repertoire is None else repertoire
         self._by_target: dict[str, list[Mutator]] = {}
+        self._standing: OrderedDict[bytes, bytes | None] = OrderedDict()
         for name in self.repertoire:
             self._by_target.setdefault(MUTATORS[name].target, []).append(MUTATORS[name])
 
@@ -44,9 +50,28 @@ class Liar:
         """Whether any of its mutators fits."""
         return target_of(message) in self._by_target
 
+    def stand_by(self, message: ConsensusMessage, members: int) -> bytes | None:
+        """The lie that everybody is told instead of `message`: chosen once, and for half of all messages none."""
+        truth = message.encode()
+        if truth not in self._standing:
+            insists = self.workshop.random.random() < INSISTENCE
+            self._standing[truth] = self.spoil(message, members) if insists else None
+            if len(self._standing) > MOST_STANDING:
+                self._standing.popitem(last=False)
+        return self._standing[truth]
+
     def spoil(self, message: ConsensusMessage, members: int) -> bytes | None:
         """What is said instead of `message`; None for the truth."""
         return self._lie(target_of(message), message, members)
+
+    def votes_for(self, lie: bytes) -> list[bytes]:
+        """The liar's own PREPARE and COMMIT for a block that it invented: it means to get it decided."""
+        told = proposal_in(lie)
+        if told is None:
+            return []
+        block_id = told.header.id(CHEAP)
+        phases = (Phase.PREPARE, Phase.COMMIT)
+        return [self.workshop.vote(phase, told.height, told.view, block_id).encode() for phase in phases]
 
     def spoil_payload(self, payload: bytes, members: int) -> bytes | None:
         """What is said instead of a payload that is no consensus message; None for the truth."""
@@ -67,3 +92,14 @@ class Liar:
             return self.workshop.random.choice(fitting).apply(self.workshop, truth)
         except InvariantBroken:
             return None  # the lie has no encoding: nothing can be said
+
+
+def proposal_in(lie: bytes) -> Proposal | None:
+    """The proposal that a lie consists of or contains."""
+    try:
+        told = decode_message(lie)
+    except Rejected:
+        return None
+    if isinstance(told, NewView):
+        return told.proposal
+    return told if isinstance(told, Proposal) else None

@@ -15,6 +15,7 @@ from common.core.certificate import Certificate, commit_payload
 from common.core.codec import canonical_json
 from common.core.header import Header
 from common.core.suite import ED25519_SHA256
+from common.core.validators import Validator, ValidatorSet
 from crosslink.lightclient.delivery import BlockDelivery, Delivery, SnapshotItem
 from tests.sim.mutators.catalogue import mutator
 
@@ -44,6 +45,8 @@ class Smuggler:
     """The blocks after those of the delivery."""
     earlier: tuple[BlockDelivery, ...] = ()
     """Blocks that were delivered before."""
+    opened: BlockDelivery | None = None
+    """The block that is partly delivered, from its beginning."""
     seeds: tuple[bytes, ...] = field(default=(b"\x07" * 32, b"\x08" * 32, b"\x09" * 32))
     """Keys of nobody."""
 
@@ -225,6 +228,35 @@ def packet_signed_by_strangers(smuggler: Smuggler, packet: Packet) -> Packet | N
         return replace(block, header=header.encode(), certificate=certificate.encode())
 
     return _on_block(smuggler, packet, _has_header, forge)
+
+
+@mutator("packet")
+def packet_signed_by_a_set_of_its_own(smuggler: Smuggler, packet: Packet) -> Packet | None:
+    """A block of the relay's own making, under a set of the relay's own making that it delivers along (attack R2)."""
+
+    def forge(block: BlockDelivery) -> BlockDelivery:
+        members = tuple(
+            Validator(f"stranger-{at}", "nobody", SUITE.public_key(seed)) for at, seed in enumerate(smuggler.seeds)
+        )
+        own = ValidatorSet(members)
+        header = replace(
+            Header.decode(block.header or b""), validators_hash=own.hash(SUITE), next_validators_hash=own.hash(SUITE)
+        )
+        block_id = header.id(SUITE)
+        payload = commit_payload(SUITE, header.genesis_id, header.network, header.height, 0, block_id)
+        signatures = tuple((at, SUITE.sign(seed, payload)) for at, seed in enumerate(smuggler.seeds))
+        certificate = Certificate(header.height, 0, block_id, signatures)
+        return replace(block, header=header.encode(), certificate=certificate.encode(), next_validators=own.encode())
+
+    return _on_block(smuggler, packet, _has_header, forge)
+
+
+@mutator("packet")
+def packet_begins_the_open_block_anew(smuggler: Smuggler, packet: Packet) -> Packet | None:
+    """The block that is partly in is delivered once more from its beginning (attack R7)."""
+    if smuggler.opened is None or packet.delivery.blocks[0].header is not None:
+        return None
+    return _with(packet, (smuggler.opened, *packet.delivery.blocks[1:]))
 
 
 @mutator("packet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from common.consensus.messages import ConsensusMessage, Phase, Vote
+from common.consensus.messages import ConsensusMessage, Phase, Proposal, Vote
 from tests.sim.mutators.catalogue import Workshop, mutator
 
 
@@ -63,6 +63,16 @@ def prepare_replayed_in_another_view(workshop: Workshop, vote: Vote) -> Consensu
     """Another member's PREPARE of an earlier view is passed on as one of this view (attack C10)."""
     heard = [item for item in workshop.heard_of(Vote, vote.height) if item.phase is Phase.PREPARE]
     return replace(workshop.random.choice(heard), view=vote.view + workshop.random.randrange(2)) if heard else None
+
+
+@mutator("prepare")
+def prepare_replaced_by_a_proposal(workshop: Workshop, vote: Vote) -> ConsensusMessage | None:
+    """A member that does not lead proposes: the leader's block with another time, in the liar's name."""
+    heard = workshop.heard_of(Proposal, vote.height)
+    if not heard:
+        return None
+    header = replace(heard[-1].header, proposer=workshop.number, time_ms=heard[-1].header.time_ms + 1)
+    return workshop.signed(replace(heard[-1], header=header, leader=workshop.number))
 
 
 @mutator("prepare")
