@@ -1,4 +1,4 @@
-"""`tongjian node`: make one node's keys, and run it."""
+"""`tongjian node`: make one node's keys, run it, check and repair what it stores."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from cli import output
+from cli.commands.node_check import check
+from cli.commands.node_repair import repair
 from cli.enrolment import NodePlace, enrol
 from cli.output import Group
 from cli.running import run_node, wait_for_file
@@ -23,6 +25,10 @@ HOST = re.compile(r"[A-Za-z0-9.:-]{1,255}")
 @click.group(cls=Group)
 def command() -> None:
     """One node of either tier."""
+
+
+command.add_command(check)
+command.add_command(repair)
 
 
 @command.command()

@@ -78,8 +78,10 @@ def read_tip(store: ReadView, genesis: Genesis) -> Tip | None:
 
 
 def read_floor(store: ReadView) -> int:
-    """The lowest height whose content is kept."""
+    """The lowest height whose content is kept. Raises DamagedStore."""
     value = store.get(schema.PRUNED)
+    if value is not None and len(value) != len(schema.u64(0)):
+        _damaged("the record of what was pruned is unreadable", schema.PRUNED)
     return 0 if value is None else schema.read_u64(value)
 
 
@@ -89,7 +91,7 @@ def check_chain(chain: ChainStore, *, headers: int, deep: bool) -> None:
     lowest = 1 if deep else max(1, tip.height - headers + 1)
     parent_id = chain.block_id(lowest - 1) if tip.height else chain.genesis.id
     for height in range(lowest, tip.height + 1):
-        parent_id = _check_link(chain, height, parent_id)
+        parent_id = check_link(chain, height, parent_id)
     if parent_id != tip.block_id:
         _damaged("the tip is not the end of the chain of headers", schema.TIP)
     for kind in (schema.HEADERS, schema.CERTIFICATES, schema.ENVELOPES, schema.RECEIPTS, schema.SNAPSHOTS):
@@ -98,12 +100,12 @@ def check_chain(chain: ChainStore, *, headers: int, deep: bool) -> None:
     lowest_body = max(chain.pruning_floor(), 1) if deep else tip.height
     for height in range(max(lowest_body, 1), tip.height + 1):
         if height >= chain.pruning_floor():
-            _check_content(chain, height)
+            check_content(chain, height)
     if deep:
-        _check_state(chain)
+        check_state(chain)
 
 
-def _check_link(chain: ChainReader, height: int, parent_id: bytes) -> bytes:
+def check_link(chain: ChainReader, height: int, parent_id: bytes) -> bytes:
     """One header on its parent, its certificate, its validator sets (D2); returns its id."""
     suite = chain.genesis.suite
     header, certificate = chain.header(height), chain.certificate(height)
@@ -120,7 +122,7 @@ def _check_link(chain: ChainReader, height: int, parent_id: bytes) -> bytes:
     return certificate.block_id
 
 
-def _check_content(chain: ChainReader, height: int) -> None:
+def check_content(chain: ChainReader, height: int) -> None:
     """The body, receipts and snapshots of a block against its header's roots (D4)."""
     suite = chain.genesis.suite
     block: Block = chain.block(height)
@@ -135,7 +137,7 @@ def _check_content(chain: ChainReader, height: int) -> None:
         _damaged(f"the snapshots of block {height} do not match its header", schema.snapshots(height))
 
 
-def _check_state(chain: ChainReader) -> None:
+def check_state(chain: ChainReader) -> None:
     """Rebuild the tree from the state's values; its root, and every stored node, must be the tip's (D4)."""
     suite, store = chain.genesis.suite, MemoryStore()
     tree = StateTree(store, suite, empty_root(suite))
@@ -150,6 +152,10 @@ def _check_state(chain: ChainReader) -> None:
         start_after = entries[-1][0]
     if tree.root != chain.tip().state_root:
         _damaged("the state's values do not have the tip's root", schema.STATE)
+    count = 0
     for key, node in chain.view.scan(schema.TREE):
+        count += 1
         if store.get(key) != node:
             _damaged("a node of the state tree does not belong to it", key)
+    if count != sum(1 for _ in store.scan(schema.TREE)):
+        _damaged("a node of the state tree is missing", schema.TREE)

@@ -54,6 +54,8 @@ POINTS: Final[dict[str, str]] = {
     "database.write": "one LevelDB batch: height 0, the mark of the vote log, a block, pruning",
     "peer.send": "bytes to a peer: hellos, votes, proposals, blocks, transactions",
     "http.answer": "the head of an answer to a client: receipts among them",
+    "repair.rename": "a repair moves the old database or vote log aside, and the new database into its place",
+    "repair.directory_sync": "sync of the data directory after each of these",
     "private_file.write": "write of a new key or token file",
     "private_file.sync": "sync of that file",
     "certificate.write": "write of the file that is to replace a certificate or its key",

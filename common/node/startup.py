@@ -137,13 +137,19 @@ def open_votes(
     except VotingUnsafe as unsafe:
         _warn_unsafe(unsafe)
         if unsafe.safe_above_height is not None:
-            return Opened(store, chain, votes, may_vote=True, abstain_through_height=unsafe.safe_above_height)
+            abstain = max(unsafe.safe_above_height, votes.silent_through)
+            return Opened(store, chain, votes, may_vote=True, abstain_through_height=abstain)
         votes.close()
         return Opened(store, chain, NoVotes(), may_vote=False, abstain_through_height=0)
     except InvariantBroken:
         votes.close()
         raise
-    return Opened(store, chain, votes, may_vote=True, abstain_through_height=0)
+    if votes.silent_through > chain.tip().height:
+        _log.warning(
+            "this node keeps silent for a while: its vote log was replaced by a repair",
+            extra={"through_height": votes.silent_through},
+        )
+    return Opened(store, chain, votes, may_vote=True, abstain_through_height=votes.silent_through)
 
 
 def _warn_unsafe(unsafe: VotingUnsafe) -> None:

@@ -17,6 +17,7 @@ MAGIC: Final = b"TJVOTES1"
 LOG_ID_BYTES: Final = 16
 RECORD: Final = 1
 TIP: Final = 2
+SILENCE: Final = 3
 MAX_RECORD_BYTES: Final = 64 * 1024 * 1024
 """A record holds at most a block of 16 MiB and its evidence; the bound keeps a wrong length from being believed."""
 
@@ -25,6 +26,7 @@ _FRAME: Final = struct.Struct(">IBI")
 _FRAME_START: Final = struct.Struct(">IB")
 _CHECKSUM: Final = struct.Struct(">I")
 TIP_PAYLOAD: Final = struct.Struct(">Q32s")
+SILENCE_PAYLOAD: Final = struct.Struct(">Q")
 _MARK: Final = struct.Struct(">B16sQQI")
 _MARK_VERSION: Final = 1
 
@@ -89,6 +91,8 @@ class Scan:
     records: list[bytes] = field(default_factory=list)
     """Those behind the last tip frame."""
     torn_bytes: int = 0
+    silent_through: int = 0
+    """Nothing may be signed up to this height."""
 
 
 def damaged(what: str) -> DamagedStore:
@@ -124,6 +128,20 @@ def read_file(data: bytes, genesis_id: bytes, mark: Mark | None) -> Scan:
     return scan
 
 
+def readable_height(data: bytes) -> int:
+    """The highest tip that a damaged file still shows; 0 if none. Believed only to keep silent for longer."""
+    if len(data) < _HEADER.size:
+        return 0
+    *_, checksum = _HEADER.unpack_from(data)
+    scan = Scan(b"", 0, _HEADER.size, checksum, (0, b""), (0, 0))
+    try:
+        while scan.position < len(data) and (frame := read_frame(data, scan.position, scan.checksum)):
+            _take_frame(scan, frame)
+    except DamagedStore:
+        pass
+    return scan.tip[0]
+
+
 Frame = tuple[int, bytes, int, int]
 """(kind, payload, position behind the frame, checksum there)."""
 
@@ -136,6 +154,8 @@ def _take_frame(scan: Scan, frame: Frame) -> None:
         scan.tip = TIP_PAYLOAD.unpack(payload)
         scan.tip_at = (scan.position, scan.checksum)
         scan.records_before_tip, scan.records = scan.records, []
+    elif kind == SILENCE and len(payload) == SILENCE_PAYLOAD.size:
+        scan.silent_through = max(scan.silent_through, SILENCE_PAYLOAD.unpack(payload)[0])
     else:
         raise damaged(f"the frame at byte {scan.position} is of an unknown kind")
     scan.position, scan.checksum = position, checksum

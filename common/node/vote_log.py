@@ -5,7 +5,7 @@ so votes have a file of their own in which nothing disappears unnoticed::
 
   file    "TJVOTES1" | b32 genesis id | b16 log id | u64 generation | u32 checksum | frame*
   frame   u32 length | u8 kind | u32 header checksum | payload | u32 checksum
-  kinds   1 record (opaque to the log)   2 tip (u64 height | b32 block id)
+  kinds   1 record (opaque to the log)   2 tip (u64 height | b32 block id)   3 silence (u64 height)
 
 Checksums are CRC-32 chained: each starts from the one before it, the first from the file header's, so that frames
 cannot be exchanged, repeated or taken out. The *log id* is drawn when the first file is made; the *generation* counts
@@ -24,7 +24,9 @@ Invariants
   L4  The database keeps a `Mark`: log id, generation, position and checksum of a durable point, renewed with every
       block. A log that lacks this point was lost, replaced or set back; a log whose tip is above the database's, or
       another block, shows that the database was. Either way the node must not vote (attack C16, `check_vote_log`).
-  L5  After a failed write nothing more is written: what the disk holds is unknown until the next start (attack S2).
+  L5  A silence frame forbids to sign up to its height. `create_silent` begins a log with it that takes the place of a
+      lost or damaged one; it is carried into new files until the tip has passed it.
+  L6  After a failed write nothing more is written: what the disk holds is unknown until the next start (attack S2).
 
 What the mark cannot show, votes cut off after the last committed block, the peers' hello shows (protocol rule 7).
 Left out: the records' meaning (`common.consensus`), encoding (`vote_frames.py`), files (`log_directory.py`).
@@ -47,6 +49,8 @@ from common.node.vote_frames import (
     MAX_RECORD_BYTES,
     RECORD,
     REMEDY_NEW_KEY,
+    SILENCE,
+    SILENCE_PAYLOAD,
     TIP,
     TIP_PAYLOAD,
     Mark,
@@ -84,6 +88,8 @@ class VoteLog:
         """The records behind the last tip frame but one, in order, as found when the log was opened (L2)."""
         self.tip: tuple[int, bytes] = scan.tip
         """(height, block id) up to which the log knew the chain to be decided when it was opened."""
+        self.silent_through = scan.silent_through
+        """Nothing may be signed up to this height (L5)."""
         self.torn_bytes = scan.torn_bytes
         """Bytes of an unfinished write that were cut off when the log was opened; worth a line in the node's log."""
         self.opened_with = opened_with
@@ -111,6 +117,30 @@ class VoteLog:
             raise
 
     @classmethod
+    def create_silent(
+        cls,
+        place: Path | LogDirectory,
+        genesis_id: bytes,
+        through_height: int,
+        *,
+        draw_log_id: Callable[[int], bytes] = os.urandom,
+    ) -> Self:
+        """Make a log in an empty place, in the stead of one that is lost: it keeps silent up to a height (L5).
+
+        Raises StoreFailed if there is a log, or the disk refuses.
+        """
+        directory = FileDirectory(place) if isinstance(place, Path) else place
+        if directory.read() is not None:
+            directory.close()
+            raise StoreFailed("there is a vote log already; move it away first")
+        header, checksum = encode_header(genesis_id, draw_log_id(LOG_ID_BYTES), 1)
+        tip, checksum = encode_frame(TIP, TIP_PAYLOAD.pack(0, genesis_id), checksum)
+        silence, _ = encode_frame(SILENCE, SILENCE_PAYLOAD.pack(through_height), checksum)
+        content = header + tip + silence
+        directory.replace(content)
+        return cls(directory, genesis_id, read_file(content, genesis_id, None), None)
+
+    @classmethod
     def _open(
         cls, directory: LogDirectory, genesis_id: bytes, mark: bytes | None, draw_log_id: Callable[[int], bytes]
     ) -> Self:
@@ -130,7 +160,7 @@ class VoteLog:
         return cls(directory, genesis_id, scan, mark)
 
     def append(self, records: Sequence[bytes]) -> None:
-        """Queue records for the next `sync`. Raises StoreFailed if the log has failed (L5)."""
+        """Queue records for the next `sync`. Raises StoreFailed if the log has failed (L6)."""
         self._check_alive()
         for record in records:
             if len(record) > MAX_RECORD_BYTES:
@@ -156,7 +186,7 @@ class VoteLog:
             self._queue.append((TIP, TIP_PAYLOAD.pack(tip_height, tip_id)))
 
     def sync(self) -> None:
-        """Write and make durable everything queued before the call. Raises StoreFailed, then and ever after (L5)."""
+        """Write and make durable everything queued before the call. Raises StoreFailed, then and ever after (L6)."""
         self._check_alive()
         with self._file_lock:
             with self._queue_lock:
@@ -195,6 +225,8 @@ class VoteLog:
         """Replace the file by one that begins with the last tip frame but one, counting those in `queue`."""
         if sum(kind == TIP for kind, _ in queue) < 2:
             queue = self._frames_from_tip() + queue
+        if self.silent_through > self._newest_tip:
+            queue = [(SILENCE, SILENCE_PAYLOAD.pack(self.silent_through)), *queue]
         self._generation += 1
         header, checksum = encode_header(self._genesis_id, self._log_id, self._generation)
         self._directory.replace(header + self._encode(queue, len(header), checksum))
