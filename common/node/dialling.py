@@ -21,6 +21,7 @@ from typing import Protocol
 
 from common.node.hello import Side
 from common.node.link import Link, Stage
+from common.node.log_limit import LimitedLog
 from common.node.node_events import PeerKey
 from common.node.settings import PeerAddress
 from common.node.tls import PeerTls
@@ -31,7 +32,7 @@ LONGEST_PAUSE_S = 5.0
 YIELD_S = 0.5
 """Head start of the side whose dialling has precedence (D3)."""
 
-_log = logging.getLogger("tongjian.peers")
+_limited = LimitedLog(logging.getLogger("tongjian.peers"))
 
 
 @dataclass(slots=True)
@@ -163,10 +164,8 @@ class Dialler:
             return
         if reason != self.state.last_error:
             self.state.last_error = reason
-            _log.warning(
-                "peer not reachable",
-                extra={"name_of_peer": self.address.name, "remote": self.state.remote, "reason": reason},
-            )
+            extra = {"name_of_peer": self.address.name, "remote": self.state.remote, "reason": reason}
+            _limited.write(logging.WARNING, "peer not reachable", (self.address.name, reason), extra)
 
 
 def _named(error: OSError) -> str:

@@ -121,6 +121,7 @@ class Link(asyncio.Protocol):
         self.received_at = self._loop.time()
         self.paused_since: float | None = None
         self.round_trip_ms: int | None = None
+        self.clock_offset_ms: int | None = None
         self._second_began = 0.0
         self._messages_this_second = 0
         self.received_bytes = 0

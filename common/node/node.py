@@ -30,9 +30,9 @@ from common.core.validators import ValidatorSet
 from common.node.application import Application
 from common.node.body_fetch import Progress
 from common.node.chain_store import ChainStore
-from common.node.committed_state import CommittedState
 from common.node.checkpoint import CheckpointSource, NoCheckpoints
 from common.node.checkpoint_messages import GetCheckpoints, GetHeaders, GetPart, Pruned
+from common.node.committed_state import CommittedState
 from common.node.node_effects import Disconnect, Halt, MakeCheckpoint, NodeEffect, Warned
 from common.node.node_events import (
     BlockWritten,
@@ -246,7 +246,7 @@ class Node:
 
     def _punish(self, peer: PeerKey, code: str) -> None:
         """Close the channel to a peer that broke the protocol, and forget it as if it had gone."""
-        self._outbox.add(Warned("peer_broke_protocol", code))
+        self._outbox.add(Warned("peer_broke_protocol", code, peer))
         self._outbox.add(Disconnect(peer, code, self._limits.misbehaviour_pause_ms))
         self._on_disconnected(peer)
 
@@ -257,7 +257,7 @@ class Node:
             self._dispatch(peer, decode_payload(payload))
         except Rejected as refusal:
             if refusal.code in UNKNOWN_KINDS:
-                self._outbox.add(Warned("peer_message_skipped", refusal.code))
+                self._outbox.add(Warned("peer_message_skipped", refusal.code, peer))
             else:
                 self._punish(peer, refusal.code)
 

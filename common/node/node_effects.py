@@ -122,6 +122,8 @@ class Warned:
 
     code: str
     detail: str
+    peer: PeerKey | None = None
+    """Whose doing it is, where that is known: the log counts by peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,5 +153,5 @@ NodeEffect = (
     | Accusation
     | Warned
     | Halt
-)
     | MakeCheckpoint
+)

@@ -22,6 +22,7 @@ from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.node.application import Application
 from common.node.chain_store import ChainStore
+from common.node.log_limit import LimitedLog
 from common.node.node_effects import Accusation, BlockCommitted, Warned
 from common.node.node_status import NodeStatus, SubmitResult, TransactionState
 from common.node.runtime import Runtime
@@ -38,6 +39,7 @@ SHORT_S = 5.0
 """How long a validator may be short of a quorum and still count as ready: restarts of peers and networks take less."""
 
 _log = logging.getLogger("tongjian.node")
+_limited = LimitedLog(_log)
 
 
 class NodeService:
@@ -198,11 +200,13 @@ class NodeService:
             )
 
     def warned(self, warning: Warned) -> None:
-        """Something that a person may want to know. Each code is logged on its 1st, 2nd, 4th, 8th … time."""
+        """Something that a person may want to know: one line for each peer and code in a minute (attack N6)."""
         self._warnings[warning.code] += 1
-        count = self._warnings[warning.code]
-        if count & (count - 1) == 0:
-            _log.warning("node warning", extra={"code": warning.code, "detail": warning.detail, "count": count})
+        extra: dict[str, object] = {"code": warning.code, "detail": warning.detail}
+        if warning.peer is not None:
+            extra["peer"] = self.suite.format_key(warning.peer)
+        subject = (warning.code,) if warning.peer is None else (warning.code, warning.detail, warning.peer.hex())
+        _limited.write(logging.WARNING, "node warning", subject, extra | {"count": self._warnings[warning.code]})
 
     # The end.
 

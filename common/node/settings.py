@@ -116,10 +116,14 @@ class LimitSettings(_Section):
     """Incoming peer connections that have not shown their identity yet (N3): a set of 32 dialling twice at once."""
     handshake_timeout_ms: Annotated[int, Field(ge=200, le=60_000)] = 5_000
     """Time for TCP, TLS and the hello together (N2, N5): many round trips even on a slow line."""
-    keepalive_ms: Annotated[int, Field(ge=100, le=60_000)] = 10_000
-    """Silence on a channel after which a ping is sent; a healthy chain is never silent for longer than a heartbeat."""
-    idle_timeout_ms: Annotated[int, Field(ge=300, le=600_000)] = 30_000
-    """Silence after which a channel counts as half-open and is closed and dialled again (N5): three missed pings."""
+    keepalive_ms: Annotated[int, Field(ge=100, le=60_000)] = 2_000
+    """Silence on a channel after which a ping is sent; while a chain is busy there is none to send."""
+    idle_timeout_ms: Annotated[int, Field(ge=300, le=600_000)] = 8_000
+    """Silence after which a channel counts as half-open and is closed and dialled again (N5): three missed pings. A
+    machine that falls silent is so noticed within idle_timeout_ms + keepalive_ms, 10 s."""
+    low_space_mib: Annotated[int, Field(ge=0, le=1 << 30)] = 1_024
+    """Free space in the data directory, in MiB, below which the node warns: a day of a busy chain. It goes on until a
+    write fails, and then stops (S5)."""
     http_connections: Annotated[int, Field(ge=16, le=100_000)] = 2_000
     """HTTPS connections open at once; 500 slow ones (N2) leave room for honest clients."""
     http_connections_address: Annotated[int, Field(ge=4, le=100_000)] = 1_000
@@ -130,7 +134,6 @@ class LimitSettings(_Section):
     """Time for a request's body once its head is read: 2 MiB at 70 kB/s (N2)."""
 
 
-class LogSettings(_Section):
 class StorageSettings(_Section):
     """`[storage]`: what is kept for how long, and what is made for nodes that join."""
 
@@ -148,6 +151,7 @@ class StorageSettings(_Section):
     """True for an observer that keeps every block for ever: it is never pruned, and does not join by a checkpoint."""
 
 
+class LogSettings(_Section):
     """`[log]`: one JSON object a line."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -177,9 +181,9 @@ class NodeSettings(_Section):
     """The other validators; at most 200: the current and next set of 100 each."""
     limits: LimitSettings = LimitSettings()
     """Bounds; the defaults suit a validator with 1 GiB of memory."""
-    log: LogSettings = LogSettings()
     storage: StorageSettings = StorageSettings()
     """Checkpoints and pruning."""
+    log: LogSettings = LogSettings()
     """Logging."""
 
 

@@ -30,9 +30,10 @@ from typing import Protocol
 from common.core.errors import Forbidden, QuotaExceeded
 from common.node.dialling import Dialler, DialState
 from common.node.frames import FRAME_TYPE_OF, encode_frame
-from common.node.hello import Binding, ChannelHello, Identity, Role, Side, make_hello, verify_hello
+from common.node.hello import HELLO_LIFETIME_MS, Binding, ChannelHello, Identity, Role, Side, make_hello, verify_hello
 from common.node.link import Link, Stage
 from common.node.listener import Listener, ListenerLimits, Ticket, bind
+from common.node.log_limit import LimitedLog
 from common.node.node_effects import Channel
 from common.node.node_events import PeerKey
 from common.node.settings import LimitSettings, PeerAddress, PeerSettings
@@ -45,7 +46,11 @@ SET_CONNECTIONS = 1_024
 OBSERVER_MESSAGES_PER_S = 50
 """Questions of one observer that reach the node: catching up takes one for 64 blocks; what is above is dropped."""
 
+CONNECTION_LOG_INTERVAL_S = 10.0
+"""A peer that comes and goes is one line of each kind in this time (attack N6)."""
+
 _log = logging.getLogger("tongjian.peers")
+_limited = LimitedLog(_log, CONNECTION_LOG_INTERVAL_S)
 
 
 class PeerHandler(Protocol):
@@ -93,6 +98,10 @@ class PeerReport:
     sent_bytes: int
     last_error: str
     """Why the last attempt or channel ended: a stable code, safe to show."""
+    silent_ms: int | None
+    """Since the last byte came; None while no channel is open."""
+    clock_offset_ms: int | None
+    """The peer's clock less ours, when it said hello."""
 
 
 class PeerTransport:
@@ -242,6 +251,8 @@ class PeerTransport:
             received_bytes=link.received_bytes if link else 0,
             sent_bytes=link.sent_bytes if link else 0,
             last_error="" if link else state.last_error,
+            silent_ms=int(1000 * (asyncio.get_running_loop().time() - link.received_at)) if link else None,
+            clock_offset_ms=link.clock_offset_ms if link else None,
         )
 
     # What links and diallers call.
@@ -276,6 +287,7 @@ class PeerTransport:
             raise Forbidden("peer_paused", "the peer broke the protocol and is left alone for a while")
         self._paused_until.pop(peer, None)
         link.member = self.is_member(peer)
+        link.clock_offset_ms = hello.expires_ms - HELLO_LIFETIME_MS - self._now_ms()
         if link.expected is not None and link.expected != peer:
             raise Forbidden("hello_unexpected_peer", "another validator answered than the one configured there")
         if not link.member and peer not in self._links and self._observers() >= self._limits.observers:
@@ -303,9 +315,11 @@ class PeerTransport:
         if link.ticket is not None:
             link.ticket.established()
         self._links[peer] = link
-        _log.info(
+        _limited.write(
+            logging.INFO,
             "peer connected",
-            extra={
+            ("connected", peer.hex()),
+            {
                 "peer": self._identity.suite.format_key(peer),
                 "remote": link.remote,
                 "member": link.member,
@@ -341,9 +355,12 @@ class PeerTransport:
         peer = link.peer
         if peer is not None and self._links.get(peer) is link:
             del self._links[peer]
-            _log.info(
+            reason = "refused" if link.reason_from_peer else link.reason
+            _limited.write(
+                logging.INFO,
                 "peer disconnected",
-                extra={
+                ("disconnected", peer.hex(), reason),
+                {
                     "peer": self._identity.suite.format_key(peer),
                     "remote": link.remote,
                     "reason": link.reason,
