@@ -14,6 +14,7 @@ from itertools import count
 
 from common.consensus.records import record_height
 from common.core.genesis import Genesis
+from common.core.protocol import SUPPORTED_VERSIONS
 from common.node.application import Application
 from common.node.chain_store import ChainStore
 from common.node.genesis_state import initialise_chain
@@ -26,6 +27,7 @@ from common.node.node_effects import (
     CancelTimer,
     CommitBlock,
     Disconnect,
+    Halt,
     NodeEffect,
     PersistVotes,
     Send,
@@ -61,6 +63,7 @@ class Machine:
     clock_offset_ms: int = 0
     may_vote: bool = True
     stopwatch: Callable[[], int] = lambda: 0
+    supported_versions: tuple[int, ...] = SUPPORTED_VERSIONS
     node: Node | None = None
     chain: ChainStore = field(init=False)
     incarnation: int = 0
@@ -69,6 +72,7 @@ class Machine:
     warnings: list[Warned] = field(default_factory=list)
     accusations: list[Accusation] = field(default_factory=list)
     disconnects: list[Disconnect] = field(default_factory=list)
+    halts: list[Halt] = field(default_factory=list)
     sent: list[tuple[str, bytes]] = field(default_factory=list)
     peers: set[str] = field(default_factory=set)
 
@@ -97,6 +101,7 @@ class Machine:
             limits=self.limits,
             may_vote=self.may_vote,
             stopwatch=self.stopwatch,
+            supported_versions=self.supported_versions,
         )
         return self.node
 
@@ -278,6 +283,9 @@ class Bus:
                 machine.accusations.append(effect)
             case Warned():
                 machine.warnings.append(effect)
+            case Halt():
+                machine.halts.append(effect)
+                self.kill(machine.name)
 
     def _alive(self, machine: Machine, incarnation: int, event: NodeEvent) -> None:
         if machine.incarnation == incarnation:

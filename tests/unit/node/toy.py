@@ -104,10 +104,11 @@ class ToyApplication:
             raise ZeroDivisionError(f"a bug in {operation.get('text')}")
         if operation["type"] == "toy.validators":
             effective_height = operation.get("effective_height", context.height + 1)
-            schedule_validators(state, context, self.set_of(operation["names"]), effective_height, None)
+            replaces = operation.get("replaces")
+            schedule_validators(state, context, self.set_of(operation["names"]), effective_height, replaces)
             return
         if operation["type"] == "toy.protocol":
-            schedule_protocol(state, context, operation["version"], operation["height"], None)
+            schedule_protocol(state, context, operation["version"], operation["height"], operation.get("replaces"))
             return
         if operation["type"] == "toy.open":
             state.put(balance_key(operation["account"]), canonical_json(0))

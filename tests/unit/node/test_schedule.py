@@ -1,0 +1,328 @@
+"""Validator sets and protocol versions that governance schedules: rules, their height, nodes that follow."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from common.core.errors import Rejected
+from common.core.genesis import Genesis, build_genesis
+from common.core.membership import check_succession, concentrated
+from common.core.validators import Validator, ValidatorSet
+from common.node import peer_messages as pm
+from common.node.application import BlockContext, OverlayView
+from common.node.schedule import (
+    MAX_LEAD_BLOCKS,
+    Activation,
+    ScheduledSet,
+    activations,
+    check_genesis_seats,
+    protocol_version,
+    schedule_protocol,
+    schedule_validators,
+    scheduled_set,
+    take_due_set,
+)
+from tests.unit.node.bus import Bus, Machine, names_of
+from tests.unit.node.toy import SUITE, key_of, make_envelope, make_genesis, transfer, validator_set
+
+
+class _Empty:
+    def get(self, key: bytes) -> bytes | None:
+        return None
+
+    def get_index(self, key: bytes) -> bytes | None:
+        return None
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        return []
+
+    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        return []
+
+
+def context(height: int, *, size: int = 4, version: int = 1, genesis: Genesis | None = None) -> BlockContext:
+    """A block of a toy chain of node-0 ... node-<size - 1>."""
+    genesis = genesis or make_genesis(names_of(size))
+    return BlockContext(genesis.network, height, genesis.time_ms + height, genesis, genesis.validators, version)
+
+
+def named(*numbers: int) -> ValidatorSet:
+    return validator_set([f"node-{number}" for number in numbers])
+
+
+def refusal(call: Any, *arguments: Any) -> str:
+    with pytest.raises(Rejected) as caught:
+        call(*arguments)
+    return caught.value.code
+
+
+# -- the rules -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("present", "following", "refused"),
+    [
+        ((0, 1, 2, 3), (0, 1, 2, 3, 4), False),
+        ((0, 1, 2, 3), (0, 1, 2), False),
+        ((0, 1, 2, 3), (0, 1, 2, 4), False),
+        ((0, 1, 2, 3), (0, 1, 4, 5), True),
+        ((0, 1, 2, 3), (0, 1, 2, 3, 4, 5), False),
+        ((0, 1, 2, 3), (0, 1, 2, 3, 4, 5, 6), True),
+        ((0, 1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 4, 7, 8), False),
+        ((0, 1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 7, 8, 9), True),
+        ((0,), (0, 1), False),
+        ((0,), (1,), False),
+        ((0,), (0, 1, 2), True),
+        ((0, 1), (0, 2), False),
+        ((0, 1), (2, 3), True),
+    ],
+)
+def test_c9_newcomers_alone_never_decide_whether_a_chain_lives(
+    present: tuple[int, ...], following: tuple[int, ...], refused: bool
+) -> None:
+    if refused:
+        assert refusal(check_succession, named(*present), named(*following)) == "validators_quorum_at_risk"
+    else:
+        check_succession(named(*present), named(*following))
+
+
+def test_a_new_key_under_an_old_name_is_a_newcomer() -> None:
+    present = named(0, 1, 2, 3)
+    rotated = [Validator(m.name, m.organisation, key_of(f"new {m.name}")) for m in present.members]
+    check_succession(present, ValidatorSet((rotated[0], *present.members[1:])))
+    assert refusal(check_succession, present, ValidatorSet((*rotated[:2], *present.members[2:]))) == (
+        "validators_quorum_at_risk"
+    )
+
+
+def test_organisations_with_more_than_f_seats_are_found_and_refused_where_genesis_says_so() -> None:
+    def seats(*counts: int) -> ValidatorSet:
+        names = [f"org{at}-{number}" for at, count in enumerate(counts) for number in range(count)]
+        return ValidatorSet(tuple(Validator(name, name.split("-")[0], key_of(name)) for name in names))
+
+    assert concentrated(seats(1, 1, 1, 1)) == {}
+    assert concentrated(seats(2, 1, 1)) == {"org0": 2}
+    assert concentrated(seats(2, 2, 3)) == {"org2": 3}
+    assert concentrated(seats(1)) == {}
+    assert concentrated(seats(2, 1)) == {"org0": 2}
+    base = make_genesis(names_of(4))
+
+    def limited(validators: ValidatorSet, limit: Any) -> Genesis:
+        return build_genesis(
+            network="toytown",
+            tier="business",
+            suite=SUITE,
+            time_ms=base.time_ms,
+            validators=validators,
+            application={**base.application, "max_seats_per_organisation": limit},
+        )
+
+    check_genesis_seats(limited(seats(2, 1, 1), 2))
+    for broken in (limited(seats(2, 1, 1), 1), limited(seats(1), 0), limited(seats(1), "many")):
+        assert refusal(check_genesis_seats, broken) == "genesis_application"
+    here = context(5, genesis=limited(seats(2, 1, 1), 2))
+    grown = ValidatorSet((*here.validators.members, Validator("org0-2", "org0", key_of("org0-2"))))
+    assert refusal(schedule_validators, OverlayView(_Empty()), here, grown, 9, None) == "validators_seats_exceeded"
+
+
+def test_a_change_takes_effect_at_its_height_and_leaves_the_schedule() -> None:
+    state = OverlayView(_Empty())
+    assert refusal(schedule_validators, state, context(5), named(0, 1, 2), 5, None) == "effective_height_out_of_range"
+    late = 5 + MAX_LEAD_BLOCKS
+    assert refusal(schedule_validators, state, context(5), named(0, 1, 2), late + 1, None) == (
+        "effective_height_out_of_range"
+    )
+    schedule_validators(state, context(5), named(0, 1, 2), late, None)
+    schedule_validators(state, context(5), named(0, 1, 2), 8, late)
+    assert take_due_set(state, context(6)) == named(0, 1, 2, 3)
+    assert scheduled_set(state, SUITE) == ScheduledSet(8, named(0, 1, 2))
+    assert take_due_set(state, context(7)) == named(0, 1, 2)
+    assert scheduled_set(state, SUITE) is None
+
+
+def test_a_second_change_replaces_the_first_by_name_or_is_refused() -> None:
+    state = OverlayView(_Empty())
+    schedule_validators(state, context(5), named(0, 1, 2), 8, None)
+    assert refusal(schedule_validators, state, context(6), named(0, 1, 2, 3, 4), 9, None) == "change_pending"
+    assert refusal(schedule_validators, state, context(6), named(0, 1, 2, 3, 4), 9, 7) == "change_not_pending"
+    schedule_validators(state, context(6), named(0, 1, 2, 3, 4), 9, 8)
+    assert scheduled_set(state, SUITE) == ScheduledSet(9, named(0, 1, 2, 3, 4))
+    schedule_validators(state, context(6), named(0, 1, 2, 3), 9, 9)
+    assert scheduled_set(state, SUITE) is None
+
+
+def test_c19_version_two_refuses_a_change_that_changes_nothing_and_version_one_does_not() -> None:
+    state = OverlayView(_Empty())
+    schedule_validators(state, context(5, version=1), named(0, 1, 2, 3), 8, None)
+    assert take_due_set(state, context(7)) == named(0, 1, 2, 3)
+    assert refusal(schedule_validators, state, context(9, version=2), named(0, 1, 2, 3), 12, None) == (
+        "validators_unchanged"
+    )
+
+
+def test_c19_versions_follow_each_other_and_none_comes_back() -> None:
+    state, genesis = OverlayView(_Empty()), make_genesis(names_of(4))
+    for version in (0, 1, 3, 65_535):
+        assert refusal(schedule_protocol, state, context(5), version, 9, None) == "protocol_version_not_next"
+    assert refusal(schedule_protocol, state, context(5), 2, 5, None) == "effective_height_out_of_range"
+    schedule_protocol(state, context(5), 2, 9, None)
+    assert refusal(schedule_protocol, state, context(6), 2, 12, None) == "change_pending"
+    schedule_protocol(state, context(6), 2, 12, 9)
+    assert [protocol_version(state, genesis, height) for height in (9, 11, 12, 13)] == [1, 1, 2, 2]
+    schedule_protocol(state, context(7), 1, 12, 12)
+    assert activations(state) == []
+    schedule_protocol(state, context(7), 2, 9, None)
+    schedule_protocol(state, context(9, version=2), 3, 20, None)
+    assert activations(state) == [Activation(9, 2), Activation(20, 3)]
+    assert refusal(schedule_protocol, state, context(10, version=2), 1, 20, 20) == "protocol_version_not_next"
+    schedule_protocol(state, context(10, version=2), 2, 20, 20)
+    assert activations(state) == [Activation(9, 2)]
+
+
+# -- whole nodes -----------------------------------------------------------------------------------------------------
+
+
+def council(members: int, spare: int = 0, **parameters: int) -> Bus:
+    """A chain of `members` validators, and nodes that are none yet."""
+    names = names_of(members + spare)
+    bus = Bus(make_genesis(names[:members], **parameters), names)
+    bus.start()
+    return bus
+
+
+def change(bus: Bus, nonce: str, numbers: tuple[int, ...], effective_height: int) -> bytes:
+    operation = {
+        "type": "toy.validators",
+        "names": [f"node-{number}" for number in numbers],
+        "effective_height": effective_height,
+    }
+    return make_envelope(bus.genesis, nonce, [operation])
+
+
+def signed_by(machine: Machine, height: int) -> set[str]:
+    """Who signed a block, by the set that its parent committed."""
+    members = machine.chain.validators(height).members
+    return {members[index].name for index, _ in machine.chain.certificate(height).signatures}
+
+
+def assert_one_chain(bus: Bus) -> None:
+    reference = max(bus.machines.values(), key=lambda machine: machine.height)
+    for machine in bus.machines.values():
+        assert machine.chain.tip().block_id == reference.chain.block_id(machine.height)
+        assert not machine.accusations
+        assert not machine.disconnects
+
+
+def test_c9_every_header_commits_the_scheduled_set_at_its_height_and_no_earlier() -> None:
+    bus = council(4, spare=1)
+    bus.submit("node-0", change(bus, "grow", (0, 1, 2, 3, 4), 6))
+    bus.run_to_height(9, limit_ms=200_000)
+    chain = bus.machines["node-4"].chain
+    grown, original = named(0, 1, 2, 3, 4).hash(SUITE), named(0, 1, 2, 3).hash(SUITE)
+    for height in range(1, 10):
+        header = chain.header(height)
+        assert header.validators_hash == (grown if height >= 6 else original)
+        assert header.next_validators_hash == (grown if height >= 5 else original)
+        assert signed_by(bus.machines["node-0"], height) <= {member.name for member in chain.validators(height).members}
+    assert any("node-4" in signed_by(bus.machines["node-0"], height) for height in range(6, 10))
+    assert_one_chain(bus)
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (0, 1, 2, 3, 4), (0, 1, 2, 4), (3, 2, 1, 0)])
+def test_c9_a_scheduled_change_at_the_height_of_a_view_change(numbers: tuple[int, ...]) -> None:
+    """The first leader under the next set is dead when its height begins: views change under that set alone."""
+    bus = council(4, spare=1)
+    effective = 6
+    bus.submit("node-0", change(bus, "change", numbers, effective))
+    bus.run_to_height(effective - 1, limit_ms=200_000)
+    following = named(*numbers)
+    victim = following.members[following.leader(effective, 0)].name
+    bus.kill(victim)
+    alive = [name for name in bus.machines if name != victim]
+    bus.submit(alive[0], transfer(bus.genesis, "at the change"))
+    bus.run_to_height(effective + 2, limit_ms=200_000, names=alive)
+    certificate = bus.machines[alive[0]].chain.certificate(effective)
+    assert certificate.view > 0
+    assert victim not in signed_by(bus.machines[alive[0]], effective)
+    bus.start(victim)
+    bus.run_to_height(effective + 3, limit_ms=200_000)
+    assert_one_chain(bus)
+
+
+def test_c18_what_a_member_said_before_its_removal_counts_for_nothing_after_its_return() -> None:
+    """node-3 is removed at 5 and readmitted at 8; everything that it had sent arrives again afterwards, twice."""
+    bus = council(4)
+    bus.submit("node-0", change(bus, "remove", (0, 1, 2), 5))
+    bus.run_to_height(6, limit_ms=200_000)
+    queued = [(target, payload) for target, payload in bus.machines["node-3"].sent if payload[0] == pm.KIND_CONSENSUS]
+    assert queued
+    bus.submit("node-0", change(bus, "readmit", (3, 0, 1, 2), 9))
+    bus.run_to_height(8, limit_ms=200_000)
+    assert "node-3" not in signed_by(bus.machines["node-0"], 7)
+    for target, payload in queued:
+        bus.inject("node-3", target, payload)
+    bus.run_to_height(9, limit_ms=200_000)
+    for target, payload in queued:
+        bus.inject("node-3", target, payload)
+    bus.run_to_height(13, limit_ms=200_000)
+    assert any("node-3" in signed_by(bus.machines["node-0"], height) for height in range(9, 14))
+    assert_one_chain(bus)
+
+
+def activate(bus: Bus, version: int, height: int) -> bytes:
+    return make_envelope(bus.genesis, f"to {version}", [{"type": "toy.protocol", "version": version, "height": height}])
+
+
+def test_c19_a_node_that_does_not_know_the_next_version_halts_before_it_and_comes_back_upgraded() -> None:
+    bus = council(4)
+    old = bus.machines["node-2"]
+    bus.kill("node-2")
+    old.supported_versions = (1,)
+    bus.start("node-2")
+    bus.submit("node-0", activate(bus, 2, 5))
+    others = ["node-0", "node-1", "node-3"]
+    bus.run_to_height(8, limit_ms=300_000, names=others)
+    assert [(halt.code, old.height) for halt in old.halts] == [("protocol_version_unsupported", 4)]
+    assert "install a version that supports it" in old.halts[0].detail
+    chain = bus.machines["node-0"].chain
+    assert [chain.header(height).protocol_version for height in range(1, 9)] == [1] * 4 + [2] * 4
+    old.supported_versions = (1, 2)
+    bus.start("node-2")
+    bus.run_to_height(9, limit_ms=200_000)
+    assert_one_chain(bus)
+
+
+def test_c19_a_chain_whose_nodes_are_not_upgraded_stops_and_never_forks() -> None:
+    bus = council(4)
+    for machine in bus.machines.values():
+        machine.supported_versions = (1,)
+    for name in bus.machines:
+        bus.kill(name)
+    bus.machines["node-0"].supported_versions = (1, 2)
+    bus.start()
+    bus.submit("node-0", activate(bus, 2, 5))
+    bus.pass_time(300_000)
+    assert [machine.height for machine in bus.machines.values()] == [4] * 4
+    for name in ("node-1", "node-2", "node-3"):
+        assert bus.machines[name].halts
+        bus.machines[name].supported_versions = (1, 2)
+    bus.start("node-1", "node-2", "node-3")
+    bus.run_to_height(7, limit_ms=300_000)
+    assert_one_chain(bus)
+
+
+def test_c19_a_leader_of_another_version_is_not_followed() -> None:
+    """A header's version is judged like any other field: by what the state before it says."""
+    bus = council(4)
+    bus.submit("node-0", activate(bus, 2, 4))
+    bus.run_to_height(6, limit_ms=300_000)
+    headers = [bus.machines["node-1"].chain.header(height) for height in range(1, 7)]
+    assert all(later.protocol_version >= earlier.protocol_version for earlier, later in pairwise(headers))
+    receipts = bus.machines["node-0"].chain.receipts
+    bus.submit("node-0", change(bus, "nothing", (0, 1, 2, 3), 20))
+    bus.run_to_height(7, limit_ms=300_000)
+    codes = {receipt.code for height in range(4, 8) for receipt in receipts(height)}
+    assert "validators_unchanged" in codes
