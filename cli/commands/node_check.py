@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
+import time
 from pathlib import Path
 
 import click
@@ -30,6 +31,7 @@ CONFIG = click.option(
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 COULD_NOT_LOOK = 2
+PROGRESS_S = 2.0
 
 
 @click.command()
@@ -47,7 +49,7 @@ def check(config: Path, as_json: bool, scratch: Path | None) -> None:
     """
     try:
         settings = load_settings(config)
-        report = check_node(settings, scratch or settings.data_dir, no_progress if as_json else show_progress)
+        report = check_node(settings, scratch or settings.data_dir, no_progress if as_json else ShownProgress())
     except (Rejected, StoreFailed) as error:
         detail = error.detail if isinstance(error, Rejected) else str(error)
         click.echo(f"error: {error.code}: {output.printable(detail)}", err=True)
@@ -107,9 +109,18 @@ def _check_database(
         check_vote_log(read_vote_log(settings.data_dir), reader, report)
 
 
-def show_progress(what: str, done: int, total: int) -> None:
-    """Long work, on standard error."""
-    output.progress(f"{what}: {done:,} of {total:,}")
+class ShownProgress:
+    """Long work, on standard error, once in a while."""
+
+    def __init__(self) -> None:
+        self._shown_at = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """See `chain_rebuild.Progress`."""
+        now = time.monotonic()
+        if now - self._shown_at >= PROGRESS_S:
+            self._shown_at = now
+            output.progress(f"{what}: {done:,} of {total:,}")
 
 
 def _print(report: Report) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cli import output
-from cli.commands.node_check import AS_JSON, CONFIG, application_of, show_progress
+from cli.commands.node_check import AS_JSON, CONFIG, ShownProgress, application_of
 from common.core.errors import Rejected
 from common.node.chain_rebuild import no_progress
 from common.node.repair import Repair, Repaired
@@ -38,7 +38,7 @@ def repair(config: Path, as_json: bool, from_peers: bool, silent_through: int | 
         settings = load_settings(config)
         genesis = read_genesis(settings.genesis_file)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        progress = no_progress if as_json else show_progress
+        progress = no_progress if as_json else ShownProgress()
         work = Repair(settings.data_dir, genesis, application_of(genesis), stamp, progress)
         done = work.run(from_peers=from_peers, silent_through=silent_through)
     except (Rejected, StoreFailed) as error:

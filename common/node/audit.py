@@ -192,17 +192,20 @@ def _compare(view: ReadView, scratch: ReadView, report: Report, progress: Progre
     entries = 0
     for done, kind in enumerate(kinds):
         progress("comparing entries", done, len(kinds))
-        ours, theirs = _guarded(view.scan(kind), report), scratch.scan(kind)
-        for key, stored, expected in _side_by_side(ours, theirs):
-            entries += 1
-            if stored == expected:
-                continue
-            if stored is None:
-                report.add_entry("an entry is missing", key)
-            elif expected is None:
-                report.add_entry("an entry does not belong there", key)
-            else:
-                report.add_entry("an entry is another than the blocks make", key)
+        try:
+            for key, stored, expected in _side_by_side(view.scan(kind), scratch.scan(kind)):
+                entries += 1
+                if stored == expected:
+                    continue
+                if stored is None:
+                    report.add_entry("an entry is missing", key)
+                elif expected is None:
+                    report.add_entry("an entry does not belong there", key)
+                else:
+                    report.add_entry("an entry is another than the blocks make", key)
+        except DamagedStore as error:
+            report.add_damage(error, "database_unreadable")
+            report.not_checked.append(f"entries after {error.key!r} of their kind: they cannot be read")
     for key in RECORDS:
         if view.get(key) != scratch.get(key):
             report.add("tip_wrong", "a record is another than the blocks make", key)

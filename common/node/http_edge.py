@@ -6,7 +6,9 @@ Invariants
       N2). Compressed bodies are refused, so that nothing can unfold (attack E2).
   G3  Whatever happens becomes one problem document or an aborted connection; never a stack trace, never a 500 for bad
       input (contract, "Transactions").
-  G4  A log line holds route templates, numbers, names from our own files, and the path with everything but printable
+  G4  Stored data that fails its checks is never served: 503 `database_damaged`, and a critical line with the remedy
+      (attack S2).
+  G5  A log line holds route templates, numbers, names from our own files, and the path with everything but printable
       ASCII escaped: no client can write a line of its own (attack N6).
 
 Left out: the time for a head and for the first byte of a body, slow readers, and the number of connections, which the
@@ -32,6 +34,7 @@ from common.node import fault_points
 from common.node.access import Identity, TokenStore
 from common.node.http_metrics import Metrics
 from common.node.http_problems import edge_problem, problem_of
+from common.node.store_errors import DamagedStore
 
 IDENTITY: Final = "tongjian.identity"
 REQUEST_ID: Final = "tongjian.request_id"
@@ -121,7 +124,7 @@ class _Answer:
 
 
 def escaped_path(scope: Scope) -> str:
-    """The path as it may stand in a log line (G4)."""
+    """The path as it may stand in a log line (G5)."""
     raw = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
     text = raw[:MAX_LOGGED_PATH].decode("latin-1")
     return _UNPRINTABLE.sub(lambda match: f"%{ord(match.group()):02X}", text)
@@ -177,6 +180,12 @@ class Edge:
             code, response = error.code, problem_of(error, request_id)
         except _EdgeRefusal as refusal:
             code, response = refusal.code, edge_problem(refusal.code, request_id, close, **refusal.members)
+        except DamagedStore as error:
+            _log.critical(
+                "stored data is damaged and was not served",
+                extra={"code": error.code, "detail": str(error), "request_id": request_id, "path": escaped_path(scope)},
+            )
+            code, response = error.code, edge_problem("database_damaged", request_id, {"Retry-After": "60"})
         except Exception as error:
             # Whatever a route failed with: the bearer learns an id, the log the rest (G3).
             told = {"request_id": request_id, "path": escaped_path(scope)}

@@ -68,6 +68,7 @@ EDGE_CODES: Final[dict[str, tuple[int, str]]] = {
     "body_incomplete": (400, "The connection ended before the body did."),
     "body_timeout": (408, "The request's body did not arrive in time."),
     "content_encoding_unsupported": (415, "Send the body without compression."),
+    "database_damaged": (503, "This node cannot read what it has stored; ask another node."),
     "headers_too_large": (431, "The request's header fields are too many or too long."),
     "http_head_too_large": (431, "The request's line and header fields exceed what the server reads."),
     "http_malformed": (400, "The request is not HTTP/1.1."),
