@@ -1,4 +1,4 @@
-"""`tongjian node`: make one node's keys, run it, check and repair what it stores."""
+"""`tongjian node`: make one node's keys, run it, join a chain; check, repair, prune, save and restore its data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 import click
 
 from cli import output
+from cli.commands.node_backup import backup, restore
 from cli.commands.node_check import check
+from cli.commands.node_join import join
+from cli.commands.node_prune import command as prune
 from cli.commands.node_repair import repair
 from cli.enrolment import NodePlace, enrol
 from cli.output import Group
@@ -29,6 +32,10 @@ def command() -> None:
 
 command.add_command(check)
 command.add_command(repair)
+command.add_command(join)
+command.add_command(prune)
+command.add_command(backup)
+command.add_command(restore)
 
 
 @command.command()

@@ -62,12 +62,17 @@ class TransactionLocation:
 class ChainReader:
     """One moment of the chain. Every method may raise DamagedStore besides what it says."""
 
-    def __init__(self, view: ReadView, genesis: Genesis, tip: Tip, floor: int) -> None:
-        """`floor` is the lowest height whose bodies and past states are kept."""
+    def __init__(
+        self, view: ReadView, genesis: Genesis, tip: Tip, floor: int, receipt_floor: int | None = None
+    ) -> None:
+        """`floor` is the lowest height whose bodies and past states are kept, `receipt_floor` (by default the same) the
+        lowest whose receipts are.
+        """
         self._view = view
         self._genesis = genesis
         self._tip = tip
         self._floor = floor
+        self._receipt_floor = floor if receipt_floor is None else receipt_floor
 
     @property
     def genesis(self) -> Genesis:
@@ -86,6 +91,10 @@ class ChainReader:
     def pruning_floor(self) -> int:
         """The lowest height whose bodies and past states are kept; 0 if nothing was pruned."""
         return self._floor
+
+    def receipt_floor(self) -> int:
+        """The lowest height whose receipts are kept; at most `pruning_floor`."""
+        return self._receipt_floor
 
     def header(self, height: int) -> Header:
         """The header of a block. Raises NotFound: height 0 has none."""
@@ -132,14 +141,14 @@ class ChainReader:
         self._check_height(height, 0)
         if height == 0:
             return []
-        self._check_floor(height)
+        self._check_receipt_floor(height)
         stored = self._sequence(schema.receipts(height), self.header(height).tx_count)
         return [self._decoded(schema.receipt(height, at), data, decode_receipt) for at, data in enumerate(stored)]
 
     def receipt(self, height: int, index: int) -> Receipt:
         """One receipt of a block. Raises NotFound or Gone."""
         self._check_height(height, 1)
-        self._check_floor(height)
+        self._check_receipt_floor(height)
         key = schema.receipt(height, index)
         return self._decoded(key, self._item(schema.receipts(height), key, "receipt"), decode_receipt)
 
@@ -269,6 +278,10 @@ class ChainReader:
         if height < self._floor:
             raise Gone("block_pruned", "the block's content was pruned", height=height, lowest=self._floor)
 
+    def _check_receipt_floor(self, height: int) -> None:
+        if height < self._receipt_floor:
+            raise Gone("block_pruned", "the block's receipts were pruned", height=height, lowest=self._receipt_floor)
+
     def _check_past(self, height: int) -> None:
         self._check_height(height, 0)
         if height < self._floor:
@@ -318,6 +331,14 @@ def _since(entry: bytes) -> int:
     if len(entry) < _SINCE_BYTES:
         raise _damaged(schema.STATE, "a value of the state names no height")
     return schema.read_u64(entry)
+
+
+def read_receipt_floor(store: ReadView) -> int | None:
+    """The lowest height whose receipts are kept, if that is not the pruning floor. Raises DamagedStore."""
+    value = store.get(schema.RECEIPT_FLOOR)
+    if value is not None and len(value) != _SINCE_BYTES:
+        raise _damaged(schema.RECEIPT_FLOOR, "the record of what was pruned is unreadable")
+    return None if value is None else schema.read_u64(value)
 
 
 def _key_of(entry: tuple[bytes, bytes | None]) -> bytes:

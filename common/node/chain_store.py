@@ -31,7 +31,7 @@ from common.core.state_proof import StateProof
 from common.core.validators import ValidatorSet
 from common.node import schema
 from common.node.chain_check import check_chain, read_floor, read_tip
-from common.node.chain_reader import ChainReader, Tip, TransactionLocation
+from common.node.chain_reader import ChainReader, Tip, TransactionLocation, read_receipt_floor
 from common.node.pages import write_pages
 from common.node.state_cache import StateCache
 from common.node.state_tree import StateTree, TreeUpdate
@@ -89,7 +89,9 @@ class ChainStore(ChainReader):
         Raises WrongDatabase or DamagedStore.
         """
         tip = read_tip(store, genesis)
-        super().__init__(store.snapshot(), genesis, tip or _no_tip(genesis), read_floor(store))
+        super().__init__(
+            store.snapshot(), genesis, tip or _no_tip(genesis), read_floor(store), read_receipt_floor(store)
+        )
         self.store = store
         self.tree = StateTree(self._view, genesis.suite, None if tip is None else tip.state_root)
         self._initialised = tip is not None
@@ -116,7 +118,7 @@ class ChainStore(ChainReader):
     def moment(self) -> ChainReader:
         """A reader that stays at the present tip, for answers that take several reads."""
         with self._lock:
-            return ChainReader(self._view, self._genesis, self.tip(), self._floor)
+            return ChainReader(self._view, self._genesis, self.tip(), self._floor, self._receipt_floor)
 
     def initialise(
         self,
@@ -258,9 +260,9 @@ class ChainStore(ChainReader):
         with self._lock:
             return ProvenState(self.tip(), self.state_get(key), self.tree.prove(key))
 
-    def floor_moved(self, floor: int) -> None:
-        """What belongs to heights below `floor` alone is being removed (`chain_prune.py`)."""
-        self._floor = floor
+    def floor_moved(self, floor: int, receipt_floor: int) -> None:
+        """What belongs to heights below these alone is being removed (`chain_prune.py`)."""
+        self._floor, self._receipt_floor = floor, receipt_floor
 
     def vote_log_mark(self) -> bytes | None:
         """What the database remembers of the vote log: give it to `VoteLog.open`."""
