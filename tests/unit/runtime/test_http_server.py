@@ -26,7 +26,7 @@ BIG = 8 << 20
 
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
-    """Echoes the size of the body; /big gives a large body, /slow takes a while."""
+    """Echoes the size of the body; /big gives a large body, /stream one piece after the other, /slow takes a while."""
     if scope["type"] != "http":
         return
     size, more = 0, True
@@ -38,6 +38,11 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
         more = message.get("more_body", False)
     if scope["path"] == "/slow":
         await asyncio.sleep(30)
+    if scope["path"] == "/stream":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(BIG // 4096):
+            await send({"type": "http.response.body", "body": bytes(64 * 1024), "more_body": True})
+        return
     body = bytes(BIG) if scope["path"] == "/big" else str(size).encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -144,13 +149,14 @@ def test_n2_a_slow_body_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run(case())
 
 
-def test_n2_a_reader_that_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["big", "stream"])
+def test_n2_a_reader_that_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr("common.node.http_server.BACKSTOP_MS", 0)
 
     async def case() -> None:
         async with served(tmp_path) as api:
             client = await api.connect()
-            client.write(b"GET /big HTTP/1.1\r\nhost: h\r\n\r\n")
+            client.write(f"GET /{path} HTTP/1.1\r\nhost: h\r\n\r\n".encode())
             await until(lambda: api.server.listener.connections == 1)
             await until(lambda: api.server.listener.connections == 0, 3)
 
