@@ -1,0 +1,102 @@
+"""`python -m tests.attacks [--only ID …] [--jobs 2]`: prove for every entry of the table that its test passes, and
+fails once the check is taken out. Exit code 0 only if all do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tests.attacks.plugin import VARIABLE
+from tests.attacks.table import ROOT, Entry, read_coverage
+
+TIMEOUT_S = 240.0
+PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+PASSED, FAILED = 0, 1
+OUR_FAULT = re.compile(r"^E +(NameError|UnboundLocalError|SyntaxError|ImportError)\b", re.M)
+"""What a badly written change fails with: no proof of anything."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one entry. `trouble` is empty if the test needs the check."""
+
+    entry: Entry
+    trouble: str = ""
+
+
+def run_tests(tests: Sequence[str], without: Entry | None = None) -> tuple[int, str]:
+    """Exit code and output of pytest on these tests, with one check taken out if one is given. A test that does not end
+    counts as failed."""
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [*PYTEST, *tests]
+    if without is not None:
+        change = {"check": without.check, "find": without.find, "put": without.put}
+        environment[VARIABLE] = json.dumps(change)
+        command = [*PYTEST, "-p", "tests.attacks.plugin", *tests]
+    try:
+        result = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return FAILED, "the test did not end"
+    return result.returncode, result.stdout + result.stderr
+
+
+def prove(entry: Entry) -> Verdict:
+    """The test must fail without the check, and fail as a test does."""
+    code, output = run_tests([entry.test], entry)
+    tail = " | ".join(output.strip().splitlines()[-3:])[-400:]
+    if code == PASSED:
+        return Verdict(entry, "the test passes without the check")
+    if code != FAILED:
+        return Verdict(entry, f"pytest ended with {code}: {tail}")
+    if OUR_FAULT.search(output):
+        return Verdict(entry, f"the change itself is wrong: {tail}")
+    return Verdict(entry)
+
+
+def prove_all(entries: Sequence[Entry], jobs: int) -> list[Verdict]:
+    """All tests as they are, then each without its check."""
+    tests = sorted({entry.test for entry in entries})
+    code, output = run_tests(tests)
+    if code != PASSED:
+        print(output[-3000:])
+        return [Verdict(entry, "the tests do not pass as they are") for entry in entries]
+    verdicts = []
+    with ThreadPoolExecutor(jobs) as pool:
+        for verdict in pool.map(prove, entries):
+            print(f"{'ok  ' if not verdict.trouble else 'FAIL'} {verdict.entry.label} {verdict.trouble}", flush=True)
+            verdicts.append(verdict)
+    return verdicts
+
+
+def main() -> int:
+    """Prove the whole table, or the attacks that are named."""
+    parser = argparse.ArgumentParser(prog="python -m tests.attacks", description=__doc__)
+    parser.add_argument("--only", nargs="+", default=[], metavar="ID", help="attacks, such as C4 N1")
+    parser.add_argument("--jobs", type=int, default=2, help="tests at once")
+    arguments = parser.parse_args()
+    coverage = read_coverage()
+    unknown = sorted(set(arguments.only) - set(coverage.catalogue))
+    if unknown:
+        parser.error(f"no attack is called {', '.join(unknown)}")
+    entries = [entry for entry in coverage.entry if not arguments.only or entry.id in arguments.only]
+    verdicts = prove_all(entries, arguments.jobs)
+    proven = {verdict.entry.id for verdict in verdicts} - {v.entry.id for v in verdicts if v.trouble}
+    wanted = arguments.only or list(coverage.catalogue)
+    missing = [attack for attack in wanted if attack not in proven]
+    print(f"{len(proven)} of {len(wanted)} attacks proven by {len(verdicts)} tests without their checks")
+    if missing:
+        print(f"not proven: {', '.join(missing)}")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
