@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from common.core.errors import InvariantBroken, Rejected
+from common.node.store_errors import DamagedStore, StoreFailed
 
 
 class Group(click.Group):
@@ -24,6 +25,8 @@ class Group(click.Group):
             return super().invoke(context)
         except Rejected as error:
             fail(error.code, error.detail)
+        except (DamagedStore, StoreFailed) as error:
+            fail(error.code, str(error))
         except InvariantBroken as error:
             fail("local_data_damaged", str(error))
         except BrokenPipeError:
