@@ -131,6 +131,11 @@ class ConsensusDriver:
         message = None if self._replica is None else self._replica.highest_signed_by(peer)
         return b"" if message is None else message.encode()
 
+    def furthest_mark(self, peer: PeerKey) -> Mark | None:
+        """How far this peer is known to have signed."""
+        message = None if self._replica is None else self._replica.highest_signed_by(peer)
+        return None if message is None else message.mark
+
     def greet(self, peer: PeerKey, evidence: bytes) -> None:
         """A peer said hello; `evidence` is what it holds signed by us. Raises `Malformed` if that is no message."""
         if evidence:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from common.node import http_evidence, http_governance, http_networks, http_operations, http_transactions
+from common.node import http_evidence, http_governance, http_health, http_networks, http_operations, http_transactions
 from common.node.http_ports import BusinessLookup, NodeService
 
 
@@ -15,10 +15,12 @@ def chain_routers(service: NodeService) -> list[APIRouter]:
     """Routers for one node; `/v1/business` only where the application keeps business ids."""
     routers = [
         http_operations.operations_router,
+        http_health.readiness_router,
         http_transactions.router,
         http_networks.router,
         http_governance.router,
         http_evidence.router,
+        http_health.router,
         http_operations.events_router,
     ]
     if isinstance(service.application, BusinessLookup):

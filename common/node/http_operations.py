@@ -1,12 +1,11 @@
-"""Operations: liveness, readiness, metrics, and the stream of committed blocks.
+"""Operations: liveness, metrics, and the stream of committed blocks.
 
 Invariants
   O1  `/healthz` says that the process answers, nothing more: a lost quorum must not make containers restart every node.
-  O2  `/readyz` is 200 only while the node commits or has proof that it is level with a quorum.
-  O3  The event stream tells of committed blocks only, each once, in order; a client that reconnects with the last id
+  O2  The event stream tells of committed blocks only, each once, in order; a client that reconnects with the last id
       it has seen misses nothing. Streams are bounded in number, and a reader that stalls is dropped by the edge.
 
-Left out: alarms, which belong to whoever scrapes.
+Left out: readiness (`http_health`), alarms, which belong to whoever scrapes.
 """
 
 from __future__ import annotations
@@ -39,14 +38,6 @@ operations_router = APIRouter(tags=["Operations"])
 async def healthz() -> dict[str, str]:
     """The process is up."""
     return {"status": "ok"}
-
-
-@operations_router.get("/readyz")
-async def readyz(node: Node) -> dict[str, Any]:
-    """The node commits, or has proof that it is level with a quorum; 503 otherwise."""
-    if not node.ready():
-        raise Unavailable("not_ready", "The node neither commits nor knows that it is level with a quorum.")
-    return {"ready": True, "height": node.chain.tip().height}
 
 
 @operations_router.get("/metrics", response_class=Response)

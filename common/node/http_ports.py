@@ -16,6 +16,7 @@ from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
 from common.node.application import Application, StateReader
 from common.node.chain_store import ChainStore
+from common.node.health import NodeFacts
 from common.node.node_status import NodeStatus, SubmitResult, TransactionState
 
 
@@ -60,6 +61,10 @@ class NodeService(Protocol):
 
     def ready(self) -> bool:
         """True only while the node commits or has proof that it is level with a quorum (contract, "Operations")."""
+        ...
+
+    def facts(self) -> NodeFacts:
+        """What it knows of itself and its peers, for `health.examine`."""
         ...
 
     async def wait_height(self, height: int, timeout_s: float) -> bool:

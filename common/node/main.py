@@ -43,6 +43,7 @@ from common.node.node import Node
 from common.node.node_status import NodeLimits
 from common.node.runtime import Runtime
 from common.node.schedule import check_supported
+from common.node.self_check import SelfCheck
 from common.node.service import NodeService
 from common.node.settings import NodeSettings
 from common.node.startup import (
@@ -173,7 +174,7 @@ class NodeProcess:
             wall_clock_ms,
             random.Random(),
         )
-        self.service.attach(node, self.runtime, self.transport)
+        self.service.attach(node, self.runtime, self.transport, SelfCheck(settings, wall_clock_ms))
         app: Any = create_app(
             self.service,
             tokens=TokenStore(settings.api.tokens_file),

@@ -364,6 +364,10 @@ class Node:
         """What our hello tells this peer: our tip, and what we hold signed by it (protocol rule 7)."""
         return self._questions.hello_for(peer)
 
+    def peer_places(self) -> dict[PeerKey, tuple[int, int]]:
+        """Where each connected peer shows itself: tip and view."""
+        return self._questions.peer_places()
+
     def peer_keys(self) -> frozenset[PeerKey]:
         """Who may connect as a validator: the sets that sign the last and the next height (protocol rule 7)."""
         return self._questions.peer_keys()

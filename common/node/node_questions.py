@@ -42,6 +42,14 @@ class NodeQuestions:
         tip = self._chain.tip()
         return Hello(tip.height, tip.block_id, self._driver.signed_by(peer)).encode()
 
+    def peer_places(self) -> dict[PeerKey, tuple[int, int]]:
+        """Claimed tip of each connected peer, and the view in which it signed last above it (0 if it has not)."""
+        places = {}
+        for peer in self._peers.keys:
+            height, mark = self._peers.claim_of(peer) or 0, self._driver.furthest_mark(peer)
+            places[peer] = height, mark.view if mark is not None and mark.height > height else 0
+        return places
+
     def peer_keys(self) -> frozenset[PeerKey]:
         """The members of the sets that sign the last and the next height (protocol rule 7)."""
         height = self._chain.tip().height

@@ -83,6 +83,11 @@ class PeerTable:
         least = min([count for count, _ in ahead], default=0)
         return [peer for count, peer in ahead if count == least]
 
+    def claim_of(self, peer: PeerKey) -> int | None:
+        """The tip that a connected peer claims."""
+        state = self._connected.get(peer)
+        return None if state is None else state.claimed_height
+
     def best_claim(self) -> int:
         """The highest claim of a connected peer, 0 if there is none."""
         return max([state.claimed_height for state in self._connected.values()], default=0)

@@ -83,6 +83,7 @@ from common.node.store_errors import DamagedStore, StoreFailed
 
 DRAIN_LIMIT_S = 1.0
 """Longest that arriving messages may hold an expired timer back: half of the shortest default view timeout."""
+RECENT_SYNCS = 8
 QUIET_TURNS = 2
 """Turns of the event loop without a byte after which the sockets count as drained: in one the timers run before
 the sockets are read, in the next after."""
@@ -316,6 +317,7 @@ class Runtime:
     def _persisted(self, spent_us: int) -> None:
         self.counters.vote_syncs += 1
         self.counters.vote_sync_us += spent_us
+        self.counters.recent_sync_us += (spent_us - self.counters.recent_sync_us) // RECENT_SYNCS
         self._persisting = False
         self._perform()
 

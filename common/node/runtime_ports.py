@@ -29,6 +29,8 @@ class NodeLogic(Protocol):
 
     def peer_keys(self) -> frozenset[PeerKey]: ...
 
+    def peer_places(self) -> dict[PeerKey, tuple[int, int]]: ...
+
     def transaction_state(self, tx_id: bytes) -> TransactionState: ...
 
     def status(self) -> NodeStatus: ...
@@ -94,6 +96,8 @@ class RuntimeCounters:
     vote_records: int = 0
     vote_syncs: int = 0
     vote_sync_us: int = 0
+    recent_sync_us: int = 0
+    """A mean that forgets: of about the last eight syncs."""
     blocks_written: int = 0
     block_write_us: int = 0
     timers_expired: int = 0

@@ -22,12 +22,17 @@ from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.node.application import Application
 from common.node.chain_store import ChainStore
+from common.node.committed_state import CommittedState
+from common.node.health import NodeFacts
 from common.node.log_limit import LimitedLog
 from common.node.node_effects import Accusation, BlockCommitted, Warned
 from common.node.node_status import NodeStatus, SubmitResult, TransactionState
 from common.node.runtime import Runtime
 from common.node.runtime_ports import NodeLogic
+from common.node.schedule import protocol_version
+from common.node.self_check import SelfCheck, accused_members, peer_facts, recent_views
 from common.node.transport import PeerReport, PeerTransport
+from common.version import VERSION
 
 MAX_WAITING = 20_000
 """Waiting requests in all: ten times the default bound on HTTPS connections."""
@@ -52,6 +57,7 @@ class NodeService:
         self._runtime: Runtime | None = None
         self._node: NodeLogic | None = None
         self._transport: PeerTransport | None = None
+        self._check: SelfCheck | None = None
         self._receipt_waiters: dict[bytes, list[asyncio.Future[None]]] = {}
         self._height_waiters: dict[int, list[asyncio.Future[None]]] = {}
         self._waiting = 0
@@ -65,9 +71,11 @@ class NodeService:
         self.accusations: list[Accusation] = []
         """Conflicting messages that validators have signed (attacks C1, C20), the first hundred since the start."""
 
-    def attach(self, node: NodeLogic, runtime: Runtime, transport: PeerTransport) -> None:
-        """Connect the service to what it asks."""
-        self._node, self._runtime, self._transport = node, runtime, transport
+    def attach(
+        self, node: NodeLogic, runtime: Runtime, transport: PeerTransport, check: SelfCheck | None = None
+    ) -> None:
+        """Connect the service to what it asks; `check` knows the machine."""
+        self._node, self._runtime, self._transport, self._check = node, runtime, transport, check
 
     # What routes ask.
 
@@ -116,11 +124,46 @@ class NodeService:
             return False
         now, status = self._loop.time(), self._node.status()
         self._watch_quorum(status)  # the validator set may have changed since a peer came or went
-        if self._short_since is not None and now - self._short_since >= SHORT_S:
+        if self._is_short():
             return False
         fresh = now - self._progress_at < self._stall_s
         committing = self._counts["blocks"] > 0 and not status.syncing
         return fresh and (committing or status.level_with_quorum)
+
+    def facts(self) -> NodeFacts:
+        """What `health.examine` judges. Raises Unavailable while the node starts."""
+        status, chain = self._logic().status(), self._chain
+        validators = chain.validators(status.height + 1)
+        own_key = None if status.own_index is None else validators.members[status.own_index].public_key
+        check = self._check
+        ready = self.ready()
+        return NodeFacts(
+            name=check.name if check is not None else "",
+            network=status.network,
+            version=VERSION,
+            protocol_version=protocol_version(CommittedState(chain), chain.genesis, status.height + 1),
+            clock_ms=check.now_ms() if check is not None else 0,
+            height=status.height,
+            view=status.view,
+            recent_views=recent_views(chain),
+            quorum=validators.quorum,
+            member=None if status.own_index is None else validators.members[status.own_index].name,
+            voting=status.voting,
+            ready=ready,
+            short=self._is_short(),
+            stalled=self._loop.time() - self._progress_at >= self._stall_s,
+            level=status.level_with_quorum,
+            validators=[(member.name, member.organisation) for member in validators.members],
+            peers=peer_facts(validators, own_key, self.peers(), self._logic().peer_places()),
+            free_bytes=check.free_bytes() if check is not None else None,
+            low_space_bytes=check.low_space_bytes if check is not None else 0,
+            sync_us=self._runtime.counters.recent_sync_us if self._runtime is not None else 0,
+            certificates=check.certificate_days() if check is not None else {},
+            accused=accused_members(chain, validators),
+        )
+
+    def _is_short(self) -> bool:
+        return self._short_since is not None and self._loop.time() - self._short_since >= SHORT_S
 
     async def wait_height(self, height: int, timeout_s: float) -> bool:
         """Return True as soon as block `height` is committed, False when the time is over or the node stops."""
@@ -146,7 +189,8 @@ class NodeService:
         }
         if self._runtime is not None:
             for name, value in asdict(self._runtime.counters).items():
-                numbers[f"runtime_{name}" if name.startswith("longest") else f"runtime_{name}_total"] = value
+                gauge = name.startswith(("longest", "recent"))
+                numbers[f"runtime_{name}" if gauge else f"runtime_{name}_total"] = value
         if self._transport is not None:
             numbers |= self._peer_numbers(self._transport)
         return numbers

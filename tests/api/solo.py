@@ -20,11 +20,13 @@ from common.core.transaction import SignedTransaction
 from common.node.application import BlockContext, Outcome, StateReader, StateView
 from common.node.chain_store import ChainStore
 from common.node.genesis_state import initialise_chain
+from common.node.health import NodeFacts
 from common.node.memory_store import MemoryStore
 from common.node.node import Node
 from common.node.node_effects import BlockCommitted, CancelTimer, CommitBlock, NodeEffect, SetTimer, Warned
 from common.node.node_events import BlockWritten, NodeEvent, Started, Timer, TimerExpired
 from common.node.node_status import NodeStatus, SubmitResult, TransactionState
+from tests.support.facts import healthy_facts
 from tests.unit.node.toy import ToyApplication, make_genesis, seed_of
 
 VALIDATOR = "solo"
@@ -144,6 +146,10 @@ class Solo:
     def ready(self) -> bool:
         """Whatever the test says."""
         return self.is_ready
+
+    def facts(self) -> NodeFacts:
+        """A healthy node, ready or not as the test says."""
+        return healthy_facts(ready=self.is_ready, level=self.is_ready, height=self._chain.tip().height)
 
     async def wait_height(self, height: int, timeout_s: float) -> bool:
         """Until the block is committed."""

@@ -21,9 +21,15 @@ def test_health_needs_no_token_and_no_quorum(live: LiveServer) -> None:
     try:
         with live.client(None) as client:
             assert client.get("/healthz").json() == {"status": "ok"}
-            refused(client.get("/readyz"), 503, "not_ready")
+            problem = refused(client.get("/readyz"), 503, "not_ready")
+            assert problem["codes"] == ["node_behind"]
             live.node.is_ready = True
-            assert client.get("/readyz").json()["ready"] is True
+            answer = client.get("/readyz").json()
+            assert (answer["ready"], answer["codes"]) == (True, [])
+        with live.client("reader") as client:
+            health = client.get("/v1/networks/toytown/health").json()
+        assert health["findings"] == []
+        assert [peer["name"] for peer in health["facts"]["peers"]] == ["beijing-2", "beijing-3", "beijing-4"]
     finally:
         live.node.is_ready = True
 

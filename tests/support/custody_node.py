@@ -17,6 +17,7 @@ from common.core.transaction import SignedTransaction, parse_envelope, sign_enve
 from common.node.chain_store import ChainStore
 from common.node.executor import Executor
 from common.node.genesis_state import initialise_chain
+from common.node.health import NodeFacts
 from common.node.memory_store import MemoryStore
 from common.node.node_status import NodeStatus, SubmitResult, TransactionState
 from crosslink.lightclient.delivery import BlockDelivery, Delivery
@@ -25,6 +26,7 @@ from crosslink.lightclient.trust_root import PBFT_CLIENT_TYPE, TrustRoot
 from custody_chain.application import CustodyApplication
 from tests.support.chains import START_MS, BuiltBlock, ChainBuilder, seed_of, sign_header
 from tests.support.custody import SUITE, custody_genesis, entry_of, public_key
+from tests.support.facts import healthy_facts
 
 
 class CustodyNode:
@@ -130,6 +132,9 @@ class CustodyNode:
 
     def ready(self) -> bool:
         return True
+
+    def facts(self) -> NodeFacts:
+        return healthy_facts()
 
     async def wait_height(self, height: int, timeout_s: float) -> bool:
         return self._chain.tip().height >= height
