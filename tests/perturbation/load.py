@@ -54,9 +54,9 @@ class Journal:
 
 
 class Load:
-    """A steady load on one region, from founding its register until the block ends."""
+    """A steady load on one region, from founding its register (unless it is `founded`) until the block ends."""
 
-    def __init__(self, market: Market, per_s: float, seed: int) -> None:
+    def __init__(self, market: Market, per_s: float, seed: int, *, founded: bool = False) -> None:
         self.journal = Journal(market.region)
         self.total = FIRST_HOLDING * ACCOUNTS
         self._market, self._pause_s = market, 1 / per_s
@@ -69,16 +69,21 @@ class Load:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._pool = ThreadPoolExecutor(CLIENTS * 8)
         self._expires_at = market.height() + LIFE_BLOCKS
+        self._founded, self._prefix = founded, f"load{seed}"
 
     def __enter__(self) -> Load:
+        if not self._founded:
+            self._found()
+        self._thread.start()
+        return self
+
+    def _found(self) -> None:
         with Api(self._urls, self._market.token, self._market.network.ca_file) as api:
             for number, batch in enumerate(foundations(self._market.region, ACCOUNTS)):
                 envelope, sent = self._sign(f"foundation-{number}", batch)
                 sent.final = api.submit(envelope)
                 if sent.final["status"] != "applied":
                     raise AssertionError(f"the foundations were refused: {sent.final}")
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop(0)
@@ -106,7 +111,7 @@ class Load:
         number = 0
         while not self._stopping.wait(self._pause_s):
             number += 1
-            nonce = f"load-{number}"
+            nonce = f"{self._prefix}-{number}"
             twice = number % TWICE_EVERY == 0
             for version in range(2 if twice else 1):
                 envelope, sent = self._sign(nonce, [self._transfer(f"{nonce}-{version}")])
