@@ -22,6 +22,8 @@ COMMANDS = {
     "trust": ("cli.commands.trust", "Trust roots for `verify`."),
     "token": ("cli.commands.token", "Access tokens of a node, reloaded live."),
     "cert": ("cli.commands.cert", "TLS certificates of a node."),
+    "membership": ("cli.commands.membership", "Validators of a chain: show, plan and check changes."),
+    "upgrade": ("cli.commands.upgrade", "Rolling upgrades: may the next node be restarted?"),
     "doctor": ("cli.commands.doctor", "Say what is wrong with a network, and why."),
 }
 """Command -> (module that holds it as `command`, one line of help)."""

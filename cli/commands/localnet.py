@@ -158,6 +158,20 @@ def down(directory: Path) -> None:
 
 @command.command()
 @DIRECTORY
+@click.argument("chain")
+def add(directory: Path, chain: str) -> None:
+    """Make keys and settings of one more node of CHAIN: an observer until governance lets it sign.
+
+    Prints the file that `tongjian membership plan --add` takes.
+    """
+    from cli.localnet.grow import add_node
+
+    network, part = add_node(load_network(directory), chain, now_ms=time.time_ns() // 1_000_000)
+    click.echo(network.process(part.name).config.parent / "public.json")
+
+
+@command.command()
+@DIRECTORY
 @click.argument("node")
 def kill(directory: Path, node: str) -> None:
     """End one process at once (SIGKILL), as a crash would."""

@@ -11,9 +11,10 @@ from cli.localnet.layout import LocalNetwork, load_network
 from cli.localnet.readiness import node_api
 from cli.output import Group
 from cli.trust_root import trust_root
-from common.core.errors import Malformed
+from common.core.errors import Conflict
 from common.core.genesis import Genesis, parse_genesis
 from common.core.header import Header
+from common.core.validators import ValidatorSet
 from crosslink.lightclient.trust import build_trust_file
 from crosslink.lightclient.trust_root import Checkpoint
 
@@ -52,12 +53,12 @@ def export(genesis_files: tuple[Path, ...], localnet: Path | None, recent: bool)
 
 def _checkpoint(network: LocalNetwork, genesis: Genesis) -> Checkpoint:
     """The chain's tip as its own nodes give it: convenient, and only as good as the user's trust in those nodes."""
+    base = f"/v1/networks/{genesis.network}"
     with node_api(network, network.chain(genesis.network)) as api:
-        tip = api.get(f"/v1/networks/{genesis.network}/status")["height"]
-        answer = api.get(f"/v1/networks/{genesis.network}/blocks", **{"from": tip, "limit": 1})
+        tip = api.get(f"{base}/status")["height"]
+        answer = api.get(f"{base}/blocks", **{"from": tip, "limit": 1})
+        validators = ValidatorSet.from_json(api.get(f"{base}/governance")["validators"], genesis.suite)
     header = Header.decode(bytes.fromhex(answer["blocks"][0]["header"]))
-    if header.next_validators_hash != genesis.validators.hash(genesis.suite):
-        raise Malformed("set_changed", f"{genesis.network} has changed its validators since; export its genesis root")
-    return Checkpoint(
-        height=header.height, id=header.id(genesis.suite), time_ms=header.time_ms, validators=genesis.validators
-    )
+    if header.next_validators_hash != validators.hash(genesis.suite):
+        raise Conflict("set_changed", f"{genesis.network} changes its validators at this moment: try again")
+    return Checkpoint(height=header.height, id=header.id(genesis.suite), time_ms=header.time_ms, validators=validators)

@@ -1,0 +1,163 @@
+"""`tongjian membership`: who signs a chain's blocks, and how that changes."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli import output
+from cli.enrolment import PublicPart
+from cli.output import Group
+from cli.preflight.observe import ChainView, Place, observe_chain
+from cli.preflight.options import only_chain, place_options, report
+from cli.preflight.rules import membership_findings
+from common.core.codec import parse_json
+from common.core.errors import Malformed, NotFound
+from common.core.membership import concentrated
+from common.core.validators import Validator, ValidatorSet
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+MAX_FILE_BYTES = 2 * 1024 * 1024
+DEFAULT_LEAD_BLOCKS = 50
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """Validators of a chain."""
+
+
+@command.command()
+@place_options
+def show(places: list[Place], as_json: bool) -> None:
+    """Show the validators of the next height, what is scheduled, and what is unhealthy."""
+    chain = observe_chain(only_chain(places))
+    rows = [
+        {
+            "name": member.name,
+            "organisation": member.organisation,
+            "public_key": chain.suite.format_key(member.public_key),
+            "level": (node := chain.of_member(member.name)) is not None and node.ready,
+            "voting": node is not None and node.voting,
+        }
+        for member in chain.validators.members
+    ]
+    scheduled = None
+    if chain.scheduled_set is not None:
+        height, following = chain.scheduled_set
+        scheduled = {"effective_height": height, "validators": following.to_json(chain.suite)}
+    if as_json:
+        output.print_json(
+            {
+                "network": chain.network,
+                "height": chain.height,
+                "quorum": chain.validators.quorum,
+                "fault_bound": chain.validators.fault_bound,
+                "validators": rows,
+                "scheduled": scheduled,
+                "protocol_version": chain.protocol_version,
+                "scheduled_version": chain.scheduled_version,
+                "concentrated": concentrated(chain.validators),
+            }
+        )
+        return
+    columns = ["name", "organisation", "level", "voting", "public_key"]
+    click.echo(output.table(columns, [[row[column] for column in columns] for row in rows]))
+    click.echo(f"quorum {chain.validators.quorum}, tolerates {chain.validators.fault_bound}, height {chain.height}")
+    if chain.scheduled_set is not None:
+        names = ", ".join(member.name for member in chain.scheduled_set[1].members)
+        click.echo(f"from height {chain.scheduled_set[0]}: {names}")
+    for organisation, seats in concentrated(chain.validators).items():
+        click.echo(f"organisation_concentrated: {output.printable(organisation)} has {seats} seats")
+
+
+@command.command()
+@click.argument("file", type=click.File("rb"))
+@place_options
+def check(places: list[Place], file: Any, as_json: bool) -> None:
+    """Judge the `validators.change` in FILE (- for standard input) before it is signed.
+
+    Asks every node: would the members that are connected, level and voting now be a quorum of the next set? Exit code 1
+    with the reasons if not.
+    """
+    document = parse_json(file.read(MAX_FILE_BYTES + 1), max_size=MAX_FILE_BYTES)
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
+    if not isinstance(document, dict) or document.get("type") != "validators.change":
+        raise Malformed("operation_unknown", "the file does not hold one validators.change operation")
+    chain = observe_chain(only_chain(places))
+    following = ValidatorSet.from_json(document.get("validators"), chain.suite)
+    findings = membership_findings(chain, following, document.get("effective_height"), document.get("replaces"))
+    report(findings, as_json, "the change may be signed")
+
+
+@command.command()
+@click.option("--add", "parts", multiple=True, type=FILE, help="public.json of a node that joins.")
+@click.option("--remove", "leaving", multiple=True, help="Name of a member that leaves.")
+@click.option("--rotate", multiple=True, nargs=2, metavar="NAME PUBLIC_KEY", help="A member's new key.")
+@click.option("--effective-in", type=click.IntRange(1, 100_000), default=DEFAULT_LEAD_BLOCKS, show_default=True)
+@click.option("--replaces", type=click.IntRange(1), help="Effective height of the scheduled change to be replaced.")
+@click.option("--reason", required=True, help="Why, for the record.")
+@place_options
+def plan(
+    places: list[Place],
+    parts: tuple[Path, ...],
+    leaving: tuple[str, ...],
+    rotate: tuple[tuple[str, str], ...],
+    effective_in: int,
+    replaces: int | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Print the `validators.change` operation for `tongjian tx sign`, after the same checks as `check`.
+
+    The findings go to standard error. Exit code 1 if one is a fault. Without --add, --remove and --rotate it names the
+    present validators, which with --replaces withdraws a scheduled change.
+    """
+    chain = observe_chain(only_chain(places))
+    following = _following(chain, [PublicPart.load(path) for path in parts], leaving, dict(rotate))
+    operation: dict[str, Any] = {
+        "type": "validators.change",
+        "validators": following.to_json(chain.suite),
+        "effective_height": chain.height + effective_in,
+        "reason": reason,
+    }
+    if replaces is not None:
+        operation["replaces"] = replaces
+    if places[0].network != "custody":
+        operation |= {"business_id": secrets.token_hex(16), "occurred_at_ms": time.time_ns() // 1_000_000}
+    findings = membership_findings(chain, following, operation["effective_height"], replaces)
+    for finding in findings:
+        click.echo(
+            f"{finding.severity} {finding.code} {output.printable(finding.about)}: {output.printable(finding.detail)}",
+            err=True,
+        )
+    if any(finding.severity == "fault" for finding in findings):
+        raise SystemExit(1)
+    click.echo(json.dumps(operation, ensure_ascii=False, indent=None if as_json else 2))
+
+
+def _following(
+    chain: ChainView, joining: list[PublicPart], leaving: tuple[str, ...], keys: dict[str, str]
+) -> ValidatorSet:
+    """The present set with the changes. Raises NotFound for a member that is none, Malformed for another network."""
+    known = {member.name for member in chain.validators.members}
+    unknown = [name for name in (*leaving, *keys) if name not in known]
+    if unknown:
+        raise NotFound("member_unknown", f"{', '.join(unknown)} is no member; members: {', '.join(sorted(known))}")
+    foreign = [part.name for part in joining if part.network != chain.network]
+    if foreign:
+        raise Malformed("mixed_networks", f"{', '.join(foreign)} belongs to another network than {chain.network}")
+    members = [
+        Validator(member.name, member.organisation, chain.suite.parse_key(keys[member.name]))
+        if member.name in keys
+        else member
+        for member in chain.validators.members
+        if member.name not in leaving
+    ]
+    members += [Validator(part.name, part.organisation, chain.suite.parse_key(part.public_key)) for part in joining]
+    return ValidatorSet(tuple(members))

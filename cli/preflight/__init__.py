@@ -1,0 +1,1 @@
+"""Before a running chain is changed: may the next node be restarted, may these validators change places?"""

@@ -1,0 +1,179 @@
+"""May it be done now? Pure rules over what the nodes of a chain say; each reason has a stable code.
+
+`fault` forbids, `warning` informs. The codes are listed in docs/operators.md.
+Left out: asking (`observe`), what validators themselves refuse in consensus (`common.core.membership`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cli.preflight.observe import ChainView, NodeView
+from common.core.errors import RuleBroken
+from common.core.membership import check_seats, check_succession, concentrated, newcomers
+from common.core.validators import ValidatorSet
+
+MAX_LAG_BLOCKS = 5
+"""Nodes are asked one after the other, while a loaded chain makes a few blocks."""
+LEAST_LEAD_BLOCKS = 10
+"""Blocks that a change should lie ahead: its transaction has to be signed and committed before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One reason: `code` is stable, `about` names the chain, node or organisation."""
+
+    code: str
+    severity: str
+    about: str
+    detail: str
+    remedy: str
+
+
+def _fault(code: str, about: str, detail: str, remedy: str) -> Reason:
+    return Reason(code=code, severity="fault", about=about, detail=detail, remedy=remedy)
+
+
+def _warning(code: str, about: str, detail: str, remedy: str) -> Reason:
+    return Reason(code=code, severity="warning", about=about, detail=detail, remedy=remedy)
+
+
+def is_level(chain: ChainView, node: NodeView | None) -> bool:
+    """Whether a node answers, is ready, and is as far as the chain."""
+    return node is not None and node.height is not None and node.ready and chain.height - node.height <= MAX_LAG_BLOCKS
+
+
+def restart_findings(chain: ChainView, name: str | None, version: int | None = None) -> list[Reason]:
+    """Why the node `name` (any one, if None) must not be restarted now. `version`: one that all must support."""
+    findings = [finding for node in chain.nodes if node.name != name for finding in _other(chain, node)]
+    members = [member.name for member in chain.validators.members]
+    voting = [member for member in members if _votes(chain, chain.of_member(member))]
+    leaving = [node.member for node in chain.nodes if node.name == name]
+    left = len([member for member in voting if member not in leaving]) - (1 if name is None else 0)
+    if left < chain.validators.quorum:
+        findings.append(
+            _fault(
+                "quorum_lost_without",
+                chain.network,
+                f"{left} of {len(members)} members would vote without {name or 'one more'}, "
+                f"{chain.validators.quorum} are needed",
+                "bring the others back first: they must be level and vote",
+            )
+        )
+    churning = [f"{node.name} {node.view}" for node in chain.nodes if node.view > 0]
+    if churning:
+        findings.append(
+            _fault(
+                "view_churn",
+                chain.network,
+                f"views above 0: {', '.join(churning)}",
+                "wait until the chain commits in view 0; if it stays, see the doctor",
+            )
+        )
+    return [*findings, *_versions(chain, version)]
+
+
+def _has_arrived(chain: ChainView, node: NodeView | None) -> bool:
+    """A newcomer runs as an observer until its height; whoever is a member runs with another key still."""
+    return node is not None and node.member is None and is_level(chain, node)
+
+
+def _votes(chain: ChainView, node: NodeView | None) -> bool:
+    return node is not None and node.voting and is_level(chain, node)
+
+
+def _other(chain: ChainView, node: NodeView) -> Iterator[Reason]:
+    """Everybody else must be level, and vote if it is a member."""
+    if node.height is None:
+        yield _fault("node_not_answering", node.name, node.error, "start it, or see why it does not answer")
+        return
+    if chain.height - node.height > MAX_LAG_BLOCKS:
+        detail = f"height {node.height}, the chain is at {chain.height}"
+        yield _fault("node_behind", node.name, detail, "wait until it has caught up")
+    elif not node.ready:
+        yield _fault("not_ready", node.name, "it has no proof that it is level", "wait; then see its log")
+    if node.member is not None and not node.voting:
+        yield _fault("not_voting", node.name, "a member that signs nothing", "see the doctor")
+    needed = chain.validators.quorum - 1
+    if node.member is not None and len(node.peers) < needed:
+        detail = f"connected to {len(node.peers)} members, {needed} are needed"
+        yield _fault("peers_missing", node.name, detail, "wait until its channels are up; then see the doctor")
+
+
+def _versions(chain: ChainView, version: int | None) -> Iterator[Reason]:
+    """Everybody supports the active version (or would be gone), the scheduled one, and the one that is asked for."""
+    wanted = {chain.protocol_version} | ({version} if version is not None else set())
+    if chain.scheduled_version is not None:
+        wanted.add(chain.scheduled_version[1])
+    for node in chain.nodes:
+        missing = sorted(wanted - set(node.supported_versions)) if node.height is not None else []
+        if missing:
+            yield _fault(
+                "protocol_version_unsupported",
+                node.name,
+                f"software {node.node_version} supports {', '.join(map(str, node.supported_versions))}, "
+                f"not {', '.join(map(str, missing))}",
+                "upgrade it before the version becomes active",
+            )
+
+
+def membership_findings(
+    chain: ChainView, following: ValidatorSet, effective_height: int | None, replaces: int | None
+) -> list[Reason]:
+    """Why the chain should not, or would not, change to the set `following`."""
+    findings = list(_refused_in_consensus(chain, following, effective_height, replaces))
+    joining = {member.name for member in newcomers(chain.validators, following)}
+    carried = [member.name for member in following.members if member.name not in joining]
+    live = [name for name in carried if _votes(chain, chain.of_member(name))]
+    silent = [name for name in carried if name not in live]
+    arrived = [name for name in sorted(joining) if _has_arrived(chain, chain.of_member(name))]
+    if silent:
+        detail = f"members that stay, but are not level and voting: {', '.join(silent)}"
+        findings.append(_warning("member_not_live", chain.network, detail, "bring them back first"))
+    if len(live) + len(arrived) < following.quorum:
+        findings.append(
+            _fault(
+                "quorum_lost",
+                chain.network,
+                f"of the next set {len(live)} vote, {len(arrived)} newcomers are level, {following.quorum} are needed",
+                "the chain would stop at the change: bring members back, or let newcomers catch up, first",
+            )
+        )
+    elif len(live) < following.quorum:
+        detail = f"{len(live)} members that vote now stay, {following.quorum} are needed: newcomers must vote at once"
+        findings.append(_warning("newcomers_needed", chain.network, detail, "exchange fewer at once, or be at hand"))
+    for name in sorted(joining - set(arrived)):
+        node = chain.of_member(name)
+        detail = "it was not asked" if node is None else node.error or f"height {node.height} of {chain.height}"
+        findings.append(
+            _warning("newcomer_not_level", name, detail, "start it with its new key; as an observer it catches up")
+        )
+    for organisation, seats in concentrated(following).items():
+        detail = f"{seats} of {following.size} seats, more than the {following.fault_bound} failures that are tolerated"
+        findings.append(
+            _warning("organisation_concentrated", organisation, detail, "this organisation alone can stop the chain")
+        )
+    return findings
+
+
+def _refused_in_consensus(
+    chain: ChainView, following: ValidatorSet, effective_height: int | None, replaces: int | None
+) -> Iterator[Reason]:
+    try:
+        check_succession(chain.validators, following)
+        check_seats(following, chain.max_seats)
+    except RuleBroken as broken:
+        numbers = ", ".join(f"{name} {value}" for name, value in broken.parameters.items())
+        yield _fault(broken.code, chain.network, f"{broken.detail} ({numbers})", "the validators refuse this change")
+    pending = None if chain.scheduled_set is None else chain.scheduled_set[0]
+    if pending is not None and replaces != pending:
+        detail = f"a change waits for height {pending}"
+        yield _fault("change_pending", chain.network, detail, "let it take effect, or name its height in `replaces`")
+    if effective_height is not None and effective_height <= chain.height + LEAST_LEAD_BLOCKS:
+        yield _fault(
+            "effective_height_out_of_range",
+            chain.network,
+            f"height {effective_height}, the chain is at {chain.height}",
+            f"leave at least {LEAST_LEAD_BLOCKS} blocks for signing and committing it",
+        )
