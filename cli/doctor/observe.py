@@ -1,16 +1,15 @@
-"""Look at a local network from outside: processes, status calls, clocks by the HTTP date, disks, certificates, the
+"""Look at a local network from outside: processes, what nodes say of themselves, clocks, certificates, relays, the
 regulator's view."""
 
 from __future__ import annotations
 
-import email.utils
-import shutil
 import ssl
 import time
 from dataclasses import replace
 from typing import Any
 
 import httpx
+import msgspec
 
 from cli.doctor.diagnose import ChainObservation, NodeObservation, Observation, RegionObservation
 from cli.localnet.layout import CUSTODY, Chain, LocalNetwork, Process
@@ -19,6 +18,7 @@ from cli.localnet.readiness import reader_credential
 from common.core.errors import Rejected
 from common.core.genesis import parse_genesis
 from common.node.certificates import read_certificates
+from common.node.health import NodeFacts
 
 TIMEOUT_S = 4.0
 
@@ -58,38 +58,24 @@ def _relay_errors(http: httpx.Client, network: LocalNetwork) -> dict[str, str]:
 
 
 def _node(http: httpx.Client, network: LocalNetwork, chain: Chain, node: Process) -> NodeObservation:
-    seen = NodeObservation(
-        name=node.name,
-        running=is_running(node),
-        free_bytes=shutil.disk_usage(node.data_dir).free if node.data_dir and node.data_dir.is_dir() else None,
-        certificate_days_left=_days_left(node),
-    )
-    return ask_status(http, seen, node.api, chain.network_id, network.token(reader_credential(chain.network_id)))
+    seen = NodeObservation(name=node.name, running=is_running(node), certificate_days_left=_days_left(node))
+    return ask_health(http, seen, node.api, chain.network_id, network.token(reader_credential(chain.network_id)))
 
 
-def ask_status(http: httpx.Client, seen: NodeObservation, url: str, network_id: str, token: str) -> NodeObservation:
+def ask_health(http: httpx.Client, seen: NodeObservation, url: str, network_id: str, token: str) -> NodeObservation:
     """What a node says of itself, added to what was seen of it."""
+    asked_ms = time.time() * 1000
     try:
-        response = http.get(f"{url}/v1/networks/{network_id}/status", headers={"Authorization": f"Bearer {token}"})
-        status = response.raise_for_status().json()
-        date_ms = email.utils.parsedate_to_datetime(response.headers["date"]).timestamp() * 1000
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+        response = http.get(f"{url}/v1/networks/{network_id}/health", headers={"Authorization": f"Bearer {token}"})
+        facts = msgspec.convert(response.raise_for_status().json()["facts"], NodeFacts)
+    except (httpx.HTTPError, ValueError, KeyError, msgspec.ValidationError) as error:
         return replace(seen, error=str(error) or type(error).__name__)
-    peers = status.get("peers")
-    return replace(
-        seen,
-        height=status["height"],
-        view=status.get("view"),
-        peers=len(peers) if isinstance(peers, list) else peers,
-        ready=status.get("ready"),
-        member=member_of(status),
-        voting=status.get("voting"),
-        clock_skew_ms=int(date_ms - time.time() * 1000),
-    )
+    middle_ms = (asked_ms + time.time() * 1000) / 2
+    return replace(seen, facts=facts, clock_skew_ms=int(facts.clock_ms - middle_ms))
 
 
 def member_of(status: dict[str, Any]) -> str | None:
-    """Whose key the node holds, in the set of its next height."""
+    """Whose key the node holds, in the set of its next height, as a status answer says."""
     index, names = status.get("own_index"), status.get("validators")
     if isinstance(index, int) and isinstance(names, list) and 0 <= index < len(names):
         return str(names[index])
@@ -120,7 +106,7 @@ def _regions(http: httpx.Client, network: LocalNetwork) -> tuple[tuple[RegionObs
             continue
         rows = data["regions"] if isinstance(data, dict) else data
         return tuple(
-            RegionObservation(network=row["region"], state=row["state"], lag_blocks=row.get("lag_blocks", 0))
+            RegionObservation(network=row["region"], state=row["state"], anchored_height=row["anchored_height"])
             for row in rows
         ), ()
     return (), ("regions, as the custody chain sees them",)

@@ -12,7 +12,7 @@ import httpx
 from cryptography import x509
 
 from cli.doctor.diagnose import ChainObservation, NodeObservation, Observation
-from cli.doctor.observe import TIMEOUT_S, ask_status
+from cli.doctor.observe import TIMEOUT_S, ask_health
 from common.core.errors import Malformed, Unauthorised, Unavailable
 from common.node.certificates import describe_certificate
 
@@ -33,12 +33,10 @@ def observe_url(url: str, token: str, ca_file: Path | None) -> Observation:
             if answer.status_code in (401, 403):
                 raise Unauthorised("token_refused", f"{parts.netloc} refuses the token: {answer.json().get('code')}")
             network_id = str(answer.raise_for_status().json()["networks"][0]["network_id"])
-            status = http.get(f"{base}/v1/networks/{network_id}/status", headers=headers)
-            validators = len(status.raise_for_status().json()["validators"])
         except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
             raise Unavailable("node_unreachable", f"{parts.netloc}: {error}") from error
-        node = ask_status(http, seen, base, network_id, token)
-    return Observation(chains=(ChainObservation(network=network_id, quorum=1, nodes=(node,), validators=validators),))
+        node = ask_health(http, seen, base, network_id, token)
+    return Observation(chains=(ChainObservation(network=network_id, quorum=1, nodes=(node,), complete=False),))
 
 
 def _days_left(host: str, port: int, context: ssl.SSLContext) -> int | None:
