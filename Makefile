@@ -37,8 +37,8 @@ format: $(INSTALLED) ## rewrite the sources in the project's format
 bench: $(INSTALLED) ## measure the performance bars; JSON results with machine and commit in bench/results/
 	$(VENV_PYTHON) -m tests.bench
 
-sim: $(INSTALLED) ## one simulated network from a seed: make sim SEED=7
-	$(VENV_PYTHON) -m tests.sim --seed $(SEED)
+sim: $(INSTALLED) ## the whole simulated system from one seed: make sim SEED=7
+	$(VENV_PYTHON) -m tests.sim --layer system --seed $(SEED)
 
 crash-test: $(INSTALLED) ## kill validators at every point of disk and network, each in turn (about ten minutes); SEED=7
 	CRASH_POINTS=all SEED=$(SEED) $(VENV_PYTHON) -m pytest -q -s tests/e2e/test_crash_points.py

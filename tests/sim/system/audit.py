@@ -1,0 +1,284 @@
+"""What must be true when a run has settled, worked out again from what clients sent and what disks hold.
+
+Every chain is replayed from genesis into an empty database; its last state is hashed by a second, naive state tree; the
+shares of every holder follow from a model of four lines an operation; what the custody chain took in is read from its
+own transactions. Of the product, only the executor (for the replay) and decoders are used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from common.core.errors import InvariantBroken, Rejected
+from common.core.header import Header
+from common.core.transaction import SignedTransaction, parse_envelope
+from common.node.chain_store import ChainStore
+from common.node.executor import Executor
+from common.node.genesis_state import initialise_chain
+from common.node.memory_store import MemoryStore
+from custody_chain import regions, state
+from tests.sim.checkers import Violation
+from tests.sim.system.clients import MarketClient
+from tests.sim.system.founding import CUSTODY, SUITE, ChainSpec
+from tests.sim.system.watch import ChainWatch, tagged
+from tests.support.naive_state_tree import naive_root
+
+if TYPE_CHECKING:
+    from tests.sim.system.machine import NodeMachine
+    from tests.sim.system.simulation import SystemSimulation
+
+Balances = tuple[int, int]
+"""Available and pledged shares."""
+
+
+def best(machines: list[NodeMachine]) -> NodeMachine:
+    """The machine with the longest chain."""
+    return max(machines, key=lambda machine: machine.height)
+
+
+def region_record(simulation: SystemSimulation, network: str) -> dict[str, Any]:
+    """What the custody chain's state says of a region."""
+    chain = best(simulation.correct(CUSTODY)).chain
+    record = json.loads(chain.state_get(state.region(network)) or b"{}")
+    assert isinstance(record, dict)
+    return record
+
+
+def region_states(simulation: SystemSimulation, network: str) -> tuple[str, int]:
+    """(standing, anchored height) of a region as a regulator sees it."""
+    record = region_record(simulation, network)
+    now_ms = best(simulation.correct(CUSTODY)).chain.tip().time_ms
+    return regions.derived_state(record, now_ms), record["anchored"]["height"]
+
+
+def anchored_everywhere(simulation: SystemSimulation, goals: dict[str, int]) -> bool:
+    """Whether every region is active and anchored up to its goal, and every correct node has that."""
+    for network, goal in goals.items():
+        standing, height = region_states(simulation, network)
+        if standing != "active" or height < goal:
+            return False
+    for network in simulation.specs:
+        correct = simulation.correct(network)
+        if not all(machine.alive for machine in correct) or len({machine.height for machine in correct}) != 1:
+            return False
+    return True
+
+
+def audit(simulation: SystemSimulation) -> None:
+    """Raises `Violation`."""
+    read: dict[str, list[list[tuple[SignedTransaction, str]]]] = {}
+    for network, spec in simulation.specs.items():
+        watch = simulation.watches[network]
+        correct = simulation.correct(network)
+        for machine in correct:
+            _same_chain(machine, watch)
+            _sound_root(machine)
+        read[network] = _replayed(best(correct), spec)
+        _nothing_invented(simulation, network, read[network])
+    for client in simulation.clients:
+        for machine in simulation.correct(client.network):
+            _nothing_lost(client, machine)
+        chain = best(simulation.correct(client.network)).chain
+        _shares_conserved(client, chain, read[client.network])
+        _anchored_data(simulation, client, chain, read)
+
+
+def _same_chain(machine: NodeMachine, watch: ChainWatch) -> None:
+    """What a node has on disk is what was announced, whoever announced it."""
+    for height in range(1, machine.height + 1):
+        header = machine.chain.header(height).encode()
+        if watch.decided.get(height, tagged("tongjian/header/v1", header)) != tagged("tongjian/header/v1", header):
+            raise Violation(f"{machine.name} holds another block at {height} than was announced")
+
+
+def _sound_root(machine: NodeMachine) -> None:
+    """The last header's state root is that of the state on this node's disk."""
+    tip = machine.chain.tip()
+    if tip.header is not None:
+        held = dict(machine.chain.state_scan(b"", None, 1_000_000))
+        if naive_root(SUITE, held) != tip.header.state_root:
+            raise Violation(f"{machine.name}: the state at height {tip.height} has not the header's root")
+
+
+def _replayed(machine: NodeMachine, spec: ChainSpec) -> list[list[tuple[SignedTransaction, str]]]:
+    """Execute the chain again from genesis; its transactions and their fate by height. Raises `Violation`."""
+    application = spec.application(spec.genesis)
+    chain = ChainStore(MemoryStore(), spec.genesis)
+    initialise_chain(chain, spec.genesis, application)
+    executor = Executor(spec.genesis, application, chain)
+    blocks = []
+    for height in range(1, machine.height + 1):
+        block, certificate = machine.chain.block(height), machine.chain.certificate(height)
+        transactions = [parse_envelope(envelope, SUITE) for envelope in block.envelopes]
+        try:
+            execution = executor.execute(block.header.time_ms, transactions)
+            executor.check_results(block.header, execution)
+            chain.commit(
+                block,
+                certificate,
+                execution.receipts,
+                execution.snapshots,
+                execution.state_changes,
+                execution.index_changes,
+                execution.tree_update,
+                execution.next_validators if execution.changes_validators else None,
+            )
+        except (Rejected, InvariantBroken) as error:
+            raise Violation(f"{spec.network} cannot be replayed at {height}: {error}") from error
+        executor.forget()
+        if list(execution.receipts) != machine.chain.receipts(height):
+            raise Violation(f"{spec.network}: other receipts at {height} when replayed")
+        if list(execution.snapshots) != machine.chain.snapshots(height):
+            raise Violation(f"{spec.network}: other snapshots at {height} when replayed")
+        fates = [receipt.status for receipt in execution.receipts]
+        blocks.append(list(zip(transactions, fates, strict=True)))
+    return blocks
+
+
+def _nothing_invented(
+    simulation: SystemSimulation, network: str, blocks: list[list[tuple[SignedTransaction, str]]]
+) -> None:
+    """Every transaction of a chain was submitted by somebody, or accuses a liar, and stands there once."""
+    posted = set(simulation.web.posted.get(network, ()))
+    validators = {SUITE.format_key(machine.key) for machine in simulation.chains[network]}
+    seen: set[bytes] = set()
+    for height, block in enumerate(blocks, 1):
+        for tx, status in block:
+            if {operation["type"] for operation in tx.operations} == {"validator.accuse"} and tx.signers[
+                0
+            ] in validators:
+                _just_accusation(simulation, network, tx, status)
+            elif tx.envelope not in posted:
+                raise Violation(f"{network} holds a transaction at {height} that nobody submitted")
+            if tx.id in seen:
+                raise Violation(f"{network} holds a transaction twice, again at {height}")
+            seen.add(tx.id)
+
+
+def _just_accusation(simulation: SystemSimulation, network: str, tx: SignedTransaction, status: str) -> None:
+    """A validator may report what it saw; the chain never believes it of a validator that kept to the protocol."""
+    for operation in tx.operations:
+        culprit = simulation.chains[network][operation["first"]["signer"]]
+        if status == "applied" and culprit.is_correct:
+            raise Violation(f"{network} holds an accusation of correct {culprit.name} to be proven")
+
+
+def _nothing_lost(client: MarketClient, machine: NodeMachine) -> None:
+    """What a client was told is final is so, in the same place, on every correct node."""
+    for told in client.receipts.values():
+        place = machine.chain.transaction(told.tx_id)
+        if place is None or (place.height, place.index) != (told.height, told.index):
+            raise Violation(f"{machine.name} has lost {told.tx_id.hex()[:8]}, acknowledged at {told.height}")
+        if machine.chain.receipt(place.height, place.index).status != told.status:
+            raise Violation(f"{machine.name} has another fate for {told.tx_id.hex()[:8]} than was acknowledged")
+
+
+def _model(
+    client: MarketClient, blocks: list[list[tuple[SignedTransaction, str]]], through: int
+) -> tuple[dict[str, Balances], int]:
+    """(balances by account, shares issued) after the block `through`, from the operations of applied transactions."""
+    held: dict[str, Balances] = {}
+    issued = 0
+
+    def add(account: str, available: int, pledged: int = 0) -> None:
+        before = held.get(account, (0, 0))
+        held[account] = (before[0] + available, before[1] + pledged)
+
+    for block in blocks[:through]:
+        for tx, status in block:
+            if status != "applied":
+                continue
+            for operation in client.operations.get(tx.id, ()):
+                match operation["type"]:
+                    case "registration.initial":
+                        add(operation["account"], operation["quantity"])
+                        issued += operation["quantity"]
+                    case "registration.transfer":
+                        add(operation["from_account"], -operation["quantity"])
+                        add(operation["to_account"], operation["quantity"])
+                    case "registration.pledge":
+                        add(operation["account"], -operation["quantity"], operation["quantity"])
+    return {account: value for account, value in held.items() if value != (0, 0)}, issued
+
+
+def _shares_conserved(
+    client: MarketClient, chain: ChainStore, blocks: list[list[tuple[SignedTransaction, str]]]
+) -> None:
+    """The register holds what the applied operations give, and as many shares as were issued."""
+    expected, issued = _model(client, blocks, len(blocks))
+    prefix = f"holding/{client.product}/".encode()
+    found: dict[str, Balances] = {}
+    for key, value in chain.state_scan(prefix, None, 1_000):
+        holding = json.loads(value)
+        found[key[len(prefix) :].decode()] = (holding["available"], holding["pledged"])
+        if holding["frozen"]:
+            raise Violation(f"{client.network}: frozen shares that nobody froze")
+    if found != expected:
+        raise Violation(f"{client.network}: the register holds {found}, the operations give {expected}")
+    if any(min(balances) < 0 for balances in found.values()):
+        raise Violation(f"{client.network}: a negative balance: {found}")
+    if sum(available + pledged for available, pledged in found.values()) != issued:
+        raise Violation(f"{client.network}: {issued} shares were issued, the register holds {found}")
+
+
+def _anchored_data(
+    simulation: SystemSimulation,
+    client: MarketClient,
+    chain: ChainStore,
+    read: dict[str, list[list[tuple[SignedTransaction, str]]]],
+) -> None:
+    """The custody chain took in every snapshot of every anchored block once, in order, and holds the same positions."""
+    network = client.network
+    record = region_record(simulation, network)
+    height = record["anchored"]["height"]
+    if record["anchored"]["id"] != chain.block_id(height).hex():
+        raise Violation(f"the custody chain anchors another block of {network} at {height}")
+    if record["frozen"] is not None or record["anomalies"]:
+        raise Violation(f"{network} is frozen or has anomalies without a cause: {record}")
+    delivered: dict[tuple[int, int], str] = {}
+    for block in read[CUSTODY]:
+        for tx, status in block:
+            for operation in tx.operations if status == "applied" else ():
+                if operation["type"] == "crosslink.submit" and operation["region"] == network:
+                    _take_in(operation, delivered)
+    expected = {
+        (at, index): snapshot.decode()
+        for at in range(1, height + 1)
+        for index, snapshot in enumerate(chain.snapshots(at))
+    }
+    if delivered != expected:
+        raise Violation(f"{network}: {len(delivered)} snapshots on the custody chain, {len(expected)} in the region")
+    _same_positions(simulation, client, _model(client, read[network], height)[0])
+
+
+def _take_in(operation: dict[str, Any], delivered: dict[tuple[int, int], str]) -> None:
+    """Read one `crosslink.submit` as docs/crosslink.md describes it; what comes again must be the same."""
+    for entry in operation["blocks"]:
+        header = bytes.fromhex(entry["header"]) if "header" in entry else b""
+        height = _height_of(header) if header else entry["height"]
+        for at, item in enumerate(entry["snapshots"]):
+            index, text = (item["index"], item["data"]) if isinstance(item, dict) else (at, item)
+            if delivered.setdefault((height, index), text) != text:
+                raise Violation(f"two snapshots {index} of block {height} were delivered and applied")
+
+
+def _height_of(header: bytes) -> int:
+    return Header.decode(header).height
+
+
+def _same_positions(simulation: SystemSimulation, client: MarketClient, expected: dict[str, Balances]) -> None:
+    """Regulators see what the market's register held when its anchored block was made."""
+    for machine in simulation.correct(CUSTODY):
+        found: dict[str, Balances] = {}
+        copies: Counter[str] = Counter()
+        for key, value in machine.chain.state_scan(b"position/", None, 10_000):
+            _, _, network, product, account = key.decode().split("/")
+            if (network, product) == (client.network, client.product):
+                position = json.loads(value)
+                copies[account] += 1
+                if (position["available"], position["pledged"]) != (0, 0):
+                    found[account] = (position["available"], position["pledged"])
+        if found != expected or max(copies.values(), default=1) > 1:
+            raise Violation(f"{machine.name}: positions in {client.network} are {found}, the register had {expected}")
