@@ -7,7 +7,9 @@ Invariants:
   K1  A key file is created with mode 0600 in one step and never written over.
   K2  A key or passphrase file that other users of the machine may touch is refused; group-readable is warned about
       only, because container platforms hand secrets over that way.
-  K3  The seed never appears in `repr`, in an error or in a log.
+  K3  A key file names its public key above the PEM block (RFC 7468 allows text there), and is refused if it holds
+      another: one damaged bit of a seed makes another valid key (attack S2). Files of other tools lack the line.
+  K4  The seed never appears in `repr`, in an error or in a log.
 
 Leaves out: hardware modules; signing (`common.core.suite`).
 Reference: RFC 5958 (PKCS#8), RFC 8410 (Ed25519 in it); contract.md, "Production key files are encrypted".
@@ -22,6 +24,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -33,6 +36,7 @@ MAX_KEY_FILE_BYTES = 16 * 1024
 """An encrypted PKCS#8 key takes under 1 KiB."""
 
 SEED_BYTES = 32
+_OWNER = b"public key: "
 
 _log = logging.getLogger("tongjian.keys")
 
@@ -107,7 +111,8 @@ def encode_key(seed: bytes, passphrase: bytes | None = None) -> bytes:
     if passphrase is not None:
         encryption = serialization.BestAvailableEncryption(passphrase)
     key = Ed25519PrivateKey.from_private_bytes(seed)
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    return _OWNER + _key_pair(seed, ED25519_SHA256).text.encode("ascii") + b"\n" + pem
 
 
 def generate_key(path: Path, *, passphrase: bytes | None = None, suite: Suite = ED25519_SHA256) -> KeyPair:
@@ -123,7 +128,7 @@ def load_key(path: Path, *, passphrase: bytes | None = None, suite: Suite = ED25
 
     Raises NotFound, Forbidden('key_file_permissions'), or Malformed with code key_file_encrypted (a passphrase is
     needed), key_file_passphrase (it is wrong, or the file is damaged), key_file_not_encrypted (a passphrase was given
-    for a file without one) or key_file_unreadable.
+    for a file without one), key_file_damaged (K3) or key_file_unreadable.
     """
     _require_supported(suite)
     data = read_private_file(path, "key file")
@@ -133,14 +138,21 @@ def load_key(path: Path, *, passphrase: bytes | None = None, suite: Suite = ED25
         if passphrase is None:
             raise Malformed("key_file_encrypted", f"key file {path} is encrypted; give --passphrase-file") from error
         raise Malformed("key_file_not_encrypted", f"key file {path} is not encrypted; give no passphrase") from error
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         code = "key_file_unreadable" if passphrase is None else "key_file_passphrase"
         why = "is not a PKCS#8 PEM key" if passphrase is None else "does not open with this passphrase"
         raise Malformed(code, f"key file {path} {why}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise Malformed("key_file_unreadable", f"key file {path} does not hold a key of the suite {suite.name}")
     seed = key.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
-    return _key_pair(seed, suite)
+    pair = _key_pair(seed, suite)
+    owner = next((line for line in data.splitlines() if line.startswith(_OWNER)), None)
+    if owner is not None and owner != _OWNER + pair.text.encode("ascii"):
+        raise Malformed(
+            "key_file_damaged",
+            f"key file {path} holds another key than the one that it names: it is damaged; restore it from its backup",
+        )
+    return pair
 
 
 def load_key_file(path: Path, passphrase_file: Path | None, suite: Suite = ED25519_SHA256) -> KeyPair:

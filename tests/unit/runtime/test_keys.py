@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.core.errors import Conflict, Forbidden, Malformed, NotFound
+from common.core.errors import Conflict, Forbidden, Malformed, NotFound, Rejected
 from common.core.suite import ED25519_SHA256
 from common.node.keys import encode_key, generate_key, load_key, load_key_file, read_passphrase, write_private_file
 
@@ -111,3 +111,29 @@ def test_openssl_reads_and_makes_the_same_files(tmp_path: Path) -> None:
         pytest.skip("no openssl command on this machine")
     digits = "".join(character for character in printed if character in "0123456789abcdef")
     assert made.public_key.hex() in digits
+
+
+@pytest.mark.parametrize("passphrase", [None, b"secret"])
+def test_s2_a_damaged_bit_never_makes_another_key(tmp_path: Path, passphrase: bytes | None) -> None:
+    """A flipped bit in the base64 of a seed is another valid key: the line above the block tells."""
+    seed = bytes(range(32))
+    content = encode_key(seed, passphrase)
+    codes = set()
+    path = tmp_path / "node.key"
+    step = 1 if passphrase is None else 97
+    for bit in range(0, 8 * len(content), step):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.unlink(missing_ok=True)
+        write_private_file(path, bytes(changed))
+        codes.add(outcome(path, passphrase, seed))
+    assert codes <= {"same", "key_file_unreadable", "key_file_damaged", "key_file_passphrase"}
+    assert "key_file_damaged" in codes
+
+
+def outcome(path: Path, passphrase: bytes | None, seed: bytes) -> str:
+    """'same' if the file gives the seed that was written, or the code of the refusal."""
+    try:
+        return "same" if load_key(path, passphrase=passphrase).seed == seed else "another key"
+    except Rejected as refusal:
+        return refusal.code
