@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +59,8 @@ class Plan:
     base_port: int = 18000
     relays: int = 1
     containers: bool = False
+    region_periods: Mapping[str, int] = field(default_factory=dict)
+    """`silent_after_ms` and `lagging_after_ms` of every region, where they are not to be the defaults."""
 
     def __post_init__(self) -> None:
         unknown = [region for region in self.regions if region not in REGIONS]
@@ -234,7 +236,11 @@ class _Founder:
             self._assemble(region, "business", application)
         signers = [{"public_key": self.public_keys["relay"], "organisation": "relay", "role": "relay"}, *governance]
         roots = [trust_root(self.genesis[region]) for region in self.plan.regions]
-        regions = [{**replace(root, tier="").to_json(), "region_letters": REGIONS[root.network][0]} for root in roots]
+        periods = self.plan.region_periods
+        regions = [
+            {**replace(root, tier="").to_json(), "region_letters": REGIONS[root.network][0], **periods}
+            for root in roots
+        ]
         schema_hash = model_schema_hash(ED25519_SHA256).hex()
         custody = {"regions": regions, "signers": signers, "model_schema_hash": schema_hash}
         self._assemble(CUSTODY, "custody", custody)

@@ -28,7 +28,7 @@ import uvloop
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.protocol import SUPPORTED_VERSIONS
-from common.node import fault_points
+from common.node import fault_points, wall_clock
 from common.node.access import TokenStore
 from common.node.application import Application
 from common.node.checkpoint_store import CHECKPOINTS_DIRECTORY, CheckpointFiles, CheckpointMaker
@@ -58,6 +58,7 @@ from common.node.startup import (
 from common.node.store_errors import DamagedStore, StoreFailed
 from common.node.tls import ApiTls, PeerTls
 from common.node.transport import PeerTransport
+from common.node.wall_clock import wall_clock_ms
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -73,17 +74,13 @@ GC_THRESHOLDS = (20_000, 20, 50)
 _log = logging.getLogger("tongjian.node")
 
 
-def wall_clock_ms() -> int:
-    """Milliseconds since the Unix epoch."""
-    return time.time_ns() // 1_000_000
-
-
 def run_node(settings: NodeSettings, application_factory: ApplicationFactory, router_factory: RouterFactory) -> None:
     """Run one node until SIGTERM or SIGINT. Raises SystemExit(1) if it cannot start or has to stop (M1)."""
     configure_logging(settings.log.level, settings.log.file)
     reason: str | None
     try:
         fault_points.arm_from_environment()
+        wall_clock.set_from_environment()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             reason = runner.run(_run(settings, application_factory, router_factory))
     except (Rejected, InvariantBroken, OSError) as error:
