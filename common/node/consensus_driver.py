@@ -8,7 +8,8 @@ Invariants
       What they show counts only if this node's key did sign it.
   D3  A leader to whom we have no channel cannot send us a proposal, so its view is left after an eighth of the
       time-out: a dead validator costs every n-th block a fraction of a second, not seconds. Time-outs still double
-      with the view, and their length decides about speed only, never about safety (protocol rule 4).
+      with the view, and their length decides about speed only, never about safety (protocol rule 4). A running timer
+      is shortened once at most.
 
   D4  A validator whose data came from a checkpoint or a backup has no memory of its votes. It starts only when members
       that make up a quorum with it show no higher tip, and then signs nothing at or below tip + `REJOIN_HEIGHTS`
@@ -110,6 +111,7 @@ class ConsensusDriver:
         self._inbox: deque[Event] = deque()
         self._draining = False
         self._timer: effects.SetTimer | None = None
+        self._hastened = False
 
     @property
     def started(self) -> bool:
@@ -224,12 +226,15 @@ class ConsensusDriver:
         validators = self._chain.validators(self._chain.tip().height + 1)
         leader = validators.members[validators.leader(effect.height, effect.view)].public_key
         heard = leader == self._public_key or self._is_connected(leader)
+        self._hastened = not heard
         self._outbox.set_timer(Timer.VIEW, effect.delay_ms if heard else effect.delay_ms // UNHEARD_LEADER_DIVISOR)
 
     def disconnected(self, peer: PeerKey) -> None:
-        """A channel is gone; if it was the leader's, the running timer is armed anew."""
+        """A channel is gone; if it was the leader's, the running timer is armed anew, once: a leader that comes and
+        goes must not put its time-out off for ever (attack S3).
+        """
         timer = self._timer
-        if timer is not None:
+        if timer is not None and not self._hastened:
             validators = self._chain.validators(self._chain.tip().height + 1)
             if validators.members[validators.leader(timer.height, timer.view)].public_key == peer:
                 self._set_timer(timer)

@@ -279,6 +279,24 @@ def test_leader_that_is_heard_but_silent_gets_the_whole_time_out() -> None:
     assert bus.now_ms - started_ms >= 4_000
 
 
+def test_s3_a_leader_that_comes_and_goes_does_not_put_its_time_out_off() -> None:
+    """A lost channel shortens the timer once and never starts it anew: a flapping leader costs what a dead one costs."""
+    bus = network(view_timeout_ms=4_000, max_view_timeout_ms=60_000)
+    flapping = leader_of(bus, 1)
+    rest = [name for name in bus.machines if name != flapping]
+    bus.drop = lambda source, target, payload: source == flapping
+    bus.submit(rest[0], transfer(bus.genesis, "n"))
+    started_ms = bus.now_ms
+    while min(bus.machines[name].height for name in rest) < 1 and bus.now_ms - started_ms < 20_000:
+        for name in rest:
+            bus.disconnect(flapping, name)
+        bus.pass_time(150)
+        for name in rest:
+            bus.connect(flapping, name)
+        bus.pass_time(150)
+    assert bus.now_ms - started_ms < 2_000
+
+
 def test_c15_a_leader_an_hour_ahead_is_refused_and_an_hour_behind_only_loses_its_turn() -> None:
     for offset_ms in (3_600_000, -3_600_000):
         bus = Bus(make_genesis(names_of(4)), names_of(4))
