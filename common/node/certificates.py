@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -230,7 +231,54 @@ def describe_certificate(certificate: x509.Certificate) -> CertificateInfo:
 
 def read_certificates(path: Path) -> list[CertificateInfo]:
     """Describe every certificate of a PEM file. Raises NotFound or Malformed('certificate_unreadable')."""
-    return [describe_certificate(certificate) for certificate in load_certificates(path)]
+    certificates = load_certificates(path)
+    try:
+        return [describe_certificate(certificate) for certificate in certificates]
+    except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+        raise Malformed("certificate_unreadable", f"{path} holds a damaged certificate: {error}") from error
+
+
+def check_authorities(ca_file: Path) -> None:
+    """Every certificate of `ca_file` must carry the signature of one that stands there: its own, or its issuer's.
+
+    Raises Malformed('certificate_damaged'): with a damaged authority no peer would be let in, for no reason that is
+    seen (attack S2).
+    """
+    authorities = load_certificates(ca_file)
+    for authority in authorities:
+        if not _is_signed(authority, authorities):
+            raise Malformed(
+                "certificate_damaged",
+                f"{ca_file} holds an authority without the signature of its issuer: the file is damaged; restore it, "
+                "or put the organisations' ca.crt files together again",
+            )
+
+
+def check_issued(certificate_file: Path, ca_file: Path) -> None:
+    """A certificate whose issuer stands in `ca_file` must carry that authority's signature; others are not judged.
+
+    Raises Malformed('certificate_damaged'): peers would close every channel, and say no more than that (attack S2).
+    """
+    certificate = load_certificates(certificate_file)[0]
+    authorities = load_certificates(ca_file)
+    known = any(authority.subject == certificate.issuer for authority in authorities)
+    if known and not _is_signed(certificate, authorities):
+        raise Malformed(
+            "certificate_damaged",
+            f"{certificate_file} does not carry the signature of the authority that it names, which stands in "
+            f"{ca_file}: one of the files is damaged or out of date; restore it, or run `tongjian cert rotate`",
+        )
+
+
+def _is_signed(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> bool:
+    """Whether one of the authorities has signed this certificate."""
+    for authority in authorities:
+        try:
+            certificate.verify_directly_issued_by(authority)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            continue
+        return True
+    return False
 
 
 def certificate_der(path: Path) -> bytes:

@@ -24,7 +24,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -138,7 +138,7 @@ def load_key(path: Path, *, passphrase: bytes | None = None, suite: Suite = ED25
         if passphrase is None:
             raise Malformed("key_file_encrypted", f"key file {path} is encrypted; give --passphrase-file") from error
         raise Malformed("key_file_not_encrypted", f"key file {path} is not encrypted; give no passphrase") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, InternalError) as error:
         code = "key_file_unreadable" if passphrase is None else "key_file_passphrase"
         why = "is not a PKCS#8 PEM key" if passphrase is None else "does not open with this passphrase"
         raise Malformed(code, f"key file {path} {why}") from error

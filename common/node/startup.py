@@ -23,7 +23,7 @@ from pathlib import Path
 from common.core.errors import Conflict, InvariantBroken, Malformed, NotFound, Rejected, Unavailable
 from common.core.genesis import Genesis, parse_genesis
 from common.node.application import Application
-from common.node.certificates import RENEW_BEFORE_DAYS, read_certificates
+from common.node.certificates import RENEW_BEFORE_DAYS, check_authorities, check_issued, read_certificates
 from common.node.chain_store import ChainStore
 from common.node.genesis_state import initialise_chain
 from common.node.keys import KeyPair, load_key_file
@@ -192,7 +192,7 @@ def load_identity(settings: NodeSettings, chain: ChainStore) -> KeyPair:
 
 
 def check_certificates(settings: NodeSettings, now_ms: int) -> None:
-    """Warn of certificates that have expired or soon will. Raises Malformed if a file holds none."""
+    """Warn of certificates that have expired or soon will. Raises Malformed if a file holds none, or a damaged one."""
     files = {settings.api.certificate_file, settings.peer.certificate_file, settings.peer.ca_file}
     for path in sorted(files):
         for certificate in read_certificates(path):
@@ -202,6 +202,9 @@ def check_certificates(settings: NodeSettings, now_ms: int) -> None:
                     "a certificate is not valid, or not for long: renew it with `tongjian cert rotate`",
                     extra={"file": str(path), "subject": certificate.subject, "days_left": days},
                 )
+    check_authorities(settings.peer.ca_file)
+    for path in sorted({settings.api.certificate_file, settings.peer.certificate_file}):
+        check_issued(path, settings.peer.ca_file)
 
 
 def raise_descriptor_limit(connections: int) -> None:

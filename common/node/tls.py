@@ -50,8 +50,30 @@ def _strict(protocol: int, certificate_file: Path, private_key_file: Path) -> ss
     return context
 
 
+def _prove_key(server: ssl.SSLContext) -> None:
+    """Shake hands with ourselves in memory: a damaged key may still hold the certificate's public part, which is all
+    that loading compares, and then no signature of it holds (attack S2). Raises ssl.SSLError.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(to_client, to_server),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    while ends:
+        for end in list(ends):
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            ends.remove(end)
+
+
 def _peer_contexts(certificate_file: Path, private_key_file: Path, ca_file: Path) -> PeerContexts:
     listener = _strict(ssl.PROTOCOL_TLS_SERVER, certificate_file, private_key_file)
+    _prove_key(listener)
     listener.num_tickets = 0
     dialler = _strict(ssl.PROTOCOL_TLS_CLIENT, certificate_file, private_key_file)
     dialler.check_hostname = False
@@ -101,6 +123,7 @@ class ApiTls:
 
     def _load(self) -> ssl.SSLContext:
         context = _strict(ssl.PROTOCOL_TLS_SERVER, *self._paths)
+        _prove_key(context)
         context.set_alpn_protocols(["http/1.1"])
         return context
 

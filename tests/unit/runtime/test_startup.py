@@ -17,7 +17,8 @@ from common.node.keys import encode_key, write_private_file
 from common.node.listener import bind
 from common.node.main import cause
 from common.node.settings import NodeSettings, load_settings
-from common.node.startup import Opened, load_identity, open_data
+from common.node.startup import Opened, check_certificates, load_identity, open_data
+from common.node.tls import ApiTls, PeerTls
 from tests.e2e.toy_network import ToyNetwork
 from tests.unit.node.toy import ToyApplication, seed_of
 
@@ -129,3 +130,35 @@ def test_s2_a_damaged_database_is_named_with_its_remedy(place: Place) -> None:
     assert "Remedy: " in said["detail"]
     assert "b'" not in said["detail"]
     assert 'b"' not in said["detail"]
+
+
+def starts_with(settings: NodeSettings) -> str:
+    """'sound', or the code with which the certificates are refused, by whatever comes first in a start."""
+    try:
+        check_certificates(settings, 1_700_000_000_000)
+        ApiTls(settings.api.certificate_file, settings.api.private_key_file)
+        PeerTls(settings.peer.certificate_file, settings.peer.private_key_file, settings.peer.ca_file)
+    except Rejected as refusal:
+        return refusal.code
+    return "sound"
+
+
+@pytest.mark.parametrize("name", ["tls.crt", "tls.key", "../ca.crt"])
+def test_s2_a_damaged_bit_of_a_certificate_is_refused_or_changes_nothing(place: Place, name: str) -> None:
+    """Peers would close every channel of a certificate with another signature, and say no more."""
+    settings = place.settings("v1")
+    path = settings.key_file.parent / name
+    content, same, codes = path.read_bytes(), 0, set()
+    assert starts_with(settings) == "sound"
+    whole = "".join(content.decode().split())
+    for bit in range(3, 8 * len(content), 37):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        code = starts_with(settings)
+        codes.add(code)
+        same += code == "sound"
+    assert codes <= {"sound", "certificate_damaged", "certificate_unreadable", "tls_unusable", "certificate_missing"}
+    assert same <= len(whole) // 37, "line ends alone may change without a trace"
+    path.write_bytes(content)
+    assert starts_with(settings) == "sound"
