@@ -280,7 +280,7 @@ def test_leader_that_is_heard_but_silent_gets_the_whole_time_out() -> None:
 
 
 def test_s3_a_leader_that_comes_and_goes_does_not_put_its_time_out_off() -> None:
-    """A lost channel shortens the timer once and never starts it anew: a flapping leader costs what a dead one costs."""
+    """A lost channel shortens the timer once and never starts it anew: a flapping leader costs what a dead one does."""
     bus = network(view_timeout_ms=4_000, max_view_timeout_ms=60_000)
     flapping = leader_of(bus, 1)
     rest = [name for name in bus.machines if name != flapping]
