@@ -45,6 +45,7 @@ RETRY_MS = 250
 
 CATCH_UP_ATTEMPTS = 20
 _FINAL = ("applied", "rejected", "expired")
+_WRONG_GENESIS = "wrong_genesis"
 _BUSY = (429, 500, 502, 503, 504)
 
 
@@ -122,6 +123,9 @@ class HttpCustody:
         while True:
             result, pause_ms = await self._attempt(envelope)
             if result is not None:
+                if result.code == _WRONG_GENESIS:
+                    self._genesis_id = b""  # whoever told us may have lied: ask another node next time
+                    self._pool.rotate()
                 return result
             await self._clock.sleep(pause_ms)
 
@@ -174,7 +178,8 @@ class HttpCustody:
         raise Unavailable("no_custody_node", "; ".join(said)[:1000])
 
     async def _read_genesis_id(self) -> bytes:
-        """The id inside block 1's header. A wrong one only makes signatures that the chain refuses."""
+        """The id inside block 1's header. A wrong one only makes signatures that the chain refuses; then it is read
+        again, from another node (attack R10)."""
         _, body = await self._get(f"/v1/networks/{self._network}/blocks", {"from": 1, "limit": 1, "wait": WAIT_S})
         blocks = decode(body, _Blocks, "custody blocks").blocks
         if not blocks:

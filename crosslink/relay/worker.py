@@ -8,6 +8,8 @@ Invariants:
   W3  A worker raises nothing but cancellation: any refusal is noted, waited out with jitter and tried again from the
       cursor, and no region's trouble touches another region's task.
   W4  At most one read and one submission are under way.
+  W5  No custody node is relied on for long: after a round that failed, and whenever the region seems to have gone back
+      (a receipt or a status was not true), another one is asked (attack R10).
 
 Left out: IO (ports), decisions (`planner`), verification (`checking`).
 """
@@ -140,6 +142,8 @@ class RegionWorker:
         if status.frozen:
             raise Rejected("frozen", "The custody chain has frozen this region; governance must recover it.")
         restarted = previous is not None and _identity(previous) != _identity(status)
+        if previous is not None and not restarted and _recedes(previous.position, status.position):
+            self._custody.doubt()
         self._keep(() if restarted else still_due(status.position, self._buffer))
         if not self._buffer:
             self._restart_from(status)
@@ -298,6 +302,7 @@ class RegionWorker:
             _log.error("a defect in the relay", extra={"region": self._network}, exc_info=trouble)
         if isinstance(trouble, Unavailable) and trouble.code == "custody_behind":
             self._floor = 0
+        self._custody.doubt()
         self._stop_reading()
         self._keep(())
         self._status = self._state = None
@@ -322,6 +327,11 @@ class RegionWorker:
 def _identity(status: RegionStatus) -> tuple[bytes, int]:
     """What changes when governance gives a region a new trust root (protocol rule 21)."""
     return status.client_state.genesis_id, status.client_state.established_ms
+
+
+def _recedes(before: Position, after: Position) -> bool:
+    """Whether less is anchored than was said before; the later status is not older (`region(at_least=)`)."""
+    return after.anchored_height < before.anchored_height
 
 
 def _ignore_outcome(task: asyncio.Task[Page]) -> None:

@@ -125,7 +125,10 @@ class Web:
 async def _answered(machine: NodeMachine, method: str, path: str, options: Mapping[str, Any]) -> Answer | None:
     """The node's answer; a Byzantine one's is what it likes."""
     try:
-        status, body = await answer(machine, method, path, options)
+        if method == "POST" and machine.mischief is not None and machine.mischief.swallows(machine, path):
+            status, body = 202, b"{}"
+        else:
+            status, body = await answer(machine, method, path, options)
     except Rejected as refusal:
         response = problem_of(refusal, "simulated")
         return response.status_code, dict(response.headers), bytes(response.body)
@@ -133,11 +136,9 @@ async def _answered(machine: NodeMachine, method: str, path: str, options: Mappi
         if not machine.damaged:
             raise
         return 500, {}, b"{}"
-    if machine.mischief is not None and method == "GET":
-        lie = machine.mischief.answers(machine, path, body)
-        if lie is None:
-            return None
-        body = lie
+    if machine.mischief is not None:
+        lie = machine.mischief.answers(machine, method, path, body)
+        return None if lie is None else (lie[0], {}, lie[1])
     return status, {}, body
 
 

@@ -7,21 +7,24 @@ spoilt, withheld or replayed.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from common.consensus.messages import decode_message
 from common.core.errors import Rejected
+from common.core.header import Header
 from common.node.peer_messages import KIND_CONSENSUS, Consensus
 from tests.sim.mutators.catalogue import Workshop
 from tests.sim.mutators.liar import Liar
-from tests.sim.system.founding import SUITE
+from tests.sim.system.founding import CUSTODY, GENESIS_MS, SUITE
 
 if TYPE_CHECKING:
     from tests.sim.system.machine import NodeMachine
 
 WAYS = ("votes", "silence", "sync", "http")
+MANNERS = ("silent", "nonsense", "refusing", "ahead", "behind", "frozen", "other-chain", "flattering", "mixed")
+"""How it lies over HTTP: always in the same manner, so that whoever relies on it alone never gets on."""
 
 
 @dataclass
@@ -37,9 +40,14 @@ class RealWorkshop(Workshop):
 class SystemLiar:
     """Implements `machine.Mischief`."""
 
-    def __init__(self, random: Random, machine: NodeMachine) -> None:
+    def __init__(
+        self, random: Random, machine: NodeMachine, ways: frozenset[str] | None = None, manner: str | None = None
+    ) -> None:
+        """`ways` and `manner` are drawn unless they are given."""
         self._random = random
-        self._ways = frozenset(random.sample(WAYS, random.randint(1, len(WAYS))))
+        self._ways = frozenset(random.sample(WAYS, random.randint(1, len(WAYS)))) if ways is None else ways
+        self._manner = random.choice(MANNERS) if manner is None else manner
+        self._first: dict[str, Any] = {}
         genesis = machine.spec.genesis
         self._liar = Liar(random, machine.number, genesis.id, genesis.network)
         self._liar.workshop = RealWorkshop(random, machine.number, genesis.id, genesis.network, seed=machine.seed)
@@ -47,7 +55,7 @@ class SystemLiar:
 
     def describe(self) -> str:
         """Its ways."""
-        return " ".join(sorted(self._ways))
+        return " ".join(sorted(self._ways)) + (f" ({self._manner})" if "http" in self._ways else "")
 
     def heard(self, machine: NodeMachine, payload: bytes) -> None:
         """Remember votes for replays."""
@@ -76,18 +84,51 @@ class SystemLiar:
         lie = self._liar.spoil(decode_message(payload[1:]), self._members)
         return None if lie is None else Consensus(lie).encode()
 
-    def answers(self, machine: NodeMachine, path: str, body: bytes) -> bytes | None:
-        """A relay's question: truth, silence, nonsense, or something that looks right (attack R10)."""
+    def answers(self, machine: NodeMachine, method: str, path: str, body: bytes) -> tuple[int, bytes] | None:
+        """What a relay is told (attack R10). Markets' own clients are told the truth: they know whom they ask."""
+        if "http" not in self._ways or (method == "POST" and machine.spec.network != CUSTODY):
+            return 200, body
+        return self._answer(machine, path, body)
+
+    def _answer(self, machine: NodeMachine, path: str, body: bytes) -> tuple[int, bytes] | None:
         random = self._random
-        if "http" not in self._ways or random.random() < 0.3:
-            return body
-        match random.randrange(4):
-            case 0:
+        match self._manner:
+            case "silent":
                 return None
-            case 1:
-                return bytes(body[: random.randrange(len(body))])
+            case "nonsense":
+                return 200, bytes(body[: len(body) // 2])
+            case "refusing":
+                return 404, b'{"code":"region_unknown","detail":"there is no such region"}'
+            case "ahead" | "behind" | "frozen" if path.startswith("/v1/regions/"):
+                return 200, json.dumps(self._false_status(path, json.loads(body))).encode()
+            case "other-chain" if path.endswith("/blocks"):
+                return 200, json.dumps(_of_another_genesis(json.loads(body))).encode()
+            case "flattering" if path == "/v1/transactions":
+                fate = {"status": "applied", "height": machine.height, "receipt": {"code": "applied"}}
+                return 200, json.dumps(fate).encode()
+            case "mixed":
+                if random.random() < 0.3:
+                    return 200, body
+                return 200, json.dumps(self._changed(json.loads(body))).encode()
             case _:
-                return json.dumps(self._changed(json.loads(body))).encode()
+                return 200, body
+
+    def swallows(self, machine: NodeMachine, path: str) -> bool:
+        """Whether a submission is dropped; the answer is made up."""
+        return machine.spec.network == CUSTODY and "http" in self._ways and self._manner == "flattering"
+
+    def _false_status(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
+        """A region's status: the first one that there was, one far ahead, or one that stops all deliveries."""
+        data = document["data"]
+        match self._manner:
+            case "behind":
+                return {**document, "data": self._first.setdefault(path, data)}
+            case "frozen":
+                return {**document, "data": {**data, "frozen": {"height": 1}}}
+            case _:
+                height = data["anchored_height"] + 1_000
+                client = {**data["client_state"], "height": height, "time_ms": GENESIS_MS, "block_id": "ab" * 32}
+                return {**document, "data": {**data, "anchored_height": height, "client_state": client}}
 
     def _changed(self, document: Any) -> Any:
         """One value somewhere in a JSON document is another."""
@@ -108,3 +149,12 @@ class SystemLiar:
             at = random.randrange(len(document))
             return document[:at] + random.choice("0a1f") + document[at + 1 :]
         return random.choice((0, "x"))
+
+
+def _of_another_genesis(document: dict[str, Any]) -> dict[str, Any]:
+    """Blocks whose headers name a genesis that is not so."""
+    blocks = []
+    for block in document["blocks"]:
+        header = replace(Header.decode(bytes.fromhex(block["header"])), genesis_id=b"\xab" * 32)
+        blocks.append({**block, "header": header.encode().hex()})
+    return {**document, "blocks": blocks}

@@ -44,8 +44,12 @@ class Mischief(Protocol):
         """What is sent to `peer` in the place of `payload`."""
         ...
 
-    def answers(self, machine: NodeMachine, path: str, body: bytes) -> bytes | None:
-        """What an HTTP reader gets in the place of `body`; None: nothing at all."""
+    def answers(self, machine: NodeMachine, method: str, path: str, body: bytes) -> tuple[int, bytes] | None:
+        """(status, body) that an HTTP client gets in the place of `body`; None: nothing at all."""
+        ...
+
+    def swallows(self, machine: NodeMachine, path: str) -> bool:
+        """Whether a submission is dropped instead of taken."""
         ...
 
 
