@@ -96,7 +96,7 @@ class FrameDecoder:
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes of an unfinished frame; never above the limit of its type."""
+        """Bytes that no frame was made of yet: between calls that took all frames, never above the limit of a type."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[tuple[FrameType, bytes]]:

@@ -7,7 +7,10 @@ Invariants:
       is open (attack N5).
   L2  An error of the peer closes the channel with a stable code; it never raises into the event loop.
   L3  Frames queued in one turn of the event loop leave in one write (protocol rule 15).
-  L4  Memory held for a peer is bounded: one unfinished frame, one queue, one socket buffer.
+  L4  Memory held for a peer is bounded: one unfinished frame, one read, one queue, one socket buffer.
+  L5  A peer that sends without end holds up no other: in one turn of the event loop its frames are taken for `TURN_S`,
+      and nothing more is read from it until they are done (attacks C13, N3). Bytes count as received once they are
+      taken, so that timers wait for them (attack S3).
 
 Leaves out: which channel of several stays (`transport`), dialling and accepting.
 Reference: docs/protocol-transport.md, "Stages".
@@ -19,6 +22,7 @@ import asyncio
 import logging
 import ssl
 import struct
+import time
 from enum import Enum
 from typing import Any, Protocol, cast
 
@@ -42,6 +46,8 @@ WRITE_BYTES = 256 * 1024
 """Frames are joined up to this size for one write: large enough for full TLS records, small to stay interruptible."""
 HIGH_WATER_BYTES = 1024 * 1024
 """Socket buffer above which frames wait in the queue, where urgent ones overtake."""
+TURN_S = 0.002
+"""Time for the frames of one channel before the others have their turn: twenty signatures, more than a block has."""
 LINGER_S = 2.0
 """Time for the last words of a channel that is closed to leave; a peer that does not read gets no more."""
 
@@ -124,6 +130,9 @@ class Link(asyncio.Protocol):
         self.clock_offset_ms: int | None = None
         self._second_began = 0.0
         self._messages_this_second = 0
+        self._held_bytes = 0
+        """Read, and not yet taken."""
+        self._next_turn: asyncio.Handle | None = None
         self.received_bytes = 0
         self.sent_bytes = 0
 
@@ -162,14 +171,8 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received_at = self._loop.time()
         self.received_bytes += len(data)
-        self._owner.bytes_received(len(data))
-        try:
-            for kind, payload in self._decoder.feed(data):
-                self._take(kind, payload)
-                if self.stage is Stage.CLOSED:
-                    return
-        except Rejected as error:
-            self.refuse(error.code)
+        self._held_bytes += len(data)
+        self._take_frames(data)
 
     def eof_received(self) -> bool:
         self.abort("closed_by_peer")
@@ -236,6 +239,35 @@ class Link(asyncio.Protocol):
         self._close(reason)
 
     # Inside.
+
+    def _take_frames(self, data: bytes) -> None:
+        """Take frames until none is left or the turn is over (L5)."""
+        turn_ends, over = time.perf_counter() + TURN_S, False
+        try:
+            for kind, payload in self._decoder.feed(data):
+                self._take(kind, payload)
+                if self.stage is Stage.CLOSED:
+                    return
+                if time.perf_counter() > turn_ends:
+                    over = True
+                    break
+        except Rejected as error:
+            self.refuse(error.code)
+            return
+        held_bytes = self._decoder.buffered_bytes if over else 0
+        self._owner.bytes_received(self._held_bytes - held_bytes)
+        self._held_bytes = held_bytes
+        if over and self._next_turn is None and self._transport is not None:
+            self._transport.pause_reading()
+            self._next_turn = self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """The next turn; once nothing is left, read again."""
+        self._next_turn = None
+        if self.stage is not Stage.CLOSED:
+            self._take_frames(b"")
+        if self._next_turn is None and self._transport is not None and self.stage is not Stage.CLOSED:
+            self._transport.resume_reading()
 
     def _take(self, kind: FrameType, payload: bytes) -> None:
         match kind:

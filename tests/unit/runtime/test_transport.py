@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from common.node.frames import FrameType, encode_frame
 from common.node.hello import Binding, Identity, Role, Side, make_hello
 from common.node.link import Stage
 from common.node.node_effects import Channel
+from common.node.node_events import PeerKey
 from common.node.settings import LimitSettings
 from common.node.transport import PeerTransport
 from tests.unit.runtime.network import Recorder, Site, identity_of, key_of, now_ms, until
@@ -295,6 +297,41 @@ def test_n3_an_observer_s_flood_of_questions_does_not_reach_the_node(tmp_path: P
                 peer.send(FrameType.SYNC, b"which blocks?")
             await until(lambda: transport.received_bytes > 2_000 * 18)
             assert 0 < len(recorder.payloads("observer")) <= 100
+
+    run(case())
+
+
+class Slow(Recorder):
+    """A node that takes a millisecond for each message."""
+
+    def peer_message(self, peer: PeerKey, payload: bytes, member: bool) -> None:
+        began = time.perf_counter()
+        while time.perf_counter() < began + 0.001:
+            pass
+        super().peer_message(peer, payload, member)
+
+
+def test_c13_n3_a_member_that_floods_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """Its frames are all taken in the end, in order; what another member says meanwhile is not behind them."""
+    flood = [b"%08d" % number for number in range(600)]
+
+    async def case() -> None:
+        site, recorder = Site(tmp_path), Slow(MEMBERS)
+        transport = site.transport(1, recorder)
+        port = transport.listener.port
+        async with started(transport), RawPeer(site, port, "a") as hostile, RawPeer(site, port, "b") as honest:
+            for number, peer in ((2, hostile), (3, honest)):
+                peer.hello(identity_of(number))
+                peer.send(FrameType.GREETING, b"")
+            await until(lambda: len(recorder.events) == 2)
+            for payload in flood:
+                hostile.send(FrameType.CONSENSUS, payload)
+            await until(lambda: len(recorder.payloads()) > 10)
+            honest.send(FrameType.CONSENSUS, b"vote")
+            await until(lambda: len(recorder.payloads()) == len(flood) + 1, 30)
+            payloads = recorder.payloads()
+            assert payloads.index(b"vote") < 300
+            assert [payload for payload in payloads if payload != b"vote"] == flood
 
     run(case())
 
