@@ -1,13 +1,17 @@
 # Tongjian: `make help` lists the targets. Everything runs in .venv, which the first target that needs it creates.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench sim crash-test perturb attack-coverage compose-test clean
+.PHONY: help install demo test check format bench sim crash-test perturb recovery soak flood attack-coverage compose-test clean
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ONCE ?= 0
 SEED ?= 1
+KILLS ?= 30
+MINUTES ?= 60
+LOAD ?= 0.7
+CHAINS ?= one
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -45,6 +49,15 @@ crash-test: $(INSTALLED) ## kill validators at every point of disk and network, 
 
 perturb: $(INSTALLED) ## disturb a real network as the manifests say, judge it by its public interface (8 min)
 	$(VENV_PYTHON) -m tests.perturbation --report bench/results/perturbation.json
+
+recovery: $(INSTALLED) ## how long a chain takes over crashes: KILLS=30 of leaders, then of followers (13 min)
+	$(VENV_PYTHON) -m tests.perturbation.recovery --kills $(KILLS)
+
+soak: $(INSTALLED) ## hours at a share of the sustained load, and what drifts: make soak MINUTES=60 LOAD=0.7 CHAINS=all
+	$(VENV_PYTHON) -m tests.soak --minutes $(MINUTES) --load $(LOAD) --chains $(CHAINS)
+
+flood: $(INSTALLED) ## a real node under hostile peers and clients: memory, and honest clients (2 min)
+	$(VENV_PYTHON) -m tests.flood
 
 attack-coverage: $(INSTALLED) ## prove that the test of every attack fails when its check is taken out; ONLY="C4 N1"
 	$(VENV_PYTHON) -m tests.attacks $(if $(ONLY),--only $(ONLY),) --jobs 2
