@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from common.core.errors import Conflict, InvariantBroken, Rejected, RuleBroken, 
 from common.core.genesis import Genesis
 from common.node.chain_store import ChainStore
 from common.node.checkpoint_import import CheckpointImport, Progress
+from common.node.genesis_file import read_genesis
 from common.node.hello import Identity
 from common.node.join import Join, Phase
 from common.node.join_headers import HeaderChain, TrustedBlock
@@ -36,12 +38,13 @@ from common.node.node_events import PeerKey
 from common.node.outbox import Outbox
 from common.node.peer_messages import Hello
 from common.node.settings import NodeSettings
-from common.node.startup import DATABASE_DIRECTORY, read_genesis
+from common.node.startup import DATABASE_DIRECTORY
 from common.node.storage import LevelDBStore
 from common.node.tls import PeerTls
 from common.node.transport import PeerTransport
 
 JOINING_DIRECTORY = "joining"
+SCRATCH_DIRECTORY = "joining-scratch"
 PATIENCE_S = 120.0
 """Longest time without any progress: eight answers that did not come."""
 
@@ -75,6 +78,7 @@ def join_node(
     genesis = read_genesis(settings.genesis_file)
     key = load_key_file(settings.key_file, settings.passphrase_file, genesis.suite)
     target, staging = settings.data_dir / DATABASE_DIRECTORY, settings.data_dir / JOINING_DIRECTORY
+    scratch = settings.data_dir / SCRATCH_DIRECTORY
     check_empty(target)
     if settings.storage.archive:
         raise RuleBroken(
@@ -84,7 +88,7 @@ def join_node(
     store = LevelDBStore(staging)
     try:
         headers = HeaderChain(store, genesis, trusted)
-        importing = CheckpointImport(store, genesis, headers, settings.data_dir / "joining-scratch")
+        importing = CheckpointImport(store, genesis, headers, scratch)
         download(settings, genesis, key, headers, importing, say, patience_s)
         for step in importing.finish(may_have_voted=may_have_voted):
             say(step)
@@ -94,6 +98,7 @@ def join_node(
         ChainStore(store, genesis).check_consistency()
     finally:
         store.close()
+        shutil.rmtree(scratch, ignore_errors=True)
     put_in_place(staging, target)
     return Joined(manifest.height, len(manifest.chunks), manifest.size_bytes, time.monotonic() - began)
 

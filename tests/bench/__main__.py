@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.bench import measures
+from tests.bench import growth, measures
 
 RESULTS = Path("bench/results")
 MEASURES: dict[str, Callable[[], measures.Figures]] = {
@@ -24,6 +24,8 @@ MEASURES: dict[str, Callable[[], measures.Figures]] = {
     "idle": measures.idle,
     "anchoring": measures.anchoring,
     "anchoring_rate": measures.anchoring_rate,
+    "catch_up": growth.catch_up,
+    "checkpoint_join": growth.checkpoint_join,
 }
 
 
