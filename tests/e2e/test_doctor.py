@@ -1,0 +1,419 @@
+"""Every finding that a process can have is provoked on real processes, and the doctor names it.
+
+One network for all cases, one region and the custody chain; each case mends what it broke. The rules themselves, and
+findings that need no process (seats, duplicate keys, frozen regions), stand in tests/unit/cli/test_doctor.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import tomli_w
+
+from cli.client import Api
+from cli.doctor.diagnose import diagnose
+from cli.doctor.observe import observe
+from cli.localnet import processes
+from cli.localnet.initialise import Plan, initialise
+from cli.localnet.layout import Chain, Process
+from cli.localnet.ports import reserved_base_port
+from common.consensus.messages import Phase, Vote, vote_payload
+from common.core.genesis import Genesis, parse_genesis
+from common.node.certificates import issue_certificate, load_authority
+from common.node.hello import Identity
+from common.node.keys import generate_key, load_key_file
+from common.node.node_effects import Channel
+from common.node.peer_messages import Consensus, Hello
+from common.node.settings import load_settings
+from common.node.tls import PeerTls
+from common.node.transport import PeerTransport
+from tests.support.market import Market, operation
+from tests.support.running import Network, eventually, tongjian
+
+pytestmark = pytest.mark.xdist_group("doctor")
+
+NOTICED_S = 15.0
+"""Bound for a machine that falls silent: 10 s until its channels close, 5 s until a quorum counts as lost."""
+DAY_MS = 86_400_000
+
+
+class Patient(Network):
+    """The network under examination."""
+
+    def findings(self) -> set[tuple[str, str]]:
+        """(code, about) of everything that the doctor finds."""
+        return {(item["code"], item["about"]) for item in self.report()}
+
+    def report(self) -> list[dict[str, Any]]:
+        """The doctor's findings, asked in this process: the command line has a test of its own."""
+        return [asdict(item) for item in diagnose(observe(self.local))]
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as `localnet kill` does."""
+        process = self.local.process(name)
+        processes.signal_process(process, signal.SIGKILL)
+        eventually(lambda: not processes.is_running(process), f"{name} is gone")
+
+    def detail(self, code: str) -> str:
+        """What the doctor says under a code."""
+        return next((str(item["detail"]) for item in self.report() if item["code"] == code), "")
+
+    def until_found(self, *expected: tuple[str, str], patience_s: float = 30.0) -> set[tuple[str, str]]:
+        """The findings, once all of these are among them."""
+        seen: set[tuple[str, str]] = set()
+
+        def found() -> bool:
+            seen.clear()
+            seen.update(self.findings())
+            return set(expected) <= seen
+
+        try:
+            eventually(found, f"{expected}", patience_s=patience_s)
+        except AssertionError as error:
+            raise AssertionError(f"{expected} not among {sorted(seen)}") from error
+        return set(seen)
+
+    def until_well(self, patience_s: float = 40.0) -> None:
+        """Wait until nothing is found any more, but for what heals with the next blocks or lasts for some tests."""
+        healing = {"view_churn", "disk_slow", "region_lagging", "region_silent", "relay_down", "relay_error"}
+        eventually(
+            lambda: not [item for item in self.report() if item["code"] not in healing],
+            "everything is well",
+            patience_s=patience_s,
+        )
+
+    def chain(self, name: str) -> Chain:
+        """The chain of a node."""
+        return next(chain for chain in self.local.chains if name.startswith(chain.network_id))
+
+    def node(self, name: str) -> Process:
+        """A node by its name."""
+        return next(node for node in self.chain(name).nodes if node.name == name)
+
+    def ready(self, name: str) -> httpx.Response:
+        """`/readyz` of a node."""
+        with self._http() as http:
+            return http.get(f"{self.node(name).api}/readyz")
+
+    def get(self, name: str, path: str) -> Any:
+        """An answer of the node interface."""
+        network_id = self.chain(name).network_id
+        token = self.local.token(f"{network_id}-reader")
+        headers = {"Authorization": f"Bearer {token}"}
+        with self._http() as http:
+            answer = http.get(f"{self.node(name).api}/v1/networks/{network_id}{path}", headers=headers)
+            return answer.raise_for_status().json()
+
+    def _http(self) -> httpx.Client:
+        context = ssl.create_default_context(cafile=str(self.local.ca_file))
+        return httpx.Client(verify=context, trust_env=False, timeout=5)
+
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a node."""
+        pid = self.node(name).pid
+        assert pid is not None
+        os.kill(pid, number)
+
+    def restart(self, name: str, **environment: str) -> None:
+        """A node runs again, with other variables of the environment."""
+        self.kill(name)
+        os.environ.update(environment)
+        try:
+            self.start(name)
+        finally:
+            for variable in environment:
+                del os.environ[variable]
+
+    def folder(self, name: str) -> Path:
+        """Where a node's files are."""
+        return self.node(name).config.parent
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Patient]:
+    """A running network whose custody chain calls a region silent after 18 s."""
+    folder = Path(tempfile.mkdtemp(prefix="tongjian-doctor-"))
+    try:
+        with reserved_base_port(3) as port:
+            periods = {"lagging_after_ms": 15_000, "silent_after_ms": 18_000}
+            plan = Plan(directory=folder / "network", regions=["beijing"], base_port=port, region_periods=periods)
+            initialise(plan, now_ms=time.time_ns() // 1_000_000, progress=lambda text: None)
+            network = Patient(folder / "network")
+            try:
+                network.up()
+                yield network
+            finally:
+                network.down()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_healthy_network_has_no_findings(patient: Patient) -> None:
+    patient.until_well()
+    answer = patient.ready("beijing-1")
+    assert (answer.status_code, answer.json()["codes"]) == (200, [])
+    told = tongjian("doctor", str(patient.directory))
+    assert told.stdout == "no findings\n"
+
+
+def test_s3_a_silent_validator_is_noticed_within_the_bound(patient: Patient) -> None:
+    """SIGSTOP: its sockets stay open, and only silence tells."""
+    patient.signal("beijing-4", signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        eventually(
+            lambda: "beijing-4" not in patient.get("beijing-1", "/status")["peers"], "silence", patience_s=NOTICED_S
+        )
+        assert time.monotonic() - began < NOTICED_S
+        seen = patient.until_found(("node_unreachable", "beijing-4"), ("peers_missing", "beijing-1"))
+        assert ("no_quorum", "beijing") not in seen
+        assert "beijing-4" in patient.detail("peers_missing")
+    finally:
+        patient.signal("beijing-4", signal.SIGCONT)
+    patient.until_well()
+
+
+def test_a_stopped_relay(patient: Patient) -> None:
+    """It stays away; what becomes of the region is looked at below."""
+    patient.kill("relay")
+    patient.until_found(("relay_down", "relay"))
+
+
+def company(market: Market, name: str) -> bytes:
+    """A small transaction."""
+    fields = {"object_id": name, "kind": "organisation", "name": name, "investor_code": f"R{hash(name) % 10**9:09d}"}
+    return market.sign([operation("subject.register", name, **fields)])
+
+
+def test_view_churn_is_named_with_the_table_of_peers(patient: Patient) -> None:
+    """Whoever leads next is stopped, time and again: every block needs another view."""
+    market = Market(patient.local, "beijing")
+    names = [node.name for node in patient.chain("beijing-1").nodes]
+    for number in range(5):
+        height = max(patient.height(name) for name in names)
+        leader = names[(height + 1) % len(names)]
+        patient.signal(leader, signal.SIGSTOP)
+        others = [node.api for node in market.chain.nodes if node.name != leader]
+        try:
+            with Api(others, market.token, patient.local.ca_file) as api:
+                assert api.submit(company(market, f"churn-{number}"), patience_s=30)["status"] == "applied"
+        finally:
+            patient.signal(leader, signal.SIGCONT)
+    patient.until_found(("view_churn", "beijing"))
+    detail = patient.detail("view_churn")
+    assert all(name in detail for name in names)
+    assert "seen" in detail
+    patient.until_well()
+
+
+def test_wrong_clock_slow_disk_little_space_and_ending_certificate(patient: Patient) -> None:
+    folder = patient.folder("beijing-3")
+    saved = {name: (folder / name).read_bytes() for name in ("node.toml", "tls.crt", "tls.key")}
+    changed = tomllib.loads(saved["node.toml"].decode()) | {"limits": {"low_space_mib": 1 << 30}}
+    (folder / "node.toml").write_text(tomli_w.dumps(changed))
+    certify(patient, "beijing-3", days_left=10)
+    try:
+        patient.restart("beijing-2", TONGJIAN_CLOCK_OFFSET_MS="-9000")
+        patient.restart("beijing-3", TONGJIAN_FAULT="vote_log.sync:before:every:delay-90")
+        market = Market(patient.local, "beijing")
+        for number in range(6):
+            market.register_company(f"slow-{number}")
+        patient.until_found(
+            ("clock_skew", "beijing-2"),
+            ("disk_slow", "beijing-3"),
+            ("disk_low", "beijing-3"),
+            ("certificate_expiring", "beijing-3"),
+        )
+        codes = patient.ready("beijing-3").json()["codes"]
+        assert {"disk_low", "certificate_expiring"} <= set(codes)
+    finally:
+        for name, content in saved.items():
+            (folder / name).write_bytes(content)
+        for name in ("beijing-2", "beijing-3"):
+            patient.restart(name)
+    patient.until_well()
+
+
+def certify(patient: Patient, name: str, *, days_left: int) -> None:
+    """Give a node a certificate that ends in so many days."""
+    folder = patient.folder(name)
+    authority = load_authority(patient.local.ca_file, patient.local.ca_file.with_suffix(".key"))
+    issue_certificate(
+        authority,
+        folder / "tls.crt",
+        folder / "tls.key",
+        name=name,
+        organisation="tests",
+        hosts=["127.0.0.1", "localhost"],
+        now_ms=time.time_ns() // 1_000_000 - 10 * DAY_MS,
+        days=10 + days_left,
+    )
+
+
+def test_a_region_without_a_relay_falls_silent(patient: Patient) -> None:
+    patient.until_found(("relay_down", "relay"), ("region_silent", "beijing"), patience_s=60)
+    patient.start("relay")
+    eventually(lambda: not {code for code, _ in patient.findings() if code.startswith("re")}, "anchored again")
+
+
+def test_n5_c16_another_key_another_version_and_lost_votes(patient: Patient) -> None:
+    """One ailment for each of three validators of the custody chain."""
+    folder, votes = patient.folder("custody-4"), patient.folder("custody-3") / "data" / "votes"
+    key = (folder / "node.key").read_bytes()
+    for name in ("custody-2", "custody-3", "custody-4"):
+        patient.kill(name)
+    (folder / "node.key").unlink()
+    generate_key(folder / "node.key")
+    shutil.move(votes, votes.with_name("kept"))
+    old = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import common.version as v; v.VERSION = '0.0.1'; from cli.main import main; main()",
+            "node",
+            "run",
+            "--config",
+            str(patient.node("custody-2").config),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        patient.start("custody-3")
+        patient.start("custody-4")
+        patient.until_found(
+            ("identity_mismatch", "custody-4"), ("version_mismatch", "custody"), ("not_voting", "custody-3")
+        )
+        assert "0.0.1" in patient.detail("version_mismatch")
+        eventually(
+            lambda: {"identity_mismatch", "peers_missing"} <= set(patient.ready("custody-1").json()["codes"]),
+            "a peer names the wrong key",
+        )
+        assert patient.ready("custody-3").status_code == 200, "who does not vote serves all the same"
+    finally:
+        old.kill()
+        old.wait()
+        patient.kill("custody-3")
+        patient.kill("custody-4")
+        (folder / "node.key").write_bytes(key)
+        shutil.rmtree(votes, ignore_errors=True)
+        shutil.move(votes.with_name("kept"), votes)
+        patient.up()
+    patient.until_well()
+
+
+class DoubleVoter:
+    """Stands in for a validator: says hello with its key, then signs whatever it likes."""
+
+    def __init__(self, genesis: Genesis, seed: bytes) -> None:
+        self.genesis, self._seed = genesis, seed
+        self.tips: dict[bytes, int] = {}
+        members = genesis.validators.members
+        self._names = {member.name: member.public_key for member in members}
+        self._index = genesis.validators.index_of(genesis.suite.public_key(seed)) or 0
+
+    def peer_keys(self) -> frozenset[bytes]:
+        return frozenset(self._names.values())
+
+    def key_named(self, name: str) -> bytes | None:
+        return self._names.get(name)
+
+    def greeting_for(self, peer: bytes) -> bytes:
+        return Hello(0, self.genesis.id, b"").encode()
+
+    def peer_connected(self, peer: bytes, greeting: bytes) -> None:
+        self.tips[peer] = Hello.decode(greeting).tip_height
+
+    def peer_disconnected(self, peer: bytes) -> None:
+        self.tips.pop(peer, None)
+
+    def peer_message(self, peer: bytes, payload: bytes, member: bool) -> None:
+        pass
+
+    def vote(self, height: int, block_id: bytes) -> bytes:
+        suite = self.genesis.suite
+        payload = vote_payload(suite, self.genesis.id, self.genesis.network, Phase.COMMIT, height, 0, block_id)
+        signature = suite.sign(self._seed, payload)
+        return Consensus(Vote(Phase.COMMIT, height, 0, block_id, self._index, signature).encode()).encode()
+
+
+async def vote_twice(patient: Patient, name: str) -> int:
+    """Run as this validator for a moment and vote twice at the open height; that height."""
+    settings = load_settings(patient.node(name).config)
+    genesis = parse_genesis(settings.genesis_file.read_bytes())
+    key = load_key_file(settings.key_file, None)
+    voter = DoubleVoter(genesis, key.seed)
+    peer = settings.peer
+    transport = PeerTransport(
+        Identity(genesis.suite, genesis.id, genesis.network, key.seed, key.public_key),
+        peer.model_copy(update={"port": 0}),
+        settings.peers,
+        settings.limits,
+        PeerTls(peer.certificate_file, peer.private_key_file, peer.ca_file),
+        voter,
+        lambda: time.time_ns() // 1_000_000,
+        random.Random(1),
+    )
+    transport.start()
+    try:
+        for _ in range(200):
+            if len(voter.tips) == len(settings.peers):
+                break
+            await asyncio.sleep(0.05)
+        open_height = max(voter.tips.values()) + 1
+        for block_id in (b"a" * 32, b"b" * 32):
+            for height in (open_height, open_height + 1):
+                transport.broadcast(Channel.CONSENSUS, voter.vote(height, block_id))
+        await asyncio.sleep(0.3)
+        return open_height
+    finally:
+        await transport.close()
+
+
+def test_c1_a_double_voter_is_accused_on_chain_and_named(patient: Patient) -> None:
+    patient.kill("beijing-4")
+    height = asyncio.run(vote_twice(patient, "beijing-4"))
+    eventually(lambda: patient.get("beijing-1", "/evidence")["evidence"], "evidence on chain", patience_s=30)
+    answer = patient.get("beijing-1", "/evidence")
+    entry = answer["evidence"][0]
+    assert [culprit["name"] for culprit in entry["culprits"]] == ["beijing-4"]
+    assert entry["height"] in (height, height + 1)
+    assert entry["kind"] == "commit"
+    assert entry["first"]["value"] != entry["second"]["value"]
+    assert len({(item["height"], item["view"], item["kind"]) for item in answer["evidence"]}) == len(answer["evidence"])
+    patient.start("beijing-4")
+    patient.until_found(("validator_accused", "beijing-4"))
+    assert "validator_accused" in patient.ready("beijing-1").json()["codes"]
+
+
+def test_no_quorum_names_who_is_missing_and_an_expired_certificate(patient: Patient) -> None:
+    patient.kill("custody-3")
+    certify(patient, "custody-4", days_left=-3)
+    patient.kill("custody-4")
+    began = time.monotonic()
+    eventually(lambda: patient.ready("custody-1").status_code == 503, "not ready", patience_s=NOTICED_S)
+    assert time.monotonic() - began < NOTICED_S
+    problem = patient.ready("custody-1").json()
+    assert problem["code"] == "not_ready"
+    assert "no_quorum" in problem["codes"]
+    patient.until_found(("no_quorum", "custody"), ("node_down", "custody-3"), ("certificate_expired", "custody-4"))
+    assert "custody-3, custody-4" in patient.detail("no_quorum")
+    told = tongjian("doctor", str(patient.directory), check=False)
+    assert told.returncode == 1
+    assert "no_quorum" in told.stdout
