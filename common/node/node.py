@@ -113,6 +113,7 @@ class Node:
         self._genesis = genesis
         self._chain = chain
         self._limits = setup.limits
+        self._own_key = parts.own_key
         self._state = CommittedState(chain)
         self._supported_versions = tuple(supported_versions)
         self._halted = False
@@ -178,7 +179,11 @@ class Node:
         return self._finish()
 
     def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]:
-        """Take a client's transaction, or say what became of it (protocol rule 25). Raises `Rejected`."""
+        """Take a client's transaction, or say what became of it (protocol rule 25). Raises `Rejected`; an observer
+        refuses with `Unavailable('not_a_validator')`, since nobody takes transactions from it (attack C9).
+        """
+        if self._own_key is None or self._validators.index_of(self._own_key) is None:
+            raise Unavailable("not_a_validator", "this node observes; send the transaction to a validator of its chain")
         self._clock.now_ms = now_ms
         admission = self._mempool.admit(envelope)
         tx = admission.tx

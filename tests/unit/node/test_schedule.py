@@ -242,7 +242,8 @@ def test_c9_a_scheduled_change_at_the_height_of_a_view_change(numbers: tuple[int
     victim = following.members[following.leader(effective, 0)].name
     bus.kill(victim)
     alive = [name for name in bus.machines if name != victim]
-    bus.submit(alive[0], transfer(bus.genesis, "at the change"))
+    members = [member.name for member in following.members if member.name != victim]
+    bus.submit(members[0], transfer(bus.genesis, "at the change"))
     bus.run_to_height(effective + 2, limit_ms=200_000, names=alive)
     certificate = bus.machines[alive[0]].chain.certificate(effective)
     assert certificate.view > 0
@@ -250,6 +251,17 @@ def test_c9_a_scheduled_change_at_the_height_of_a_view_change(numbers: tuple[int
     bus.start(victim)
     bus.run_to_height(effective + 3, limit_ms=200_000)
     assert_one_chain(bus)
+
+
+def test_c9_an_observer_takes_no_transactions_that_nobody_would_take_from_it() -> None:
+    bus = council(4, spare=1)
+    envelope = transfer(bus.genesis, "to the observer")
+    assert refusal(bus.submit, "node-4", envelope) == "not_a_validator"
+    bus.submit("node-0", change(bus, "grow", (0, 1, 2, 3, 4), 4))
+    bus.run_to_height(3, limit_ms=200_000)
+    assert bus.submit("node-4", envelope) == "pending"
+    bus.run_to_height(5, limit_ms=200_000)
+    assert bus.machines["node-0"].chain.state_get(b"balance/alice") == b"1"
 
 
 def test_c18_what_a_member_said_before_its_removal_counts_for_nothing_after_its_return() -> None:
