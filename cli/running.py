@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from common.core.errors import Unavailable
-from common.core.genesis import parse_genesis
+from common.node.genesis_file import read_genesis
 from common.node.settings import load_settings
 
 FILE_PATIENCE_S = 120.0
@@ -36,7 +36,7 @@ def preload(kind: str) -> None:
 def run_node(config: Path) -> None:
     """Run a node until it is told to end; its genesis document says which tier it belongs to. Raises Rejected."""
     settings = load_settings(config)
-    genesis = parse_genesis(settings.genesis_file.read_bytes())
+    genesis = read_genesis(settings.genesis_file)
     importlib.import_module(ENTRIES[genesis.tier]).run(settings)
 
 

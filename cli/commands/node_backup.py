@@ -9,8 +9,8 @@ import click
 from cli.commands.node_join import Teller
 from common.node.backup import back_up, read_backup
 from common.node.backup import restore as restore_backup
+from common.node.genesis_file import read_genesis
 from common.node.settings import load_settings
-from common.node.startup import read_genesis
 
 CONFIG = click.option(
     "--config",

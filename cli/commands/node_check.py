@@ -21,8 +21,9 @@ from common.node.audit import audit
 from common.node.chain_rebuild import Progress, no_progress
 from common.node.file_audit import check_files, check_vote_log, read_vote_log
 from common.node.findings import Report
+from common.node.genesis_file import read_genesis
 from common.node.settings import NodeSettings, load_settings
-from common.node.startup import DATABASE_DIRECTORY, read_genesis
+from common.node.startup import DATABASE_DIRECTORY
 from common.node.storage import LevelDBStore
 from common.node.store_errors import DamagedStore, StoreFailed
 

@@ -11,9 +11,9 @@ from cli import output
 from cli.commands.node_check import AS_JSON, CONFIG, ShownProgress, application_of
 from common.core.errors import Rejected
 from common.node.chain_rebuild import no_progress
+from common.node.genesis_file import read_genesis
 from common.node.repair import Repair, Repaired
 from common.node.settings import load_settings
-from common.node.startup import read_genesis
 from common.node.store_errors import StoreFailed
 
 COULD_NOT_BEGIN = 2

@@ -13,6 +13,7 @@ from common.core.errors import Rejected
 from common.core.genesis import Genesis
 from common.node import schema
 from common.node.access import TokenStore
+from common.node.certificates import check_authorities, check_issued
 from common.node.chain_reader import ChainReader
 from common.node.findings import Report
 from common.node.keys import load_key_file
@@ -32,6 +33,8 @@ def check_files(settings: NodeSettings, genesis: Genesis, report: Report) -> Non
         lambda: load_key_file(settings.key_file, settings.passphrase_file, genesis.suite),
         lambda: TokenStore(settings.api.tokens_file),
         lambda: ApiTls(settings.api.certificate_file, settings.api.private_key_file),
+        lambda: check_authorities(settings.peer.ca_file),
+        lambda: check_issued(settings.peer.certificate_file, settings.peer.ca_file),
         lambda: PeerTls(settings.peer.certificate_file, settings.peer.private_key_file, settings.peer.ca_file),
     )
     for check in checks:

@@ -33,6 +33,7 @@ from common.node.access import TokenStore
 from common.node.application import Application
 from common.node.checkpoint_store import CHECKPOINTS_DIRECTORY, CheckpointFiles, CheckpointMaker
 from common.node.committed_state import CommittedState
+from common.node.genesis_file import read_genesis
 from common.node.hello import Identity
 from common.node.http import create_app
 from common.node.http_edge import HttpLimits
@@ -53,7 +54,6 @@ from common.node.startup import (
     members,
     open_data,
     raise_descriptor_limit,
-    read_genesis,
 )
 from common.node.store_errors import DamagedStore, StoreFailed
 from common.node.tls import ApiTls, PeerTls

@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.core.errors import Conflict, InvariantBroken, Malformed, NotFound, Rejected, Unavailable
-from common.core.genesis import Genesis, parse_genesis
+from common.core.errors import Conflict, InvariantBroken, Malformed, Rejected, Unavailable
+from common.core.genesis import Genesis
 from common.node.application import Application
 from common.node.certificates import RENEW_BEFORE_DAYS, check_authorities, check_issued, read_certificates
 from common.node.chain_store import ChainStore
@@ -36,7 +36,6 @@ from common.node.vote_log import VoteLog
 
 DATABASE_DIRECTORY = "chain"
 VOTES_DIRECTORY = "votes"
-MAX_GENESIS_BYTES = 16 * 1024 * 1024
 SPARE_DESCRIPTORS = 256
 """Descriptors for the database, peers and the log, besides those of HTTPS connections."""
 
@@ -77,16 +76,6 @@ class Opened:
         """Release files; the process may open them again afterwards."""
         self.votes.close()
         self.store.close()
-
-
-def read_genesis(path: Path) -> Genesis:
-    """The genesis document. Raises Rejected."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_GENESIS_BYTES + 1)
-    except OSError as error:
-        raise NotFound("genesis_missing", f"genesis file {path} cannot be read: {error.strerror}") from error
-    return parse_genesis(data)
 
 
 def open_data(data_dir: Path, genesis: Genesis, application: Application) -> Opened:

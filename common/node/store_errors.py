@@ -12,8 +12,8 @@ from typing import Final
 from common.core.errors import InvariantBroken
 
 REMEDY_RESYNC: Final = (
-    "stop the node, keep the directory for analysis, move the database directory away (never the vote log), and "
-    "restore both from one backup, or let the node catch up from its peers without voting"
+    "stop the node; `tongjian node check` says what is damaged, `tongjian node repair` builds the database again from "
+    "its blocks and the peers, keeps the damaged one beside it, and lets the node vote no earlier than is safe"
 )
 
 

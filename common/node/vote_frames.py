@@ -31,8 +31,9 @@ _MARK: Final = struct.Struct(">B16sQQI")
 _MARK_VERSION: Final = 1
 
 REMEDY_NEW_KEY: Final = (
-    "do not vote with this key again before the height of its last vote is decided: restore vote log and database "
-    "from the same moment, or run the node without voting, or have the validator set name a new key for it"
+    "do not vote with this key again before the height of its last vote is decided: `tongjian node repair` starts a "
+    "new vote log that keeps silent for so long; or restore vote log and database from one moment, or have the "
+    "validator set name a new key for this node"
 )
 
 
