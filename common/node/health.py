@@ -124,7 +124,7 @@ CATALOGUE: Final[dict[str, Ailment]] = {
         "read `GET /v1/networks/{network}/evidence`; replace the validator by `validators.change`; ask its "
         "organisation who else has its key",
     ),
-    "seats_concentrated": Ailment(
+    "organisation_concentrated": Ailment(
         "warning",
         "one organisation has more validators than may fail: it alone can stop the chain",
         "spread the seats over organisations by `validators.change`",
@@ -339,4 +339,4 @@ def _set(node: NodeFacts) -> Iterator[Finding]:
     for organisation, seats in Counter(organisation for _, organisation in node.validators).items():
         if seats > tolerated:
             detail = f"{organisation} has {seats} of {len(node.validators)} validators, {tolerated} may fail"
-            yield finding("seats_concentrated", node.network, detail)
+            yield finding("organisation_concentrated", node.network, detail)

@@ -85,7 +85,7 @@ def without(*names: str, error: str = "connection_refused") -> list:
         ({"accused": ["beijing-4"]}, [("validator_accused", "fault", "beijing-4")]),
         (
             {"validators": [("beijing-1", "A"), ("beijing-2", "A"), ("beijing-3", "B"), ("beijing-4", "C")]},
-            [("seats_concentrated", "warning", "beijing")],
+            [("organisation_concentrated", "warning", "beijing")],
         ),
         (
             {"peers": [healthy_peer("beijing-2", clock_offset_ms=60_000), *OTHERS[1:]]},
