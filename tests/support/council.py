@@ -48,13 +48,13 @@ class Council:
 
     def change_members(self, chain: str, *options: str) -> int:
         """Plan, decide, and wait until the change has taken effect; its effective height."""
-        operation = self.plan(chain, *options, "--effective-in", str(self._lead(chain)))
+        operation = self.plan(chain, *options, "--effective-in", str(self.lead(chain)))
         self.decide(chain, operation)
         height = int(operation["effective_height"])
         eventually(lambda: self.height(chain) >= height, f"{chain} reaches {height}")
         return height
 
-    def _lead(self, chain: str) -> int:
+    def lead(self, chain: str) -> int:
         """Blocks that the chain makes while a change is signed and submitted, at its present pace, and some more."""
         first = self.height(chain)
         time.sleep(1.0)

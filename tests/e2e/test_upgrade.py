@@ -1,0 +1,196 @@
+"""Rolling upgrades on real processes: from an older release to this one, node by node, under load (attack C19).
+
+The older release is this source tree with another version number and without the newest protocol version. By default
+one chain of four is upgraded; `UPGRADE_TEST=all` (make upgrade-test) upgrades all 24 nodes of the pilot network and its
+relay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from cli.localnet.layout import CUSTODY
+from cli.localnet.regions import PILOTS
+from common.core.header import Header
+from common.core.protocol import LATEST_VERSION
+from common.version import VERSION
+from tests.e2e.test_network import Load, transaction_status
+from tests.support.council import Council
+from tests.support.market import Market
+from tests.support.running import Network, eventually, tongjian
+
+pytestmark = pytest.mark.xdist_group("network")
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("business_chain", "cli", "common", "crosslink", "custody_chain")
+OLD_VERSION = "0.0.9"
+WHOLE_NETWORK = os.environ.get("UPGRADE_TEST") == "all"
+REGIONS = list(PILOTS) if WHOLE_NETWORK else ["beijing"]
+LONGEST_STOP_MS = 4_000
+"""The first view timeout is 2 s, a dead leader's view ends after an eighth of that; the rest is a busy machine's."""
+
+
+def old_release(folder: Path) -> Path:
+    """This source tree, as it was before the newest protocol version."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for file, new, old in (
+        ("common/version.py", f'"{VERSION}"', f'"{OLD_VERSION}"'),
+        ("common/core/protocol.py", "SUPPORTED_VERSIONS: Final = (1, 2)", "SUPPORTED_VERSIONS: Final = (1,)"),
+    ):
+        path = folder / file
+        text = path.read_text()
+        assert text.count(new) == 1
+        path.write_text(text.replace(new, old))
+    return folder
+
+
+class Releases:
+    """A network whose processes can be started with either release."""
+
+    def __init__(self, network: Network, old: Path) -> None:
+        self.network, self.old = network, old
+
+    def old_tongjian(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The older release's command line."""
+        return subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            cwd=self.old,
+            env={**os.environ, "PYTHONPATH": str(self.old)},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def start_old(self, nodes: Sequence[str]) -> None:
+        """Everything, or only these nodes, with the older release."""
+        directory = str(self.network.directory)
+        if WHOLE_NETWORK:
+            assert self.old_tongjian("localnet", "up", directory, "--detach").returncode == 0
+            return
+        for node in nodes:
+            assert self.old_tongjian("localnet", "start", directory, node).returncode == 0
+
+    def check(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """`tongjian upgrade check` of this release, of the chains that run."""
+        only = () if WHOLE_NETWORK else ("--chain", REGIONS[0])
+        return tongjian("upgrade", "check", "--network", str(self.network.directory), *only, *options, check=False)
+
+
+@pytest.fixture
+def releases() -> Iterator[Releases]:
+    folder = Path(tempfile.mkdtemp(prefix="tongjian-upgrade-"))
+    try:
+        with Network.found(folder / "network", regions=REGIONS) as network:
+            yield Releases(network, old_release(folder / "old"))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def versions(council: Council, chain: str) -> set[tuple[str, tuple[int, ...]]]:
+    """What every node of a chain reports of its software."""
+    nodes = council.network.local.chain(chain).nodes
+    options = [council.ask(chain, "options", node.name) for node in nodes]
+    return {(entry["node_version"], tuple(entry["supported_versions"])) for entry in options}
+
+
+def headers(market: Market, first: int, last: int) -> list[Header]:
+    """Headers of a region's chain."""
+    found: list[Header] = []
+    with market.api() as api:
+        while first <= last:
+            query = {"from": first, "limit": min(256, last - first + 1)}
+            blocks = api.get(f"/v1/networks/{market.region}/blocks", **query)["blocks"]
+            found += [Header.decode(bytes.fromhex(block["header"])) for block in blocks]
+            first += len(blocks)
+    return found
+
+
+def test_c19_every_node_is_upgraded_under_load_and_then_the_protocol(releases: Releases, tmp_path: Path) -> None:
+    network = releases.network
+    chains = [CUSTODY, *REGIONS] if WHOLE_NETWORK else REGIONS
+    nodes = {chain: [node.name for node in network.local.chain(chain).nodes] for chain in chains}
+    releases.start_old(nodes[REGIONS[0]])
+    council = Council(network, tmp_path)
+    for chain in chains:
+        eventually(lambda chain=chain: council.height(chain) >= 1, f"{chain} commits")
+        assert versions(council, chain) == {(OLD_VERSION, (1,))}
+    markets = [Market(network.local, region) for region in REGIONS]
+    with contextlib.ExitStack() as stack:
+        loads = [stack.enter_context(Load(market, "upgrade")) for market in markets]
+        eventually(lambda: all(len(load.final) > 3 for load in loads), "the first receipts")
+        begins = [load.final[-1]["height"] for load in loads]
+        early = releases.check("--protocol", "2")
+        assert early.returncode == 1
+        assert "protocol_version_unsupported" in early.stdout
+        for name in [name for chain in chains for name in nodes[chain]]:
+            eventually(
+                lambda name=name: releases.check("--node", name).returncode == 0,
+                f"{name} may be restarted",
+                patience_s=120,
+            )
+            network.kill(name)
+            network.start(name)
+        if WHOLE_NETWORK:
+            network.kill("relay")
+            network.start("relay")
+        eventually(lambda: releases.check("--protocol", "2").returncode == 0, "everything is upgraded", patience_s=120)
+        ends = [load.final[-1]["height"] for load in loads]
+        for chain in chains:
+            assert versions(council, chain) == {(VERSION, (1, LATEST_VERSION))}
+            activate(council, chain)
+        before = [len(load.final) for load in loads]
+        eventually(
+            lambda: all(len(load.final) > count + 3 for load, count in zip(loads, before, strict=True)), "all go on"
+        )
+    for market, load, begin, end in zip(markets, loads, begins, ends, strict=True):
+        assert not load.errors
+        for answer in load.final:
+            assert transaction_status(market, answer["tx_id"]) == "applied"
+        upgraded = headers(market, begin, end)
+        longest = max(later.time_ms - earlier.time_ms for earlier, later in pairwise(upgraded))
+        print(f"{market.region}: {len(upgraded)} blocks during the upgrade, longest pause {longest} ms")
+        assert longest < LONGEST_STOP_MS
+        if WHOLE_NETWORK:
+            network.wait_until_anchored(market.region, load.final[-1]["height"], patience_s=120)
+    the_older_release_does_not_start_again(releases, nodes[REGIONS[0]][-1])
+
+
+def activate(council: Council, chain: str) -> None:
+    """Version 2 by governance, at a height a few seconds ahead; headers carry it from there on."""
+    height = council.height(chain) + council.lead(chain)
+    operation = council.operation(chain, "protocol.activate", version=2, height=height, reason="all are upgraded")
+    council.decide(chain, operation)
+    eventually(lambda: council.ask(chain, "options")["protocol_version"] == 2, f"{chain} obeys version 2")
+    with_versions = {
+        at: council.ask(chain, f"blocks/{at}")["header"]["protocol_version"]
+        for at in (height - 1, height)
+        if council.height(chain) >= at
+    }
+    assert with_versions.get(height - 1) == 1
+    assert with_versions.get(height, 2) == 2
+
+
+def the_older_release_does_not_start_again(releases: Releases, name: str) -> None:
+    """It says why, in one line with the code and the remedy, and signs nothing."""
+    network = releases.network
+    network.kill(name)
+    refused = releases.old_tongjian("localnet", "start", str(network.directory), name)
+    log = [json.loads(line) for line in network.local.process(name).log.read_text().splitlines()]
+    assert refused.returncode == 1
+    assert log[-1]["code"] == "protocol_version_unsupported"
+    assert "install a version that supports it" in log[-1]["detail"]
+    network.start(name)
