@@ -21,8 +21,6 @@ Left out: schedules, encryption and transport of backups: tools of the house do 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +30,7 @@ from typing import Any, Final
 from common.core.errors import Conflict, Malformed, NotFound
 from common.core.genesis import Genesis
 from common.core.suite import parse_hex
-from common.node import schema
+from common.node import disk, schema
 from common.node.chain_store import ChainStore
 from common.node.checkpoint_import import Progress
 from common.node.join_process import check_empty, put_in_place
@@ -86,12 +84,12 @@ def back_up(data_dir: Path, genesis: Genesis, target: Path) -> Iterator[Progress
         files: list[tuple[int, bytes]] = []
         for data in _files(store):
             path = target / f"{len(files):06d}"
-            _write_durably(path, data)
+            disk.create_file(path, data, 0o600, "backup")
             files.append((len(data), genesis.suite.tagged_hash(_TAG, data)))
             yield Progress("files written", len(files), 0)
         tip = chain.tip()
         info = BackupInfo(genesis.network, genesis.id, tip.height, tip.block_id, tuple(files))
-        _write_durably(target / MANIFEST, json.dumps(_document(info), indent=1).encode())
+        disk.create_file(target / MANIFEST, json.dumps(_document(info), indent=1).encode(), 0o600, "backup")
     finally:
         store.close()
 
@@ -128,7 +126,7 @@ def restore(data_dir: Path, genesis: Genesis, source: Path, *, may_have_voted: b
     target, staging = data_dir / DATABASE_DIRECTORY, data_dir / RESTORING_DIRECTORY
     check_empty(target)
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    shutil.rmtree(staging, ignore_errors=True)  # what an interrupted restore has left
+    disk.remove_tree(staging, "staging.remove")  # what an interrupted restore has left
     store = LevelDBStore(staging)
     try:
         for number, (size, digest) in enumerate(info.files):
@@ -199,14 +197,6 @@ def _read_file(path: Path, size: int) -> bytes:
     if len(data) != size:
         raise Malformed("backup_damaged", f"{path} has not {size} bytes")
     return data
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _document(info: BackupInfo) -> dict[str, Any]:

@@ -19,7 +19,6 @@ Left out: what is in a checkpoint (`checkpoint`), who asks (`serving`).
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from typing import Final
 
 from common.core.errors import InvariantBroken, Rejected
 from common.core.suite import Suite
+from common.node import disk
 from common.node.chain_reader import ChainReader
 from common.node.checkpoint import Manifest, chunk_id, chunks_of
 from common.node.checkpoint_messages import MANIFEST_PART, Offer
@@ -54,7 +54,7 @@ class CheckpointFiles:
         for folder in sorted(directory.iterdir()) if directory.is_dir() else []:
             manifest = None if folder.name.endswith(_PARTIAL) else _load(folder)
             if manifest is None:
-                shutil.rmtree(folder)
+                disk.remove_tree(folder, "checkpoint.remove")
             else:
                 self._manifests[manifest.height] = manifest
 
@@ -93,22 +93,22 @@ class CheckpointFiles:
             raise InvariantBroken("there is no checkpoint of height 0")
         folder = self._folder(header.height)
         partial = folder.with_name(folder.name + _PARTIAL)
-        shutil.rmtree(partial, ignore_errors=True)
+        disk.remove_tree(partial, "checkpoint.remove")
         partial.mkdir(parents=True, mode=0o700)
         infos = []
         began = time.monotonic()
         for number, (info, chunk) in enumerate(chunks_of(moment)):
-            (partial / f"{number:08d}").write_bytes(chunk)
+            disk.write_file(partial / f"{number:08d}", chunk, "checkpoint.write")
             infos.append(info)
             rest(REST_FACTOR * (time.monotonic() - began))
             began = time.monotonic()
             if stopped():
-                shutil.rmtree(partial, ignore_errors=True)
+                disk.remove_tree(partial, "checkpoint.remove")
                 return None
         manifest = Manifest(header, tuple(infos))
-        (partial / "manifest").write_bytes(manifest.encode())
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        disk.write_file(partial / "manifest", manifest.encode(), "checkpoint.write")
+        disk.remove_tree(folder, "checkpoint.remove")
+        disk.rename(partial, folder, "checkpoint.rename")
         self._add(manifest)
         return manifest
 
@@ -122,7 +122,7 @@ class CheckpointFiles:
     def _forget(self, height: int) -> None:
         with self._lock:
             self._manifests.pop(height, None)
-        shutil.rmtree(self._folder(height), ignore_errors=True)
+        disk.remove_tree(self._folder(height), "checkpoint.remove")
 
     def _folder(self, height: int) -> Path:
         return self._directory / f"{height:020d}"

@@ -13,6 +13,7 @@ Left out: LevelDB (`storage`), the node's log (lost lines cost nothing).
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from common.node import fault_points
@@ -65,6 +66,22 @@ def remove(path: Path, point: str) -> None:
     fault_points.before(point)
     path.unlink(missing_ok=True)
     fault_points.after(point)
+
+
+def remove_tree(path: Path, point: str) -> None:
+    """Remove a directory with all that is in it, if it is there; what cannot be removed stays."""
+    fault_points.before(point)
+    shutil.rmtree(path, ignore_errors=True)
+    fault_points.after(point)
+
+
+def write_file(path: Path, content: bytes, point: str) -> None:
+    """Write a file that may be lost or torn by a power cut: whoever reads it checks it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(descriptor, content, point)
+    finally:
+        os.close(descriptor)
 
 
 def create_file(path: Path, content: bytes, mode: int, point: str) -> None:

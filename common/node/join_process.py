@@ -14,9 +14,7 @@ Left out: who is believed (`join`), running the node afterwards (command line).
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ import uvloop
 
 from common.core.errors import Conflict, InvariantBroken, Rejected, RuleBroken, Unavailable
 from common.core.genesis import Genesis
+from common.node import disk
 from common.node.chain_store import ChainStore
 from common.node.checkpoint_import import CheckpointImport, Progress
 from common.node.genesis_file import read_genesis
@@ -98,7 +97,7 @@ def join_node(
         ChainStore(store, genesis).check_consistency()
     finally:
         store.close()
-        shutil.rmtree(scratch, ignore_errors=True)
+        disk.remove_tree(scratch, "staging.remove")
     put_in_place(staging, target)
     return Joined(manifest.height, len(manifest.chunks), manifest.size_bytes, time.monotonic() - began)
 
@@ -116,13 +115,10 @@ def check_empty(target: Path) -> None:
 def put_in_place(staging: Path, target: Path) -> None:
     """Rename a closed, synced store to where a node looks for it (P2). Raises OSError."""
     if target.exists():
-        target.rmdir()
-    staging.rename(target)
-    descriptor = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        check_empty(target)
+        disk.remove_tree(target, "staging.remove")
+    disk.rename(staging, target, "staging.rename")
+    disk.sync_directory(target.parent, "staging.directory_sync")
 
 
 def download(

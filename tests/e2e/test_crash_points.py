@@ -46,8 +46,9 @@ REFUSING = ("vote_log.append", "vote_log.sync", *RARE, "database.write")
 """Points at which the disk may refuse."""
 AT_THE_START = {"vote_log.parent_sync"}
 """Passed when a data directory is made (tests/unit/storage/test_opening.py has all moments of that)."""
-COMMANDS = {point for point in POINTS if point.partition(".")[0] in ("certificate", "private_file", "tokens")}
-"""Passed by commands, not by a node (tests/unit/storage/test_files.py)."""
+ELSEWHERE = {"backup", "certificate", "checkpoint", "private_file", "repair", "staging", "tokens"}
+COMMANDS = {point for point in POINTS if point.partition(".")[0] in ELSEWHERE}
+"""Passed by commands, or apart from consensus (tests/unit/storage: test_files.py, test_repair.py)."""
 
 Scenario = list[tuple[str, int]]
 """Faults, each with the exit code that it leads to; a start for each."""

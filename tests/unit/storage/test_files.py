@@ -1,4 +1,4 @@
-"""Files that commands write beside a node: whenever the command dies, the old file or the new one is there, whole."""
+"""Files beside database and vote log: whenever the process dies, the old one or the new one is there, whole."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from common.core.errors import Rejected
+from common.core.errors import NotFound, Rejected
 from common.node import fault_points
 from common.node.access import issue_token, list_tokens
+from common.node.backup import back_up, read_backup, restore
 from common.node.certificates import create_authority, issue_certificate, read_certificates
+from common.node.chain_store import ChainStore
+from common.node.checkpoint import Manifest
+from common.node.checkpoint_messages import MANIFEST_PART
+from common.node.checkpoint_store import CheckpointFiles
 from common.node.fault_points import AFTER, BEFORE, POINTS
 from common.node.keys import generate_key, load_key
+from common.node.storage import LevelDBStore, MemoryStore
+from tests.support.executed_chain import ExecutedChain
 
 NOW_MS = 1_700_000_000_000
 
@@ -87,3 +94,72 @@ def outcome(path: Path) -> str:
         return "whole" if len(load_key(path).seed) == 32 else "wrong"
     except Rejected as refusal:
         return refusal.code
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExecutedChain, Path]:
+    """A stopped node's data directory with a few blocks."""
+    path = tmp_path_factory.mktemp("files")
+    store = LevelDBStore(path / "chain")
+    chain = ExecutedChain(store)
+    chain.grow(3)
+    store.close()
+    return chain, path
+
+
+@pytest.mark.parametrize(("fault", "code"), faults("backup"))
+def test_s1_s2_a_backup_is_complete_or_none(
+    executed: tuple[ExecutedChain, Path], tmp_path: Path, fault: str, code: int
+) -> None:
+    chain, path = executed
+    genesis, target = chain.genesis, tmp_path / "backup"
+    assert in_a_process(lambda: list(back_up(path, genesis, target)), fault) == code
+    with pytest.raises(NotFound):
+        read_backup(target, genesis)
+    list(back_up(path, genesis, tmp_path / "again"))
+    assert read_backup(tmp_path / "again", genesis).height == 3
+
+
+@pytest.mark.parametrize("moment", [BEFORE, AFTER])
+@pytest.mark.parametrize("point", ["staging.remove", "staging.rename", "staging.directory_sync"])
+def test_s1_a_restored_chain_is_there_or_can_be_restored_again(
+    executed: tuple[ExecutedChain, Path], tmp_path: Path, point: str, moment: str
+) -> None:
+    chain, path = executed
+    genesis, data = chain.genesis, tmp_path / "data"
+    list(back_up(path, genesis, tmp_path / "backup"))
+    restored = in_a_process(lambda: list(restore(data, genesis, tmp_path / "backup")), f"{point}:{moment}:1:kill")
+    assert restored == -9
+    if not (data / "chain").exists():
+        list(restore(data, genesis, tmp_path / "backup"))
+    store = LevelDBStore(data / "chain")
+    assert ChainStore(store, genesis).tip().height == 3
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *[f"checkpoint.{what}:{moment}:1:kill" for what in ("write", "rename", "remove") for moment in (BEFORE, AFTER)],
+        "checkpoint.write:before:1:torn",
+        "checkpoint.write:before:2:eio",
+    ],
+)
+def test_s1_s2_a_checkpoint_is_whole_or_not_offered(tmp_path: Path, fault: str) -> None:
+    executed = ExecutedChain(MemoryStore())
+    executed.grow(3)
+    suite, moment = executed.genesis.suite, executed.chain.moment()
+    directory = tmp_path / "checkpoints"
+    directory.mkdir()
+
+    def make() -> None:
+        CheckpointFiles(directory, suite).make(moment, lambda seconds: None, lambda: False)
+
+    assert in_a_process(make, fault) in (-9, 1)
+    files = CheckpointFiles(directory, suite)
+    assert [file.name for file in directory.iterdir() if file.name.endswith(".partial")] == []
+    for offer in files.offers():
+        manifest = Manifest.decode(files.part(offer.height, MANIFEST_PART) or b"")
+        assert all(files.part(offer.height, number) is not None for number in range(len(manifest.chunks)))
+    make()
+    assert [offer.height for offer in CheckpointFiles(directory, suite).offers()] == [3]
