@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from common.core.errors import InvariantBroken, Rejected
+from common.core.receipt import receipt_root
 from common.core.suite import Suite
 from common.core.transaction import parse_envelope
 from common.node import chain_check, schema
@@ -37,6 +38,7 @@ def cross_check(reader: ChainReader, report: Report, scratch: KeyValueStore, pro
     checks: list[Callable[[], None]] = [
         lambda: _check_state(reader, report),
         lambda: _check_sets(reader, report),
+        lambda: _check_old_receipts(reader, report),
         lambda: _check_places(reader, report),
         lambda: _check_numbers(reader, report),
         lambda: _check_nonces(reader, report),
@@ -66,6 +68,18 @@ def _check_sets(reader: ChainReader, report: Report) -> None:
     for key, _ in reader.view.scan(schema.VALIDATORS):
         if key not in expected:
             report.add_entry("no header says that a set begins here", key)
+
+
+def _check_old_receipts(reader: ChainReader, report: Report) -> None:
+    """Receipts that are kept of blocks that are not, against their headers' roots."""
+    for height in range(max(1, reader.receipt_floor()), reader.pruning_floor()):
+        try:
+            root = receipt_root(reader.genesis.suite, reader.receipts(height))
+        except DamagedStore as error:
+            report.add_damage(error)
+            continue
+        if root != reader.header(height).receipt_root:
+            report.add_entry(f"the receipts of block {height} do not match its header", schema.receipts(height))
 
 
 def _check_places(reader: ChainReader, report: Report) -> None:

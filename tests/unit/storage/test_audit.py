@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -182,6 +183,26 @@ def test_s2_a_block_of_another_history_is_found_at_its_height(whole: ExecutedCha
     store.write([pair for kind in kinds for pair in entries(other.store, kind + place)], sync=True)
     report = look(whole, store)
     assert schema.header(4) in [finding.key for finding in report.findings if finding.code == "header_wrong"]
+
+
+def test_a_page_that_another_zlib_has_compressed_is_the_same_page(whole: ExecutedChain) -> None:
+    store = copy_of(whole.store)
+    for kind in (schema.ENVELOPES, schema.RECEIPTS, schema.SNAPSHOTS):
+        key, page = entries(store, kind)[0]
+        again = zlib.compress(zlib.decompress(page), 9)
+        assert again != page
+        store.write([(key, again)], sync=True)
+    assert look(whole, store).findings == []
+
+
+def test_s2_receipts_that_outlive_their_blocks_are_checked() -> None:
+    executed = ExecutedChain(MemoryStore())
+    executed.grow(HEIGHTS)
+    prune(executed.chain, PRUNED_BELOW, keep_receipts=True)
+    assert look(executed, copy_of(executed.store)).findings == []
+    store = copy_of(executed.store)
+    store.write([(schema.receipt(2, 0), store.get(schema.receipt(3, 0)))], sync=True)
+    assert look(executed, store).counts == {"receipts_wrong": 1}
 
 
 def test_long_lists_are_cut_and_counted(whole: ExecutedChain) -> None:
