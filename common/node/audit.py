@@ -91,7 +91,7 @@ def open_reader(view: ReadView, genesis: Genesis, report: Report) -> ChainReader
     if tip is None:
         report.add("tip_wrong", "the database holds no chain", schema.TIP)
         return None
-    if max(floor, receipt_floor or 0) > tip.height:
+    if max(floor, receipt_floor or 0) > tip.height + 1:
         report.add("tip_wrong", f"blocks below {floor} are said to be pruned, the tip is {tip.height}", schema.PRUNED)
         floor, receipt_floor = 0, None
     return ChainReader(view, genesis, tip, floor, receipt_floor)

@@ -160,7 +160,8 @@ def _chained(suite: Suite, chain: bytes, hashed: bytes, tx_id: bytes) -> bytes:
 
 def _check_history(reader: ChainReader, report: Report, scratch: KeyValueStore, progress: Progress) -> None:
     """The state of every kept height against its header's root."""
-    floor, tip = reader.pruning_floor(), reader.tip().height
+    tip = reader.tip().height
+    floor = min(reader.pruning_floor(), tip)  # a chain that has just been joined keeps nothing up to its tip
     scratch.write([(key, None) for key, _ in scratch.scan(schema.TREE)], sync=False)
     tree = StateTree(scratch, reader.genesis.suite)
     start: bytes | None = None

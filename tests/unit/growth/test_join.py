@@ -11,7 +11,9 @@ import pytest
 from common.core.errors import Gone
 from common.node import checkpoint as checkpoint_format
 from common.node import checkpoint_import, schema
+from common.node.audit import audit
 from common.node.chain_prune import prune
+from common.node.chain_rebuild import no_progress
 from common.node.chain_store import ChainStore
 from common.node.checkpoint import KINDS, Manifest, chunk_id, chunks_of
 from common.node.checkpoint_import import CheckpointFalse
@@ -24,8 +26,10 @@ from common.node.checkpoint_messages import (
     Offer,
 )
 from common.node.checkpoint_store import CheckpointFiles
+from common.node.findings import Report
 from common.node.join import Phase
 from common.node.join_headers import TrustedBlock
+from common.node.storage import MemoryStore
 from tests.unit.growth.world import GENESIS, NAMES, Joiner, Peer, grow, grown, make_checkpoint
 from tests.unit.node.solo import Solo
 from tests.unit.node.toy import SUITE, make_envelope, make_genesis, transfer
@@ -83,6 +87,21 @@ def test_a_node_joins_by_a_checkpoint_and_goes_on(place: Place) -> None:
     assert joiner.dropped == {}
     served = {name for name in NAMES for asked in joiner.peers_named(name).asked if isinstance(asked, GetPart)}
     assert len(served) > 1, "chunks come from several peers"
+
+
+def test_a_joined_chain_is_sound_to_the_audit(place: Place) -> None:
+    joiner = Joiner(place.directory)
+    joiner.meet(*place.peers())
+    assert joiner.run()
+    chain = joiner.finish()
+    for grown_by in (0, 10):
+        follower = Solo.__new__(Solo)
+        follower.genesis, follower.application, follower.chain = place.solo.genesis, place.solo.application, chain
+        follower.executor = type(place.solo.executor)(place.solo.genesis, place.solo.application, chain)
+        grow(follower, grown_by)
+        report = Report()
+        audit(chain.store.snapshot(), place.solo.genesis, place.solo.application, MemoryStore(), report, no_progress)
+        assert (report.findings, report.height) == ([], 30 + grown_by)
 
 
 def lie_about(change: Callable[[object], object | None]) -> Callable[[object], object | None]:
