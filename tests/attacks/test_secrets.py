@@ -39,9 +39,12 @@ def octet_strings(data: bytes) -> list[bytes]:
 
 def parts(pem: bytes) -> tuple[bytes, bytes, bytes]:
     """Salt, IV and ciphertext of an encrypted key file (PKCS#8 with PBES2, RFC 8018)."""
-    lines = pem.decode("ascii").strip().splitlines()
-    assert lines[0] == "-----BEGIN ENCRYPTED PRIVATE KEY-----"
-    salt, iv, ciphertext = octet_strings(base64.b64decode("".join(lines[1:-1])))
+    label = "ENCRYPTED PRIVATE KEY-----"
+    _, begin, rest = pem.decode("ascii").partition(f"-----BEGIN {label}")
+    body, end, _ = rest.partition(f"-----END {label}")
+    assert begin
+    assert end
+    salt, iv, ciphertext = octet_strings(base64.b64decode(body))
     return salt, iv, ciphertext
 
 

@@ -79,6 +79,8 @@ class SteadyLoad:
         began = time.monotonic()
         for number in range(int(self._rate * seconds)):
             due = began + number / self._rate
+            if time.monotonic() > began + seconds:
+                break  # the rate was not kept: `late` says so
             if (pause := due - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
             minute = self._minute(int((time.monotonic() - began) // 60))
