@@ -158,6 +158,8 @@ class SimulatedChannels:
     def carry(self, line: Line, payload: bytes) -> None:
         """Put a payload on the wire, true or not."""
         machine, peer = self._machine, line.other(self._machine)
+        if machine.network.starve is not None and machine.network.starve(payload):
+            return
         ordered = payload[:1] == b"" or payload[0] not in UNORDERED
         machine.network.frame(
             machine.name, peer.name, line.number, lambda: _deliver(peer, line, payload), ordered=ordered

@@ -11,6 +11,10 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
+from common.consensus.messages import decode_message
+from common.core.errors import Rejected
+from common.node.peer_messages import KIND_CONSENSUS
+from tests.sim.bench import kind_of
 from tests.sim.system.liar import SystemLiar
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from tests.sim.system.simulation import SystemSimulation
 
 HOUR_MS = 3_600_000
+STARVED = ("proposal", "prepare", "commit", "view-change", "new-view")
 
 
 def schedule(simulation: SystemSimulation) -> None:
@@ -31,21 +36,20 @@ def schedule(simulation: SystemSimulation) -> None:
 
 
 def choose_faulty(simulation: SystemSimulation) -> None:
-    """Share each chain's f between liars and damaged disks."""
-    kinds = [kind for kind in ("byzantine", "rot") if kind in simulation.options.kinds]
+    """Share each chain's f between liars, damaged disks and disks that are set back."""
     for network, chain in simulation.chains.items():
         random = simulation.random_for(f"faulty {network}")
-        spec = simulation.specs[network]
-        victims = random.sample(chain, spec.faults) if spec.faults else []
-        for machine in victims:
-            kind = random.choice(("byzantine", "rot"))
+        for machine in random.sample(chain, simulation.specs[network].faults):
+            kind = random.choice(("byzantine", "byzantine", "rot", "rollback"))
             if simulation.make_mischief is not None:
                 machine.mischief = simulation.make_mischief(machine)
-            elif kind == "byzantine" and kind in kinds:
-                machine.mischief = SystemLiar(simulation.random_for(f"liar {machine.name}"), machine)
-                simulation.world.note(f"{machine.name} is Byzantine: {machine.mischief.describe()}")
-            elif kind in kinds:
-                _rot_later(simulation, machine, simulation.random_for(f"rot {machine.name}"))
+            elif kind in simulation.options.kinds:
+                _ROBBERS[kind](simulation, machine, simulation.random_for(f"{kind} {machine.name}"))
+
+
+def _turn(simulation: SystemSimulation, machine: NodeMachine, random: Random) -> None:
+    machine.mischief = SystemLiar(random, machine)
+    simulation.world.note(f"{machine.name} is Byzantine: {machine.mischief.describe()}")
 
 
 def _at(simulation: SystemSimulation, at_ms: int, action: Callable[[], None]) -> None:
@@ -70,6 +74,19 @@ def _rot_later(simulation: SystemSimulation, machine: NodeMachine, random: Rando
         machine.store.rot(random) if which == "store" else machine.directory.rot(random)
 
     _at(simulation, at_ms, rot)
+
+
+def _roll_back_later(simulation: SystemSimulation, machine: NodeMachine, random: Random) -> None:
+    """Both disks are set back to an old image together (attack C16)."""
+    image_ms = random.randrange(200, simulation.options.heal_ms - 200)
+    restore_ms = random.randrange(image_ms + 100, simulation.options.heal_ms)
+
+    def roll_back() -> None:
+        simulation.world.note(f"{machine.name} is set back to what it was at {image_ms} ms")
+        machine.restore_image()
+
+    _at(simulation, image_ms, machine.take_image)
+    _at(simulation, restore_ms, roll_back)
 
 
 def _spans(simulation: SystemSimulation, random: Random, least: int, most: int) -> list[tuple[int, int]]:
@@ -206,7 +223,7 @@ def _clocks(simulation: SystemSimulation, random: Random) -> None:
                 skew_ms = HOUR_MS
             machine.set_clock(skew_ms, random.uniform(-0.05, 0.05))
     for relay in simulation.relays:
-        relay.skew_ms, relay.drift = random.choice((0, -HOUR_MS, HOUR_MS)), random.uniform(-0.05, 0.05)
+        relay.set_clock(random.choice((0, -HOUR_MS, HOUR_MS)), random.uniform(-0.05, 0.05))
 
 
 def _relay(simulation: SystemSimulation, random: Random) -> None:
@@ -225,6 +242,28 @@ def _upgrade(simulation: SystemSimulation, random: Random) -> None:
         at_ms += random.randrange(300, 900)
 
 
+def _starve(simulation: SystemSimulation, random: Random) -> None:
+    """Until healing, some kinds of consensus message are mostly lost: blocks are prepared but not decided (C3, C6)."""
+    chances = {kind: random.choice((0.4, 0.7)) for kind in random.sample(STARVED, 2)}
+
+    def starve(payload: bytes) -> bool:
+        if payload[0] != KIND_CONSENSUS:
+            return False
+        try:
+            chance = chances.get(kind_of(decode_message(payload[1:])), 0.0)
+        except Rejected:
+            return False
+        return random.random() < chance
+
+    simulation.network.starve = starve
+
+
+_ROBBERS: dict[str, Callable[[SystemSimulation, NodeMachine, Random], None]] = {
+    "byzantine": _turn,
+    "rot": _rot_later,
+    "rollback": _roll_back_later,
+}
+
 _INJECTORS: dict[str, Callable[[SystemSimulation, Random], None]] = {
     "loss": _loss,
     "straggling": _straggling,
@@ -240,4 +279,5 @@ _INJECTORS: dict[str, Callable[[SystemSimulation, Random], None]] = {
     "clocks": _clocks,
     "relay": _relay,
     "upgrade": _upgrade,
+    "starve": _starve,
 }

@@ -37,7 +37,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.troubles: list[dict[str, Any]] = []
         """What callbacks raised: always a defect of the product or of the simulator."""
         self._held: list[asyncio.Handle] = []
-        self._began_ms = world.now_ms
+        self._base_s, self._based_ms = 0.0, world.now_ms
         self._threads: dict[Executor | None, int] = {}
 
     # Life
@@ -57,6 +57,10 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         held, self._held = self._held, []
         for handle in sorted(held, key=lambda handle: not isinstance(handle, asyncio.TimerHandle)):
             self.world.after(0, lambda handle=handle: self._fire(handle))
+
+    def set_rate(self, rate: float) -> None:
+        """Let the monotonic clock run at another speed; timers that are set keep their time."""
+        self._base_s, self._based_ms, self.rate = self.time(), self.world.now_ms, rate
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -84,7 +88,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     # What asyncio asks
 
     def time(self) -> float:
-        return (self.world.now_ms - self._began_ms) * self.rate / 1000
+        return self._base_s + (self.world.now_ms - self._based_ms) * self.rate / 1000
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None

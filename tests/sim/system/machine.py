@@ -6,7 +6,6 @@ runtime is the real one, so the order of effects, group commit and drained view 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 from common.core.errors import InvariantBroken
@@ -144,8 +143,9 @@ class NodeMachine:
         return GENESIS_MS + 10_000 + self.world.now_ms + self.skew_ms + drifted
 
     def set_clock(self, skew_ms: int, drift: float) -> None:
-        """Set the wall clock wrong; the monotonic clock drifts from the next start on."""
+        """Set the wall clock wrong, and let both clocks drift."""
         self.skew_ms, self.drift, self._drift_since_ms = skew_ms, drift, self.world.now_ms
+        self.loop.set_rate(1.0 + drift)
 
     # Life
 
@@ -276,12 +276,15 @@ class NodeMachine:
         if self.wanted and not self.alive:
             self.start()
 
-    def submit(self, envelope: bytes) -> None:
-        """Hand a transaction straight to the node. Raises `Rejected`."""
-        with self.loop.entered():
-            self.runtime.submit(envelope)
+    def take_image(self) -> None:
+        """Copy the disks as they are."""
+        self._image = (list(self.store.scan(b"")), self.directory.read())
 
-    def run(self, action: Callable[[], None]) -> None:
-        """Do something as this process."""
-        if self.alive:
-            self.loop.call_soon(action)
+    def restore_image(self) -> None:
+        """Put the copy back: votes that were cast since are forgotten (attack C16)."""
+        self.crash(power=False)
+        self.damaged = True
+        entries, votes = self._image
+        self.store, self.directory = SimulatedStore(), SimulatedDirectory()
+        self.store.write(entries, sync=True)
+        self.directory.overwrite(votes)

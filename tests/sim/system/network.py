@@ -35,6 +35,8 @@ class SystemNetwork:
 
     world: World
     quality: Quality = field(default_factory=Quality)
+    starve: Callable[[bytes], bool] | None = None
+    """Says of a frame whether it is lost because of what it is."""
     _cut: set[tuple[str, str]] = field(default_factory=set)
     _clogged: dict[tuple[str, str], int] = field(default_factory=dict)
     _busy_until: dict[tuple[str, str, int], int] = field(default_factory=dict)

@@ -28,6 +28,8 @@ KINDS = (
     "byzantine",
     "relay",
     "upgrade",
+    "rollback",
+    "starve",
 )
 SIZES = (1, 4, 4, 4, 4, 4, 4, 5, 6, 7, 10)
 """Most runs are small: a chain of ten costs as much as six of four."""

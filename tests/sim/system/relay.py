@@ -40,6 +40,7 @@ class RelayMachine:
         self.alive = False
         self.skew_ms = 0
         self.drift = 0.0
+        self._drift_since_ms = 0
         self.board = Board()
         self.loop = SimulatedLoop(world)
         self.loop.kill()
@@ -47,7 +48,13 @@ class RelayMachine:
 
     def wall_clock_ms(self) -> int:
         """What this machine thinks the time is."""
-        return GENESIS_MS + 10_000 + int(self.world.now_ms * (1 + self.drift)) + self.skew_ms
+        drifted = int((self.world.now_ms - self._drift_since_ms) * self.drift)
+        return GENESIS_MS + 10_000 + self.world.now_ms + self.skew_ms + drifted
+
+    def set_clock(self, skew_ms: int, drift: float) -> None:
+        """Set the wall clock wrong, and let both clocks drift."""
+        self.skew_ms, self.drift, self._drift_since_ms = skew_ms, drift, self.world.now_ms
+        self.loop.set_rate(1.0 + drift)
 
     def start(self) -> None:
         """Start one worker a region."""

@@ -62,5 +62,5 @@ def _smaller(options: SystemOptions) -> Iterator[SystemOptions]:
                 yield replace(options, markets=(*options.markets[:at], (network, size), *options.markets[at + 1 :]))
     if options.transactions > 0:
         yield replace(options, transactions=options.transactions // 2)
-    if options.heal_ms > 500:
+    if options.heal_ms > 900:
         yield replace(options, heal_ms=options.heal_ms * 2 // 3)

@@ -24,7 +24,7 @@ from tests.sim.system.clients import MarketClient
 from tests.sim.system.founding import CUSTODY, PARAMETERS, ChainSpec, business_chain, custody_chain
 from tests.sim.system.http import Web
 from tests.sim.system.machine import Mischief, NodeMachine
-from tests.sim.system.network import SystemNetwork
+from tests.sim.system.network import Quality, SystemNetwork
 from tests.sim.system.options import SystemOptions, draw_options
 from tests.sim.system.relay import RelayMachine
 from tests.sim.system.watch import ChainWatch
@@ -200,7 +200,7 @@ class SystemSimulation:
         self.world.note("heal")
         self.healed = True
         self.network.heal()
-        self.network.quality = type(self.network.quality)()
+        self.network.quality, self.network.starve = Quality(), None
         for machine in self.machines:
             machine.accept_writes()
             machine.set_clock(0, 0.0)
@@ -209,7 +209,7 @@ class SystemSimulation:
                 machine.loop.thaw()
             machine.start()
         for relay in self.relays:
-            relay.skew_ms, relay.drift = 0, 0.0
+            relay.set_clock(0, 0.0)
             relay.start()
 
     def correct(self, network: str) -> list[NodeMachine]:
