@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.bench import growth, measures
+from tests.bench import growth, measures, slow_sync
 
 RESULTS = Path("bench/results")
 MEASURES: dict[str, Callable[[], measures.Figures]] = {
@@ -25,6 +25,7 @@ MEASURES: dict[str, Callable[[], measures.Figures]] = {
     "anchoring": measures.anchoring,
     "anchoring_rate": measures.anchoring_rate,
     "catch_up": growth.catch_up,
+    "slow_sync": slow_sync.slow_sync,
     "checkpoint_join": growth.checkpoint_join,
 }
 
