@@ -16,7 +16,7 @@ from tests.perturbation.load import Journal, Load
 from tests.perturbation.view import CUSTODY, Reader, Watch, until
 from tests.support.running import tongjian
 
-ASKED_EVERYWHERE = 150
+ASKED_EVERYWHERE = 60
 """Receipts that every node is asked for; block ids commit to the rest, and one node's lists of them are compared."""
 EVIDENCE_SAMPLES = 2
 LEVEL_PATIENCE_S = 60.0
