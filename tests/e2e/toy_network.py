@@ -201,7 +201,7 @@ class ToyNetwork:
         for node in self.nodes:
             node.start()
         for node in self.nodes:
-            until(lambda node=node: self.height(node) >= 1 or not node.running, f"{node.name} commits", 30)
+            until(lambda node=node: self.height(node) >= 1 or not node.running, f"{node.name} commits", 120)
             assert node.running, (node.directory / "node.log").read_text()[-2_000:]
 
     def submit(self, node: ToyNode, envelope: bytes, wait_s: int = 20) -> httpx.Response:

@@ -13,6 +13,7 @@ import pytest
 from common.core.errors import Rejected
 from common.node import fault_points, schema
 from common.node.audit import audit
+from common.node.chain_prune import prune
 from common.node.chain_rebuild import no_progress
 from common.node.chain_store import ChainStore
 from common.node.findings import Report
@@ -206,6 +207,18 @@ def test_a_program_that_executes_otherwise_replaces_nothing(place: Place, monkey
     audit(store, place.executed.genesis, FadingApplication(), MemoryStore(), report, no_progress)
     store.close()
     assert "execution_differs" in report.counts
+
+
+def test_a_pruned_chain_is_not_emptied_by_mistake(place: Place) -> None:
+    store = place.database()
+    prune(ChainStore(store, place.executed.genesis), 3)
+    store.close()
+    with pytest.raises(Rejected) as caught:
+        place.repair("one")
+    assert caught.value.code == "repair_blocks_pruned"
+    assert state_of(place.open())[:2] == (HEIGHTS, True)
+    assert place.repair("two", from_peers=True).height == 0
+    assert state_of(place.open()) == (0, True, HEIGHTS)
 
 
 @pytest.mark.parametrize("votes_lost", [False, True])
