@@ -1,7 +1,7 @@
 # Tongjian: `make help` lists the targets. Everything runs in .venv, which the first target that needs it creates.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench sim crash-test perturb recovery soak flood attack-coverage compose-test clean
+.PHONY: help install demo test check format bench sim crash-test perturb recovery soak flood attack-coverage compose-test upgrade-test governance-test clean
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -64,6 +64,9 @@ attack-coverage: $(INSTALLED) ## prove that the test of every attack fails when 
 
 upgrade-test: $(INSTALLED) ## upgrade all 24 nodes of a real network one by one, under load, then its protocol (about 5 min)
 	UPGRADE_TEST=all $(VENV_PYTHON) -m pytest -q -s tests/e2e/test_upgrade.py
+
+governance-test: $(INSTALLED) ## register, expire, restore and recover regions on real processes (about 5 min)
+	GOVERNANCE_TEST=all $(VENV_PYTHON) -m pytest -q -s tests/e2e/test_governance.py
 
 compose-test: $(INSTALLED) ## the whole stack under Docker Compose, with faults (needs a Docker Engine)
 	$(VENV_PYTHON) -m tests.compose

@@ -13,13 +13,16 @@ import click
 from cli import output
 from cli.enrolment import PublicPart
 from cli.output import Group
-from cli.preflight.observe import ChainView, Place, observe_chain
-from cli.preflight.options import only_chain, place_options, report
+from cli.preflight.certificates import CertifiedNode, forecast
+from cli.preflight.observe import ChainView, Place, network_at, observe_chain
+from cli.preflight.options import EXISTING, only_chain, place_options, report
 from cli.preflight.rules import membership_findings
 from common.core.codec import parse_json
-from common.core.errors import Malformed, NotFound
+from common.core.errors import Malformed, NotFound, Rejected
+from common.core.genesis import parse_genesis
 from common.core.membership import concentrated
 from common.core.validators import Validator, ValidatorSet
+from common.node.certificates import RENEW_BEFORE_DAYS, read_certificates
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 MAX_FILE_BYTES = 2 * 1024 * 1024
@@ -139,6 +142,37 @@ def plan(
     if any(finding.severity == "fault" for finding in findings):
         raise SystemExit(1)
     click.echo(json.dumps(operation, ensure_ascii=False, indent=None if as_json else 2))
+
+
+@command.command()
+@click.option("--network", required=True, type=EXISTING, help="network.json of the network, or its directory.")
+@click.option("--days", type=click.IntRange(1, 3650), default=RENEW_BEFORE_DAYS, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def certificates(network: Path, days: int, as_json: bool) -> None:
+    """Name the validators whose TLS certificates expire within --days, and chains that would lose their quorum.
+
+    Exit code 1 if one would. Reads the nodes' files, so it needs no running network.
+    """
+    known = network_at(network)
+    now_ms = time.time_ns() // 1_000_000
+    nodes = [
+        CertifiedNode(
+            chain=chain.network_id, name=node.name, days_left=_days_left(node.config.parent / "tls.crt", now_ms)
+        )
+        for chain in known.chains
+        for node in chain.nodes
+    ]
+    quorums = {
+        chain.network_id: parse_genesis(chain.genesis_file.read_bytes()).validators.quorum for chain in known.chains
+    }
+    report(forecast(nodes, quorums, days), as_json, f"every chain keeps a quorum for {days} days")
+
+
+def _days_left(file: Path, now_ms: int) -> int | None:
+    try:
+        return read_certificates(file)[0].days_left(now_ms)
+    except (Rejected, IndexError):
+        return None
 
 
 def _following(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cli.preflight.certificates import CertifiedNode, forecast
 from cli.preflight.observe import ChainView, NodeView
 from cli.preflight.rules import membership_findings, restart_findings
 from common.core.validators import Validator, ValidatorSet
@@ -153,3 +154,17 @@ def test_a_change_leaves_time_and_replaces_by_name() -> None:
     assert faults(membership_findings(chain(), following(*PRESENT[:3]), 105, None)) == {"effective_height_out_of_range"}
     waiting = chain(scheduled_set=(150, following(*PRESENT[:3])))
     assert membership_findings(waiting, following(*PRESENT), 200, 150) == []
+
+
+def test_expiring_certificates_are_forecast_with_what_they_do_to_the_quorum() -> None:
+    def nodes(*days: int | None) -> list[CertifiedNode]:
+        return [CertifiedNode(chain="beijing", name=f"n{at}", days_left=left) for at, left in enumerate(days)]
+
+    assert forecast(nodes(90, 90, 90, 90), {"beijing": 3}, 60) == []
+    assert [reason.code for reason in forecast(nodes(90, 90, 90, 59), {"beijing": 3}, 60)] == ["certificate_expiring"]
+    found = forecast(nodes(90, 90, None, -1), {"beijing": 3}, 60)
+    assert [(reason.code, reason.about) for reason in found] == [
+        ("certificates_endanger_quorum", "beijing"),
+        ("certificate_expiring", "n2"),
+        ("certificate_expiring", "n3"),
+    ]
