@@ -12,6 +12,8 @@ Reference: Castro & Liskov, "Practical Byzantine Fault Tolerance" (OSDI '99), se
   I4  A quorum of COMMITs of any one view decides, whatever view we are in (protocol rule 3). One decision a height.
   I5  What members make us keep is bounded by members times `MAX_VOTED_VIEWS_PER_MEMBER` (attack C13), and the votes of
       views in which a quorum agreed, of which nothing is dropped: they make the certificate.
+  I6  A vote against the view's proposal is passed on, so that who signed twice, once for each of two audiences, is
+      proven faulty by whoever comes to hold both halves (attack C1); at most `MAX_SHOWN_DISSENTS` a view.
 
 Left out: which proposal a view may carry (`verification`, `view_change`), timers (`replica`).
 """
@@ -21,10 +23,10 @@ from __future__ import annotations
 from collections import Counter
 from enum import Enum
 
-from common.consensus.effects import Accuse, Broadcast, Decide, DecideById, ValidateBlock
+from common.consensus.effects import Accuse, Broadcast, Decide, DecideById, Send, ValidateBlock
 from common.consensus.messages import ConsensusMessage, Mark, NewView, Phase, PreparedCertificate, Proposal, Vote
 from common.consensus.outbox import Outbox
-from common.consensus.params import MAX_ACCUSATIONS, MAX_VOTED_VIEWS_PER_MEMBER
+from common.consensus.params import MAX_ACCUSATIONS, MAX_SHOWN_DISSENTS, MAX_VOTED_VIEWS_PER_MEMBER
 from common.consensus.records import Record
 from common.consensus.verification import Verifier
 from common.consensus.voice import Voice
@@ -88,6 +90,12 @@ class VoteBook:
         if not tally.votes:
             del self._tallies[phase, lowest]
 
+    def against(self, view: int, block_id: bytes) -> list[Vote]:
+        """The votes of a view for other blocks, PREPAREs first."""
+        tallies = [self._tallies.get((phase, view)) for phase in Phase]
+        votes = [vote for tally in tallies if tally is not None for vote in tally.votes.values()]
+        return [vote for vote in votes if vote.block_id != block_id]
+
     def signatures(self, phase: Phase, view: int, block_id: bytes) -> tuple[tuple[int, bytes], ...]:
         """(member, signature) of all votes for this block, ascending."""
         votes = self._tallies[phase, view].votes
@@ -131,6 +139,7 @@ class Agreement:
     def enter(self, view: int) -> None:
         """Leave the current view: an empty slot, in which nothing can be voted for until a proposal is accepted."""
         self.view = view
+        self._dissents_shown = 0
         self.state = SlotState.EMPTY
         self.proposal: Proposal | None = None
         self.block_id = b""
@@ -193,6 +202,8 @@ class Agreement:
         if self.state is not SlotState.EMPTY:
             raise InvariantBroken("a view has one proposal")
         self.proposal, self.block_id, self.state = proposal, block_id, state
+        for vote in self.book.against(self.view, block_id):
+            self._confront(vote)
 
     def refuse(self, proposal: Proposal, block_id: bytes) -> None:
         """Remember a proposal that its leader signed but that is invalid: it is judged once, and never voted for.
@@ -255,11 +266,51 @@ class Agreement:
             return False
         self._verifier.check_signature(vote)
         self.book.add(vote)
+        self._confront(vote)
         if vote.phase is Phase.COMMIT:
             self._decide_if_certain(vote.view)
         elif vote.view == self.view:
             self.advance()
         return True
+
+    def _confront(self, vote: Vote) -> None:
+        """A member votes for another block than this view's proposal (I6): the voter, or the leader, says two things.
+
+        Whoever signed twice showed one half to us and the other to others. So the vote is passed on, and its voter gets
+        the proposal that we have.
+        """
+        if self.proposal is None or vote.view != self.view or vote.block_id == self.block_id:
+            return
+        if self._dissents_shown < MAX_SHOWN_DISSENTS:
+            self._dissents_shown += 1
+            self._outbox.emit(Broadcast(vote))
+            if vote.phase is Phase.PREPARE and vote.voter != self.proposal.leader:
+                self._outbox.emit(Send(vote.voter, self.proposal))
+
+    def compare(self, message: ConsensusMessage) -> None:
+        """Hold a message that can change nothing any more against what its signer said in the same place.
+
+        Raises `Rejected` if it contradicts that and its signature does not hold.
+        """
+        known: Vote | Proposal | None = None
+        if isinstance(message, Vote):
+            known = self.book.find(message.phase, message.view, message.voter)
+        elif isinstance(message, Proposal) and self.proposal is not None and self.proposal.mark == message.mark:
+            known = self.proposal
+        if known is None or known.signer != message.signer or (message.signer, message.mark) in self._accused:
+            return
+        if self._value(known) != self._value(message):
+            self._verifier.check_signature(message)
+            self.accuse(known, message)
+
+    def _value(self, message: ConsensusMessage) -> bytes:
+        """The block that a vote or proposal is about."""
+        match message:
+            case Vote():
+                return message.block_id
+            case Proposal():
+                return message.header.id(self._suite)
+        return b""
 
     def cross_examine(self, prepared: PreparedCertificate) -> None:
         """Hold the votes in somebody's certificate against those that we got from the same members."""

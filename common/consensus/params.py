@@ -22,6 +22,9 @@ MAX_VOTED_VIEWS_PER_MEMBER: Final = 8
 """Views of one height for which one member's votes of one phase are kept; of a ninth, the lowest goes."""
 MAX_ACCUSATIONS: Final = 256
 """Contradictions reported within one height; one is enough to prove a member faulty."""
+MAX_SHOWN_DISSENTS: Final = 4
+"""Votes against a view's proposal that are passed on: one that is proven double is enough, and a leader that shows half
+of a hundred members another block must not set off a hundred times a hundred broadcasts."""
 MAX_VERIFIED_SIGNATURES: Final = 16_384
 """Signatures remembered as verified within one height: every vote of 100 members in about 80 views."""
 

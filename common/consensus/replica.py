@@ -18,6 +18,7 @@ validators' catch-up, gossip, execution (`common.node`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from common.consensus.agreement import Agreement, SlotState
 from common.consensus.effects import (
@@ -85,6 +86,8 @@ class Replica:
         self._future = FutureMessages()
         self._past = PastMessages()
         self._witness = Witness()
+        self._closed: Agreement | None = None
+        """The tip's agreement, against which late messages are held."""
         self._work_pending = False
         self._timer: tuple[int, int, str] | None = None
         self._asked_to_build = False
@@ -167,6 +170,7 @@ class Replica:
                 raise InvariantBroken(f"another block was committed at height {header.height} than decided")
         self._past.close(self.height, header.height)
         self._witness.forget_others(self.validators, event.validators)
+        self._closed = self._agreement if header.height == self.height else None
         if event.validators != self.validators:
             self._future.forget_shown_heights()
         self._open(ChainTip(header.height, block_id, header.time_ms), event.validators)
@@ -212,10 +216,11 @@ class Replica:
         if message.signer == self._voice.index:
             self._on_own_message(message)
             return
-        if self._agreement.decision is not None:
-            return
         try:
-            self._receive_open_height(message, sender)
+            if self._agreement.decision is not None:
+                self._agreement.compare(message)
+            else:
+                self._receive_open_height(message, sender)
         except Rejected as refusal:
             self._outbox.emit(Refused(sender, refusal.code, refusal.detail))
 
@@ -226,7 +231,11 @@ class Replica:
             self._future.keep(message, sender, self.height)
             if self._future.is_further(sender, message.height):
                 self._outbox.emit(CatchUp(sender, message.height))
-        elif self._past.needs_help(message, sender, self.tip.height):
+            return
+        if self._closed is not None and message.height == self.tip.height:
+            with suppress(Rejected):
+                self._closed.compare(message)
+        if self._past.needs_help(message, sender, self.tip.height):
             self._outbox.emit(SendDecided(sender, message.height))
 
     def _receive_open_height(self, message: ConsensusMessage, sender: int | None) -> None:
@@ -252,6 +261,9 @@ class Replica:
 
     def _on_proposal(self, message: Proposal) -> bool:
         agreement = self._agreement
+        if message.view == self.view != 0 and agreement.proposal is not None:
+            agreement.compare(message)
+            return False
         if message.view != 0:
             self._outbox.emit(
                 Refused(message.leader, "proposal_without_new_view", "Views above 0 start with a NEW-VIEW.")
@@ -261,7 +273,8 @@ class Replica:
             return False
         self._verifier.check_leader(message)
         if agreement.state is not SlotState.EMPTY:
-            return self._on_second_proposal(message)
+            agreement.compare(message)
+            return False
         self._verifier.check_signature(message)
         try:
             self._verifier.check_header(message, fresh=True)
@@ -270,13 +283,6 @@ class Replica:
             raise
         agreement.accept(message, fresh=True, senders=(message.leader,))
         return True
-
-    def _on_second_proposal(self, message: Proposal) -> bool:
-        first = self._agreement.proposal
-        if first is not None and first.header != message.header:
-            self._verifier.check_signature(message)
-            self._agreement.accuse(first, message)
-        return False
 
     # Leading
 

@@ -81,9 +81,10 @@ class Accuser:
             return
         genesis = self._genesis
         one, two = (Statement.of(message, genesis.suite, genesis.id, genesis.network) for message in (first, second))
-        validators = self._chain.validators(self._chain.tip().height + 1)
-        own_index = validators.index_of(self._key)
-        if own_index is None or one.height != self._chain.tip().height + 1:
+        tip = self._chain.tip()
+        validators = self._chain.validators(min(one.height, tip.height + 1))
+        own_index = self._chain.validators(tip.height + 1).index_of(self._key)
+        if own_index is None or one.height > tip.height + 1:
             return
         try:
             culprit = check_double_statement(one, two, validators, genesis.suite, genesis.id, genesis.network)

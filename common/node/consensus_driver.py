@@ -292,8 +292,9 @@ class ConsensusDriver:
                     work.peer_is_at(peer, effect.height)
 
     def _accuse(self, effect: effects.Accuse) -> None:
-        culprit = self._member(effect.first.signer)
-        if culprit is not None:
+        members = self._chain.validators(effect.first.height).members
+        if effect.first.signer < len(members):
+            culprit = members[effect.first.signer].public_key
             self._outbox.add(Accusation(culprit, effect.first.encode(), effect.second.encode()))
             self._accused(effect.first, effect.second)
 

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from common.consensus.contradiction import Statement
-from common.consensus.messages import Phase, Vote, vote_payload
+from common.consensus.messages import Phase, Vote, decode_message, vote_payload
+from common.consensus.params import MAX_SHOWN_DISSENTS
 from common.core.certificate import Certificate, commit_payload
 from common.core.errors import Rejected
 from common.core.genesis import Genesis
@@ -328,3 +329,51 @@ def test_sets_of_past_heights_are_remembered_and_forgotten() -> None:
     assert names_at(29) == ["set-2"]
     assert names_at(19) is None
     assert names_at(9) is None
+
+
+def test_c1_a_double_vote_for_two_audiences_is_put_together() -> None:
+    """No replica gets both votes from the liar; each passes on what contradicts the block that it was proposed."""
+    bus = network()
+    tell(bus, vote("node-3", 1, A), "node-0")
+    tell(bus, vote("node-3", 1, B), "node-2")
+    bus.pass_time(50)
+    assert not any(machine.accusations for machine in bus.machines.values())
+    bus.submit("node-1", transfer(GENESIS, "n"))
+    bus.run(lambda: all(listed(bus, name) for name in NAMES[:3]))
+    bus.pass_time(5_000)
+    (entry,) = listed(bus, "node-1")
+    assert entry["culprits"][0]["name"] == "node-3"
+    assert {entry["first"]["value"], entry["second"]["value"]} == {A.hex(), B.hex()}
+
+
+def test_c1_a_vote_against_the_final_block_is_held_against_its_certificate() -> None:
+    bus = network()
+    bus.submit("node-0", transfer(GENESIS, "n"))
+    bus.run_to_height(1)
+    signers = [NAMES[index] for index, _ in bus.machines["node-0"].chain.certificate(1).signatures]
+    liar = next(name for name in signers if name != "node-0")
+    bus.inject("node-3", "node-0", Consensus(vote(liar, 1, B).encode()).encode())
+    bus.run(lambda: bool(listed(bus, "node-0")))
+    (entry,) = listed(bus, "node-0")
+    assert (entry["culprits"][0]["name"], entry["height"]) == (liar, 1)
+
+
+def test_c13_votes_against_a_proposal_are_passed_on_a_few_times_only() -> None:
+    names = names_of(16)
+    genesis = make_genesis(names)
+    liars = names[11:]
+    bus = Bus(genesis, names, application=Accountable())
+    bus.start(*names[:11])
+    for name in liars:
+        payload = vote_payload(SUITE, genesis.id, genesis.network, Phase.PREPARE, 1, 0, A)
+        lie = Vote(Phase.PREPARE, 1, 0, A, names.index(name), SUITE.sign(seed_of(name), payload))
+        bus.inject("node-1", "node-0", Consensus(lie.encode()).encode())
+    bus.submit("node-0", transfer(genesis, "n"))
+    bus.run_to_height(1)
+    passed_on = [
+        target
+        for target, payload in bus.machines["node-0"].sent
+        if payload[0] == 1 and decode_message(payload[1:]).signer >= 11
+    ]
+    assert len(liars) > MAX_SHOWN_DISSENTS
+    assert len(passed_on) == MAX_SHOWN_DISSENTS * 10
