@@ -18,7 +18,7 @@ it needs besides headers is five kinds of entries, each in key order::
 
 Invariants
   Z1  A manifest is a function of the chain up to its block: no pruning, vote, clock or local layout enters. So honest
-      nodes give the same id, and f+1 equal ids hold one honest validator's (ADR 0047). Certificates differ from node to
+      nodes give the same id, and f+1 equal ids hold one honest validator's (ADR 0051). Certificates differ from node to
       node, so they are not in it; they come with the headers.
   Z2  Decoding is total and strict; every chunk is checked against its id before it is read.
   Z3  No key twice, ascending over all chunks of a kind: whoever imports checks it.

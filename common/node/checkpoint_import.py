@@ -8,7 +8,7 @@ Invariants
   I3  Used nonces and transaction ids are chained again in block order and compared with the 16 leaves of the state
       (protocol rule 12), and every block has exactly as many as its header counts. So neither can be invented or left
       out, whatever the manifest says.
-  I4  Index and object revisions rest on the word of f+1 validators (ADR 0047).
+  I4  Index and object revisions rest on the word of f+1 validators (ADR 0051).
   I5  The seal is one synced batch; before it the store does not open as a chain.
 
 What the importing node does not have: bodies, receipts and past states below the checkpoint. Reads of these raise Gone,

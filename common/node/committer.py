@@ -10,6 +10,9 @@ Invariants
       (`InvariantBroken`): a quorum signed it, so either this node's data or code is broken, or more than f validators
       are.
   T3  Acknowledged means durable (protocol rule 25, attack S1): notifications follow `BlockWritten`.
+  T4  In catch-up, blocks that others have decided and hold are written without waiting for the disk, but for the last
+      of each answer. A power cut then costs a few blocks, which are fetched again; what this node has signed meanwhile
+      stands in the vote log, which is synced before anything is sent, and keeps it silent up to there (attack C16).
 
 Left out: how the batch is laid out (`chain_store`), certificates' verification (replica, `sync`).
 """
@@ -53,9 +56,9 @@ class Committer:
         """Whether a batch is being written."""
         return self._committing is not None
 
-    def commit(self, block: Block, certificate: Certificate) -> None:
+    def commit(self, block: Block, certificate: Certificate, *, more_follow: bool = False) -> None:
         """Commit a block whose certificate has been verified; ignored if its height is decided or being written
-        already.
+        already. If `more_follow`, in catch-up, it becomes durable with one of them (T4).
         """
         header = block.header
         if self.busy or header.height != self._chain.tip().height + 1:
@@ -72,7 +75,7 @@ class Committer:
             validators_next=execution.next_validators if execution.changes_validators else None,
         )
         self._committing = Committing(block, certificate.block_id, certificate, execution)
-        self._outbox.add(CommitBlock(header.height, certificate.block_id, prepared))
+        self._outbox.add(CommitBlock(header.height, certificate.block_id, prepared, synced=not more_follow))
 
     def _execution(self, block: Block) -> Execution:
         """The kept execution of a decided block, or a new one (T2)."""

@@ -10,7 +10,7 @@ of the outbox. Three phases::
 Invariants
   J1  A checkpoint is followed only if at least f+1 distinct members of the set that signs the height after it, each on
       its own authenticated channel, named the same manifest for it, and its block is one of the verified headers. So
-      an honest validator's own state gave it (ADR 0047). Members of older sets and observers may serve, not vouch.
+      an honest validator's own state gave it (ADR 0051). Members of older sets and observers may serve, not vouch.
   J2  What does not verify drops its sender for good: a false header, an offer for a block that the certified chain
       does not have, a manifest or chunk of another id (attack C17). The work goes on with the others.
   J3  Every wait ends: a peer that does not answer in time is asked last from then on.

@@ -5,8 +5,8 @@ Contract for whoever performs them (tests and the simulator keep it too)
   F2  Everything behind a `PersistVotes` waits until its records are durable (protocol rule 1). Waiting must not stop
       events from being stepped: their effects queue up behind, and the records of several waiting effects may share
       one sync.
-  F3  `CommitBlock` is one durable batch; `BlockWritten` follows. What is behind it in the queue need not wait for it,
-      except the notifications, which a node returns only from the step that takes `BlockWritten`.
+  F3  `CommitBlock` is one batch, durable if it is `synced`; `BlockWritten` follows. What is behind it in the queue need
+      not wait for it, except the notifications, which a node returns only from the step that takes `BlockWritten`.
   F4  `Send` and `Broadcast` are best effort: a lost message is recovered by timers. A transport with a full queue drops
       `Channel.TRANSACTIONS` first, then `Channel.SYNC`, and sends `Channel.CONSENSUS` ahead of the others.
   F5  A failed `PersistVotes` or `CommitBlock` (full disk, EIO) stops the node: nothing behind it is performed (attack
@@ -70,11 +70,14 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class CommitBlock:
-    """Write one block's batch, synced, then compact the vote log up to it and answer `BlockWritten(height)`."""
+    """Write one block's batch and answer `BlockWritten(height)`. If `synced`, durably, and then compact the vote log up
+    to it; else it becomes durable with the next synced one.
+    """
 
     height: int
     block_id: bytes
     writes: Sequence[tuple[bytes, bytes | None]]
+    synced: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ Contract for whoever drives a node
       blocks that keep it busy. An expiry carries the token of the `SetTimer` that armed it. A node ignores stale
       tokens, so a cancel that comes too late does no harm.
   V3  `PeerMessage` payloads come from the authenticated peer named in them, in the order sent; any may be missing.
-  V4  A `BlockWritten` is given once for each `CommitBlock`, after its batch is durable.
+  V4  A `BlockWritten` is given once for each `CommitBlock`, after its batch is written, and durable if it is `synced`.
 
 Peers are named by the public key that their channel is bound to (protocol rule 7): indexes change with the validator
 set.
@@ -101,7 +101,7 @@ class TimerExpired:
 
 @dataclass(frozen=True, slots=True)
 class BlockWritten:
-    """The batch of `CommitBlock(height)` is durable."""
+    """The batch of `CommitBlock(height)` is written."""
 
     height: int
 

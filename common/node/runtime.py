@@ -324,20 +324,24 @@ class Runtime:
     # Blocks.
 
     def _write_block(self, effect: CommitBlock) -> None:
-        """Write one block off the loop; then its votes are obsolete, and the node hears that it is durable."""
+        """Write one block off the loop; if it is durable then, its votes are obsolete. The node hears of it."""
 
         def written(spent_us: int) -> None:
             self.counters.blocks_written += 1
             self.counters.block_write_us += spent_us
             try:
-                self._votes.compact(effect.height, effect.block_id)
+                if effect.synced:
+                    self._votes.compact(effect.height, effect.block_id)
             except (InvariantBroken, OSError) as error:
                 self._fail("the vote log cannot be written", error)
                 return
             self._step(BlockWritten(effect.height))
 
         self._off_the_loop(
-            self._block_thread, lambda: self._blocks.write(effect.writes, True), written, "the block cannot be written"
+            self._block_thread,
+            lambda: self._blocks.write(effect.writes, effect.synced),
+            written,
+            "the block cannot be written",
         )
 
     def _off_the_loop(

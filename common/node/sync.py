@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from common.core.block import Block
 from common.core.certificate import Certificate, verify_certificate
@@ -56,6 +57,12 @@ class _Received:
     certificate: bytes
 
 
+class CommitBlocks(Protocol):
+    """`committer.Committer.commit`."""
+
+    def __call__(self, block: Block, certificate: Certificate, *, more_follow: bool = False) -> None: ...
+
+
 class CatchUp:
     """At most one request outstanding, and the blocks of its answer that wait to be taken in."""
 
@@ -67,7 +74,7 @@ class CatchUp:
         peers: PeerTable,
         outbox: Outbox,
         limits: NodeLimits,
-        commit: Callable[[Block, Certificate], None],
+        commit: CommitBlocks,
         busy: Callable[[], bool],
     ) -> None:
         self._genesis = genesis
@@ -203,7 +210,7 @@ class CatchUp:
             except Rejected as refusal:
                 self._liar(received.peer, refusal)
                 return
-            self._commit(block, certificate)
+            self._commit(block, certificate, more_follow=bool(self._queue))
             return
 
     def _verify(self, received: _Received) -> tuple[Block, Certificate]:

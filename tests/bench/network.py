@@ -46,12 +46,13 @@ def local_network(regions: Sequence[str], *, only: Sequence[str] | None = None) 
 
 def cpu_seconds(network: LocalNetwork) -> float:
     """Processor time of all processes of the network so far."""
-    total = 0
-    for process in network.processes():
-        if processes.is_running(process):
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-    return total / TICKS_PER_SECOND
+    return sum(processor_seconds(process) for process in network.processes() if processes.is_running(process))
+
+
+def processor_seconds(process: Process) -> float:
+    """Processor time of one process so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
 def resident_mebibytes(process: Process) -> float:

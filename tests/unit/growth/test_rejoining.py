@@ -85,6 +85,30 @@ def test_c16_the_mark_survives_restarts_until_a_block_above_is_committed() -> No
     assert bus.machines[NAMES[3]].store.get(schema.REJOINED) is None
 
 
+@pytest.mark.parametrize("height", [1, 30, 63, 64, 65, 90, 128, 131])
+def test_s1_a_power_cut_during_catch_up_costs_blocks_and_no_vote(height: int) -> None:
+    """Blocks that others hold are not synced one by one; what is lost is fetched again, and nothing is signed twice."""
+    bus, _ = network(130, behind=0)
+    late = bus.machines[NAMES[3]]
+    late.store.write([(key, None) for key, _ in list(late.store.scan(b""))], sync=True)
+    bus.start()
+    for number in range(3):
+        bus.submit(NAMES[0], transfer(GENESIS, f"more-{number}"))
+    bus.run(lambda: late.height >= height)
+    kept = late.store.unsynced_batches
+    bus.kill(NAMES[3])
+    bus.start(NAMES[3])
+    assert late.height >= height - 64
+    bus.run(lambda: late.height >= 131)
+    for number in range(8):
+        bus.submit(NAMES[1], transfer(GENESIS, f"again-{number}"))
+        bus.run_to_height(bus.machines[NAMES[1]].height + 1)
+    assert kept == 0 or height < 131
+    assert max(signed_heights(bus, NAMES[3])) > 135
+    assert all(machine.accusations == [] for machine in bus.machines.values())
+    assert len({machine.chain.tip().block_id for machine in bus.machines.values()}) == 1
+
+
 def test_a_peer_that_has_pruned_says_so_and_another_is_asked() -> None:
     solo = grown(8)
     victim = Victim(GENESIS)

@@ -265,9 +265,13 @@ class Bus:
                 for name in sorted(machine.peers):
                     self._carry(machine, name, effect.payload)
             case CommitBlock():
-                machine.store.write(effect.writes, sync=True)
-                machine.vote_records = [data for data in machine.vote_records if record_height(data) > effect.height]
-                self._later(0, lambda: self._alive(machine, machine.incarnation, BlockWritten(effect.height)))
+                machine.store.write(effect.writes, sync=effect.synced)
+                if effect.synced:
+                    machine.vote_records = [
+                        data for data in machine.vote_records if record_height(data) > effect.height
+                    ]
+                life = machine.incarnation
+                self._later(0, lambda: self._alive(machine, life, BlockWritten(effect.height)))
             case SetTimer():
                 machine.timers[effect.timer] = effect.token
                 incarnation = machine.incarnation
