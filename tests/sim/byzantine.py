@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Liar", "TwinNode"]
 
-SILENCE = 0.25
-"""Chance that a twin keeps a message to itself."""
+LIES_OF_PEERS = 0.6
+"""Chance that an answer, a claim or gossip is a lie."""
 LIES = 0.3
 """Chance that a message which one of its mutators fits is a lie."""
 
@@ -65,7 +65,7 @@ class TwinNode(ReplicaNode):
             super()._transmit(target, message)
             return
         lie = self.liar.stand_by(message, size)
-        if lie is None and random.random() < SILENCE:
+        if lie is None and random.random() < self.liar.silence:
             return
         if lie is None and random.random() < LIES:
             lie = self.liar.spoil(message, size)

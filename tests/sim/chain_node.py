@@ -47,7 +47,7 @@ from common.node.peer_messages import KIND_CONSENSUS, Consensus, Hello
 from common.node.store_errors import StoreFailed
 from common.node.vote_log import VoteLog
 from tests.sim.bench import kind_of
-from tests.sim.byzantine import LIES, SILENCE, Liar
+from tests.sim.byzantine import LIES, LIES_OF_PEERS, Liar
 from tests.sim.network import Address, Payload
 from tests.sim.toys import CHEAP, GENESIS_TIME_MS, NETWORK, seed_of
 from tests.unit.node.toy import ToyApplication
@@ -120,6 +120,7 @@ class ChainNode:
             chain=self.chain,
             seed=seed_of(self.number),
             recovered=self._votes.recovered,
+            limits=self.simulation.limits,
         )
         self._give(Started())
 
@@ -354,11 +355,11 @@ class TwinChainNode(ChainNode):
         """Say it, say nothing, or lie."""
         random, size = self.world.random, self.simulation.plan.size
         if message is None:
-            lie = self.liar.spoil_payload(payload, size) if random.random() < LIES else None
+            lie = self.liar.spoil_payload(payload, size) if random.random() < LIES_OF_PEERS else None
             super().transmit(target, lie or payload, None)
             return
         spoilt = self.liar.stand_by(message, size)
-        if spoilt is None and random.random() < SILENCE:
+        if spoilt is None and random.random() < self.liar.silence:
             return
         if spoilt is None and random.random() < LIES:
             spoilt = self.liar.spoil(message, size)

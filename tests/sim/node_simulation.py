@@ -14,6 +14,7 @@ from common.core.genesis import ChainParameters, Genesis, build_genesis
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import envelope_hash, parse_envelope, sign_envelope
 from common.node.node_effects import BlockCommitted, Disconnect, Warned
+from common.node.node_status import NodeLimits
 from tests.sim.chain_node import ChainNode, TwinChainNode
 from tests.sim.checkers import Violation
 from tests.sim.faults import FaultyNetwork
@@ -45,6 +46,9 @@ def cheap_genesis(size: int) -> Genesis:
 
 class NodeSimulation(FaultyNetwork[ChainNode]):
     """A chain of simulated nodes under one fault plan."""
+
+    limits = NodeLimits()
+    """Of every node."""
 
     def __init__(
         self, seed: int, *, size: int | None = None, plan: FaultPlan | None = None, trace: bool = False

@@ -10,7 +10,7 @@ Invariant: a lie counts only if its bytes differ from the truth's (`Mutator.appl
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final, Protocol
@@ -55,6 +55,15 @@ class Workshop:
     heard: deque[ConsensusMessage] = field(default_factory=lambda: deque(maxlen=MOST_REMEMBERED))
     answers: deque[PeerPayload] = field(default_factory=lambda: deque(maxlen=20))
     """Block answers that passed by, for stale replays."""
+    forgeries: tuple[str, ...] = ()
+    """The mutators of certificates that this liar knows; none: all."""
+    used: Counter[str] = field(default_factory=Counter)
+    """How often each mutator served this liar: what it has not said for long comes first."""
+
+    def in_turn(self, mutators: Sequence[Mutator]) -> list[Mutator]:
+        """The least used ones first, otherwise in any order."""
+        mixed = self.random.sample(mutators, len(mutators))
+        return sorted(mixed, key=lambda found: self.used[found.name])
 
     def signed(self, message: ConsensusMessage) -> ConsensusMessage:
         """The same message with the liar's signature, whatever it says."""
@@ -120,6 +129,8 @@ class Mutator:
         if data == truth.encode():
             return None
         EXERCISED[self.name] += 1
+        if isinstance(workshop, Workshop):
+            workshop.used[self.name] += 1
         return data
 
 

@@ -13,30 +13,39 @@ from tests.sim.mutators import MUTATORS
 from tests.sim.mutators.catalogue import Mutator, Workshop, named, target_of
 from tests.sim.toys import CHEAP
 
+SPOKEN: Final = ("pre-prepare", "prepare", "commit", "view-change", "new-view", "sync")
+"""Targets of what a validator says."""
 FEWEST: Final = 4
-MOST: Final = 16
+MOST: Final = 60
 INSISTENCE: Final = 0.4
 """Chance that everybody hears the same lie instead of one message."""
+SILENCE: Final = 0.25
+"""Chance that a liar keeps a message to itself."""
 MOST_STANDING: Final = 50
 
 
 def draw_repertoire(random: Random) -> tuple[str, ...]:
     """Names of the mutators that one faulty validator uses."""
-    known = [found.name for found in named(*_SPOKEN)]
+    known = [found.name for found in named(*SPOKEN)]
     return tuple(sorted(random.sample(known, random.randint(FEWEST, MOST))))
-
-
-_SPOKEN: Final = ("pre-prepare", "prepare", "commit", "view-change", "new-view", "sync")
 
 
 class Liar:
     """Turns what correct code would say into lies, signed with the liar's own key."""
 
     def __init__(
-        self, random: Random, number: int, genesis_id: bytes, network: str, repertoire: tuple[str, ...] | None = None
+        self,
+        random: Random,
+        number: int,
+        genesis_id: bytes,
+        network: str,
+        repertoire: tuple[str, ...] | None = None,
+        insistence: float = INSISTENCE,
     ) -> None:
         self.workshop = Workshop(random, number, genesis_id, network)
         self.repertoire = draw_repertoire(random) if repertoire is None else repertoire
+        self._insistence = insistence
+        self.silence = SILENCE
         self._by_target: dict[str, list[Mutator]] = {}
         self._standing: OrderedDict[bytes, bytes | None] = OrderedDict()
         for name in self.repertoire:
@@ -54,7 +63,7 @@ class Liar:
         """The lie that everybody is told instead of `message`: chosen once, and for half of all messages none."""
         truth = message.encode()
         if truth not in self._standing:
-            insists = self.workshop.random.random() < INSISTENCE
+            insists = self.workshop.random.random() < self._insistence
             self._standing[truth] = self.spoil(message, members) if insists else None
             if len(self._standing) > MOST_STANDING:
                 self._standing.popitem(last=False)
@@ -88,10 +97,14 @@ class Liar:
         if not fitting:
             return None
         self.workshop.members = members
-        try:
-            return self.workshop.random.choice(fitting).apply(self.workshop, truth)
-        except InvariantBroken:
-            return None  # the lie has no encoding: nothing can be said
+        for chosen in self.workshop.in_turn(fitting):
+            try:
+                lie = chosen.apply(self.workshop, truth)
+            except InvariantBroken:
+                continue  # the lie has no encoding: it cannot be said
+            if lie is not None:
+                return lie
+        return None
 
 
 def proposal_in(lie: bytes) -> Proposal | None:

@@ -45,6 +45,8 @@ class Smuggler:
     """The blocks after those of the delivery."""
     earlier: tuple[BlockDelivery, ...] = ()
     """Blocks that were delivered before."""
+    sister: BlockDelivery | None = None
+    """A block of another deployment of the region, by the same validators."""
     opened: BlockDelivery | None = None
     """The block that is partly delivered, from its beginning."""
     seeds: tuple[bytes, ...] = field(default=(b"\x07" * 32, b"\x08" * 32, b"\x09" * 32))
@@ -192,6 +194,12 @@ def packet_for_another_region(smuggler: Smuggler, packet: Packet) -> Packet | No
 def packet_with_foreign_blocks(smuggler: Smuggler, packet: Packet) -> Packet | None:
     """Another region's blocks under this region's name (attack R7)."""
     return _with(packet, smuggler.foreign)
+
+
+@mutator("packet")
+def packet_of_another_deployment(smuggler: Smuggler, packet: Packet) -> Packet | None:
+    """A block that the same validators signed for another chain of the same name (attacks C10, R7)."""
+    return None if smuggler.sister is None else _with(packet, (smuggler.sister,))
 
 
 @mutator("packet")

@@ -105,6 +105,25 @@ def proposal_leaves_transactions_out(workshop: Workshop, proposal: Proposal) -> 
 
 
 @mutator("pre-prepare")
+def proposal_of_nothing(workshop: Workshop, proposal: Proposal) -> ConsensusMessage | None:
+    """An empty block, right in every root, long before the heartbeat is due (protocol rule 4)."""
+    parents = [held for held in workshop.heard_of(Proposal) if held.header.id(CHEAP) == proposal.header.parent_id]
+    if not parents or not proposal.envelope_hashes:
+        return None
+    nothing = merkle.root(CHEAP.hash, ())
+    header = replace(
+        proposal.header,
+        tx_root=nothing,
+        tx_count=0,
+        receipt_root=nothing,
+        snapshot_root=nothing,
+        snapshot_count=0,
+        state_root=parents[-1].header.state_root,
+    )
+    return workshop.signed(replace(proposal, header=header, envelope_hashes=()))
+
+
+@mutator("pre-prepare")
 def proposal_replays_older_transactions(workshop: Workshop, proposal: Proposal) -> ConsensusMessage | None:
     """Transactions of an earlier proposal, committed since, are proposed again (attack N4)."""
     older = [held for held in workshop.heard_of(Proposal) if held.height < proposal.height and held.envelope_hashes]

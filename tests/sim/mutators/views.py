@@ -13,7 +13,6 @@ from common.consensus.messages import (
     ViewChange,
 )
 from tests.sim.mutators.catalogue import MUTATORS, Workshop, mutator, signatures_of
-from tests.sim.toys import CHEAP
 
 
 @mutator("view-change")
@@ -183,14 +182,16 @@ def new_view_with_another_block(workshop: Workshop, message: NewView) -> Consens
 
 
 @mutator("new-view")
-def new_view_with_a_lower_certificates_block(workshop: Workshop, message: NewView) -> ConsensusMessage | None:
-    """The block of a certificate that is not the highest (attack C3)."""
-    held = [change.prepared for change in message.view_changes if change.prepared is not None]
-    ids = {certificate.block_id for certificate in held} - {message.proposal.header.id(CHEAP)}
-    known = [item for item in workshop.heard_of(Proposal, message.height) if item.header.id(CHEAP) in ids]
-    if not known:
+def new_view_with_an_older_block(workshop: Workshop, message: NewView) -> ConsensusMessage | None:
+    """The evidence demands the block of its highest certificate; an earlier proposal's is repeated (attack C3)."""
+    if all(change.prepared is None for change in message.view_changes):
         return None
-    chosen = known[0]
+    heard = workshop.heard_of(Proposal, message.height)
+    heard += [held.proposal for held in workshop.heard_of(NewView, message.height)]
+    others = [held for held in heard if held.header != message.proposal.header]
+    if not others:
+        return None
+    chosen = others[0]
     proposal = replace(message.proposal, header=chosen.header, envelope_hashes=chosen.envelope_hashes)
     return _renewed(workshop, message, proposal)
 

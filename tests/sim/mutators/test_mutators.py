@@ -1,0 +1,53 @@
+"""Every mutator is at work in the simulations, and correct nodes bear it: agreement, progress, memory, no crash."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.sim.mutators import EXERCISED, MUTATORS
+from tests.sim.mutators.catalogue import TARGETS, mutator, named
+from tests.sim.planted.hostile import hostile_plan
+from tests.sim.planted.hunt import LAYERS
+
+SEEDS = {"replica": 90, "node": 60, "packets": 24}
+"""Seeds of each layer that are run by default, from 1 on."""
+LEAST_OF_EACH = 8
+
+
+def test_correct_nodes_bear_every_mutator() -> None:
+    """No fork, no stall, no crash, bounded memory; and the table has no empty line."""
+    before = Counter(EXERCISED)
+    for layer, count in SEEDS.items():
+        for seed in range(1, count + 1):
+            try:
+                LAYERS[layer].run(seed)
+            except AssertionError as error:
+                raise AssertionError(f"{layer} seed {seed}: {error}") from error
+    table = {name: EXERCISED[name] - before[name] for name in MUTATORS}
+    assert [name for name, count in table.items() if count == 0] == []
+
+
+def test_there_are_enough_mutators_for_everything_that_is_said() -> None:
+    counts = Counter(found.target for found in MUTATORS.values())
+    assert set(counts) == set(TARGETS)
+    assert min(counts.values()) >= LEAST_OF_EACH
+    assert all(found.meaning.endswith((".", ").")) for found in MUTATORS.values())
+
+
+def test_a_mutator_needs_a_target_a_meaning_and_a_name() -> None:
+    def silent(workshop: object, truth: object) -> None:
+        return None
+
+    with pytest.raises(ValueError, match="silent"):
+        mutator("packet")(silent)
+    with pytest.raises(ValueError, match="needs a known target"):
+        mutator("gossip")(named("packet")[0].change)
+
+
+def test_hostile_plans_stay_within_the_fault_model() -> None:
+    for layer in ("replica", "node"):
+        plans = [hostile_plan(seed, layer) for seed in range(1, 201)]
+        assert all(len(plan.faulty) <= (plan.size - 1) // 3 for plan in plans)
+        assert sum(bool(plan.twins) for plan in plans) > 100
