@@ -277,14 +277,14 @@ class Agreement:
         """A member votes for another block than this view's proposal (I6): the voter, or the leader, says two things.
 
         Whoever signed twice showed one half to us and the other to others. So the vote is passed on, and its voter gets
-        the proposal that we have.
+        the proposal that we have; unless it is our own, which everybody gets behind its record (I2).
         """
         if self.proposal is None or vote.view != self.view or vote.block_id == self.block_id:
             return
         if self._dissents_shown < MAX_SHOWN_DISSENTS:
             self._dissents_shown += 1
             self._outbox.emit(Broadcast(vote))
-            if vote.phase is Phase.PREPARE and vote.voter != self.proposal.leader:
+            if vote.phase is Phase.PREPARE and self.proposal.leader not in (vote.voter, self._voice.index):
                 self._outbox.emit(Send(vote.voter, self.proposal))
 
     def compare(self, message: ConsensusMessage) -> None:

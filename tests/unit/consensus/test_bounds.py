@@ -12,6 +12,7 @@ from common.consensus.params import (
     MAX_VOTED_VIEWS_PER_MEMBER,
 )
 from common.consensus.past import PastMessages
+from common.consensus.records import encode_record
 from common.core.certificate import verify_certificate
 from tests.sim.bench import Bench, kind_of
 from tests.sim.toys import CHEAP
@@ -224,3 +225,19 @@ def test_messages_of_the_next_height_wait_for_it() -> None:
     bench.work(3, True)
     assert [kind_of(message) for message in bench.signed(3)] == ["prepare"]
     assert bench.seats[3].replica.body(parts.block_id(second)) == second
+
+
+def test_s1_an_own_proposal_never_goes_out_before_its_record() -> None:
+    """A member votes for another block before the leader has built: the leader's answer waits for its disk (rule 1)."""
+    bench = quiet_bench(4)
+    bench.inject(1, parts.prepare(3, b"\x07" * 32), 3)
+    bench.build(1, 1, 0)
+    written: list[bytes] = []
+    shown = 0
+    for effect in bench.seats[1].log:
+        if isinstance(effect, fx.Persist):
+            written += effect.records
+        elif isinstance(effect, fx.Send | fx.Broadcast) and effect.message.signer == 1:
+            shown += 1
+            assert encode_record(effect.message) in written
+    assert shown
