@@ -9,7 +9,8 @@ Invariants
       `committed` restores that after each block.
   M4  Transactions, the memory they take, and each first signer's share are bounded (attack N3). These bounds are local
       and never a reason to vote against a block (protocol rule 11).
-  M5  Selection is in order of arrival.
+  M5  Selection takes one transaction of each first signer in turn, each signer's in order of arrival: whoever floods
+      waits behind itself, not the others behind it (attack N3). Who was served goes to the end of the row.
   M6  Gossiped envelopes may be held unverified until their turn comes, in bounded bytes; they count for nothing until
       then, unless a proposal names them: then their turn is now.
 
@@ -76,7 +77,7 @@ class Mempool:
         self._by_id: dict[bytes, bytes] = {}
         self._by_expiry: dict[int, dict[bytes, None]] = {}
         self._swept_height = chain.tip().height
-        self._signer_counts: dict[str, int] = {}
+        self._by_signer: dict[str, dict[bytes, SignedTransaction]] = {}
         self._fetched: OrderedDict[bytes, SignedTransaction] = OrderedDict()
         self._fetched_bytes = 0
         parameters = genesis.parameters
@@ -129,7 +130,7 @@ class Mempool:
             self.size_bytes + _held_bytes(tx) > limits.mempool_bytes
         ):
             raise Unavailable("mempool_full", "too many transactions are pending; try again later or another node")
-        if self._signer_counts.get(tx.signers[0], 0) >= limits.mempool_signer_transactions:
+        if len(self._by_signer.get(tx.signers[0], ())) >= limits.mempool_signer_transactions:
             raise QuotaExceeded("signer_quota", "this signer has too many pending transactions; await receipts")
 
     def _insert(self, tx: SignedTransaction) -> None:
@@ -138,7 +139,7 @@ class Mempool:
         self._by_nonce[(signer, tx.nonce)] = tx.envelope_hash
         self._by_id[tx.id] = tx.envelope_hash
         self._by_expiry.setdefault(tx.expires_at_height, {})[tx.envelope_hash] = None
-        self._signer_counts[signer] = self._signer_counts.get(signer, 0) + 1
+        self._by_signer.setdefault(signer, {})[tx.envelope_hash] = tx
         self.size_bytes += _held_bytes(tx)
 
     def _remove(self, key: bytes) -> None:
@@ -153,11 +154,10 @@ class Mempool:
         del expiring[key]
         if not expiring:
             del self._by_expiry[tx.expires_at_height]
-        left = self._signer_counts[signer] - 1
-        if left:
-            self._signer_counts[signer] = left
-        else:
-            del self._signer_counts[signer]
+        queue = self._by_signer.pop(signer)
+        del queue[key]
+        if queue:
+            self._by_signer[signer] = queue  # at the end of the row (M5)
 
     def drop(self, tx: SignedTransaction) -> None:
         """Forget a pending transaction that cannot be executed here (a bug that the executor found)."""
@@ -243,17 +243,25 @@ class Mempool:
         return tx_id in self._expired
 
     def select(self, operations: int, size_bytes: int) -> list[SignedTransaction]:
-        """Pending transactions in order of arrival, within both bounds; stops at the first that does not fit (M5).
+        """Pending transactions, the signers in turn, within both bounds; stops at the first that does not fit (M5).
 
         At least one if there is any: every pending one fits into a block alone.
         """
         chosen: list[SignedTransaction] = []
-        for tx in self._pending.values():
-            operations -= len(tx.operations)
-            size_bytes -= len(tx.envelope)
-            if chosen and (operations < 0 or size_bytes < 0):
-                break
-            chosen.append(tx)
+        queues = [iter(queue.values()) for queue in self._by_signer.values()]
+        while queues:
+            waiting = []
+            for queue in queues:
+                tx = next(queue, None)
+                if tx is None:
+                    continue
+                operations -= len(tx.operations)
+                size_bytes -= len(tx.envelope)
+                if chosen and (operations < 0 or size_bytes < 0):
+                    return chosen
+                chosen.append(tx)
+                waiting.append(queue)
+            queues = waiting
         return chosen
 
     def oldest(self, size_bytes: int) -> Iterator[bytes]:

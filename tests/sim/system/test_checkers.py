@@ -52,7 +52,9 @@ def test_s1_votes_that_are_not_kept_are_found_out(monkeypatch: pytest.MonkeyPatc
     """Power fails all the time, so that somebody is hit between a vote and the block."""
     monkeypatch.setattr(VoteLog, "append", lambda self, records: None)
     monkeypatch.setattr(faults, "_spans", lambda *_: [(at, at + 50) for at in range(100, 2_400, 170)])
-    assert any("abstaining" in text or "votes twice" in text or "accuses" in text for text in found(4, "power", "starve"))
+    assert any(
+        "abstaining" in text or "votes twice" in text or "accuses" in text for text in found(4, "power", "starve")
+    )
 
 
 def test_s1_blocks_that_are_not_kept_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,17 @@ from common.node import mempool as mempool_module
 from common.node.mempool import Mempool
 from common.node.node_status import NodeLimits
 from tests.unit.node.solo import Solo
-from tests.unit.node.toy import SUITE, make_envelope, make_genesis, transfer
+from tests.unit.node.toy import SUITE, key_of, make_envelope, make_genesis, transfer
 
 GENESIS = make_genesis(["node-0"], max_expiry_blocks=100, max_block_operations=50)
 
 
 def envelope(nonce: str, amount: int = 1, **options: object) -> bytes:
     return transfer(GENESIS, nonce, amount, **{"expires_at_height": 50, **options})
+
+
+def key_text(client: str) -> str:
+    return SUITE.format_key(key_of(client))
 
 
 def make_pool(**limits: int) -> tuple[Solo, Mempool]:
@@ -193,6 +197,26 @@ def test_selection_is_first_in_first_out_within_the_bounds() -> None:
     assert [tx.nonce for tx in pool.select(50, 2 * len(envelopes[0]) + 1)] == ["n0", "n1"]
     assert [tx.nonce for tx in pool.select(1, 1)] == ["n0"], "a block holds at least one"
     assert list(pool.oldest(2 * len(envelopes[0]) + 1)) == envelopes[:2]
+
+
+def test_n3_a_signer_that_floods_waits_behind_itself() -> None:
+    """Two honest signers come last and are in the next block; whoever was served goes to the end of the row."""
+    solo, pool = make_pool()
+    flood = [envelope(f"flood {number}", client="client-1") for number in range(30)]
+    honest = [envelope("honest", client=f"client-{number}") for number in (2, 3)]
+    for data in (*flood, *honest):
+        pool.admit(data)
+    chosen = pool.select(4, 10**6)
+    assert [tx.nonce for tx in chosen] == ["flood 0", "honest", "honest", "flood 1"]
+    pool.admit(envelope("later", client="client-2"))
+    solo.extend([tx.envelope for tx in chosen[:2]])
+    pool.committed(1, chosen[:2])
+    assert [tx.signers[0] for tx in pool.select(3, 10**6)] == [
+        key_text("client-3"),
+        key_text("client-1"),
+        key_text("client-2"),
+    ]
+    assert len(pool.select(50, 10**6)) == 31, "everything else follows"
 
 
 def tampered(data: bytes) -> bytes:
