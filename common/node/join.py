@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from common.core.errors import Rejected
+from common.core.errors import Malformed, Rejected
 from common.core.genesis import Genesis
 from common.node.checkpoint import Manifest
 from common.node.checkpoint_import import CheckpointFalse, CheckpointImport, Progress
@@ -261,7 +261,7 @@ class Join:
         if number == MANIFEST_PART:
             self._on_manifest(offer, part)
         elif not self._import.fits(number, part):
-            raise _Lie("join_chunk", "A chunk is not the one that the manifest names.", chunk=number)
+            raise Malformed("join_chunk", "A chunk is not the one that the manifest names.", chunk=number)
         else:
             self._received[number] = part
             while (chunk := self._received.pop(self._import.taken, None)) is not None:
@@ -274,7 +274,7 @@ class Join:
         suite = self._genesis.suite
         manifest = Manifest.decode(data)
         if manifest.id(suite) != offer.manifest_id or manifest.header.id(suite) != offer.block_id:
-            raise _Lie("join_manifest", "A manifest is not the one that was offered.")
+            raise Malformed("join_manifest", "A manifest is not the one that was offered.")
         self._import.begin(manifest)
 
     # Peers.
@@ -301,7 +301,3 @@ class Join:
         self._peers.pop(peer, None)
         self._outbox.add(Warned("join_peer_lied", code))
         self._outbox.add(Disconnect(peer, code, PAUSE_MS))
-
-
-class _Lie(Rejected):
-    """A peer sent what it had said it would not."""
