@@ -164,6 +164,12 @@ def patient() -> Iterator[Patient]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def market(patient: Patient) -> Market:
+    """The region's operator: one for all cases, since it numbers its nonces."""
+    return Market(patient.local, "beijing")
+
+
 def test_a_healthy_network_has_no_findings(patient: Patient) -> None:
     patient.until_well()
     answer = patient.ready("beijing-1")
@@ -201,9 +207,8 @@ def company(market: Market, name: str) -> bytes:
     return market.sign([operation("subject.register", name, **fields)])
 
 
-def test_view_churn_is_named_with_the_table_of_peers(patient: Patient) -> None:
+def test_view_churn_is_named_with_the_table_of_peers(patient: Patient, market: Market) -> None:
     """Whoever leads next is stopped, time and again: every block needs another view."""
-    market = Market(patient.local, "beijing")
     names = [node.name for node in patient.chain("beijing-1").nodes]
     for number in range(5):
         height = max(patient.height(name) for name in names)
@@ -222,7 +227,7 @@ def test_view_churn_is_named_with_the_table_of_peers(patient: Patient) -> None:
     patient.until_well()
 
 
-def test_wrong_clock_slow_disk_little_space_and_ending_certificate(patient: Patient) -> None:
+def test_wrong_clock_slow_disk_little_space_and_ending_certificate(patient: Patient, market: Market) -> None:
     folder = patient.folder("beijing-3")
     saved = {name: (folder / name).read_bytes() for name in ("node.toml", "tls.crt", "tls.key")}
     changed = tomllib.loads(saved["node.toml"].decode()) | {"limits": {"low_space_mib": 1 << 30}}
@@ -231,7 +236,6 @@ def test_wrong_clock_slow_disk_little_space_and_ending_certificate(patient: Pati
     try:
         patient.restart("beijing-2", TONGJIAN_CLOCK_OFFSET_MS="-9000")
         patient.restart("beijing-3", TONGJIAN_FAULT="vote_log.sync:before:every:delay-90")
-        market = Market(patient.local, "beijing")
         for number in range(6):
             market.register_company(f"slow-{number}")
         patient.until_found(
