@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from tests.sim.simulation import Simulation
 from tests.sim.system.options import draw_options
 from tests.sim.system.simulation import SystemSimulation
 
-BATCH = 100
+BATCH = 50
 _ROOT = Path(__file__).parents[3]
 
 
@@ -68,7 +69,9 @@ def commit() -> str:
 def run(layer: str, first: int, seeds: int, jobs: int, report: Path | None) -> int:
     """Run the campaign; exit code 1 if any seed breaks a rule."""
     figures = _begin(layer, first, seeds, report)
-    with ProcessPoolExecutor(jobs) as pool:
+    pool = ProcessPoolExecutor(jobs)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
         while figures["done"] < seeds:
             began = time.monotonic()
             start = first + figures["done"]
@@ -84,6 +87,8 @@ def run(layer: str, first: int, seeds: int, jobs: int, report: Path | None) -> i
                 file=sys.stderr,
                 flush=True,
             )
+    finally:
+        pool.shutdown(cancel_futures=True)
     for broken in figures["broken"]:
         print(f"python -m tests.sim --layer {layer} --seed {broken['seed']}: {broken['broken']}")
     print(f"{figures['done']} seeds from {first}, {len(figures['broken'])} broken, commit {figures['commit']}")

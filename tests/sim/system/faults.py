@@ -40,7 +40,7 @@ def choose_faulty(simulation: SystemSimulation) -> None:
     for network, chain in simulation.chains.items():
         random = simulation.random_for(f"faulty {network}")
         for machine in random.sample(chain, simulation.specs[network].faults):
-            kind = random.choice(("byzantine", "byzantine", "rot", "rollback"))
+            kind = random.choice(("byzantine", "byzantine", "byzantine", "rot", "rollback"))
             if simulation.make_mischief is not None:
                 machine.mischief = simulation.make_mischief(machine)
             elif kind in simulation.options.kinds:

@@ -87,11 +87,12 @@ def draw_options(seed: int) -> SystemOptions:
     if len(sizes) == 2 and sum(sizes) > 11:
         sizes = sizes[:1]
     likelihood = random.choice((0.1, 0.25, 0.5))
+    likely = {"byzantine": max(likelihood, 0.5)}
     return SystemOptions(
         seed=seed,
         markets=named(sizes),
         custody=random.choice(SIZES if sum(sizes) <= 5 else (1, 4, 4, 4, 5)),
-        kinds=tuple(kind for kind in KINDS if random.random() < likelihood),
+        kinds=tuple(kind for kind in KINDS if random.random() < likely.get(kind, likelihood)),
         transactions=random.choice((2, 4, 6)),
         heal_ms=random.choice((2_000, 3_000, 4_000)),
         relays=2 if random.random() < 0.2 else 1,
