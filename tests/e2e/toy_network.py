@@ -111,6 +111,7 @@ class ToyNetwork:
         *,
         observers: int = 0,
         limits: dict[str, int] | None = None,
+        storage: dict[str, int] | None = None,
         **parameters: int,
     ) -> None:
         self.directory = directory
@@ -132,6 +133,7 @@ class ToyNetwork:
             self.ca_file, directory / "ca.key", name="toy", organisation="toy", now_ms=now_ms
         )
         self._limits = limits or {}
+        self._storage = storage or {}
         self.token = issue_token(
             directory / "tokens.json", subject="tester", organisation="tests", role="operator"
         ).secret
@@ -169,6 +171,7 @@ class ToyNetwork:
                 if other != name and not other.startswith("o")
             ],
             "limits": self._limits,
+            "storage": self._storage,
         }
         (folder / "node.toml").write_text(tomli_w.dumps(settings))
         return ToyNode(folder, name, api_port)

@@ -1,0 +1,13 @@
+"""Joins the toy chain as a process: `python -m tests.e2e.toy_join node.toml`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from common.node.join_process import join_node
+from common.node.settings import load_settings
+
+if __name__ == "__main__":
+    joined = join_node(load_settings(Path(sys.argv[1])), lambda progress: print(progress, flush=True), patience_s=40)
+    print("joined at", joined.height, flush=True)
