@@ -1,7 +1,7 @@
 # Tongjian: `make help` lists the targets. Everything runs in .venv, which the first target that needs it creates.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench sim crash-test perturb recovery soak flood attack-coverage compose-test upgrade-test governance-test clean
+.PHONY: help install demo test check format bench sim sim-twins sim-bugs crash-test perturb recovery soak flood attack-coverage compose-test upgrade-test governance-test clean
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -43,6 +43,12 @@ bench: $(INSTALLED) ## measure the performance bars; JSON results with machine a
 
 sim: $(INSTALLED) ## the whole simulated system from one seed: make sim SEED=7
 	$(VENV_PYTHON) -m tests.sim --layer system --seed $(SEED)
+
+sim-twins: $(INSTALLED) ## every schedule of twins over three and four views, up to symmetry
+	$(VENV_PYTHON) -m tests.sim.twins --jobs 2
+
+sim-bugs: $(INSTALLED) ## plant 85 known bugs, each must be caught by a simulation; ONLY=quorum-one-too-low
+	$(VENV_PYTHON) -m tests.sim.planted --jobs 2 $(if $(ONLY),--only $(ONLY),)
 
 crash-test: $(INSTALLED) ## kill validators at every point of disk and network, each in turn (about ten minutes); SEED=7
 	CRASH_POINTS=all SEED=$(SEED) $(VENV_PYTHON) -m pytest -q -s tests/e2e/test_crash_points.py

@@ -284,14 +284,20 @@ def lying_leader(seed: int, layer: str) -> HostileReplicas | HostileNodes:
 def lying_past(seed: int) -> HostileNodes:
     """A calm network of four in which one is away for long, and the faulty one lies to it about the past in one way.
 
-    Seeds go through the ways of block answers, and of certificates in them.
+    Seeds go through the ways of block answers, of certificates in them, and of bodies, which who missed a proposal
+    asks for: the lowest signer of the certificate first.
     """
     lies = [(found.name, "") for found in named("sync") if found.name.startswith("bl")]
     lies += [("blocks_with_a_false_certificate", found.name) for found in named("certificate")]
+    lies += [("body_of_another_block", ""), ("body_denied", "")]
     name, forgery = lies[seed % len(lies)]
-    liar, away = seed % 4, (seed + 1 + seed // 4 % 3) % 4
+    about_bodies = name.startswith("body")
+    liar = 0 if about_bodies else seed // len(lies) % 4
     plan = FaultPlan(4, heal_ms=4_500, twins=(liar,), quality=LinkQuality(mean_delay_ms=2))
-    plan.outages = [Outage(300, 3_500, (away,))]
+    if about_bodies:
+        plan.starved = {"proposal": 0.6}
+    else:
+        plan.outages = [Outage(300, 3_500, ((liar + 1 + seed % 3) % 4,))]
     simulation = HostileNodes(seed, plan=plan)
     simulation.insist(name, (forgery,) if forgery else ())
     return simulation

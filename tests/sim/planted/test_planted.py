@@ -31,7 +31,7 @@ def test_a_planted_bug_is_caught(name: str) -> None:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_without_a_bug_nothing_is_caught(layer: str) -> None:
-    for seed in range(1, 9):
+    for seed in range(1, 5):
         assert outcome_of(layer, seed) is None, f"{layer} seed {seed}"
 
 
