@@ -303,7 +303,7 @@ def _remembered_verdicts() -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """Keep the product's log lines about injected faults to itself."""
     logger = logging.getLogger("tongjian")
-    before, logger.disabled = logger.level, False
+    before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
