@@ -1,7 +1,7 @@
 """One node of the toy chain as a process: `python -m tests.e2e.toy_node node.toml`.
 
-TOY_TAP names a file to which it writes every consensus message that it gets, one JSON list a line (`signed.py` reads
-them back). TOY_VOTE_LOG_BYTES makes it replace its vote log above that size.
+TOY_TAP names a file to which it writes every consensus message that it gets, one JSON list a line, for
+`tests.support.signed`. TOY_VOTE_LOG_BYTES makes it replace its vote log above that size.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from common.consensus.messages import NewView, Proposal, ViewChange, Vote, decode_message
+from common.consensus.messages import decode_message
 from common.core.errors import Rejected
 from common.node import vote_log
 from common.node.main import run_node
@@ -19,28 +19,17 @@ from common.node.node_events import PeerKey
 from common.node.peer_messages import Consensus, decode_payload
 from common.node.runtime import Runtime
 from common.node.settings import load_settings
-from tests.unit.node.toy import SUITE, ToyApplication
+from tests.support.signed import described
+from tests.unit.node.toy import ToyApplication
 
 
 def noted(payload: bytes) -> list[object] | None:
-    """[kind, signer, height, view, what] of a consensus message; None for anything else."""
+    """What a peer's payload says, if it is a consensus message (`tests.support.signed`); None for anything else."""
     try:
-        payload_message = decode_payload(payload)
-        message = decode_message(payload_message.message) if isinstance(payload_message, Consensus) else None
+        carrier = decode_payload(payload)
+        return described(decode_message(carrier.message)) if isinstance(carrier, Consensus) else None
     except Rejected:
         return None
-    match message:
-        case Vote():
-            return [message.phase.name, message.voter, message.height, message.view, message.block_id.hex()]
-        case Proposal():
-            return ["PROPOSAL", message.leader, message.height, message.view, message.header.id(SUITE).hex()]
-        case NewView():
-            proposal = message.proposal
-            return ["PROPOSAL", message.leader, message.height, message.view, proposal.header.id(SUITE).hex()]
-        case ViewChange():
-            prepared = None if message.prepared is None else message.prepared.view
-            return ["VIEW_CHANGE", message.voter, message.height, message.view, prepared]
-    return None
 
 
 def tap(path: str) -> None:

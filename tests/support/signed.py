@@ -6,8 +6,36 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from common.consensus.messages import NewView, Proposal, ViewChange, Vote
+from common.consensus.records import decode_record
+from common.node.vote_frames import read_file
+from tests.unit.node.toy import SUITE
+
 Place = tuple[str, int, int, int]
 """(kind, signer, height, view)."""
+
+
+def described(message: object) -> list[object] | None:
+    """[kind, signer, height, view, what] of a consensus message; None for anything else."""
+    match message:
+        case Vote():
+            return [message.phase.name, message.voter, message.height, message.view, message.block_id.hex()]
+        case Proposal():
+            return ["PROPOSAL", message.leader, message.height, message.view, message.header.id(SUITE).hex()]
+        case NewView():
+            block_id = message.proposal.header.id(SUITE).hex()
+            return ["PROPOSAL", message.leader, message.height, message.view, block_id]
+        case ViewChange():
+            prepared = None if message.prepared is None else message.prepared.view
+            return ["VIEW_CHANGE", message.voter, message.height, message.view, prepared]
+    return None
+
+
+def recorded(vote_log: bytes, genesis_id: bytes) -> tuple[int, set[Place]]:
+    """(height up to which it may forget, what its owner has signed above) of a vote log's file."""
+    scan = read_file(vote_log, genesis_id, None)
+    lines = [described(decode_record(record)) for record in (*scan.records_before_tip, *scan.records)]
+    return scan.tip[0], {tuple(line[:4]) for line in lines if line is not None}
 
 
 class Heard:
@@ -40,6 +68,13 @@ class Heard:
             if prepared and lowest < max(prepared):
                 found.append(f"view change of {signer} at {height}/{view} forgets its COMMIT in view {max(prepared)}")
         return found
+
+    def not_recorded(self, signer: int, vote_log: bytes, genesis_id: bytes) -> list[Place]:
+        """What was heard of a validator although its vote log, as it is on its disk, does not hold it: it was sent
+        before it was durable (protocol rule 1, attack S1)."""
+        tip, held = recorded(vote_log, genesis_id)
+        places = [*self.what, *self.reported]
+        return [place for place in places if place[1] == signer and place[2] > tip and place not in held]
 
     def votes_of(self, signer: int) -> int:
         """How many votes of a validator were heard."""
