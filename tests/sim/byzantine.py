@@ -78,12 +78,12 @@ class TwinNode(ReplicaNode):
             self._send(target, ("consensus", data))
 
     def _publish_body(self, truth: ConsensusMessage, lie: bytes) -> None:
-        """A block that the liar invents has a body too: that of the block in whose place it stands."""
+        """A block that the liar invents has a body too: that of the block in whose place it stands, or on top of it."""
         told = proposal_in(lie)
         real = truth.proposal if isinstance(truth, NewView) else truth
-        if told is None or not isinstance(real, Proposal):
+        if told is None or isinstance(real, ViewChange):
             return
-        block = self._find(real.header.id(CHEAP))
+        block = self._find(real.block_id if isinstance(real, Vote) else real.header.id(CHEAP))
         if block is not None:
             self.simulation.gossip(Block(told.header, block.envelopes))
 

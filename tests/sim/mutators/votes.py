@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from common.consensus.messages import ConsensusMessage, Phase, Proposal, Vote
 from tests.sim.mutators.catalogue import Workshop, mutator
+from tests.sim.toys import CHEAP
 
 
 @mutator("prepare")
@@ -123,6 +124,24 @@ def commit_replayed_in_another_view(workshop: Workshop, vote: Vote) -> Consensus
 def commit_made_a_prepare(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """The COMMIT's signature under a PREPARE (attack C10)."""
     return replace(vote, phase=Phase.PREPARE)
+
+
+@mutator("commit")
+def commit_replaced_by_the_next_proposal(workshop: Workshop, vote: Vote) -> ConsensusMessage | None:
+    """A member that does not lead the next height proposes its block, before its leader can (a toy block, valid)."""
+    heard = [held for held in workshop.heard_of(Proposal, vote.height) if held.header.id(CHEAP) == vote.block_id]
+    if not heard:
+        return None
+    header = replace(
+        heard[0].header,
+        height=vote.height + 1,
+        parent_id=vote.block_id,
+        time_ms=heard[0].header.time_ms + 1,
+        proposer=workshop.number,
+        state_root=CHEAP.hash(vote.block_id + b"".join(heard[0].envelope_hashes)),
+    )
+    told = replace(heard[0], height=vote.height + 1, view=0, header=header, leader=workshop.number)
+    return workshop.signed(told)
 
 
 @mutator("commit")

@@ -181,7 +181,7 @@ def prepared_certificate_too_small(original: Original) -> Any:
 
 @bug(
     "safety",
-    "replica",
+    "lone certificates",
     "common.consensus.verification:highest_prepared",
     "common.consensus.view_change:highest_prepared",
 )
@@ -208,7 +208,7 @@ def view_joined_on_the_word_of_f(original: Original) -> Any:
     return view_to_join
 
 
-@bug("safety", "replica", "common.consensus.verification:Verifier.check_leader")
+@bug("safety", "leader of replicas", "common.consensus.verification:Verifier.check_leader")
 def proposal_of_anybody_accepted(original: Original) -> Any:
     """Whoever proposes is heard, whether it leads or not."""
     return doing_nothing(original)

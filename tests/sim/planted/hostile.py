@@ -18,6 +18,7 @@ from common.node.node_status import NodeLimits
 from tests.sim.byzantine import TwinNode
 from tests.sim.chain_node import ChainNode, TwinChainNode
 from tests.sim.faults import Outcome
+from tests.sim.mutators import MUTATORS
 from tests.sim.mutators.catalogue import named
 from tests.sim.mutators.liar import SPOKEN, Liar
 from tests.sim.network import LinkQuality
@@ -273,7 +274,7 @@ def lying_leader(seed: int, layer: str) -> HostileReplicas | HostileNodes:
     Seeds go through the ways of PRE-PREPARE in turn. If correct members can be brought to decide an invalid block, this
     is where they do.
     """
-    lies = named("pre-prepare")
+    lies = [*named("pre-prepare"), MUTATORS["commit_replaced_by_the_next_proposal"]]
     liar = seed // len(lies) % 4
     plan = FaultPlan(4, heal_ms=2_500, twins=(liar,), quality=LinkQuality(mean_delay_ms=2))
     simulation = (HostileReplicas if layer == "replica" else HostileNodes)(seed, plan=plan)

@@ -16,6 +16,7 @@ from typing import Final
 from tests.sim.planted import bugs_consensus, bugs_custody, bugs_node
 from tests.sim.planted.bug import BUGS, Bug, planted
 from tests.sim.planted.hostile import HostileNodes, HostileReplicas, lying_leader, lying_past
+from tests.sim.planted.lone_certificates import run_scenario
 from tests.sim.planted.packet_world import PacketWorld
 from tests.sim.planted.share_world import ShareWorld
 from tests.sim.planted.violation import Caught, checker_of
@@ -40,6 +41,7 @@ LAYERS: Final[dict[str, Layer]] = {
     "node": Layer(lambda seed: HostileNodes(seed).run(), 80),
     "leader of replicas": Layer(lambda seed: lying_leader(seed, "replica").run(), 75),
     "leader of nodes": Layer(lambda seed: lying_leader(seed, "node").run(), 75),
+    "lone certificates": Layer(run_scenario, 24),
     "catch-up": Layer(lambda seed: lying_past(seed).run(), 66),
     "packets": Layer(lambda seed: PacketWorld(seed).run(), 40),
     "shares": Layer(lambda seed: ShareWorld(seed).run(), 20),

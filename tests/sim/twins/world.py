@@ -31,13 +31,14 @@ MOST_MESSAGES = 4_000
 class Round:
     """Who leads, who hears whom, and whom COMMITs reach.
 
-    `components` are disjoint sets of processes; whoever is in none is alone. `commits_to`: None for everybody in the
-    component, else only these.
+    `components` are disjoint sets of processes; whoever is in none is alone. `commits_to` and `prepares_to`: None for
+    everybody in the component, else only these.
     """
 
     leader: int
     components: tuple[tuple[int, ...], ...]
     commits_to: tuple[int, ...] | None = None
+    prepares_to: tuple[int, ...] | None = None
 
 
 DEAD = Round(-1, ())
@@ -189,9 +190,10 @@ class TwinsWorld:
                 self._wires.append((source.number, target.number, said))
 
     def _passes(self, target: Process, said: Said) -> bool:
-        only = self._round.commits_to
+        is_prepare = isinstance(said, Vote) and said.phase is Phase.PREPARE
         is_commit = isinstance(said, tuple) or (isinstance(said, Vote) and said.phase is Phase.COMMIT)
-        return only is None or not is_commit or target.number in only
+        only = self._round.prepares_to if is_prepare else self._round.commits_to if is_commit else None
+        return only is None or target.number in only
 
     def _arrive(self, source: Process, target: Process, said: Said) -> None:
         if isinstance(said, tuple):
