@@ -68,7 +68,7 @@ flood: $(INSTALLED) ## a real node under hostile peers and clients: memory, and 
 attack-coverage: $(INSTALLED) ## prove that the test of every attack fails when its check is taken out; ONLY="C4 N1"
 	$(VENV_PYTHON) -m tests.attacks $(if $(ONLY),--only $(ONLY),) --jobs 2
 
-upgrade-test: $(INSTALLED) ## upgrade all 24 nodes of a real network one by one, under load, then its protocol (about 5 min)
+upgrade-test: $(INSTALLED) ## upgrade all 24 nodes of a real network one by one, under load, then its protocol (5 to 8 min)
 	UPGRADE_TEST=all $(VENV_PYTHON) -m pytest -q -s tests/e2e/test_upgrade.py
 
 governance-test: $(INSTALLED) ## register, expire, restore and recover regions on real processes (about 5 min)
