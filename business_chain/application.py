@@ -36,9 +36,9 @@ from common.core.genesis import Genesis
 from common.core.snapshot import MODEL_PROTOCOL, MODEL_VERSION
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
-from common.node import evidence
 from common.node.application import BlockContext, Outcome, StateReader, StateView
-from common.node.schedule import check_genesis_seats
+from common.node.logic import evidence
+from common.node.logic.schedule import check_genesis_seats
 
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000

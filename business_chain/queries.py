@@ -47,7 +47,7 @@ from business_chain.state import (
     subject_key,
 )
 from common.core.errors import InvariantBroken, Malformed, NotFound, RuleBroken, Unavailable
-from common.node.chain_store import ChainReader, ChainStore
+from common.node.store.chain_store import ChainReader, ChainStore
 
 MAX_PROVEN: Final = 200
 """Entries that one answer proves; a proof costs some 50 microseconds of the node's event loop."""

@@ -3,7 +3,7 @@
 Each answer says the block it is read at; with `proof=true` it carries what proves it. Roles: `BUSINESS_READERS`; the
 register names holders, so a supervision reader's token does not open it.
 
-Left out: submission and `/v1/business/{business_id}` (common.node.http_transactions).
+Left out: submission and `/v1/business/{business_id}` (common.node.http.transactions).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from business_chain.queries import Queries
 from business_chain.schemas import STORY, ExampleStory
 from common.core.names import check_identifier
 from common.node.access import BUSINESS_READERS
-from common.node.http_context import DIGITS, MAX_HEIGHT, Limit, Node, require_role
+from common.node.http.context import DIGITS, MAX_HEIGHT, Limit, Node, require_role
 
 router = APIRouter(prefix="/v1", tags=["Business queries"], dependencies=[Depends(require_role(BUSINESS_READERS))])
 

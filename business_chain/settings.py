@@ -27,7 +27,7 @@ from business_chain.state import PolicyRule, Signer
 from common.core.errors import Malformed
 from common.core.names import check_identifier, check_label
 from common.core.suite import Suite
-from common.node.schedule import MAX_SEATS_FIELD
+from common.node.logic.schedule import MAX_SEATS_FIELD
 
 DEFAULT_ROLE: Final = "operator"
 GOVERNANCE_ROLE: Final = "governance"

@@ -12,7 +12,7 @@ from typing import Any
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import Malformed, RuleBroken
 from common.core.suite import HASH_SIZE, parse_hex
-from common.node.chain_prune import Anchored
+from common.node.store.chain_prune import Anchored
 from crosslink.lightclient.evidence import Findings, verify_evidence_file
 from crosslink.lightclient.evidence_file import EVIDENCE_FORMAT, MAX_EVIDENCE_BYTES, MAX_TEXT
 from crosslink.lightclient.trust import TrustFile

@@ -18,8 +18,8 @@ from common.core.errors import Malformed
 from common.core.genesis import ChainParameters, Genesis, build_genesis
 from common.core.suite import ED25519_SHA256, Suite
 from common.core.validators import Validator, ValidatorSet
-from common.node.certificates import Authority, issue_certificate
 from common.node.keys import generate_key
+from common.node.peer.certificates import Authority, issue_certificate
 
 PUBLIC_PART_FORMAT = "tongjian/node-public/v1"
 

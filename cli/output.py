@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from common.core.errors import InvariantBroken, Rejected
-from common.node.store_errors import DamagedStore, StoreFailed
+from common.node.store.store_errors import DamagedStore, StoreFailed
 
 
 class Group(click.Group):

@@ -24,7 +24,7 @@ from typing import Any
 
 from common.core.suite import Suite
 from common.core.validators import ValidatorSet
-from common.node.evidence import culprit_document
+from common.node.logic.evidence import culprit_document
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.messages import HeaderMessage
 from crosslink.lightclient.misbehaviour import Misbehaviour

@@ -23,9 +23,9 @@ from common.core.genesis import Genesis
 from common.core.names import check_network
 from common.core.suite import Suite, parse_hex
 from common.core.transaction import SignedTransaction
-from common.node import evidence
 from common.node.application import BlockContext, Outcome, StateReader, StateView
-from common.node.schedule import MAX_SEATS_FIELD, check_genesis_seats
+from common.node.logic import evidence
+from common.node.logic.schedule import MAX_SEATS_FIELD, check_genesis_seats
 from crosslink.lightclient.delivery import (
     MAX_OPERATION_BYTES,
     MISBEHAVIOUR,

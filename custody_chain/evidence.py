@@ -21,8 +21,8 @@ from common.core.errors import InvariantBroken, NotFound, Unavailable
 from common.core.header import Header
 from common.core.suite import Suite
 from common.core.validators import ValidatorSet
-from common.node import schema
-from common.node.chain_store import ChainReader, ChainStore
+from common.node.store import schema
+from common.node.store.chain_store import ChainReader, ChainStore
 from crosslink.lightclient.evidence_file import Evidence, SnapshotEvidence, StateEntry
 from crosslink.lightclient.messages import HeaderMessage
 from custody_chain import state

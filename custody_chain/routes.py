@@ -30,8 +30,8 @@ from starlette.responses import Response
 
 from common.core.errors import Malformed, Rejected
 from common.node.access import SCOPED, SUPERVISORS, Identity, Role
-from common.node.http_context import DIGITS, MAX_HEIGHT, Limit, Node, require_role
-from common.node.http_edge import IDENTITY, REQUEST_ID, escaped_path
+from common.node.http.context import DIGITS, MAX_HEIGHT, Limit, Node, require_role
+from common.node.http.edge import IDENTITY, REQUEST_ID, escaped_path
 from crosslink.lightclient.client_state import ClientState
 from custody_chain.audit_log import AuditedQuery, AuditLog
 from custody_chain.evidence import build_evidence

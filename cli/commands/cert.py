@@ -10,7 +10,7 @@ import click
 
 from cli import output
 from cli.output import Group
-from common.node.certificates import (
+from common.node.peer.certificates import (
     RENEW_BEFORE_DAYS,
     issue_certificate,
     load_authority,

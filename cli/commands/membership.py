@@ -22,7 +22,7 @@ from common.core.errors import Malformed, NotFound, Rejected
 from common.core.genesis import parse_genesis
 from common.core.membership import concentrated
 from common.core.validators import Validator, ValidatorSet
-from common.node.certificates import RENEW_BEFORE_DAYS, read_certificates
+from common.node.peer.certificates import RENEW_BEFORE_DAYS, read_certificates
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 MAX_FILE_BYTES = 2 * 1024 * 1024

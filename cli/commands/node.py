@@ -19,8 +19,8 @@ from cli.output import Group
 from cli.running import run_node, wait_for_file
 from common.core.errors import Conflict, Malformed
 from common.core.names import check_label, check_name, check_network
-from common.node.certificates import create_authority
 from common.node.keys import read_passphrase
+from common.node.peer.certificates import create_authority
 
 HOST = re.compile(r"[A-Za-z0-9.:-]{1,255}")
 

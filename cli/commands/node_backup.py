@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from cli.commands.node_join import Teller
-from common.node.backup import back_up, read_backup
-from common.node.backup import restore as restore_backup
 from common.node.genesis_file import read_genesis
 from common.node.settings import load_settings
+from common.node.upkeep.backup import back_up, read_backup
+from common.node.upkeep.backup import restore as restore_backup
 
 CONFIG = click.option(
     "--config",

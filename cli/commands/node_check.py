@@ -17,15 +17,15 @@ from cli.running import ENTRIES
 from common.core.errors import Rejected
 from common.core.genesis import Genesis
 from common.node.application import Application
-from common.node.audit import audit
-from common.node.chain_rebuild import Progress, no_progress
-from common.node.file_audit import check_files, check_vote_log, read_vote_log
-from common.node.findings import Report
 from common.node.genesis_file import read_genesis
 from common.node.settings import NodeSettings, load_settings
 from common.node.startup import DATABASE_DIRECTORY
-from common.node.storage import LevelDBStore
-from common.node.store_errors import DamagedStore, StoreFailed
+from common.node.store.storage import LevelDBStore
+from common.node.store.store_errors import DamagedStore, StoreFailed
+from common.node.upkeep.audit import audit
+from common.node.upkeep.chain_rebuild import Progress, no_progress
+from common.node.upkeep.file_audit import check_files, check_vote_log, read_vote_log
+from common.node.upkeep.findings import Report
 
 CONFIG = click.option(
     "--config", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The node's settings (TOML)."

@@ -12,13 +12,13 @@ from cli.running import run_node
 from cli.trust_root import trust_root
 from common.core.errors import Conflict
 from common.core.genesis import Genesis
-from common.node.checkpoint_import import Progress
 from common.node.genesis_file import read_genesis
-from common.node.join_headers import TrustedBlock
-from common.node.join_process import join_node
 from common.node.logs import configure_logging
 from common.node.settings import load_settings
 from common.node.startup import check_certificates
+from common.node.upkeep.checkpoint_import import Progress
+from common.node.upkeep.join_headers import TrustedBlock
+from common.node.upkeep.join_process import join_node
 from crosslink.lightclient.trust import parse_trust_file
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)

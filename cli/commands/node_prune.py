@@ -8,12 +8,12 @@ import click
 
 from cli import output
 from cli.anchoring_proof import anchored_block
-from common.node.chain_prune import check_prunable, prune
-from common.node.chain_store import ChainStore
 from common.node.genesis_file import read_genesis
 from common.node.settings import load_settings
 from common.node.startup import DATABASE_DIRECTORY
-from common.node.storage import LevelDBStore
+from common.node.store.chain_prune import check_prunable, prune
+from common.node.store.chain_store import ChainStore
+from common.node.store.storage import LevelDBStore
 from crosslink.lightclient.trust import parse_trust_file
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)

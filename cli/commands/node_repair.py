@@ -10,11 +10,11 @@ import click
 from cli import output
 from cli.commands.node_check import AS_JSON, CONFIG, ShownProgress, application_of
 from common.core.errors import Rejected
-from common.node.chain_rebuild import no_progress
 from common.node.genesis_file import read_genesis
-from common.node.repair import Repair, Repaired
 from common.node.settings import load_settings
-from common.node.store_errors import StoreFailed
+from common.node.store.store_errors import StoreFailed
+from common.node.upkeep.chain_rebuild import no_progress
+from common.node.upkeep.repair import Repair, Repaired
 
 COULD_NOT_BEGIN = 2
 

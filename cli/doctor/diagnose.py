@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from common.node.certificates import RENEW_BEFORE_DAYS
 from common.node.health import MAX_CLOCK_SKEW_MS, Finding, NodeFacts, examine, finding
+from common.node.peer.certificates import RENEW_BEFORE_DAYS
 
 __all__ = ["ChainObservation", "Finding", "NodeObservation", "Observation", "RegionObservation", "diagnose"]
 

@@ -17,8 +17,8 @@ from cli.localnet.processes import is_running
 from cli.localnet.readiness import reader_credential
 from common.core.errors import Rejected
 from common.core.genesis import parse_genesis
-from common.node.certificates import read_certificates
 from common.node.health import NodeFacts
+from common.node.peer.certificates import read_certificates
 
 TIMEOUT_S = 4.0
 

@@ -14,7 +14,7 @@ from cryptography import x509
 from cli.doctor.diagnose import ChainObservation, NodeObservation, Observation
 from cli.doctor.observe import TIMEOUT_S, ask_health
 from common.core.errors import Malformed, Unauthorised, Unavailable
-from common.node.certificates import describe_certificate
+from common.node.peer.certificates import describe_certificate
 
 
 def observe_url(url: str, token: str, ca_file: Path | None) -> Observation:

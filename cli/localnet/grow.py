@@ -12,7 +12,7 @@ from dataclasses import replace
 from cli.enrolment import NodePlace, PublicPart, enrol, write_node_settings
 from cli.localnet.layout import PEER_PORT_OFFSET, Chain, LocalNetwork, Process
 from common.core.errors import Conflict, Malformed
-from common.node.certificates import load_authority
+from common.node.peer.certificates import load_authority
 
 
 def add_node(network: LocalNetwork, network_id: str, *, now_ms: int) -> tuple[LocalNetwork, PublicPart]:

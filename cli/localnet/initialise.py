@@ -31,8 +31,8 @@ from common.core.errors import Conflict, Malformed
 from common.core.genesis import ChainParameters, Genesis
 from common.core.suite import ED25519_SHA256
 from common.node.access import issue_token
-from common.node.certificates import Authority, create_authority, issue_certificate
 from common.node.keys import generate_key
+from common.node.peer.certificates import Authority, create_authority, issue_certificate
 from crosslink.lightclient.trust import build_trust_file
 from custody_chain.schemas import model_schema_hash
 

@@ -2,7 +2,7 @@
 
 `Rejected` is somebody else's fault (a client, a peer, a relay) and carries a stable code. `InvariantBroken` is
 ours: a bug or damaged local data, never an answer to input. Each kind of `Rejected` corresponds to one HTTP status;
-the map itself lives at the edge, in `common/node/http.py`. Codes are part of the public contract and of receipts;
+the map itself lives at the edge, in `common/node/http/app.py`. Codes are part of the public contract and of receipts;
 prose (`detail`) is neither hashed nor parsed.
 """
 

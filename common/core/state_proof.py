@@ -23,7 +23,7 @@ Invariants
       than a bucket could, only the empty state has an empty bucket, and all keys of a bucket belong below its path.
 
 Specified with worked examples in docs/protocol-state.md. Left out: storing and updating the tree
-(`common/node/state_tree.py`).
+(`common/node/store/state_tree.py`).
 """
 
 from __future__ import annotations

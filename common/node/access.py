@@ -33,7 +33,7 @@ from common.core.errors import Malformed, NotFound, Rejected, Unauthorised, Unav
 from common.core.genesis import Tier
 from common.core.names import check_label, check_network
 from common.core.suite import parse_hex
-from common.node import disk
+from common.node.store import disk
 
 TOKENS_FORMAT: Final = "tongjian/tokens/v1"
 MAX_TOKENS_FILE_BYTES: Final = 16 * 1024 * 1024

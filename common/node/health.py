@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from common.node.certificates import RENEW_BEFORE_DAYS
+from common.node.peer.certificates import RENEW_BEFORE_DAYS
 
 Severity = Literal["fault", "warning"]
 

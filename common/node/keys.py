@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.core.errors import Conflict, Forbidden, Malformed, NotFound
 from common.core.suite import ED25519_SHA256, Suite
-from common.node import disk
+from common.node.store import disk
 
 MAX_KEY_FILE_BYTES = 16 * 1024
 """An encrypted PKCS#8 key takes under 1 KiB."""

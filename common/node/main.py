@@ -28,22 +28,22 @@ import uvloop
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.protocol import SUPPORTED_VERSIONS
-from common.node import fault_points, wall_clock
+from common.node import wall_clock
 from common.node.access import TokenStore
 from common.node.application import Application
-from common.node.checkpoint_store import CHECKPOINTS_DIRECTORY, CheckpointFiles, CheckpointMaker
-from common.node.committed_state import CommittedState
 from common.node.genesis_file import read_genesis
-from common.node.hello import Identity
-from common.node.http import create_app
-from common.node.http_edge import HttpLimits
-from common.node.http_server import HttpServer
-from common.node.listener import bind
+from common.node.http.app import create_app
+from common.node.http.edge import HttpLimits
+from common.node.http.server import HttpServer
+from common.node.logic.node import Node
+from common.node.logic.node_status import NodeLimits
+from common.node.logic.schedule import check_supported
 from common.node.logs import configure_logging
-from common.node.node import Node
-from common.node.node_status import NodeLimits
+from common.node.peer.hello import Identity
+from common.node.peer.listener import bind
+from common.node.peer.tls import ApiTls, PeerTls
+from common.node.peer.transport import PeerTransport
 from common.node.runtime import Runtime
-from common.node.schedule import check_supported
 from common.node.self_check import SelfCheck
 from common.node.service import NodeService
 from common.node.settings import NodeSettings
@@ -55,9 +55,10 @@ from common.node.startup import (
     open_data,
     raise_descriptor_limit,
 )
-from common.node.store_errors import DamagedStore, StoreFailed
-from common.node.tls import ApiTls, PeerTls
-from common.node.transport import PeerTransport
+from common.node.store import fault_points
+from common.node.store.committed_state import CommittedState
+from common.node.store.store_errors import DamagedStore, StoreFailed
+from common.node.upkeep.checkpoint_store import CHECKPOINTS_DIRECTORY, CheckpointFiles, CheckpointMaker
 from common.node.wall_clock import wall_clock_ms
 
 if TYPE_CHECKING:

@@ -26,8 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from common.core.errors import InvariantBroken, Rejected, Unavailable
-from common.node.chain_reader import ChainReader
-from common.node.checkpoint_messages import (
+from common.node.logic.checkpoint_messages import (
     KIND_ANSWER_CHECKPOINTS,
     KIND_ANSWER_HEADERS,
     KIND_ANSWER_PART,
@@ -36,7 +35,7 @@ from common.node.checkpoint_messages import (
     KIND_GET_PART,
     KIND_PRUNED,
 )
-from common.node.node_effects import (
+from common.node.logic.node_effects import (
     Accusation,
     BlockCommitted,
     Broadcast,
@@ -51,7 +50,7 @@ from common.node.node_effects import (
     SetTimer,
     Warned,
 )
-from common.node.node_events import (
+from common.node.logic.node_events import (
     BlockWritten,
     NodeEvent,
     PeerConnected,
@@ -62,8 +61,8 @@ from common.node.node_events import (
     Timer,
     TimerExpired,
 )
-from common.node.node_status import SubmitResult
-from common.node.peer_messages import (
+from common.node.logic.node_status import SubmitResult
+from common.node.logic.peer_messages import (
     KIND_ANSWER_BLOCKS,
     KIND_ANSWER_BODY,
     KIND_GET_BLOCKS,
@@ -79,7 +78,8 @@ from common.node.runtime_ports import (
     RuntimeCounters,
     VoteWriter,
 )
-from common.node.store_errors import DamagedStore, StoreFailed
+from common.node.store.chain_reader import ChainReader
+from common.node.store.store_errors import DamagedStore, StoreFailed
 
 DRAIN_LIMIT_S = 1.0
 """Longest that arriving messages may hold an expired timer back: half of the shortest default view timeout."""

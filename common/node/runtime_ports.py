@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.node.node_effects import Accusation, BlockCommitted, Channel, NodeEffect, Warned
-from common.node.node_events import NodeEvent, PeerKey
-from common.node.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.node_effects import Accusation, BlockCommitted, Channel, NodeEffect, Warned
+from common.node.logic.node_events import NodeEvent, PeerKey
+from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
 
 Writes = Sequence[tuple[bytes, bytes | None]]
 """A batch: keys and values, None to delete."""

@@ -14,13 +14,13 @@ from typing import Final
 
 from common.core.errors import Rejected
 from common.core.validators import ValidatorSet
-from common.node.certificates import read_certificates
-from common.node.chain_store import ChainStore
-from common.node.evidence import ACCUSED
 from common.node.health import RECENT_BLOCKS, PeerFacts
-from common.node.node_events import PeerKey
+from common.node.logic.evidence import ACCUSED
+from common.node.logic.node_events import PeerKey
+from common.node.peer.certificates import read_certificates
+from common.node.peer.transport import PeerReport
 from common.node.settings import NodeSettings
-from common.node.transport import PeerReport
+from common.node.store.chain_store import ChainStore
 
 CERTIFICATES_S: Final = 60.0
 UNNAMED: Final = "unnamed"

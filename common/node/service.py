@@ -21,17 +21,17 @@ from common.core.errors import Unavailable
 from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.node.application import Application
-from common.node.chain_store import ChainStore
-from common.node.committed_state import CommittedState
 from common.node.health import NodeFacts
 from common.node.log_limit import LimitedLog
-from common.node.node_effects import Accusation, BlockCommitted, Warned
-from common.node.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
+from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.schedule import protocol_version
+from common.node.peer.transport import PeerReport, PeerTransport
 from common.node.runtime import Runtime
 from common.node.runtime_ports import NodeLogic
-from common.node.schedule import protocol_version
 from common.node.self_check import SelfCheck, accused_members, peer_facts, recent_views
-from common.node.transport import PeerReport, PeerTransport
+from common.node.store.chain_store import ChainStore
+from common.node.store.committed_state import CommittedState
 from common.version import VERSION
 
 MAX_WAITING = 20_000

@@ -23,16 +23,16 @@ from pathlib import Path
 from common.core.errors import Conflict, InvariantBroken, Malformed, Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.node.application import Application
-from common.node.certificates import RENEW_BEFORE_DAYS, check_authorities, check_issued, read_certificates
-from common.node.chain_store import ChainStore
-from common.node.genesis_state import initialise_chain
 from common.node.keys import KeyPair, load_key_file
-from common.node.log_directory import LogDirectory
-from common.node.node_events import PeerKey
+from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.node_events import PeerKey
+from common.node.peer.certificates import RENEW_BEFORE_DAYS, check_authorities, check_issued, read_certificates
 from common.node.settings import NodeSettings
-from common.node.storage import KeyValueStore, LevelDBStore
-from common.node.store_errors import VotingUnsafe
-from common.node.vote_log import VoteLog
+from common.node.store.chain_store import ChainStore
+from common.node.store.log_directory import LogDirectory
+from common.node.store.storage import KeyValueStore, LevelDBStore
+from common.node.store.store_errors import VotingUnsafe
+from common.node.store.vote_log import VoteLog
 
 DATABASE_DIRECTORY = "chain"
 VOTES_DIRECTORY = "votes"

@@ -1,7 +1,7 @@
 """The relay's own interface: `GET /v1/relay/regions`, `/healthz`, `/metrics`. It can only be read.
 
 `/healthz` says that the process runs; a region in trouble does not make it fail, because a restart would not help
-(contract, "Operations"). Left out: limits on connections and heads (`common.node.http_server`).
+(contract, "Operations"). Left out: limits on connections and heads (`common.node.http.server`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from common.core.errors import Rejected
 from common.node.access import TokenStore
-from common.node.http_problems import problem_of
+from common.node.http.problems import problem_of
 from crosslink.relay.progress import Board, Metrics
 
 

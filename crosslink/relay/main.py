@@ -23,12 +23,12 @@ import uvloop
 
 from common.core.errors import Malformed
 from common.node.access import TokenStore
-from common.node.http_server import HttpServer
+from common.node.http.server import HttpServer
 from common.node.keys import load_key_file
-from common.node.listener import bind
 from common.node.logs import configure_logging
+from common.node.peer.listener import bind
+from common.node.peer.tls import ApiTls
 from common.node.settings import LimitSettings
-from common.node.tls import ApiTls
 from crosslink.relay.api import create_relay_app, status_document
 from crosslink.relay.http import Connection, tls_context
 from crosslink.relay.http_custody import HttpCustody

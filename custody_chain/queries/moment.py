@@ -22,7 +22,7 @@ import msgspec
 
 from common.core.errors import Malformed, NotFound, RuleBroken, Unavailable
 from common.core.header import Header
-from common.node.chain_store import ChainReader, ChainStore
+from common.node.store.chain_store import ChainReader, ChainStore
 from crosslink.lightclient.evidence_file import Evidence, StateEntry
 from crosslink.lightclient.messages import HeaderMessage
 from custody_chain import regions, state

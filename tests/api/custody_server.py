@@ -11,7 +11,7 @@ import httpx
 import uvicorn
 
 from common.node.access import TokenStore, issue_token
-from common.node.http import create_app
+from common.node.http.app import create_app
 from custody_chain.audit_log import AuditLog
 from custody_chain.routes import routers
 from tests.api.server import LiveServer

@@ -14,12 +14,12 @@ from business_chain.routes import router
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import sign_envelope
 from common.node.access import TokenStore
-from common.node.chain_store import ChainStore
-from common.node.genesis_state import initialise_chain
-from common.node.http import create_app
-from common.node.memory_store import MemoryStore
-from common.node.node import Node
-from common.node.node_events import Started
+from common.node.http.app import create_app
+from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.node import Node
+from common.node.logic.node_events import Started
+from common.node.store.chain_store import ChainStore
+from common.node.store.memory_store import MemoryStore
 from tests.api.server import LiveServer
 from tests.api.solo import Solo
 from tests.unit.business.market import genesis, key, seed

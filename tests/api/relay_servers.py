@@ -23,12 +23,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from common.core.transaction import parse_envelope, verify_signatures
-from common.node.certificates import create_authority, issue_certificate
-from common.node.http_server import HttpServer
+from common.node.http.server import HttpServer
 from common.node.keys import generate_key
-from common.node.listener import bind
+from common.node.peer.certificates import create_authority, issue_certificate
+from common.node.peer.listener import bind
+from common.node.peer.tls import ApiTls
 from common.node.settings import LimitSettings
-from common.node.tls import ApiTls
 from tests.support.chains import ChainBuilder
 from tests.support.relay_world import ModelCustody, Tamper, honest
 

@@ -14,8 +14,8 @@ import uvicorn
 from fastapi import APIRouter
 
 from common.node.access import SCOPED, Role, TokenStore, issue_token
-from common.node.http import create_app
-from common.node.http_edge import HttpLimits
+from common.node.http.app import create_app
+from common.node.http.edge import HttpLimits
 from tests.api.solo import Solo
 
 START_S = 20

@@ -18,14 +18,14 @@ from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
 from common.node.application import BlockContext, Outcome, StateReader, StateView
-from common.node.chain_store import ChainStore
-from common.node.genesis_state import initialise_chain
 from common.node.health import NodeFacts
-from common.node.memory_store import MemoryStore
-from common.node.node import Node
-from common.node.node_effects import BlockCommitted, CancelTimer, CommitBlock, NodeEffect, SetTimer, Warned
-from common.node.node_events import BlockWritten, NodeEvent, Started, Timer, TimerExpired
-from common.node.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.node import Node
+from common.node.logic.node_effects import BlockCommitted, CancelTimer, CommitBlock, NodeEffect, SetTimer, Warned
+from common.node.logic.node_events import BlockWritten, NodeEvent, Started, Timer, TimerExpired
+from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.store.chain_store import ChainStore
+from common.node.store.memory_store import MemoryStore
 from tests.support.facts import healthy_facts
 from tests.unit.node.toy import ToyApplication, make_genesis, seed_of
 

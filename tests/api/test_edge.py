@@ -17,9 +17,9 @@ from fastapi import APIRouter, Depends
 from common.core.errors import InvariantBroken, QuotaExceeded, Unavailable
 from common.core.transaction import MAX_ENVELOPE_BYTES
 from common.node.access import CHAIN_READERS, TokenStore, list_tokens, revoke_token
-from common.node.http import create_app
-from common.node.http_context import require_role
-from common.node.http_edge import HttpLimits, escaped_path
+from common.node.http.app import create_app
+from common.node.http.context import require_role
+from common.node.http.edge import HttpLimits, escaped_path
 from common.node.logs import JsonFormatter
 from tests.api.server import LiveServer
 from tests.api.spellings import refuse_other_spellings

@@ -16,7 +16,7 @@ from common.core.codec import parse_json
 from common.core.header import Header
 from common.core.snapshot import read_header, snapshot_root
 from common.core.validators import ValidatorSet
-from common.node import http_networks
+from common.node.http import networks as http_networks
 from tests.api.server import LiveServer
 from tests.api.test_submission import WAIT, submit
 from tests.unit.node.toy import SUITE, make_envelope, transfer

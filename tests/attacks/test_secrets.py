@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from common.node import tls
-from common.node.certificates import create_authority, issue_certificate
 from common.node.keys import encode_key, load_key, write_private_file
+from common.node.peer import tls
+from common.node.peer.certificates import create_authority, issue_certificate
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("common", "business_chain", "custody_chain", "crosslink", "cli")

@@ -34,16 +34,16 @@ from common.core.snapshot import snapshot_root
 from common.core.suite import ED25519_SHA256 as SUITE
 from common.core.transaction import SignedTransaction, parse_envelope
 from common.node.application import OverlayView
-from common.node.chain_store import ChainStore
-from common.node.checkpoint_store import CHECKPOINTS_DIRECTORY, CheckpointFiles
-from common.node.committed_state import CommittedState
-from common.node.executor import Executor
 from common.node.genesis_file import read_genesis
-from common.node.genesis_state import initialise_chain
 from common.node.keys import load_key_file
+from common.node.logic.executor import Executor
+from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.used_nonces import NonceBuckets
 from common.node.startup import DATABASE_DIRECTORY
-from common.node.storage import LevelDBStore
-from common.node.used_nonces import NonceBuckets
+from common.node.store.chain_store import ChainStore
+from common.node.store.committed_state import CommittedState
+from common.node.store.storage import LevelDBStore
+from common.node.upkeep.checkpoint_store import CHECKPOINTS_DIRECTORY, CheckpointFiles
 from tests.bench.network import processor_seconds
 from tests.bench.registrations import foundations, transfers
 from tests.support.market import Market

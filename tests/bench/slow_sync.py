@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from common.node.fault_points import VARIABLE
+from common.node.store.fault_points import VARIABLE
 from tests.bench.measures import Figures, latency, prepare, throughput
 from tests.bench.network import local_network
 

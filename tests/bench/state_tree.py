@@ -22,8 +22,8 @@ from pathlib import Path
 
 from common.core.state_proof import BUCKET_SIZE, verify_state_proof
 from common.core.suite import ED25519_SHA256
-from common.node.state_tree import StateTree
-from common.node.storage import LevelDBStore
+from common.node.store.state_tree import StateTree
+from common.node.store.storage import LevelDBStore
 
 VALUE = b'{"available":1000000,"frozen":0,"pledged":0,"product":"BJ000001.ESVUFR2601","since":123456}'
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from common.node.fault_points import AFTER, BEFORE, POINTS, VARIABLE
+from common.node.store.fault_points import AFTER, BEFORE, POINTS, VARIABLE
 from tests.e2e.test_processes import Load, check_history, metrics
 from tests.e2e.toy_network import ToyNetwork, ToyNode, until
 from tests.support.signed import Heard

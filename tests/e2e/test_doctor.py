@@ -35,14 +35,14 @@ from cli.localnet.layout import Chain, Process
 from cli.localnet.ports import reserved_base_port
 from common.consensus.messages import Phase, Vote, vote_payload
 from common.core.genesis import Genesis, parse_genesis
-from common.node.certificates import issue_certificate, load_authority
-from common.node.hello import Identity
 from common.node.keys import generate_key, load_key_file
-from common.node.node_effects import Channel
-from common.node.peer_messages import Consensus, Hello
+from common.node.logic.node_effects import Channel
+from common.node.logic.peer_messages import Consensus, Hello
+from common.node.peer.certificates import issue_certificate, load_authority
+from common.node.peer.hello import Identity
+from common.node.peer.tls import PeerTls
+from common.node.peer.transport import PeerTransport
 from common.node.settings import load_settings
-from common.node.tls import PeerTls
-from common.node.transport import PeerTransport
 from tests.support.market import Market, operation
 from tests.support.running import Network, eventually, tongjian
 

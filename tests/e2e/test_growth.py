@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from common.node.chain_prune import prune
-from common.node.chain_store import ChainStore
 from common.node.startup import DATABASE_DIRECTORY
-from common.node.storage import LevelDBStore
+from common.node.store.chain_prune import prune
+from common.node.store.chain_store import ChainStore
+from common.node.store.storage import LevelDBStore
 from tests.e2e.test_processes import Load, check_history
 from tests.e2e.toy_network import ROOT, ToyNetwork, ToyNode, until
 from tests.unit.node.toy import transfer

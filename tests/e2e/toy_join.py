@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from common.node.join_process import join_node
 from common.node.settings import load_settings
+from common.node.upkeep.join_process import join_node
 
 if __name__ == "__main__":
     joined = join_node(load_settings(Path(sys.argv[1])), lambda progress: print(progress, flush=True), patience_s=40)

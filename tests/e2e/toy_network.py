@@ -19,8 +19,8 @@ import tomli_w
 
 from common.core.genesis import ChainParameters, Genesis, build_genesis
 from common.node.access import issue_token
-from common.node.certificates import create_authority, issue_certificate
 from common.node.keys import encode_key, write_private_file
+from common.node.peer.certificates import create_authority, issue_certificate
 from tests.unit.node.toy import SUITE, key_of, seed_of, validator_set
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from common.consensus.messages import decode_message
 from common.core.errors import Rejected
-from common.node import vote_log
+from common.node.logic.node_events import PeerKey
+from common.node.logic.peer_messages import Consensus, decode_payload
 from common.node.main import run_node
-from common.node.node_events import PeerKey
-from common.node.peer_messages import Consensus, decode_payload
 from common.node.runtime import Runtime
 from common.node.settings import load_settings
+from common.node.store import vote_log
 from tests.support.signed import described
 from tests.unit.node.toy import ToyApplication
 

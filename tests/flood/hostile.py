@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from common.consensus.messages import Phase, ViewChange, Vote, vote_payload
-from common.node import peer_messages as pm
-from common.node.frames import FRAME_TYPE_OF, FrameDecoder, FrameType, encode_frame
-from common.node.hello import Binding, Identity, Role, Side, make_hello
-from common.node.node_effects import Channel
-from common.node.peer_messages import Hello
-from common.node.tls import PeerTls
+from common.node.logic import peer_messages as pm
+from common.node.logic.node_effects import Channel
+from common.node.logic.peer_messages import Hello
+from common.node.peer.frames import FRAME_TYPE_OF, FrameDecoder, FrameType, encode_frame
+from common.node.peer.hello import Binding, Identity, Role, Side, make_hello
+from common.node.peer.tls import PeerTls
 from tests.e2e.toy_network import ToyNetwork, ToyNode
 from tests.unit.node.toy import SUITE, key_of, seed_of, transfer
 

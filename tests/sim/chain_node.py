@@ -1,8 +1,8 @@
 """A whole node in simulated time: `Node`, its chain store and vote log on simulated disks, its channels and timers.
 
 Actor for simulations of everything between the sockets and the disks. It keeps the contracts of
-`common.node.node_events` and `node_effects`: effects in order, everything behind a `PersistVotes` waits for its sync,
-blocks are written beside that; a crash loses what was not synced, and may tear the last write of the vote log.
+`common.node.logic.node_events` and `node_effects`: effects in order, everything behind a `PersistVotes` waits for its
+sync, blocks are written beside that; a crash loses what was not synced, and may tear the last write of the vote log.
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING
 from common.consensus.messages import ConsensusMessage, decode_message
 from common.core.errors import InvariantBroken, Rejected
 from common.node.application import Application
-from common.node.chain_store import ChainStore
-from common.node.genesis_state import initialise_chain
-from common.node.log_directory import MemoryDirectory
-from common.node.memory_store import MemoryStore
-from common.node.node import Node
-from common.node.node_effects import (
+from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.node import Node
+from common.node.logic.node_effects import (
     Accusation,
     BlockCommitted,
     Broadcast,
@@ -33,7 +30,7 @@ from common.node.node_effects import (
     SetTimer,
     Warned,
 )
-from common.node.node_events import (
+from common.node.logic.node_events import (
     BlockWritten,
     NodeEvent,
     PeerConnected,
@@ -43,9 +40,12 @@ from common.node.node_events import (
     Timer,
     TimerExpired,
 )
-from common.node.peer_messages import KIND_CONSENSUS, Consensus, Hello
-from common.node.store_errors import StoreFailed
-from common.node.vote_log import VoteLog
+from common.node.logic.peer_messages import KIND_CONSENSUS, Consensus, Hello
+from common.node.store.chain_store import ChainStore
+from common.node.store.log_directory import MemoryDirectory
+from common.node.store.memory_store import MemoryStore
+from common.node.store.store_errors import StoreFailed
+from common.node.store.vote_log import VoteLog
 from tests.sim.bench import kind_of
 from tests.sim.byzantine import LIES, LIES_OF_PEERS, Liar
 from tests.sim.network import Address, Payload

@@ -13,8 +13,8 @@ from common.core.errors import Rejected
 from common.core.genesis import ChainParameters, Genesis, build_genesis
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import envelope_hash, parse_envelope, sign_envelope
-from common.node.node_effects import BlockCommitted, Disconnect, Warned
-from common.node.node_status import NodeLimits
+from common.node.logic.node_effects import BlockCommitted, Disconnect, Warned
+from common.node.logic.node_status import NodeLimits
 from tests.sim.chain_node import ChainNode, TwinChainNode
 from tests.sim.checkers import Violation
 from tests.sim.faults import FaultyNetwork

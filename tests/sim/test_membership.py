@@ -17,10 +17,10 @@ import pytest
 from common.consensus.messages import ConsensusMessage
 from common.core.transaction import parse_envelope, sign_envelope
 from common.core.validators import ValidatorSet
-from common.node.node_effects import BlockCommitted
-from common.node.peer_messages import Status
+from common.node.logic.node_effects import BlockCommitted
+from common.node.logic.peer_messages import Status
+from common.node.logic.schedule import scheduled_set
 from common.node.runtime import OBSERVER_KINDS
-from common.node.schedule import scheduled_set
 from tests.sim.chain_node import ChainNode
 from tests.sim.node_simulation import NodeSimulation, cheap_genesis
 from tests.sim.plan import FaultPlan, draw_plan

@@ -14,12 +14,12 @@ from common.core.genesis import Genesis
 from common.core.receipt import Receipt
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction, parse_envelope, sign_envelope
-from common.node.chain_store import ChainStore
-from common.node.executor import Executor
-from common.node.genesis_state import initialise_chain
 from common.node.health import NodeFacts
-from common.node.memory_store import MemoryStore
-from common.node.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.executor import Executor
+from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.store.chain_store import ChainStore
+from common.node.store.memory_store import MemoryStore
 from crosslink.lightclient.delivery import BlockDelivery, Delivery
 from crosslink.lightclient.trust import TrustFile
 from crosslink.lightclient.trust_root import PBFT_CLIENT_TYPE, TrustRoot

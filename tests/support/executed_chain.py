@@ -11,10 +11,10 @@ from common.core.genesis import Genesis
 from common.core.header import Header
 from common.core.transaction import SignedTransaction, parse_envelope
 from common.node.application import BlockContext, StateView
-from common.node.chain_store import ChainStore
-from common.node.executor import Executor
-from common.node.genesis_state import initialise_chain
-from common.node.storage import KeyValueStore
+from common.node.logic.executor import Executor
+from common.node.logic.genesis_state import initialise_chain
+from common.node.store.chain_store import ChainStore
+from common.node.store.storage import KeyValueStore
 from tests.unit.node.toy import SUITE, ToyApplication, make_envelope, make_genesis, seed_of
 
 NAMES = ["v1", "v2", "v3", "v4"]

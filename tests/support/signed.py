@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.consensus.messages import NewView, Proposal, ViewChange, Vote
 from common.consensus.records import decode_record
-from common.node.vote_frames import read_file
+from common.node.store.vote_frames import read_file
 from tests.unit.node.toy import SUITE
 
 Place = tuple[str, int, int, int]

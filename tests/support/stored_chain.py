@@ -20,8 +20,8 @@ from common.core.snapshot import build_snapshot, snapshot_root
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import parse_envelope, sign_envelope
 from common.core.validators import Validator, ValidatorSet
-from common.node.chain_store import ChainStore
-from common.node.storage import KeyValueStore
+from common.node.store.chain_store import ChainStore
+from common.node.store.storage import KeyValueStore
 
 SUITE = ED25519_SHA256
 START_MS = 1_700_000_000_000

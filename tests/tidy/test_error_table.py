@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from common.core import errors
-from common.node.http_problems import EDGE_CODES, STATUS_OF_KIND, status_of
+from common.node.http.problems import EDGE_CODES, STATUS_OF_KIND, status_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ from random import Random
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.transaction import parse_envelope, sign_envelope
-from common.node.node_status import NodeLimits
+from common.node.logic.node_status import NodeLimits
 from tests.sim.byzantine import TwinNode
 from tests.sim.chain_node import ChainNode, TwinChainNode
 from tests.sim.faults import Outcome

@@ -8,7 +8,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from common.core.genesis import Genesis
 from common.core.validators import ValidatorSet
-from common.node.chain_store import ChainStore
+from common.node.store.chain_store import ChainStore
 from tests.sim.planted.violation import Caught
 from tests.unit.node.toy import ToyApplication
 

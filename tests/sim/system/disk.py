@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from common.node.log_directory import MemoryDirectory
-from common.node.memory_store import MemoryStore
-from common.node.store_errors import REMEDY_RESYNC, DamagedStore, StoreFailed
+from common.node.store.log_directory import MemoryDirectory
+from common.node.store.memory_store import MemoryStore
+from common.node.store.store_errors import REMEDY_RESYNC, DamagedStore, StoreFailed
 
 
 class SimulatedStore(MemoryStore):

@@ -18,12 +18,13 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from common.core.errors import NotFound, Rejected
-from common.node import http_networks, http_transactions
 from common.node.access import Identity, Role
-from common.node.http_context import parse_tx_id
-from common.node.http_edge import IDENTITY
-from common.node.http_problems import problem_of
-from common.node.store_errors import DamagedStore
+from common.node.http import networks as http_networks
+from common.node.http import transactions as http_transactions
+from common.node.http.context import parse_tx_id
+from common.node.http.edge import IDENTITY
+from common.node.http.problems import problem_of
+from common.node.store.store_errors import DamagedStore
 from crosslink.relay.http import Connection
 from custody_chain import routes
 from tests.sim.system.network import SystemNetwork

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, cast
 
 from common.core.errors import InvariantBroken
-from common.node.chain_store import ChainStore
-from common.node.genesis_state import initialise_chain
-from common.node.node import Node
-from common.node.node_effects import Accusation, BlockCommitted, Warned
+from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.node import Node
+from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
+from common.node.peer.transport import PeerTransport
 from common.node.runtime import Runtime
 from common.node.service import NodeService
 from common.node.startup import Opened, members, open_votes
-from common.node.store_errors import DamagedStore, StoreFailed
-from common.node.transport import PeerTransport
+from common.node.store.chain_store import ChainStore
+from common.node.store.store_errors import DamagedStore, StoreFailed
 from tests.sim.system.channels import SimulatedChannels
 from tests.sim.system.disk import SimulatedDirectory, SimulatedStore
 from tests.sim.system.founding import GENESIS_MS, SUITE, ChainSpec, seed_of

@@ -16,7 +16,7 @@ from random import Random
 from unittest.mock import patch
 
 from common.core.suite import Ed25519Sha256
-from common.node.node_effects import Accusation, BlockCommitted, Warned
+from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
 from tests.sim.checkers import Violation
 from tests.sim.system import audit, faults
 from tests.sim.system.channels import open_line

@@ -11,10 +11,10 @@ import custody_chain.anchoring
 from business_chain.ledger import Ledger
 from business_chain.state import Holding
 from common.core.validators import ValidatorSet
-from common.node.memory_store import MemoryStore
-from common.node.node_status import TransactionState
+from common.node.logic.node_status import TransactionState
 from common.node.service import NodeService
-from common.node.vote_log import VoteLog
+from common.node.store.memory_store import MemoryStore
+from common.node.store.vote_log import VoteLog
 from custody_chain.ingest import USABLE
 from tests.sim.checkers import Violation
 from tests.sim.system import faults

@@ -15,7 +15,7 @@ from business_chain.operations.registry import OPERATION_RECORDS
 from business_chain.refusals import REFUSALS
 from business_chain.schemas import EXAMPLES, OPERATION_MODELS, STORY, describe_type
 from common.core.errors import Rejected
-from common.node.http_problems import STATUS_OF_KIND
+from common.node.http.problems import STATUS_OF_KIND
 from tests.unit.business.market import Market, signers_for
 from tests.unit.business.refusal_cases import CASES, Case
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.core.errors import Rejected
-from common.node.schedule import scheduled_set
+from common.node.logic.schedule import scheduled_set
 from tests.unit.business.market import Market, genesis, key
 
 

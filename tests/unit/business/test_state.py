@@ -14,7 +14,7 @@ from common.core.codec import canonical_json
 from common.core.errors import Malformed
 from common.core.suite import ED25519_SHA256
 from common.node.application import Application
-from common.node.evidence import EVIDENCE_TYPES
+from common.node.logic.evidence import EVIDENCE_TYPES
 from tests.unit.business.market import PRODUCT, Market, genesis, key
 
 

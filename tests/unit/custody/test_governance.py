@@ -9,7 +9,7 @@ import pytest
 from common.core.errors import Rejected
 from common.core.genesis import build_genesis
 from common.core.validators import ValidatorSet
-from common.node.schedule import ScheduledSet, protocol_version, scheduled_set
+from common.node.logic.schedule import ScheduledSet, protocol_version, scheduled_set
 from crosslink.lightclient.delivery import Delivery
 from crosslink.lightclient.trust_root import Checkpoint
 from custody_chain.application import CustodyApplication

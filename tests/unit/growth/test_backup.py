@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from common.core.errors import Conflict, Malformed, NotFound
-from common.node import backup as backup_module
-from common.node import schema
-from common.node.backup import back_up, read_backup, restore
-from common.node.chain_store import ChainStore
 from common.node.startup import DATABASE_DIRECTORY, VOTES_DIRECTORY, open_data
-from common.node.storage import LevelDBStore
-from common.node.store_errors import StoreInUse
+from common.node.store import schema
+from common.node.store.chain_store import ChainStore
+from common.node.store.storage import LevelDBStore
+from common.node.store.store_errors import StoreInUse
+from common.node.upkeep import backup as backup_module
+from common.node.upkeep.backup import back_up, read_backup, restore
 from tests.unit.growth.world import GENESIS, NAMES, grown
 from tests.unit.node.toy import ToyApplication, make_genesis
 

@@ -9,15 +9,9 @@ from pathlib import Path
 import pytest
 
 from common.core.errors import Gone
-from common.node import checkpoint as checkpoint_format
-from common.node import checkpoint_import, schema
-from common.node.audit import audit
-from common.node.chain_prune import prune
-from common.node.chain_rebuild import no_progress
-from common.node.chain_store import ChainStore
-from common.node.checkpoint import KINDS, Manifest, chunk_id, chunks_of
-from common.node.checkpoint_import import CheckpointFalse
-from common.node.checkpoint_messages import (
+from common.node.logic import checkpoint as checkpoint_format
+from common.node.logic.checkpoint import KINDS, Manifest, chunk_id, chunks_of
+from common.node.logic.checkpoint_messages import (
     MANIFEST_PART,
     AnswerCheckpoints,
     AnswerHeaders,
@@ -25,11 +19,18 @@ from common.node.checkpoint_messages import (
     GetPart,
     Offer,
 )
-from common.node.checkpoint_store import CheckpointFiles
-from common.node.findings import Report
-from common.node.join import Phase
-from common.node.join_headers import TrustedBlock
-from common.node.storage import MemoryStore
+from common.node.store import schema
+from common.node.store.chain_prune import prune
+from common.node.store.chain_store import ChainStore
+from common.node.store.storage import MemoryStore
+from common.node.upkeep import checkpoint_import
+from common.node.upkeep.audit import audit
+from common.node.upkeep.chain_rebuild import no_progress
+from common.node.upkeep.checkpoint_import import CheckpointFalse
+from common.node.upkeep.checkpoint_store import CheckpointFiles
+from common.node.upkeep.findings import Report
+from common.node.upkeep.join import Phase
+from common.node.upkeep.join_headers import TrustedBlock
 from tests.unit.growth.world import GENESIS, NAMES, Joiner, Peer, grow, grown, make_checkpoint
 from tests.unit.node.solo import Solo
 from tests.unit.node.toy import SUITE, make_envelope, make_genesis, transfer

@@ -6,11 +6,11 @@ import pytest
 
 from common.consensus.messages import decode_message
 from common.core.errors import Conflict, Forbidden, RuleBroken
-from common.node import peer_messages as pm
-from common.node import schema
-from common.node.chain_prune import Anchored, check_prunable, prune
-from common.node.checkpoint_messages import KIND_ANSWER_HEADERS, KIND_PRUNED, GetHeaders, Pruned
+from common.node.logic import peer_messages as pm
+from common.node.logic.checkpoint_messages import KIND_ANSWER_HEADERS, KIND_PRUNED, GetHeaders, Pruned
 from common.node.settings import StorageSettings
+from common.node.store import schema
+from common.node.store.chain_prune import Anchored, check_prunable, prune
 from tests.unit.growth.world import GENESIS, NAMES, Solo, grow, grown
 from tests.unit.node.bus import Bus
 from tests.unit.node.toy import transfer

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.core.genesis import Genesis
-from common.node import peer_messages as pm
-from common.node.chain_store import ChainStore
-from common.node.checkpoint_import import CheckpointImport
-from common.node.checkpoint_store import CheckpointFiles
-from common.node.join import Join, Phase
-from common.node.join_headers import HeaderChain, TrustedBlock
-from common.node.memory_store import MemoryStore
-from common.node.node import Node
-from common.node.node_effects import Disconnect, Send, SetTimer, Warned
-from common.node.node_events import PeerConnected, PeerMessage, Started
-from common.node.outbox import Outbox
-from common.node.storage import KeyValueStore
+from common.node.logic import peer_messages as pm
+from common.node.logic.node import Node
+from common.node.logic.node_effects import Disconnect, Send, SetTimer, Warned
+from common.node.logic.node_events import PeerConnected, PeerMessage, Started
+from common.node.logic.outbox import Outbox
+from common.node.store.chain_store import ChainStore
+from common.node.store.memory_store import MemoryStore
+from common.node.store.storage import KeyValueStore
+from common.node.upkeep.checkpoint_import import CheckpointImport
+from common.node.upkeep.checkpoint_store import CheckpointFiles
+from common.node.upkeep.join import Join, Phase
+from common.node.upkeep.join_headers import HeaderChain, TrustedBlock
 from tests.unit.node.bus import names_of
 from tests.unit.node.solo import Solo
 from tests.unit.node.toy import START_MS, SUITE, ToyApplication, key_of, make_envelope, make_genesis, seed_of, transfer

@@ -16,11 +16,9 @@ from common.consensus.records import record_height
 from common.core.genesis import Genesis
 from common.core.protocol import SUPPORTED_VERSIONS
 from common.node.application import Application
-from common.node.chain_store import ChainStore
-from common.node.genesis_state import initialise_chain
-from common.node.memory_store import MemoryStore
-from common.node.node import Node
-from common.node.node_effects import (
+from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.node import Node
+from common.node.logic.node_effects import (
     Accusation,
     BlockCommitted,
     Broadcast,
@@ -34,7 +32,7 @@ from common.node.node_effects import (
     SetTimer,
     Warned,
 )
-from common.node.node_events import (
+from common.node.logic.node_events import (
     BlockWritten,
     NodeEvent,
     PeerConnected,
@@ -44,7 +42,9 @@ from common.node.node_events import (
     Timer,
     TimerExpired,
 )
-from common.node.node_status import NodeLimits
+from common.node.logic.node_status import NodeLimits
+from common.node.store.chain_store import ChainStore
+from common.node.store.memory_store import MemoryStore
 from tests.unit.node.toy import START_MS, ToyApplication, key_of, seed_of
 
 DELAY_MS = 2

@@ -10,10 +10,10 @@ from common.core.genesis import Genesis
 from common.core.header import Header
 from common.core.transaction import parse_envelope
 from common.node.application import Application
-from common.node.chain_store import ChainStore
-from common.node.executor import Execution, Executor
-from common.node.genesis_state import initialise_chain
-from common.node.memory_store import MemoryStore
+from common.node.logic.executor import Execution, Executor
+from common.node.logic.genesis_state import initialise_chain
+from common.node.store.chain_store import ChainStore
+from common.node.store.memory_store import MemoryStore
 from tests.unit.node.toy import SUITE, ToyApplication, seed_of
 
 

@@ -16,12 +16,12 @@ from common.core.errors import Rejected
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction, parse_envelope
 from common.core.validators import ValidatorSet
-from common.node import evidence
 from common.node.application import BlockContext, Outcome, OverlayView, StateReader, StateView
-from common.node.committed_state import CommittedState
-from common.node.node_events import Timer
-from common.node.peer_messages import Consensus
-from common.node.validator_history import KEPT_SETS, record_set, set_at
+from common.node.logic import evidence
+from common.node.logic.node_events import Timer
+from common.node.logic.peer_messages import Consensus
+from common.node.logic.validator_history import KEPT_SETS, record_set, set_at
+from common.node.store.committed_state import CommittedState
 from tests.unit.node.bus import Bus, names_of
 from tests.unit.node.toy import (
     SUITE,

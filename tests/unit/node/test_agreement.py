@@ -8,9 +8,9 @@ import pytest
 
 from common.core.errors import Conflict
 from common.core.transaction import parse_envelope
-from common.node import peer_messages as pm
 from common.node.application import Application
-from common.node.node_status import NodeLimits
+from common.node.logic import peer_messages as pm
+from common.node.logic.node_status import NodeLimits
 from tests.unit.node.bus import DELAY_MS, Bus, names_of, tips
 from tests.unit.node.toy import SUITE, ToyApplication, make_envelope, make_genesis, transfer
 

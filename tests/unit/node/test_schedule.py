@@ -11,9 +11,9 @@ from common.core.errors import Rejected
 from common.core.genesis import Genesis, build_genesis
 from common.core.membership import check_succession, concentrated
 from common.core.validators import Validator, ValidatorSet
-from common.node import peer_messages as pm
 from common.node.application import BlockContext, OverlayView
-from common.node.schedule import (
+from common.node.logic import peer_messages as pm
+from common.node.logic.schedule import (
     MAX_LEAD_BLOCKS,
     Activation,
     ScheduledSet,

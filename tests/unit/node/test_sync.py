@@ -10,9 +10,9 @@ import pytest
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken
-from common.node import peer_messages as pm
-from common.node.node_effects import BlockCommitted, CommitBlock, Send
-from common.node.node_events import (
+from common.node.logic import peer_messages as pm
+from common.node.logic.node_effects import BlockCommitted, CommitBlock, Send
+from common.node.logic.node_events import (
     BlockWritten,
     PeerDisconnected,
     PeerMessage,
@@ -254,12 +254,12 @@ def test_n3_answers_are_bounded_in_number_and_bytes_and_rationed(monkeypatch: py
     assert len(serve(5, 64) or []) == 2
     assert serve(7, 64) == []
     assert len(serve(0, 2) or []) == 1
-    monkeypatch.setattr("common.node.serving.ANSWER_BYTES", 2 * size)
+    monkeypatch.setattr("common.node.logic.serving.ANSWER_BYTES", 2 * size)
     assert len(serve(1, 64) or []) == 2
-    monkeypatch.setattr("common.node.serving.ANSWER_BYTES", 1)
+    monkeypatch.setattr("common.node.logic.serving.ANSWER_BYTES", 1)
     assert len(serve(1, 64) or []) == 1, "one block always goes, or the asker would never get on"
-    monkeypatch.setattr("common.node.ration.BURST_BYTES", 2 * size)
-    monkeypatch.setattr("common.node.serving.ANSWER_BYTES", 4 * 1024 * 1024)
+    monkeypatch.setattr("common.node.logic.ration.BURST_BYTES", 2 * size)
+    monkeypatch.setattr("common.node.logic.serving.ANSWER_BYTES", 4 * 1024 * 1024)
     server.node._serving._rations._left.clear()
     assert serve(1, 64) is not None
     assert serve(1, 64) is None, "nothing is left until time has passed"

@@ -16,7 +16,7 @@ from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction, sign_envelope
 from common.core.validators import Validator, ValidatorSet
 from common.node.application import BlockContext, Outcome, StateReader, StateView
-from common.node.schedule import schedule_protocol, schedule_validators
+from common.node.logic.schedule import schedule_protocol, schedule_validators
 
 SUITE = ED25519_SHA256
 START_MS = 1_700_000_000_000

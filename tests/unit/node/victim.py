@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from common.core.genesis import Genesis
-from common.node import peer_messages as pm
-from common.node.chain_store import ChainStore
-from common.node.genesis_state import initialise_chain
-from common.node.memory_store import MemoryStore
-from common.node.node import Node
-from common.node.node_effects import CommitBlock, Disconnect, NodeEffect, Send, SetTimer, Warned
-from common.node.node_events import BlockWritten, NodeEvent, PeerConnected, PeerMessage, Started, Timer, TimerExpired
+from common.node.logic import peer_messages as pm
+from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.node import Node
+from common.node.logic.node_effects import CommitBlock, Disconnect, NodeEffect, Send, SetTimer, Warned
+from common.node.logic.node_events import (
+    BlockWritten,
+    NodeEvent,
+    PeerConnected,
+    PeerMessage,
+    Started,
+    Timer,
+    TimerExpired,
+)
+from common.node.store.chain_store import ChainStore
+from common.node.store.memory_store import MemoryStore
 from tests.unit.node.bus import names_of
 from tests.unit.node.toy import START_MS, ToyApplication, key_of, seed_of
 

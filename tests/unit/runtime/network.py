@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.core.suite import ED25519_SHA256
-from common.node.certificates import Authority, create_authority, issue_certificate
-from common.node.hello import Identity
-from common.node.node_events import PeerKey
+from common.node.logic.node_events import PeerKey
+from common.node.peer.certificates import Authority, create_authority, issue_certificate
+from common.node.peer.hello import Identity
+from common.node.peer.tls import PeerTls
+from common.node.peer.transport import PeerHandler, PeerTransport
 from common.node.settings import LimitSettings, PeerAddress, PeerSettings
-from common.node.tls import PeerTls
-from common.node.transport import PeerHandler, PeerTransport
 
 GENESIS_ID = bytes(range(32))
 NETWORK = "beijing"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.core.errors import Malformed, NotFound
-from common.node.certificates import (
+from common.node.peer.certificates import (
     LEAF_DAYS,
     certificate_der,
     create_authority,

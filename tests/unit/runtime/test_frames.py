@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.core.errors import QuotaExceeded
-from common.node.frames import (
+from common.node.logic.node_effects import Channel
+from common.node.peer.frames import (
     FRAME_LIMITS,
     GREETING_STAGE,
     OPEN_STAGE,
@@ -16,8 +17,7 @@ from common.node.frames import (
     FrameType,
     encode_frame,
 )
-from common.node.node_effects import Channel
-from common.node.send_queue import SendQueue
+from common.node.peer.send_queue import SendQueue
 
 OPEN_TYPES = [FrameType.CONSENSUS, FrameType.TRANSACTIONS, FrameType.SYNC]
 

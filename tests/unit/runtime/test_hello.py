@@ -10,7 +10,7 @@ import pytest
 from common.core.codec import Writer
 from common.core.errors import CodecError, Rejected
 from common.core.suite import ED25519_SHA256
-from common.node.hello import (
+from common.node.peer.hello import (
     HELLO_LIFETIME_MS,
     HELLO_TAG,
     MAX_HELLO_LIFETIME_MS,

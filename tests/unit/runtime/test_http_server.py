@@ -13,11 +13,11 @@ from typing import Any, cast
 import pytest
 import uvloop
 
-from common.node.certificates import issue_certificate, load_authority
-from common.node.http_server import MAX_HEAD_BYTES, MAX_PIPELINED, HttpServer
-from common.node.listener import bind
+from common.node.http.server import MAX_HEAD_BYTES, MAX_PIPELINED, HttpServer
+from common.node.peer.certificates import issue_certificate, load_authority
+from common.node.peer.listener import bind
+from common.node.peer.tls import ApiTls
 from common.node.settings import LimitSettings
-from common.node.tls import ApiTls
 from tests.unit.runtime.network import Site, now_ms, until
 
 QUICK = LimitSettings(http_header_timeout_ms=500, http_body_timeout_ms=500)
@@ -138,7 +138,7 @@ def test_n2_slow_heads_bodies_and_silence_end_in_time(tmp_path: Path) -> None:
 
 
 def test_n2_a_slow_body_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.node.http_server.BACKSTOP_MS", 0)
+    monkeypatch.setattr("common.node.http.server.BACKSTOP_MS", 0)
 
     async def case() -> None:
         async with served(tmp_path) as api:
@@ -151,7 +151,7 @@ def test_n2_a_slow_body_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("path", ["big", "stream"])
 def test_n2_a_reader_that_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    monkeypatch.setattr("common.node.http_server.BACKSTOP_MS", 0)
+    monkeypatch.setattr("common.node.http.server.BACKSTOP_MS", 0)
 
     async def case() -> None:
         async with served(tmp_path) as api:
@@ -213,7 +213,7 @@ def test_n1_few_requests_may_wait_on_one_connection(tmp_path: Path) -> None:
 
 
 def test_n1_what_comes_behind_the_waiting_requests_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.node.http_server.SHUTDOWN_S", 0.1)
+    monkeypatch.setattr("common.node.http.server.SHUTDOWN_S", 0.1)
 
     async def case() -> None:
         async with served(tmp_path) as api:
@@ -273,7 +273,7 @@ def test_n3_connections_are_counted_by_address(tmp_path: Path) -> None:
 
 
 def test_a_stop_ends_what_is_in_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.node.http_server.SHUTDOWN_S", 0.2)
+    monkeypatch.setattr("common.node.http.server.SHUTDOWN_S", 0.2)
 
     async def case() -> None:
         async with served(tmp_path) as api:

@@ -15,9 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.core.errors import Unavailable
-from common.node.frames import FrameType, encode_frame
-from common.node.hello import Binding, Role, Side, make_hello
-from common.node.node_effects import (
+from common.node.logic.node_effects import (
     Accusation,
     BlockCommitted,
     Broadcast,
@@ -31,7 +29,7 @@ from common.node.node_effects import (
     SetTimer,
     Warned,
 )
-from common.node.node_events import (
+from common.node.logic.node_events import (
     BlockWritten,
     NodeEvent,
     PeerConnected,
@@ -42,10 +40,12 @@ from common.node.node_events import (
     Timer,
     TimerExpired,
 )
-from common.node.node_status import NodeStatus, SubmitResult, TransactionState
-from common.node.peer_messages import KIND_CONSENSUS, KIND_GET_BLOCKS, Status, decode_payload
+from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.peer_messages import KIND_CONSENSUS, KIND_GET_BLOCKS, Status, decode_payload
+from common.node.peer.frames import FrameType, encode_frame
+from common.node.peer.hello import Binding, Role, Side, make_hello
 from common.node.runtime import Runtime
-from common.node.store_errors import StoreFailed
+from common.node.store.store_errors import StoreFailed
 from tests.support.chains import BuiltBlock, ChainBuilder
 from tests.unit.runtime.network import Site, identity_of, key_of, now_ms, until
 

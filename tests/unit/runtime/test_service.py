@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 
 from common.node import service as service_module
-from common.node.chain_store import ChainStore
-from common.node.genesis_state import initialise_chain
-from common.node.node_status import NodeStatus
+from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.node_status import NodeStatus
 from common.node.service import NodeService
-from common.node.storage import MemoryStore
+from common.node.store.chain_store import ChainStore
+from common.node.store.storage import MemoryStore
 from tests.unit.node.toy import ToyApplication, make_genesis
 
 NAMES = ["v1", "v2", "v3", "v4"]

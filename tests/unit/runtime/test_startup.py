@@ -14,11 +14,11 @@ from common.core.errors import Conflict, InvariantBroken, Rejected
 from common.core.suite import ED25519_SHA256
 from common.node.access import TokenStore
 from common.node.keys import encode_key, write_private_file
-from common.node.listener import bind
 from common.node.main import cause
+from common.node.peer.listener import bind
+from common.node.peer.tls import ApiTls, PeerTls
 from common.node.settings import NodeSettings, load_settings
 from common.node.startup import Opened, check_certificates, load_identity, open_data
-from common.node.tls import ApiTls, PeerTls
 from tests.e2e.toy_network import ToyNetwork
 from tests.unit.node.toy import ToyApplication, seed_of
 

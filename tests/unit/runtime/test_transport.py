@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from common.node.frames import FrameType, encode_frame
-from common.node.hello import Binding, Identity, Role, Side, make_hello
-from common.node.link import Stage
-from common.node.node_effects import Channel
-from common.node.node_events import PeerKey
+from common.node.logic.node_effects import Channel
+from common.node.logic.node_events import PeerKey
+from common.node.peer.frames import FrameType, encode_frame
+from common.node.peer.hello import Binding, Identity, Role, Side, make_hello
+from common.node.peer.link import Stage
+from common.node.peer.transport import PeerTransport
 from common.node.settings import LimitSettings
-from common.node.transport import PeerTransport
 from tests.unit.runtime.network import Recorder, Site, identity_of, key_of, now_ms, until
 
 MEMBERS = {f"node-{number}": key_of(number) for number in (1, 2, 3, 4)}
@@ -155,7 +155,7 @@ def redirect(transport: PeerTransport, port: int) -> None:
 
 
 def test_both_dial_and_one_channel_stays_at_both_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.node.dialling.YIELD_S", 0.0)
+    monkeypatch.setattr("common.node.peer.dialling.YIELD_S", 0.0)
 
     async def case() -> None:
         site = Site(tmp_path)

@@ -9,8 +9,8 @@ from pathlib import Path
 from nacl.signing import SigningKey
 
 from common.core.suite import ED25519_SHA256
-from common.node.frames import FRAME_LIMITS, FrameType, encode_frame
-from common.node.hello import HELLO_LIFETIME_MS, Binding, Identity, Role, Side, make_hello
+from common.node.peer.frames import FRAME_LIMITS, FrameType, encode_frame
+from common.node.peer.hello import HELLO_LIFETIME_MS, Binding, Identity, Role, Side, make_hello
 
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "protocol-transport.md").read_text()
 EXAMPLES = {name: bytes.fromhex(digits) for name, digits in re.findall(r"```hex (\S+)\n([0-9a-f\n]+)\n```", DOCUMENT)}

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from common.node import schema
-from common.node.audit import audit
-from common.node.chain_prune import prune
-from common.node.chain_rebuild import no_progress
-from common.node.findings import CODE_OF_PREFIX, CODES, MAX_FINDINGS_A_CODE, Report
-from common.node.storage import MemoryStore
+from common.node.store import schema
+from common.node.store.chain_prune import prune
+from common.node.store.storage import MemoryStore
+from common.node.upkeep.audit import audit
+from common.node.upkeep.chain_rebuild import no_progress
+from common.node.upkeep.findings import CODE_OF_PREFIX, CODES, MAX_FINDINGS_A_CODE, Report
 from tests.support.executed_chain import ExecutedChain
 
 HEIGHTS = 9

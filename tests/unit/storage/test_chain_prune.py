@@ -7,9 +7,9 @@ import random
 import pytest
 
 from common.core.errors import Gone, RuleBroken
-from common.node import schema
-from common.node.chain_prune import prune
-from common.node.storage import MemoryStore
+from common.node.store import schema
+from common.node.store.chain_prune import prune
+from common.node.store.storage import MemoryStore
 from tests.support.stored_chain import TwinChain
 
 KEYS = [b"key-%d" % number for number in range(10)]

@@ -10,11 +10,11 @@ import pytest
 
 from common.core.errors import InvariantBroken, NotFound, ProofInvalid
 from common.core.state_proof import verify_state_proof
-from common.node import schema
-from common.node.chain_store import ChainStore
-from common.node.state_tree import _NodeCache
-from common.node.storage import KeyValueStore, LevelDBStore, MemoryStore, ReadView
-from common.node.store_errors import DamagedStore, WrongDatabase
+from common.node.store import schema
+from common.node.store.chain_store import ChainStore
+from common.node.store.state_tree import _NodeCache
+from common.node.store.storage import KeyValueStore, LevelDBStore, MemoryStore, ReadView
+from common.node.store.store_errors import DamagedStore, WrongDatabase
 from tests.support.stored_chain import CLIENT_SEED, SUITE, TwinChain, make_genesis
 
 KEYS = [b"holding/P1/A%d" % number for number in range(8)] + [b"product/P%d" % number for number in range(4)]

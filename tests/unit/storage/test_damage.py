@@ -12,12 +12,12 @@ import pytest
 
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken
-from common.node import schema
-from common.node.chain_store import ChainStore
-from common.node.storage import LevelDBStore, MemoryStore
-from common.node.store_errors import DamagedStore, StoreFailed, VotingUnsafe
-from common.node.vote_frames import Mark
-from common.node.vote_log import VoteLog
+from common.node.store import schema
+from common.node.store.chain_store import ChainStore
+from common.node.store.storage import LevelDBStore, MemoryStore
+from common.node.store.store_errors import DamagedStore, StoreFailed, VotingUnsafe
+from common.node.store.vote_frames import Mark
+from common.node.store.vote_log import VoteLog
 from tests.support.stored_chain import TwinChain
 
 HEIGHTS = 12

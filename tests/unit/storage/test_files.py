@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from common.core.errors import NotFound, Rejected
-from common.node import fault_points
 from common.node.access import issue_token, list_tokens
-from common.node.backup import back_up, read_backup, restore
-from common.node.certificates import create_authority, issue_certificate, read_certificates
-from common.node.chain_store import ChainStore
-from common.node.checkpoint import Manifest
-from common.node.checkpoint_messages import MANIFEST_PART
-from common.node.checkpoint_store import CheckpointFiles
-from common.node.fault_points import AFTER, BEFORE, POINTS
 from common.node.keys import generate_key, load_key
-from common.node.storage import LevelDBStore, MemoryStore
+from common.node.logic.checkpoint import Manifest
+from common.node.logic.checkpoint_messages import MANIFEST_PART
+from common.node.peer.certificates import create_authority, issue_certificate, read_certificates
+from common.node.store import fault_points
+from common.node.store.chain_store import ChainStore
+from common.node.store.fault_points import AFTER, BEFORE, POINTS
+from common.node.store.storage import LevelDBStore, MemoryStore
+from common.node.upkeep.backup import back_up, read_backup, restore
+from common.node.upkeep.checkpoint_store import CheckpointFiles
 from tests.support.executed_chain import ExecutedChain
 
 NOW_MS = 1_700_000_000_000

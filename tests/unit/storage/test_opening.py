@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from common.core.errors import InvariantBroken, Rejected
-from common.node import fault_points
 from common.node.startup import open_data
+from common.node.store import fault_points
 from tests.unit.node.toy import ToyApplication, make_genesis
 
 GENESIS = make_genesis(["v1"])

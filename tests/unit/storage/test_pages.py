@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.core.errors import Malformed
-from common.node.pages import MAX_PAGE_BYTES, PAGE_BYTES, read_page, write_pages
+from common.node.store.pages import MAX_PAGE_BYTES, PAGE_BYTES, read_page, write_pages
 
 
 @given(st.lists(st.binary(max_size=64) | st.integers(0, 2 * PAGE_BYTES).map(bytes), max_size=40))

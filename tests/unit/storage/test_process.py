@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from common.node.chain_store import ChainStore
-from common.node.storage import LevelDBStore
-from common.node.vote_log import VoteLog
+from common.node.store.chain_store import ChainStore
+from common.node.store.storage import LevelDBStore
+from common.node.store.vote_log import VoteLog
 from tests.support.stored_chain import make_genesis
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,8 +11,8 @@ import pytest
 from common.core.errors import ProofInvalid
 from common.core.state_proof import MAX_NODE_BYTES, StateProof, empty_root, verify_state_proof
 from common.core.suite import ED25519_SHA256 as SUITE
-from common.node.state_tree import StateTree
-from common.node.storage import MemoryStore
+from common.node.store.state_tree import StateTree
+from common.node.store.storage import MemoryStore
 from tests.support.naive_state_tree import naive_nodes, naive_root
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from common.core.errors import Rejected
-from common.node import fault_points, schema
-from common.node.audit import audit
-from common.node.chain_prune import prune
-from common.node.chain_rebuild import no_progress
-from common.node.chain_store import ChainStore
-from common.node.findings import Report
-from common.node.repair import SILENT_HEIGHTS, Repair, Repaired
 from common.node.startup import Opened, open_data
-from common.node.storage import LevelDBStore, MemoryStore
-from common.node.store_errors import DamagedStore, StoreInUse, WrongDatabase
-from common.node.vote_log import VoteLog
+from common.node.store import fault_points, schema
+from common.node.store.chain_prune import prune
+from common.node.store.chain_store import ChainStore
+from common.node.store.storage import LevelDBStore, MemoryStore
+from common.node.store.store_errors import DamagedStore, StoreInUse, WrongDatabase
+from common.node.store.vote_log import VoteLog
+from common.node.upkeep.audit import audit
+from common.node.upkeep.chain_rebuild import no_progress
+from common.node.upkeep.findings import Report
+from common.node.upkeep.repair import SILENT_HEIGHTS, Repair, Repaired
 from tests.support.executed_chain import ExecutedChain, FadingApplication
 from tests.unit.node.toy import make_genesis
 
@@ -267,7 +267,7 @@ def died(place: Place, fault: str) -> bool:
 
 
 def test_silence_is_carried_into_new_files_until_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.node.vote_log.COMPACT_ABOVE_BYTES", 0)
+    monkeypatch.setattr("common.node.store.vote_log.COMPACT_ABOVE_BYTES", 0)
     genesis_id = bytes(32)
     VoteLog.create_silent(tmp_path / "votes", genesis_id, 3).close()
     for height in range(1, 6):

@@ -11,8 +11,8 @@ from common.core import state_proof
 from common.core.errors import Malformed, ProofInvalid
 from common.core.state_proof import StateProof, empty_root, key_hash, node_hash, value_hash, verify_state_proof
 from common.core.suite import ED25519_SHA256 as SUITE
-from common.node.state_tree import StateTree
-from common.node.storage import MemoryStore
+from common.node.store.state_tree import StateTree
+from common.node.store.storage import MemoryStore
 
 ENTRIES = {b"account/%d" % number: b"%d" % (number * 7) for number in range(400)}
 

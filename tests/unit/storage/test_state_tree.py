@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from common.core.errors import InvariantBroken
 from common.core.state_proof import BRANCH, empty_root, key_hash, verify_state_proof
 from common.core.suite import ED25519_SHA256 as SUITE
-from common.node import schema
-from common.node.state_tree import StateTree
-from common.node.storage import LevelDBStore, MemoryStore
-from common.node.store_errors import DamagedStore
+from common.node.store import schema
+from common.node.store.state_tree import StateTree
+from common.node.store.storage import LevelDBStore, MemoryStore
+from common.node.store.store_errors import DamagedStore
 from tests.support.naive_state_tree import naive_nodes, naive_root
 
 Changes = Mapping[bytes, bytes | None]

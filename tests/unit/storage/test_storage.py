@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from common.node.storage import KeyValueStore, LevelDBStore, MemoryStore, plyvel, prefix_end
-from common.node.store_errors import DamagedStore, StoreFailed
+from common.node.store.storage import KeyValueStore, LevelDBStore, MemoryStore, plyvel, prefix_end
+from common.node.store.store_errors import DamagedStore, StoreFailed
 
 Entries = list[tuple[bytes, bytes]]
 

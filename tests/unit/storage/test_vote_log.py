@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from common.core.errors import InvariantBroken
-from common.node import vote_log
-from common.node.log_directory import FILE_NAME, FileDirectory, LogDirectory, MemoryDirectory
-from common.node.store_errors import DamagedStore, StoreFailed, VotingUnsafe
-from common.node.vote_log import VoteLog, check_vote_log
+from common.node.store import vote_log
+from common.node.store.log_directory import FILE_NAME, FileDirectory, LogDirectory, MemoryDirectory
+from common.node.store.store_errors import DamagedStore, StoreFailed, VotingUnsafe
+from common.node.store.vote_log import VoteLog, check_vote_log
 
 GENESIS = bytes(range(32))
 BLOCK_1, BLOCK_2, BLOCK_3 = b"\x01" * 32, b"\x02" * 32, b"\x03" * 32
@@ -330,7 +330,7 @@ def test_s2_partial_write_is_cut_off_again(tmp_path: Path, monkeypatch: pytest.M
         return write(file, bytes(data[:10]))
 
     log.append([b"x" * 100])
-    monkeypatch.setattr("common.node.log_directory.os.write", full_after_ten_bytes)
+    monkeypatch.setattr("common.node.store.log_directory.os.write", full_after_ten_bytes)
     with pytest.raises(StoreFailed, match="No space left"):
         log.sync()
     assert (tmp_path / FILE_NAME).stat().st_size == size
@@ -345,7 +345,7 @@ def test_s2_failed_fsync_is_never_tried_again(tmp_path: Path, monkeypatch: pytes
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("common.node.log_directory.os.fsync", input_output_error)
+        patch.setattr("common.node.store.log_directory.os.fsync", input_output_error)
         log.append([b"vote"])
         with pytest.raises(StoreFailed, match="Input/output error"):
             log.sync()
@@ -370,8 +370,8 @@ def test_s1_new_file_is_durable_before_it_takes_the_old_ones_place(
         calls.append("rename")
         real_rename(source, target)
 
-    monkeypatch.setattr("common.node.log_directory.os.fsync", fsync)
-    monkeypatch.setattr("common.node.log_directory.os.rename", rename)
+    monkeypatch.setattr("common.node.store.log_directory.os.fsync", fsync)
+    monkeypatch.setattr("common.node.store.log_directory.os.rename", rename)
     VoteLog.open(tmp_path, GENESIS).close()
     assert calls == ["fsync file", "rename", "fsync directory"]
 
@@ -389,7 +389,7 @@ def test_s1_crash_while_the_file_is_replaced_leaves_the_old_one(
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"common.node.log_directory.os.{step}", crash)
+        patch.setattr(f"common.node.store.log_directory.os.{step}", crash)
         with pytest.raises(StoreFailed):
             log.sync()
     log.close()

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from common.core.errors import InvariantBroken
-from common.node.chain_store import ChainStore
-from common.node.storage import LevelDBStore
-from common.node.vote_log import VoteLog
+from common.node.store.chain_store import ChainStore
+from common.node.store.storage import LevelDBStore
+from common.node.store.vote_log import VoteLog
 from tests.support.stored_chain import TwinChain, make_genesis
 
 

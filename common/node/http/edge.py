@@ -1,0 +1,246 @@
+"""The HTTP edge around every route: limits, tokens, problems, request log, latencies.
+
+Invariants
+  G1  Every path below /v1 needs a valid token before its body is read, routes that do not exist included.
+  G2  Header fields, body size and body time are bounded; a body is refused while it streams in, not after (attacks N1,
+      N2). Compressed bodies are refused, so that nothing can unfold (attack E2).
+  G3  Whatever happens becomes one problem document or an aborted connection; never a stack trace, never a 500 for bad
+      input (contract, "Transactions").
+  G4  Stored data that fails its checks is never served: 503 `database_damaged`, and a critical line with the remedy
+      (attack S2).
+  G5  A log line holds route templates, numbers, names from our own files, and the path with everything but printable
+      ASCII escaped: no client can write a line of its own (attack N6).
+
+Left out: the time for a head and for the first byte of a body, slow readers, and the number of connections, which the
+server bounds below any request (`http_server`, attack N2); roles, which each route demands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common.core.errors import Rejected, Unauthorised
+from common.core.transaction import MAX_ENVELOPE_BYTES
+from common.node.access import Identity, TokenStore
+from common.node.http.metrics import Metrics
+from common.node.http.problems import edge_problem, problem_of
+from common.node.store import fault_points
+from common.node.store.store_errors import DamagedStore
+
+IDENTITY: Final = "tongjian.identity"
+REQUEST_ID: Final = "tongjian.request_id"
+PROTECTED_PREFIX: Final = "/v1"
+MAX_LOGGED_PATH: Final = 200
+_UNPRINTABLE: Final = re.compile(r"[^!-~]")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_COMMON_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+_log = logging.getLogger("tongjian.http")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Bounds of one request; each is far above honest use."""
+
+    header_count: int = 64
+    """Browsers send about 20."""
+    header_bytes: int = 16 * 1024
+    """Names and values together."""
+    body_bytes: int = MAX_ENVELOPE_BYTES
+    """The largest body of any route is an envelope."""
+    body_timeout_ms: int = 30_000
+    """2 MiB at 70 kB/s."""
+
+
+class _EdgeRefusal(Exception):
+    """One of `EDGE_CODES`, raised while a request is read."""
+
+    def __init__(self, code: str, **members: int | str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.members = members
+
+
+class _BoundedBody:
+    """`receive` with the request's bounds; ends with an `_EdgeRefusal` when one is exceeded.
+
+    Most bodies are there at once, so the clock starts with the second piece.
+    """
+
+    __slots__ = ("_deadline", "_done", "_left", "_limits", "_receive")
+
+    def __init__(self, receive: Receive, limits: HttpLimits) -> None:
+        self._receive = receive
+        self._limits = limits
+        self._left = limits.body_bytes
+        self._deadline: float | None = None
+        self._done = False
+
+    async def __call__(self) -> Message:
+        if self._done:
+            return await self._receive()
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self._limits.body_timeout_ms / 1000
+            message = await self._receive()
+        else:
+            try:
+                async with asyncio.timeout_at(self._deadline):
+                    message = await self._receive()
+            except TimeoutError:
+                raise _EdgeRefusal("body_timeout", limit_ms=self._limits.body_timeout_ms) from None
+        if message["type"] == "http.disconnect":
+            raise _EdgeRefusal("body_incomplete")
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise _EdgeRefusal("body_too_large", limit=self._limits.body_bytes)
+        self._done = not message.get("more_body", False)
+        return message
+
+
+class _Answer:
+    """`send` that remembers the status and adds the common header fields."""
+
+    __slots__ = ("_send", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *_COMMON_HEADERS]
+        fault_points.before("http.answer")
+        await self._send(message)
+        fault_points.after("http.answer")
+
+
+def escaped_path(scope: Scope) -> str:
+    """The path as it may stand in a log line (G5)."""
+    raw = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
+    text = raw[:MAX_LOGGED_PATH].decode("latin-1")
+    return _UNPRINTABLE.sub(lambda match: f"%{ord(match.group()):02X}", text)
+
+
+def _route_template(scope: Scope) -> str:
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else "unmatched"
+
+
+class Edge:
+    """ASGI middleware; see the module's invariants. `shortcuts` maps (method, path) to routes that skip the router."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        tokens: TokenStore,
+        metrics: Metrics,
+        limits: HttpLimits,
+        shortcuts: Mapping[tuple[str, str], ASGIApp],
+    ) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._metrics = metrics
+        self._limits = limits
+        self._shortcuts = shortcuts
+        self._request_prefix = secrets.token_hex(4)
+        self._requests = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        self._requests += 1
+        request_id = scope[REQUEST_ID] = f"{self._request_prefix}-{self._requests:x}"
+        answer = _Answer(send)
+        code = None
+        try:
+            code = await self._answer(scope, receive, answer, request_id)
+        finally:
+            self._report(scope, answer.status, code, time.perf_counter() - started, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: _Answer, request_id: str) -> str | None:
+        """Run the route; returns the code of the refusal, if it was one."""
+        close = {"Connection": "close"}
+        try:
+            self._check_head(scope)
+            shortcut = self._shortcuts.get((scope["method"], scope["path"]))
+            await (shortcut or self._app)(scope, _BoundedBody(receive, self._limits), send)
+        except Rejected as error:
+            code, response = error.code, problem_of(error, request_id)
+        except _EdgeRefusal as refusal:
+            code, response = refusal.code, edge_problem(refusal.code, request_id, close, **refusal.members)
+        except DamagedStore as error:
+            _log.critical(
+                "stored data is damaged and was not served",
+                extra={"code": error.code, "detail": str(error), "request_id": request_id, "path": escaped_path(scope)},
+            )
+            code, response = error.code, edge_problem("database_damaged", request_id, {"Retry-After": "60"})
+        except Exception as error:
+            # Whatever a route failed with: the bearer learns an id, the log the rest (G3).
+            told = {"request_id": request_id, "path": escaped_path(scope)}
+            _log.error("a route failed", exc_info=error, extra=told)
+            code, response = "internal_error", edge_problem("internal_error", request_id, close)
+        else:
+            return scope.get("tongjian.code")
+        if send.status == 0:
+            await response(scope, receive, send)
+        return code
+
+    def _check_head(self, scope: Scope) -> None:
+        """Bounds of the head, then the token (G1, G2)."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        limits = self._limits
+        size, authorization, protected = 0, None, scope["path"].startswith(PROTECTED_PREFIX)
+        for name, value in headers:
+            size += len(name) + len(value)
+            if name == b"authorization":
+                if authorization is not None:
+                    raise Unauthorised("token_missing", "The request holds more than one Authorization header.")
+                authorization = value
+            elif name == b"content-encoding" and value.lower() != b"identity":
+                raise _EdgeRefusal("content_encoding_unsupported")
+            elif name == b"content-length" and (not value.isdigit() or int(value[:20]) > limits.body_bytes):
+                raise _EdgeRefusal("body_too_large", limit=limits.body_bytes)
+        if size > limits.header_bytes or len(headers) > limits.header_count:
+            raise _EdgeRefusal("headers_too_large", limit=limits.header_bytes)
+        if protected:
+            scope[IDENTITY] = self._tokens.identify(authorization)
+
+    def _report(self, scope: Scope, status: int, code: str | None, seconds: float, request_id: str) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = _route_template(scope)
+        self._metrics.observe(route, method, status, seconds)
+        level = logging.DEBUG if status < 400 and not route.startswith(PROTECTED_PREFIX) else logging.INFO
+        if method == "POST" and status in (200, 202):
+            level = logging.DEBUG  # the chain itself records what was submitted
+        if not _log.isEnabledFor(level):
+            return
+        identity: Identity | None = scope.get(IDENTITY)
+        client = scope.get("client")
+        _log.log(
+            level,
+            "request",
+            extra={
+                "request_id": request_id,
+                "method": method,
+                "route": route,
+                "path": escaped_path(scope),
+                "status": status,
+                "code": code,
+                "duration_ms": round(seconds * 1000, 1),
+                "subject": identity.subject if identity else None,
+                "token_id": identity.id if identity else None,
+                "client": client[0] if client else None,
+            },
+        )

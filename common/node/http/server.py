@@ -1,0 +1,235 @@
+"""HTTPS in front of the routes: uvicorn's HTTP protocol behind our own listener, with a deadline for every wait.
+
+uvicorn's own server is not used: it wakes up ten times a second, and it bounds neither the head of a request nor the
+time that a client may take for it.
+
+Invariants:
+  H1  A request's head has a bound in bytes and in time, its body in time (and in bytes by the routes) (N1, N2).
+  H2  A client that does not read its answer is cut off (N2).
+  H3  Requests on one connection are answered one after the other; few may wait. What comes behind them is left
+      unread: the last of those that wait is answered with `connection: close`, and the client sends the rest again.
+  H4  Open connections and handshakes are bounded by `listener`.
+  H5  Nothing happens while nobody asks: no ticks.
+
+Leaves out: bodies' limits, tokens, errors of routes (`http`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from typing import Any, Final, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from common.node.peer.listener import Listener, ListenerLimits, Ticket
+from common.node.peer.tls import ApiTls
+from common.node.settings import LimitSettings
+
+MAX_HEAD_BYTES: Final = 32 * 1024
+"""Request line and headers together: a token, a few headers and a query of some hundred bytes take 2 KiB."""
+MAX_PIPELINED: Final = 16
+"""Requests that may wait behind one that is being answered; our own clients send none."""
+BACKSTOP_MS: Final = 5_000
+"""Our deadlines for bodies and answers come so much later than the routes' own, whose refusals say more."""
+SHUTDOWN_S: Final = 2.0
+"""Time for requests in progress when the node stops; a node stops within five seconds."""
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class _Server(ServerState):
+    """What the connections of one server share."""
+
+    def __init__(self, limits: LimitSettings) -> None:
+        super().__init__()
+        self.limits = limits
+        self._second = 0
+
+    def refresh_date(self) -> None:
+        """Keep the Date header right, when a request asks for it rather than by a clock."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self.default_headers = [(b"date", formatdate(second, usegmt=True).encode("ascii"))]
+
+
+class GuardedHttpProtocol(HttpToolsProtocol):
+    """One connection; see the module's invariants."""
+
+    def __init__(self, config: uvicorn.Config, server: _Server, app_state: dict[str, Any], ticket: Ticket) -> None:
+        super().__init__(config, server, app_state, asyncio.get_running_loop())
+        self._server = server
+        self._ticket = ticket
+        self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
+        self._in_head = True
+        self._head_bytes = 0
+        self._too_large = False
+        self._full = False
+        """More requests came than may wait: nothing more is read (H3)."""
+
+    # The connection.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._ticket.established()
+        super().connection_made(cast(asyncio.Transport, transport))
+        self._arm(self._server.limits.http_header_timeout_ms)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ticket.release()
+        self._disarm()
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing() or self._full:
+            return
+        if self._deadline is None and not self._answering():
+            self._arm(self._server.limits.http_header_timeout_ms)
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._too_large = True
+            self.send_400_response("")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        timeout_s = (self._server.limits.http_body_timeout_ms + BACKSTOP_MS) / 1000
+        self._write_deadline = self.loop.call_later(timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+        super().resume_writing()
+
+    # The parser.
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._full = True
+            raise ValueError("more requests than may wait")
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > MAX_HEAD_BYTES:
+            self._too_large = True
+            raise ValueError("the head of the request is too large")
+        self._in_head = False
+        self._head_bytes = 0
+        self._server.refresh_date()
+        super().on_headers_complete()
+        self._arm(self._server.limits.http_body_timeout_ms + BACKSTOP_MS)
+
+    def on_message_complete(self) -> None:
+        self._disarm()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request, as a problem like all others, and close."""
+        if self._full:
+            self.pipeline[0][0].keep_alive = False  # of the one that is answered last
+            return
+        status, code, detail = 400, "http_malformed", "The request is not HTTP/1.1."
+        if self._too_large:
+            status, code, detail = 431, "http_head_too_large", f"Line and headers exceed {MAX_HEAD_BYTES} bytes."
+        body = json.dumps(
+            {"type": f"urn:tongjian:error:{code}", "title": detail, "status": status, "code": code, "detail": detail}
+        ).encode("ascii")
+        head = (
+            f"HTTP/1.1 {status} {'Bad Request' if status == 400 else 'Request Header Fields Too Large'}\r\n"
+            f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+    # Deadlines.
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _arm(self, timeout_ms: int) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(timeout_ms / 1000, self._too_late)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        self.transport.abort()
+
+
+class HttpServer:
+    """Serves one ASGI application on one listening socket."""
+
+    def __init__(self, app: Application, listening: socket.socket, tls: ApiTls, limits: LimitSettings) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        self._config = uvicorn.Config(
+            app,
+            http=GuardedHttpProtocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=limits.http_header_timeout_ms // 1000 + 1,
+        )
+        self._server = _Server(limits)
+        self._tls = tls
+        self.listener = Listener(
+            listening,
+            self._tls.current,
+            self._build,
+            ListenerLimits(
+                connections=limits.http_connections,
+                connections_address=limits.http_connections_address,
+                handshakes=max(limits.handshakes, limits.http_connections // 4),
+                handshake_timeout_ms=limits.http_header_timeout_ms,
+            ),
+        )
+
+    async def start(self) -> None:
+        """Start the application, then accept."""
+        self._config.load()
+        self._lifespan = self._config.lifespan_class(self._config)
+        await self._lifespan.startup()
+        if self._lifespan.should_exit:
+            raise RuntimeError("the HTTP application did not start")
+        self.listener.start()
+
+    async def close(self) -> None:
+        """Accept nothing more, let requests in progress end for `SHUTDOWN_S`, then cut them off."""
+        await self.listener.close()
+        for connection in list(self._server.connections):
+            cast(GuardedHttpProtocol, connection).shutdown()
+        late = set(self._server.tasks)
+        if late:
+            _, late = await asyncio.wait(late, timeout=SHUTDOWN_S)
+        for connection in list(self._server.connections):
+            cast(GuardedHttpProtocol, connection).transport.abort()
+        if late:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it takes a cancelled request for a bug
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late, timeout=0.5)
+        await asyncio.sleep(0)
+        await self._lifespan.shutdown()
+
+    def _build(self, ticket: Ticket) -> GuardedHttpProtocol:
+        return GuardedHttpProtocol(self._config, self._server, self._lifespan.state, ticket)

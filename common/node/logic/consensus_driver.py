@@ -1,0 +1,308 @@
+"""Joins the replica to the node: feeds it events, turns its effects into the node's own.
+
+Invariants
+  D1  Effects are handled strictly in the order in which the replica returned them; answers that come about meanwhile
+      wait until all effects of a step are handled (`common.consensus.effects`, F1).
+  D2  The replica starts only when q-1 other members have said hello, n = 1 excepted: no agreement is possible
+      earlier, and by then enough peers have shown what this validator signed before (protocol rule 7, attack C16).
+      What they show counts only if this node's key did sign it.
+  D3  A leader to whom we have no channel cannot send us a proposal, so its view is left after an eighth of the
+      time-out: a dead validator costs every n-th block a fraction of a second, not seconds. Time-outs still double
+      with the view, and their length decides about speed only, never about safety (protocol rule 4). A running timer
+      is shortened once at most.
+
+  D4  A validator whose data came from a checkpoint or a backup has no memory of its votes. It starts only when members
+      that make up a quorum with it show no higher tip, and then signs nothing at or below tip + `REJOIN_HEIGHTS`
+      (attack C16). Why that is enough: let t be the last height that its earlier self saw decided. That took commits of
+      q-1 others, honest ones among them at t-1 or higher. Any q-1 members share f with those; counting this forgetful
+      validator, at most f-1 others are faulty, so one of them is honest, and its tip, at least t-1, is not above ours.
+      The earlier self voted at t+1 at most, which is tip + 2.
+
+Left out: blocks' contents (`block_assembly`), commits (`committer`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from common.consensus import effects
+from common.consensus.events import ChainTip, Event, OwnMessageShown, PeerConnected, TimerExpired
+from common.consensus.messages import ConsensusMessage, Mark, Stage, decode_message
+from common.consensus.params import ConsensusParameters
+from common.consensus.replica import Replica
+from common.core.block import Block
+from common.core.certificate import Certificate
+from common.core.genesis import Genesis
+from common.node.logic.node_effects import Accusation, Channel, PersistVotes, Warned
+from common.node.logic.node_events import PeerKey, Timer
+from common.node.logic.outbox import Outbox
+from common.node.logic.peer_messages import Consensus
+from common.node.store.chain_store import ChainStore
+
+UNHEARD_LEADER_DIVISOR = 8
+"""With the default of 2 s, 250 ms: long enough for a channel that is just being opened again."""
+
+
+REJOIN_HEIGHTS = 2
+"""How far above the tip of a quorum a validator may have voted (D4)."""
+
+
+class BlockWork(Protocol):
+    """What the driver hands on to the rest of the node."""
+
+    def build(self, request: effects.BuildBlock) -> None:
+        """Build a block."""
+
+    def validate(self, request: effects.ValidateBlock, senders: Sequence[PeerKey]) -> None:
+        """Validate a proposal."""
+
+    def fetch(self, request: effects.FetchBlock, senders: Sequence[PeerKey]) -> None:
+        """Fetch a prepared block."""
+
+    def decided(self, block: Block, certificate: Certificate) -> None:
+        """Commit a block."""
+
+    def decided_by_id(self, height: int, block_id: bytes, certificate: Certificate, senders: Sequence[PeerKey]) -> None:
+        """Get a decided block and commit it."""
+
+    def send_decided(self, peer: PeerKey, height: int) -> None:
+        """Send a decided block to a peer that still votes on it."""
+
+    def peer_is_at(self, peer: PeerKey, height: int) -> None:
+        """A peer claims to be further than we are."""
+
+
+class ConsensusDriver:
+    """Owns the replica."""
+
+    def __init__(
+        self,
+        *,
+        genesis: Genesis,
+        chain: ChainStore,
+        seed: bytes | None,
+        recovered: Sequence[bytes],
+        may_vote: bool,
+        abstain_through_height: int,
+        outbox: Outbox,
+        work: BlockWork,
+        connected_members: Callable[[], Sequence[int]],
+        level_members: Callable[[], int],
+        is_connected: Callable[[PeerKey], bool],
+        accused: Callable[[ConsensusMessage, ConsensusMessage], None],
+    ) -> None:
+        self._genesis = genesis
+        self._chain = chain
+        self._seed = seed
+        self._public_key = None if seed is None else genesis.suite.public_key(seed)
+        self._recovered = tuple(recovered)
+        self._may_vote = may_vote
+        self._outbox = outbox
+        self._work = work
+        self._connected_members = connected_members
+        self._level_members = level_members
+        self._is_connected = is_connected
+        self._accused = accused
+        self._replica: Replica | None = None
+        self._greeted: set[PeerKey] = set()
+        self._floor = Mark(abstain_through_height, 0, Stage.COMMIT) if abstain_through_height else None
+        self._inbox: deque[Event] = deque()
+        self._draining = False
+        self._timer: effects.SetTimer | None = None
+        self._hastened = False
+
+    @property
+    def started(self) -> bool:
+        """Whether the replica takes part."""
+        return self._replica is not None
+
+    @property
+    def view(self) -> int:
+        """The view of the open height."""
+        return 0 if self._replica is None else self._replica.view
+
+    @property
+    def can_vote(self) -> bool:
+        """Whether this node signs at the open height."""
+        return self._replica is not None and self._replica.can_vote
+
+    def signed_by(self, peer: PeerKey) -> bytes:
+        """The furthest message held that this peer signed, encoded; empty if there is none (protocol rule 7)."""
+        message = None if self._replica is None else self._replica.highest_signed_by(peer)
+        return b"" if message is None else message.encode()
+
+    def furthest_mark(self, peer: PeerKey) -> Mark | None:
+        """How far this peer is known to have signed."""
+        message = None if self._replica is None else self._replica.highest_signed_by(peer)
+        return None if message is None else message.mark
+
+    def greet(self, peer: PeerKey, evidence: bytes) -> None:
+        """A peer said hello; `evidence` is what it holds signed by us. Raises `Malformed` if that is no message."""
+        if evidence:
+            self._shown(decode_message(evidence))
+        self._greeted.add(peer)
+        if self._replica is None:
+            self.start_if_ready()
+            return
+        index = self._chain.validators(self._chain.tip().height + 1).index_of(peer)
+        if index is not None:
+            self.deliver(PeerConnected(index))
+
+    def _shown(self, message: ConsensusMessage) -> None:
+        if self._replica is not None:
+            self.deliver(OwnMessageShown(message))
+            return
+        suite, genesis = self._genesis.suite, self._genesis
+        if self._public_key is None or message.height <= self._chain.tip().height:
+            return
+        if suite.verify(self._public_key, message.payload(suite, genesis.id, genesis.network), message.signature):
+            self._floor = message.mark if self._floor is None else max(self._floor, message.mark)
+
+    def start_if_ready(self) -> None:
+        """Start the replica once enough members have said hello (D2)."""
+        if self._replica is not None:
+            return
+        tip = self._chain.tip()
+        validators = self._chain.validators(tip.height + 1)
+        others = sum(1 for peer in self._greeted if validators.index_of(peer) is not None)
+        if others < validators.quorum - 1:
+            return
+        if self._chain.rejoined and validators.index_of(self._public_key or b"") is not None:
+            if self._level_members() < validators.quorum - 1:
+                return
+            self._abstain_after_rejoining(tip.height)
+        genesis = self._genesis
+        own_index = None if self._public_key is None else validators.index_of(self._public_key)
+        parameters = ConsensusParameters.of(genesis.parameters)
+        self._replica = Replica(parameters, genesis.suite, genesis.id, genesis.network, own_index, self._seed)
+        floor = self._floor if self._floor is not None and self._floor.height > tip.height else None
+        restored = self._replica.restore(
+            ChainTip(tip.height, tip.block_id, tip.time_ms),
+            validators,
+            self._recovered,
+            floor=floor,
+            may_vote=self._may_vote,
+        )
+        self._recovered = ()
+        self._inbox.extend([PeerConnected(index) for index in self._connected_members()])
+        self._run(self._replica, restored)
+
+    def _abstain_after_rejoining(self, tip_height: int) -> None:
+        """The data are younger than the key: sign nothing that this key may have signed before (D4)."""
+        through = tip_height + REJOIN_HEIGHTS
+        floor = Mark(through, 0, Stage.COMMIT)
+        self._floor = floor if self._floor is None else max(self._floor, floor)
+        self._chain.votes_again_above(through)
+
+    def deliver(self, event: Event) -> None:
+        """Give the replica an event, after those that wait already; nothing happens before it has started."""
+        if self._replica is None:
+            return
+        self._inbox.append(event)
+        if not self._draining:
+            self._run(self._replica, [])
+
+    def _run(self, replica: Replica, asked: Sequence[effects.Effect]) -> None:
+        """Handle effects, then the events that wait, one after the other (D1)."""
+        self._draining = True
+        try:
+            self._handle(asked)
+            while self._inbox:
+                self._handle(replica.step(self._inbox.popleft()))
+        finally:
+            self._draining = False
+
+    def timer_expired(self) -> None:
+        """The view timer ran out."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            self.deliver(TimerExpired(timer.height, timer.view))
+
+    def _set_timer(self, effect: effects.SetTimer) -> None:
+        """Arm the view timer, shorter if the view's leader cannot be heard (D3)."""
+        self._timer = effect
+        validators = self._chain.validators(self._chain.tip().height + 1)
+        leader = validators.members[validators.leader(effect.height, effect.view)].public_key
+        heard = leader == self._public_key or self._is_connected(leader)
+        self._hastened = not heard
+        self._outbox.set_timer(Timer.VIEW, effect.delay_ms if heard else effect.delay_ms // UNHEARD_LEADER_DIVISOR)
+
+    def disconnected(self, peer: PeerKey) -> None:
+        """A channel is gone; if it was the leader's, the running timer is armed anew, once: a leader that comes and
+        goes must not put its time-out off for ever (attack S3).
+        """
+        timer = self._timer
+        if timer is not None and not self._hastened:
+            validators = self._chain.validators(self._chain.tip().height + 1)
+            if validators.members[validators.leader(timer.height, timer.view)].public_key == peer:
+                self._set_timer(timer)
+
+    def _handle(self, asked: Sequence[effects.Effect]) -> None:
+        for effect in asked:
+            self._handle_one(effect)
+
+    def _handle_one(self, effect: effects.Effect) -> None:
+        match effect:
+            case effects.Persist():
+                self._outbox.add(PersistVotes(effect.records))
+            case effects.Broadcast():
+                self._outbox.broadcast(Consensus(effect.message.encode()), Channel.CONSENSUS)
+            case effects.Send():
+                peer = self._member(effect.index)
+                if peer is not None:
+                    self._outbox.send(peer, Consensus(effect.message.encode()), Channel.CONSENSUS)
+            case effects.SetTimer():
+                self._set_timer(effect)
+            case effects.CancelTimer():
+                self._timer = None
+                self._outbox.cancel_timer(Timer.VIEW)
+            case effects.Accuse():
+                self._accuse(effect)
+            case effects.Refused():
+                sender = None if effect.sender is None else self._member(effect.sender)
+                self._outbox.add(Warned("consensus_message_refused", effect.code, sender))
+            case effects.Abstaining():
+                self._outbox.add(Warned("abstaining", f"{effect.code} through height {effect.height}"))
+            case _:
+                self._hand_on(effect)
+
+    def _hand_on(self, effect: effects.Effect) -> None:
+        work = self._work
+        match effect:
+            case effects.BuildBlock():
+                work.build(effect)
+            case effects.ValidateBlock():
+                work.validate(effect, self._members(effect.senders))
+            case effects.FetchBlock():
+                work.fetch(effect, self._members(effect.senders))
+            case effects.Decide():
+                work.decided(effect.block, effect.certificate)
+            case effects.DecideById():
+                signers = [index for index, _ in effect.certificate.signatures]
+                work.decided_by_id(effect.height, effect.block_id, effect.certificate, self._members(signers))
+            case effects.SendDecided():
+                peer = self._member(effect.index)
+                if peer is not None:
+                    work.send_decided(peer, effect.height)
+            case effects.CatchUp():
+                peer = self._member(effect.index)
+                if peer is not None:
+                    work.peer_is_at(peer, effect.height)
+
+    def _accuse(self, effect: effects.Accuse) -> None:
+        members = self._chain.validators(effect.first.height).members
+        if effect.first.signer < len(members):
+            culprit = members[effect.first.signer].public_key
+            self._outbox.add(Accusation(culprit, effect.first.encode(), effect.second.encode()))
+            self._accused(effect.first, effect.second)
+
+    def _members(self, indexes: Sequence[int]) -> list[PeerKey]:
+        """Keys of the open height's members, without our own."""
+        keys = [self._member(index) for index in indexes]
+        return [key for key in keys if key is not None and key != self._public_key]
+
+    def _member(self, index: int) -> PeerKey | None:
+        members = self._chain.validators(self._chain.tip().height + 1).members
+        return members[index].public_key if index < len(members) else None

@@ -1,0 +1,336 @@
+"""Executes blocks: transactions in, receipts, snapshots, state changes and their roots out.
+
+Execution comes before voting: a header carries its own block's roots (architecture decision 5), so a leader executes
+before it proposes and a replica before it prepares. What either did is an `Execution`, kept under the transactions it
+ran, and used again at commit: no block is executed twice.
+
+Invariants
+  X1  An `Execution` is a function of the committed tip, the block's time and its transactions. Nothing local enters:
+      no clock, quota, order of arrival or cache (protocol rule 11).
+  X2  A bad network, genesis, nonce, expiry or limit makes the *block* invalid; a rule failure is included, burns the
+      nonce and changes nothing else (protocol rule 11).
+  X3  Executions are kept by content, never by a claimed block id, so a rejected block cannot stand in for a valid one
+      with the same id (attack E7).
+  X4  Nothing is written: the state tree's update and all changes are values until the chain store commits them.
+
+Left out: signatures (verified once, in the mempool), certificates, wall-clock bounds (`check_fresh` is for fresh
+proposals alone).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from common.core import merkle
+from common.core.block import Block
+from common.core.codec import check_signed_keys
+from common.core.errors import InvariantBroken, Malformed, Rejected
+from common.core.genesis import Genesis
+from common.core.header import Header
+from common.core.receipt import APPLIED, REJECTED, Receipt
+from common.core.snapshot import MAX_SNAPSHOT_BYTES, snapshot_root
+from common.core.transaction import SignedTransaction
+from common.core.validators import ValidatorSet
+from common.node.application import Application, BlockContext, Outcome, OverlayView
+from common.node.logic.schedule import protocol_version, take_due_set
+from common.node.logic.transaction_rules import check_belongs, check_expiry
+from common.node.logic.used_nonces import NonceBuckets
+from common.node.store.chain_store import ChainStore
+from common.node.store.committed_state import CommittedState
+from common.node.store.state_tree import TreeUpdate
+from common.node.store.store_errors import DamagedStore, StoreFailed
+
+KEPT_EXECUTIONS = 4
+"""Blocks of one height whose executions are kept: own draft, a proposal, and re-proposals of later views."""
+
+
+class BlockInvalid(Malformed):
+    """A block breaks a rule on which all validators agree; the code says which."""
+
+
+class ExecutionFailed(InvariantBroken):
+    """An application raised something else than `Rejected`: a bug there. `tx` is the transaction that shows it, if
+    one did.
+    """
+
+    def __init__(self, message: str, tx: SignedTransaction | None) -> None:
+        super().__init__(message)
+        self.tx = tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """What executing `transactions` at `time_ms` on top of `parent_id` gives."""
+
+    protocol_version: int
+    height: int
+    time_ms: int
+    parent_id: bytes
+    transactions: tuple[SignedTransaction, ...]
+    tx_root: bytes
+    receipts: tuple[Receipt, ...]
+    receipt_root: bytes
+    snapshots: tuple[bytes, ...]
+    snapshot_root: bytes
+    state_changes: dict[bytes, bytes | None]
+    index_changes: dict[bytes, bytes | None]
+    tree_update: TreeUpdate
+    validators_hash: bytes
+    next_validators: ValidatorSet
+    next_validators_hash: bytes
+
+    @property
+    def changes_validators(self) -> bool:
+        """Whether another set signs the next height."""
+        return self.next_validators_hash != self.validators_hash
+
+
+@dataclass(slots=True)
+class _Run:
+    """Execution in progress."""
+
+    context: BlockContext
+    view: OverlayView
+    buckets: NonceBuckets
+    receipts: list[Receipt] = field(default_factory=list)
+    receipt_leaves: list[bytes] = field(default_factory=list)
+    snapshots: list[bytes] = field(default_factory=list)
+    nonces: set[tuple[str, str]] = field(default_factory=set)
+
+
+class Executor:
+    """Executes on top of the chain store's tip."""
+
+    def __init__(self, genesis: Genesis, application: Application, chain: ChainStore) -> None:
+        self._genesis = genesis
+        self._application = application
+        self._chain = chain
+        self._state = CommittedState(chain)
+        self._kept: OrderedDict[tuple[bytes, int, tuple[bytes, ...]], Execution] = OrderedDict()
+
+    def protocol_version(self, height: int) -> int:
+        """The version that the block on the committed tip obeys (protocol rule 8)."""
+        return protocol_version(self._state, self._genesis, height)
+
+    def forget(self) -> None:
+        """Drop kept executions: the tip has moved."""
+        self._kept.clear()
+
+    def execute(self, time_ms: int, transactions: Sequence[SignedTransaction]) -> Execution:
+        """Execute a block's transactions on the committed tip, or return the kept result of doing so.
+
+        Their signatures have been verified. Raises `BlockInvalid`, or `ExecutionFailed` for a bug in the application.
+        """
+        tip = self._chain.tip()
+        key = (tip.block_id, time_ms, tuple([tx.envelope_hash for tx in transactions]))
+        kept = self._kept.get(key)
+        if kept is not None:
+            return kept
+        run = self._start(tip.height + 1, time_ms)
+        self._check_limits(transactions)
+        for tx in transactions:
+            self._check_transaction(tx, run)
+            self._run_transaction(tx, run)
+        execution = self._finish(run, tip.block_id, key[2], tuple(transactions))
+        self._kept[key] = execution
+        if len(self._kept) > KEPT_EXECUTIONS:
+            self._kept.popitem(last=False)
+        return execution
+
+    def header(self, execution: Execution, proposer: int) -> Header:
+        """The header of an executed block."""
+        genesis = self._genesis
+        return Header(
+            protocol_version=execution.protocol_version,
+            network=genesis.network,
+            genesis_id=genesis.id,
+            height=execution.height,
+            time_ms=execution.time_ms,
+            parent_id=execution.parent_id,
+            proposer=proposer,
+            tx_root=execution.tx_root,
+            tx_count=len(execution.transactions),
+            receipt_root=execution.receipt_root,
+            snapshot_root=execution.snapshot_root,
+            snapshot_count=len(execution.snapshots),
+            state_root=execution.tree_update.root,
+            validators_hash=execution.validators_hash,
+            next_validators_hash=execution.next_validators_hash,
+        )
+
+    def check_header(self, header: Header, tx_hashes: Sequence[bytes]) -> None:
+        """Everything about a header that needs no execution. Raises `BlockInvalid` (protocol rules 4, 5, 8; attack
+        C14).
+        """
+        genesis, tip = self._genesis, self._chain.tip()
+        validators = self._chain.validators(tip.height + 1)
+        if header.network != genesis.network or header.genesis_id != genesis.id:
+            raise BlockInvalid("block_wrong_chain", "The header belongs to another chain.")
+        if header.protocol_version != self.protocol_version(tip.height + 1):
+            raise BlockInvalid("block_protocol_version", "The header is of another protocol version.")
+        if header.height != tip.height + 1:
+            raise BlockInvalid("block_wrong_height", "The header is not of the next height.", height=header.height)
+        if header.parent_id != tip.block_id:
+            raise BlockInvalid("block_wrong_parent", "The header has another parent.", height=header.height)
+        if header.validators_hash != validators.hash(genesis.suite):
+            raise BlockInvalid("block_wrong_validators", "The header names another validator set.")
+        if header.proposer >= validators.size:
+            raise BlockInvalid("block_unknown_proposer", "The proposer is not in the set.", proposer=header.proposer)
+        if header.tx_count > genesis.parameters.max_block_operations:
+            raise BlockInvalid("block_too_many_operations", "The operations exceed the chain's limit.")
+        earliest = tip.time_ms + (1 if header.tx_count else genesis.parameters.heartbeat_ms)
+        if header.time_ms < earliest:
+            code = "block_time_not_after_parent" if header.tx_count else "block_empty_too_early"
+            raise BlockInvalid(code, "The block's time is too early.", time_ms=header.time_ms, earliest=earliest)
+        if header.tx_count != len(tx_hashes) or header.tx_root != merkle.root(genesis.suite.hash, tx_hashes):
+            raise BlockInvalid("block_body_mismatch", "The envelopes are not those of the header.")
+
+    def check_fresh(self, header: Header, leader: int, now_ms: int) -> None:
+        """What only a fresh proposal must meet: wall clock and proposer (protocol rules 2 and 5, attack C15)."""
+        if header.proposer != leader:
+            raise BlockInvalid(
+                "block_wrong_proposer", "The proposer does not lead this view.", proposer=header.proposer
+            )
+        if header.time_ms > now_ms + self._genesis.parameters.max_clock_ahead_ms:
+            raise BlockInvalid("block_time_ahead", "The block's time lies in the future.", time_ms=header.time_ms)
+
+    def check_results(self, header: Header, execution: Execution) -> None:
+        """The header's roots and counts are those of the execution. Raises `BlockInvalid` naming the first that
+        differs.
+        """
+        expected = self.header(execution, header.proposer)
+        for name in ("receipt_root", "snapshot_root", "snapshot_count", "state_root", "next_validators_hash"):
+            if getattr(header, name) != getattr(expected, name):
+                raise BlockInvalid(f"block_{name}", f"The header's {name} is not what execution gives.")
+        if header != expected:
+            raise BlockInvalid("block_header_mismatch", "The header is not that of the executed block.")
+
+    def block(self, header: Header, execution: Execution) -> Block:
+        """Header and body together."""
+        return Block(header, tuple([tx.envelope for tx in execution.transactions]))
+
+    def _start(self, height: int, time_ms: int) -> _Run:
+        genesis, validators = self._genesis, self._chain.validators(height)
+        version = self.protocol_version(height)
+        context = BlockContext(genesis.network, height, time_ms, genesis, validators, version)
+        view = OverlayView(self._state)
+        run = _Run(context, view, NonceBuckets(genesis.suite, self._state))
+        try:
+            self._application.begin_block(context, view)
+        except (DamagedStore, StoreFailed):
+            raise
+        except Exception as error:  # an application's bug must not stop the validator: see _call
+            raise ExecutionFailed(f"begin_block raised {_shown(error)}", None) from error
+        return run
+
+    def _check_limits(self, transactions: Sequence[SignedTransaction]) -> None:
+        """Bytes and operations of a block (protocol rule 14)."""
+        parameters = self._genesis.parameters
+        if sum([len(tx.envelope) for tx in transactions]) > parameters.max_block_bytes:
+            raise BlockInvalid("block_too_large", "The envelopes exceed the chain's limit in bytes.")
+        if sum([len(tx.operations) for tx in transactions]) > parameters.max_block_operations:
+            raise BlockInvalid("block_too_many_operations", "The operations exceed the chain's limit.")
+
+    def _check_transaction(self, tx: SignedTransaction, run: _Run) -> None:
+        try:
+            check_belongs(tx, self._genesis)
+            self._check_nonce_and_expiry(tx, run.context.height, run.nonces)
+        except BlockInvalid:
+            raise
+        except Rejected as refusal:
+            raise BlockInvalid(f"block_{refusal.code}", refusal.detail, tx_id=tx.id.hex()) from refusal
+
+    def _check_nonce_and_expiry(self, tx: SignedTransaction, height: int, nonces: set[tuple[str, str]]) -> None:
+        """Duplicates are judged by (first signer, nonce), within the block and for ever (rules 9 and 12, attack N4)."""
+        check_expiry(tx, height, self._genesis)
+        key = (tx.signers[0], tx.nonce)
+        if key in nonces or self._chain.used_nonce(*key):
+            raise BlockInvalid("block_nonce_used", "A transaction's nonce is used.", tx_id=tx.id.hex())
+        nonces.add(key)
+
+    def _run_transaction(self, tx: SignedTransaction, run: _Run) -> None:
+        run.view.checkpoint()
+        run.buckets.add(tx)
+        try:
+            outcome = self._call(tx, run)
+        except Rejected as refusal:
+            run.view.rollback()
+            _add_receipt(run, tx, partial(_rejection, tx, refusal))
+            return
+        _add_receipt(run, tx, lambda: Receipt(tx.id, APPLIED, objects=tuple(outcome.objects)))
+        run.snapshots.extend(outcome.snapshots)
+
+    def _call(self, tx: SignedTransaction, run: _Run) -> Outcome:
+        """The application's verdict. Raises `Rejected` or `ExecutionFailed`."""
+        try:
+            outcome = self._application.execute(tx, run.context, run.view)
+        except (Rejected, DamagedStore, StoreFailed):
+            raise
+        except Exception as error:
+            # Whatever else an application raises is its bug. It may not stop the validator (a client could then stop
+            # the chain by sending one transaction), nor become a receipt (it need not be the same on every node): the
+            # leader leaves the transaction out, a replica refuses the block.
+            raise ExecutionFailed(f"execute raised {_shown(error)}", tx) from error
+        if len(outcome.objects) != len(outcome.snapshots):
+            raise ExecutionFailed("an outcome lists other objects than it has snapshots", tx)
+        if any(len(snapshot) > MAX_SNAPSHOT_BYTES for snapshot in outcome.snapshots):
+            raise ExecutionFailed("an application made a snapshot above 64 KiB", tx)
+        return outcome
+
+    def _finish(
+        self, run: _Run, parent_id: bytes, tx_hashes: tuple[bytes, ...], transactions: tuple[SignedTransaction, ...]
+    ) -> Execution:
+        suite = self._genesis.suite
+        run.buckets.write(run.view)
+        next_validators = take_due_set(run.view, run.context)
+        return Execution(
+            protocol_version=run.context.protocol_version,
+            height=run.context.height,
+            time_ms=run.context.time_ms,
+            parent_id=parent_id,
+            transactions=transactions,
+            tx_root=merkle.root(suite.hash, tx_hashes),
+            receipts=tuple(run.receipts),
+            receipt_root=merkle.root(suite.hash, run.receipt_leaves),
+            snapshots=tuple(run.snapshots),
+            snapshot_root=snapshot_root(suite, run.snapshots),
+            state_changes=run.view.state_changes,
+            index_changes=run.view.index_changes,
+            tree_update=self._chain.tree.apply(run.view.state_changes),
+            validators_hash=run.context.validators.hash(suite),
+            next_validators=next_validators,
+            next_validators_hash=next_validators.hash(suite),
+        )
+
+
+def _shown(error: Exception) -> str:
+    """An exception for the log: it may quote what a client wrote (attack N6)."""
+    return f"{type(error).__name__}: {str(error)[:200]!a}"
+
+
+def _add_receipt(run: _Run, tx: SignedTransaction, make: Callable[[], Receipt]) -> None:
+    """Keep a receipt and its Merkle leaf. One that cannot be encoded is the application's fault (bad parameters)."""
+    try:
+        receipt = make()
+        leaf = receipt.encode()
+    except (Malformed, InvariantBroken) as error:
+        raise ExecutionFailed(f"an outcome makes no valid receipt: {error}", tx) from error
+    run.receipts.append(receipt)
+    run.receipt_leaves.append(leaf)
+
+
+def _rejection(tx: SignedTransaction, refusal: Rejected) -> Receipt:
+    """The receipt of an included rejection: code and parameters, never prose (protocol rule 11)."""
+    parameters = dict(refusal.parameters)
+    check_signed_keys(parameters)
+    operation_index = parameters.pop("operation_index", None)
+    return Receipt(
+        tx.id,
+        REJECTED,
+        refusal.code,
+        operation_index if isinstance(operation_index, int) else None,
+        parameters,
+    )

@@ -1,0 +1,79 @@
+"""Signs of life: an empty block when the chain was idle for a heartbeat, and our tip to the peers when it falls quiet.
+
+Left out: building the block (`block_assembly`), catching up (`sync`).
+"""
+
+from __future__ import annotations
+
+from common.node.logic.node_effects import Channel
+from common.node.logic.node_events import Timer
+from common.node.logic.outbox import Outbox
+from common.node.logic.peer_messages import Status
+from common.node.store.chain_store import ChainStore
+
+STATUS_DELAY_MS = 200
+"""The chain counts as quiet so long after a commit."""
+
+
+class Clock:
+    """The wall clock as of the event that is being absorbed, in milliseconds since the Unix epoch."""
+
+    __slots__ = ("now_ms",)
+
+    def __init__(self) -> None:
+        self.now_ms = 0
+
+
+class Heartbeat:
+    """Whether an empty block is overdue: `time_ms >= parent.time_ms + heartbeat_ms` by our clock (protocol rule 4)."""
+
+    def __init__(self, chain: ChainStore, outbox: Outbox, heartbeat_ms: int) -> None:
+        self._chain = chain
+        self._outbox = outbox
+        self._heartbeat_ms = heartbeat_ms
+        self.due = False
+
+    def arm(self, now_ms: int, *, just_committed: bool) -> None:
+        """Wait for the tip to grow old enough; never longer than a heartbeat, if the clock jumped back.
+
+        If a tip that was committed just now looks older than a heartbeat, our clock is ahead (or we catch up): then
+        wait a whole heartbeat, or this node would find every leader late (attack C15).
+        """
+        self.due = False
+        left_ms = self._chain.tip().time_ms + self._heartbeat_ms - now_ms
+        if left_ms <= 0:
+            left_ms = self._heartbeat_ms if just_committed else 0
+        self._outbox.set_timer(Timer.HEARTBEAT, min(left_ms, self._heartbeat_ms))
+
+    def timer_expired(self, now_ms: int) -> None:
+        """Due, unless the clock says otherwise."""
+        if now_ms >= self._chain.tip().time_ms + self._heartbeat_ms:
+            self.due = True
+        else:
+            self.arm(now_ms, just_committed=False)
+
+
+class QuietStatus:
+    """Tells the peers our tip once nothing more happens, in case one of them missed the end of a height."""
+
+    def __init__(self, chain: ChainStore, outbox: Outbox) -> None:
+        self._chain = chain
+        self._outbox = outbox
+        self._seen_height = -1
+
+    def committed(self) -> None:
+        """The chain moved."""
+        if not self._outbox.runs(Timer.STATUS):
+            self._wait()
+
+    def timer_expired(self) -> None:
+        """Quiet now? If not, wait again: one timer for any number of blocks."""
+        tip = self._chain.tip()
+        if tip.height != self._seen_height:
+            self._wait()
+        else:
+            self._outbox.broadcast(Status(tip.height, tip.block_id), Channel.SYNC)
+
+    def _wait(self) -> None:
+        self._seen_height = self._chain.tip().height
+        self._outbox.set_timer(Timer.STATUS, STATUS_DELAY_MS)

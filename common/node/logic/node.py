@@ -1,0 +1,386 @@
+"""One node of a chain: takes events, returns effects, does nothing itself (protocol rule 23).
+
+The node joins the replica (agreement), the mempool, the executor, the chain store, gossip, body fetch and catch-up.
+It is driven by the asyncio runtime or by the simulator under the contracts in `node_events` and `node_effects`, from
+one thread.
+
+Invariants
+  N1  A step never raises for input: what a peer or client did wrong ends as a refusal, a warning or a closed channel.
+      `InvariantBroken` means a bug or damaged local data, and the node must stop.
+  N2  The replica is told that work is pending only while this node is level with the network and holds a transaction
+      that is valid on committed state, or a heartbeat is overdue (protocol rule 4).
+  N3  The wall clock decides block times only; waiting is done with timers.
+  N4  A height of a protocol version that this software does not know is not entered: the node halts (attack C19).
+
+Left out: sockets, files, clocks, tasks (`runtime`), HTTP (`service`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from common.consensus.events import Committed, Received, WorkPending
+from common.consensus.messages import decode_message
+from common.consensus.records import decode_record
+from common.core.block import Block
+from common.core.errors import InvariantBroken, Rejected, Unavailable
+from common.core.genesis import Genesis
+from common.core.protocol import SUPPORTED_VERSIONS
+from common.core.validators import ValidatorSet
+from common.node.application import Application
+from common.node.logic.body_fetch import Progress
+from common.node.logic.checkpoint import CheckpointSource, NoCheckpoints
+from common.node.logic.checkpoint_messages import GetCheckpoints, GetHeaders, GetPart, Pruned
+from common.node.logic.node_effects import Disconnect, Halt, MakeCheckpoint, NodeEffect, Warned
+from common.node.logic.node_events import (
+    BlockWritten,
+    NodeEvent,
+    PeerConnected,
+    PeerDisconnected,
+    PeerKey,
+    PeerMessage,
+    Started,
+    Timer,
+    TimerExpired,
+)
+from common.node.logic.node_parts import NodeParts, NodeSetup
+from common.node.logic.node_status import NodeLimits, NodeStatus, SubmitResult, TransactionState
+from common.node.logic.peer_messages import (
+    AnswerBlocks,
+    AnswerBody,
+    AnswerTransactions,
+    Consensus,
+    Draft,
+    GetBlocks,
+    GetBody,
+    GetTransactions,
+    Hello,
+    PeerPayload,
+    Status,
+    Transactions,
+    decode_payload,
+)
+from common.node.logic.schedule import check_supported
+from common.node.store.chain_store import ChainStore
+from common.node.store.committed_state import CommittedState
+
+UNKNOWN_KINDS = frozenset({"peer_message_kind", "consensus_version", "consensus_type"})
+"""What a newer version may send during a rolling upgrade: skipped, not punished (attack C19)."""
+
+
+def _no_stopwatch() -> int:
+    return 0
+
+
+class Node:
+    """See the module docstring. `submit`, `hello_for` and the queries are called from the thread that calls `step`."""
+
+    def __init__(
+        self,
+        *,
+        genesis: Genesis,
+        application: Application,
+        chain: ChainStore,
+        seed: bytes | None,
+        recovered: Sequence[bytes] = (),
+        limits: NodeLimits | None = None,
+        stopwatch: Callable[[], int] = _no_stopwatch,
+        may_vote: bool = True,
+        abstain_through_height: int = 0,
+        supported_versions: Sequence[int] = SUPPORTED_VERSIONS,
+        checkpoints: CheckpointSource | None = None,
+    ) -> None:
+        """A node over an initialised chain store.
+
+        `seed` is the validator key, None for an observer. `recovered` are the vote log's records. `may_vote` is False
+        if the log or the database went backwards (attack C16); `abstain_through_height` forbids votes up to a height
+        instead. `supported_versions` are the protocol versions that this software knows. `stopwatch` gives nanoseconds
+        of processor time, for sizing blocks only.
+        """
+        setup = NodeSetup(
+            genesis=genesis,
+            application=application,
+            chain=chain,
+            seed=seed,
+            recovered=tuple(recovered),
+            limits=limits or NodeLimits(),
+            stopwatch=stopwatch,
+            may_vote=may_vote,
+            abstain_through_height=abstain_through_height,
+            checkpoints=checkpoints or NoCheckpoints(),
+        )
+        parts = NodeParts(setup)
+        self._genesis = genesis
+        self._chain = chain
+        self._limits = setup.limits
+        self._own_key = parts.own_key
+        self._state = CommittedState(chain)
+        self._supported_versions = tuple(supported_versions)
+        self._halted = False
+        self._clock = parts.clock
+        self._outbox = parts.outbox
+        self._peers = parts.peers
+        self._mempool = parts.mempool
+        self._gossip = parts.gossip
+        self._bodies = parts.bodies
+        self._block_fetch = parts.block_fetch
+        self._assembly = parts.assembly
+        self._committer = parts.committer
+        self._work = parts.work
+        self._driver = parts.driver
+        self._sync = parts.sync
+        self._serving = parts.serving
+        self._intake = parts.intake
+        self._heartbeat = parts.heartbeat
+        self._quiet = parts.quiet
+        self._accuser = parts.accuser
+        self._questions = parts.questions
+        self._work_pending = False
+        self._view_told = (0, 0)
+        self._restore(setup.recovered)
+
+    def _restore(self, recovered: Sequence[bytes]) -> None:
+        """Bodies from the vote log: after a power cut of all nodes they exist nowhere else (protocol rule 1)."""
+        height = self._chain.tip().height + 1
+        for data in recovered:
+            record = decode_record(data)
+            if isinstance(record, Block) and record.header.height == height:
+                try:
+                    self._assembly.restore(record)
+                except Rejected as refusal:
+                    raise InvariantBroken(f"a block in the vote log is invalid: {refusal}") from refusal
+
+    @property
+    def _validators(self) -> ValidatorSet:
+        return self._chain.validators(self._chain.tip().height + 1)
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def step(self, event: NodeEvent, now_ms: int) -> list[NodeEffect]:
+        """Absorb one event; return what must be done, in order. Raises `InvariantBroken` only (N1)."""
+        self._clock.now_ms = now_ms
+        if self._halted:
+            return []
+        match event:
+            case PeerMessage():
+                self._on_message(event.peer, event.payload)
+            case TimerExpired():
+                if self._outbox.expired(event.timer, event.token):
+                    self._on_timer(event.timer)
+            case BlockWritten():
+                self._on_written(event.height)
+            case PeerConnected():
+                self._on_connected(event)
+            case PeerDisconnected():
+                self._on_disconnected(event.peer)
+            case Started():
+                self._driver.start_if_ready()
+                self._heartbeat.arm(self._clock.now_ms, just_committed=False)
+        return self._finish()
+
+    def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]:
+        """Take a client's transaction, or say what became of it (protocol rule 25). Raises `Rejected`; an observer
+        refuses with `Unavailable('not_a_validator')`, since nobody takes transactions from it (attack C9).
+        """
+        if self._own_key is None or self._validators.index_of(self._own_key) is None:
+            raise Unavailable("not_a_validator", "this node observes; send the transaction to a validator of its chain")
+        self._clock.now_ms = now_ms
+        admission = self._mempool.admit(envelope)
+        tx = admission.tx
+        if admission.committed:
+            return SubmitResult(tx.id, self.transaction_state(tx.id).status), []
+        if admission.fresh:
+            self._gossip.add(tx.envelope)
+            if self._bodies.arrived([tx.envelope_hash]):
+                self._assembly.bodies_complete()
+        return SubmitResult(tx.id, "pending"), self._finish()
+
+    def _finish(self) -> list[NodeEffect]:
+        """What follows from every event: tell the replica about work, start what has become possible."""
+        if self._halted:
+            return self._outbox.take()
+        self._update_work()
+        self._assembly.try_build(self._clock.now_ms)
+        self._tell_leader()
+        return self._outbox.take()
+
+    def _update_work(self) -> None:
+        """N2."""
+        pending = (len(self._mempool) > 0 or self._heartbeat.due) and not self._sync.syncing and self._driver.started
+        if pending != self._work_pending:
+            self._work_pending = pending
+            self._driver.deliver(WorkPending(pending))
+
+    def _tell_leader(self) -> None:
+        """On entering a view, pending transactions go to its leader: it cannot censor longer than a view (rule 4)."""
+        height, view = self._chain.tip().height + 1, self._driver.view
+        if (height, view) == self._view_told:
+            return
+        self._view_told = (height, view)
+        if view == 0 or not len(self._mempool):
+            return
+        validators = self._validators
+        leader = validators.members[validators.leader(height, view)].public_key
+        if leader in self._peers:
+            self._gossip.tell(leader, self._mempool.oldest(self._genesis.parameters.max_block_bytes))
+
+    # -- peers ---------------------------------------------------------------------------------------------------------
+
+    def _on_connected(self, event: PeerConnected) -> None:
+        peer = event.peer
+        try:
+            hello = Hello.decode(event.hello)
+            self._peers.connect(peer, hello.tip_height)
+            self._driver.greet(peer, hello.evidence)
+        except Rejected as refusal:
+            self._punish(peer, refusal.code)
+            return
+        self._bodies.peer_connected(peer)
+        self._block_fetch.peer_connected(peer)
+        if self._validators.index_of(peer) is not None:
+            self._gossip.tell(peer, self._mempool.oldest(self._genesis.parameters.max_block_bytes))
+        self._sync.consider()
+
+    def _on_disconnected(self, peer: PeerKey) -> None:
+        self._peers.disconnect(peer)
+        self._bodies.peer_disconnected(peer)
+        self._block_fetch.peer_disconnected(peer)
+        self._sync.peer_disconnected(peer)
+        self._driver.disconnected(peer)
+        self._serving.peer_disconnected(peer)
+
+    def _punish(self, peer: PeerKey, code: str) -> None:
+        """Close the channel to a peer that broke the protocol, and forget it as if it had gone."""
+        self._outbox.add(Warned("peer_broke_protocol", code, peer))
+        self._outbox.add(Disconnect(peer, code, self._limits.misbehaviour_pause_ms))
+        self._on_disconnected(peer)
+
+    def _on_message(self, peer: PeerKey, payload: bytes) -> None:
+        if peer not in self._peers:
+            return
+        try:
+            self._dispatch(peer, decode_payload(payload))
+        except Rejected as refusal:
+            if refusal.code in UNKNOWN_KINDS:
+                self._outbox.add(Warned("peer_message_skipped", refusal.code, peer))
+            else:
+                self._punish(peer, refusal.code)
+
+    def _dispatch(self, peer: PeerKey, message: PeerPayload) -> None:
+        """Raises `Rejected` if the peer must have known better."""
+        match message:
+            case Consensus():
+                received = decode_message(message.message)
+                self._driver.deliver(Received(received, self._validators.index_of(peer)))
+            case Transactions():
+                if self._intake.gossiped(peer, message.envelopes):
+                    self._assembly.bodies_complete()
+            case Draft():
+                self._assembly.drafted(peer, message, self._driver.view)
+            case GetTransactions():
+                self._serving.transactions(peer, message, self._clock.now_ms)
+            case AnswerTransactions():
+                self._on_bodies(self._bodies.answered(peer, message))
+            case GetBlocks():
+                self._serving.blocks(peer, message, self._clock.now_ms)
+            case AnswerBlocks():
+                self._sync.answered(peer, message)
+            case GetBody():
+                self._serving.body(peer, message, self._clock.now_ms)
+            case AnswerBody():
+                block = self._block_fetch.answered(peer, message)
+                if block is not None:
+                    self._work.block_fetched(block)
+            case GetHeaders():
+                self._serving.headers(peer, message, self._clock.now_ms)
+            case GetCheckpoints():
+                self._serving.checkpoints(peer, message)
+            case GetPart():
+                self._serving.part(peer, message, self._clock.now_ms)
+            case Pruned():
+                self._sync.pruned(peer, message)
+            case Status():
+                self._peers.set_claim(peer, message.tip_height)
+                self._driver.start_if_ready()
+                self._sync.consider()
+
+    def _on_bodies(self, progress: Progress) -> None:
+        if progress is Progress.COMPLETE:
+            self._assembly.bodies_complete()
+        elif progress is Progress.TOO_LARGE:
+            self._assembly.bodies_too_large()
+
+    # -- timers --------------------------------------------------------------------------------------------------------
+
+    def _on_timer(self, timer: Timer) -> None:
+        match timer:
+            case Timer.VIEW:
+                self._driver.timer_expired()
+            case Timer.BUILD:
+                pass  # `_finish` builds
+            case Timer.EXECUTE:
+                self._assembly.execute_prepared()
+            case Timer.HEARTBEAT:
+                self._heartbeat.timer_expired(self._clock.now_ms)
+            case Timer.INTAKE:
+                for peer, code in self._intake.take_turn():
+                    self._punish(peer, code)
+            case Timer.GOSSIP:
+                self._gossip.timer_expired()
+            case Timer.FETCH:
+                self._bodies.timed_out()
+            case Timer.BODY:
+                self._block_fetch.timed_out()
+            case Timer.SYNC:
+                self._sync.timed_out()
+            case Timer.STATUS:
+                self._quiet.timer_expired()
+            case Timer.ACCUSE:
+                self._accuser.timer_expired()
+
+    def _on_written(self, height: int) -> None:
+        done = self._committer.written(height)
+        if self._halts_before(height + 1):
+            return
+        self._work.committed()
+        self._heartbeat.arm(self._clock.now_ms, just_committed=True)
+        self._quiet.committed()
+        if self._limits.checkpoint_blocks and height % self._limits.checkpoint_blocks == 0:
+            self._outbox.add(MakeCheckpoint(self._chain.moment()))
+        self._update_work()
+        if self._driver.started:
+            self._driver.deliver(Committed(done.block.header, done.execution.next_validators))
+        else:
+            self._driver.start_if_ready()
+        self._sync.committed()
+
+    def _halts_before(self, height: int) -> bool:
+        """N4."""
+        try:
+            check_supported(self._state, self._genesis, height, self._supported_versions)
+        except Unavailable as unsupported:
+            self._halted = True
+            self._outbox.add(Halt(unsupported.code, unsupported.detail))
+        return self._halted
+
+    # -- questions -----------------------------------------------------------------------------------------------------
+
+    def hello_for(self, peer: PeerKey) -> bytes:
+        """What our hello tells this peer: our tip, and what we hold signed by it (protocol rule 7)."""
+        return self._questions.hello_for(peer)
+
+    def peer_places(self) -> dict[PeerKey, tuple[int, int]]:
+        """Where each connected peer shows itself: tip and view."""
+        return self._questions.peer_places()
+
+    def peer_keys(self) -> frozenset[PeerKey]:
+        """Who may connect as a validator: the sets that sign the last and the next height (protocol rule 7)."""
+        return self._questions.peer_keys()
+
+    def transaction_state(self, tx_id: bytes) -> TransactionState:
+        """Where a transaction is. Raises Gone if its receipt was pruned."""
+        return self._questions.transaction_state(tx_id)
+
+    def status(self) -> NodeStatus:
+        """The node's place in its network."""
+        return self._questions.status()

@@ -1,0 +1,1 @@
+"""Channels to other nodes: TLS, hello, frames, queues."""

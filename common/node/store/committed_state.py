@@ -1,0 +1,29 @@
+"""The committed state as applications and rules read it: a `StateReader` over the chain store's tip.
+
+Left out: changes (`application.OverlayView`), history (`ChainStore.state_at`).
+"""
+
+from __future__ import annotations
+
+from common.node.store.chain_store import ChainStore
+
+
+class CommittedState:
+    """Reads the state after the last committed block."""
+
+    __slots__ = ("_chain",)
+
+    def __init__(self, chain: ChainStore) -> None:
+        self._chain = chain
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._chain.state_get(key)
+
+    def get_index(self, key: bytes) -> bytes | None:
+        return self._chain.index_get(key)
+
+    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        return list(self._chain.state_scan(prefix, None, limit))
+
+    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        return list(self._chain.index_scan(prefix, None, limit))

@@ -1,0 +1,1 @@
+"""What operators do with a node's data: check, repair, checkpoints, joining, backup."""
