@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.node.startup import DATABASE_DIRECTORY
+from common.node.store import fault_points
 from common.node.store.chain_prune import prune
 from common.node.store.chain_store import ChainStore
 from common.node.store.storage import LevelDBStore
@@ -21,19 +23,13 @@ from tests.unit.node.toy import transfer
 pytestmark = pytest.mark.xdist_group("processes")
 
 
-def join(node: ToyNode, *, killed_at: str | None = None) -> str:
-    """Run a join; kill it as soon as its output holds these words. Returns the output."""
+def join(node: ToyNode, *, fault: str | None = None) -> str:
+    """Run a join; with a fault, it dies there. Returns the output."""
     command = [sys.executable, "-m", "tests.e2e.toy_join", str(node.directory / "node.toml")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        output = ""
-        for line in process.stdout:
-            output += line
-            if killed_at is not None and killed_at in line:
-                process.kill()
-        process.wait(60)
-    assert killed_at is not None or process.returncode == 0, output
-    return output
+    environment = dict(os.environ) if fault is None else {**os.environ, fault_points.VARIABLE: fault}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == (0 if fault is None else -signal.SIGKILL), done.stdout + done.stderr
+    return done.stdout
 
 
 def prune_below(network: ToyNetwork, node: ToyNode, height: int) -> None:
@@ -66,9 +62,9 @@ def test_c16_c17_pruned_chain_takes_in_a_reader_and_a_validator_that_lost_its_di
             load.goes_on("the pruned chain commits")
             lost.kill()
             shutil.rmtree(lost.directory / "data")
-            killed = join(lost, killed_at="headers")
-            assert "joined" not in killed
-            assert not (lost.directory / "data" / DATABASE_DIRECTORY).exists()
+            for fault in ("database.write:after:3:kill", "staging.rename:before:1:kill"):
+                assert "joined at" not in join(lost, fault=fault)
+                assert not (lost.directory / "data" / DATABASE_DIRECTORY).exists()
             assert "joined at" in join(lost)
             lost.start()
             assert "joined at" in join(reader)
