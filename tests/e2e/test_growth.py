@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("processes")
 
 def join(node: ToyNode, *, fault: str | None = None) -> str:
     """Run a join; with a fault, it dies there. Returns the output."""
-    command = [sys.executable, "-m", "tests.e2e.toy_join", str(node.directory / "node.toml")]
+    command = [sys.executable, "-m", "tests.e2e.toy_join", str(node.directory / "node.toml"), "40"]
     environment = dict(os.environ) if fault is None else {**os.environ, fault_points.VARIABLE: fault}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == (0 if fault is None else -signal.SIGKILL), done.stdout + done.stderr
@@ -81,5 +81,23 @@ def test_c16_c17_pruned_chain_takes_in_a_reader_and_a_validator_that_lost_its_di
         check_history(network, load.final[-3:])
         for node in network.nodes:
             assert not [line for line in node.log_lines if line["level"] == "critical"]
+    finally:
+        network.stop()
+
+
+def test_a_join_without_a_checkpoint_ends_and_says_so_although_the_chain_grows(tmp_path: Path) -> None:
+    network = ToyNetwork(tmp_path, 4, observers=1)
+    *validators, reader = network.nodes
+    try:
+        for node in validators:
+            node.start()
+        until(lambda: all(network.height(node) >= 1 for node in validators), "the chain commits", 60)
+        command = [sys.executable, "-m", "tests.e2e.toy_join", str(reader.directory / "node.toml"), "4"]
+        with Load(network) as load:
+            load.goes_on("the chain grows")
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert "join_no_progress" in done.stderr
+        assert "checkpoint offers that agree" in done.stdout
     finally:
         network.stop()

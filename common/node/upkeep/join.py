@@ -153,6 +153,10 @@ class Join:
         manifest = self._import.manifest
         if self.phase is Phase.PARTS and manifest is not None:
             return Progress(f"checkpoint {manifest.height}, chunks", self._import.taken, len(manifest.chunks))
+        if self.phase is Phase.OFFERS:
+            votes = Counter(offer for known in self._peers.values() for offer in set(known.offers or ()))
+            needed = self._headers.validators(self._headers.height + 1).fault_bound + 1
+            return Progress("checkpoint offers that agree", max(votes.values(), default=0), needed)
         best = max([known.tip_height or 0 for known in self._peers.values()], default=0)
         return Progress(self.phase.value, self._headers.height, max(best, self._headers.height))
 

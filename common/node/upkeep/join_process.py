@@ -147,16 +147,20 @@ async def _download(
     process = _JoinProcess(settings, genesis, key, headers, importing)
     process.transport.start()
     try:
-        seen, since = process.join.progress(), time.monotonic()
+        seen, since, offers_awaited = process.join.progress(), time.monotonic(), False
         while process.join.phase is not Phase.DONE:
             await asyncio.wait((process.failed,), timeout=0.2)
             if process.failed.done():
                 raise process.failed.result()
             progress = process.join.progress()
+            offers_awaited = offers_awaited or process.join.phase is Phase.OFFERS
             if (progress.what, progress.done) != (seen.what, seen.done):
-                seen, since = progress, time.monotonic()
+                seen = progress
                 say(progress)
-            elif time.monotonic() - since > patience_s:
+                # A chain that lives grows by a header now and then: no progress for who waits for a checkpoint.
+                if process.join.phase is Phase.PARTS or not offers_awaited:
+                    since = time.monotonic()
+            if time.monotonic() - since > patience_s:
                 raise Unavailable(
                     "join_no_progress",
                     f"nothing new for {patience_s:.0f} s: {process.join.describe()}; a checkpoint needs the same offer "
