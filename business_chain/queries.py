@@ -2,7 +2,8 @@
 
 Pure reading. Invariants
   Q1  One answer is read from one moment of the chain; its proofs are against that moment's state root.
-  Q2  Everything is bounded by the caller's limit; pages follow each other by the last key seen.
+  Q2  Everything is bounded by the caller's limit; pages follow each other by the last key seen. A cursor names a
+      product or account that exists (none is ever deleted, a holding is): a wrong one must not read as an empty page.
   Q3  Only the tip's state can be proven. A register of the past is answered without proof.
 
 Left out: who may ask (routes); checking a proof (register_proof).
@@ -112,7 +113,7 @@ class Queries:
         """Products in the order of their codes."""
 
         def read(moment: Moment) -> ProductsAnswer:
-            start = None if cursor is None else product_key(cursor)
+            start = None if cursor is None else product_key(_checked(moment, cursor, product_key))
             found, more = _page(moment, PRODUCT_PREFIX, start, limit)
             return ProductsAnswer(
                 as_of=moment.as_of(),
@@ -127,7 +128,7 @@ class Queries:
 
         def read(moment: Moment) -> RegisterAnswer:
             product = _require_product(moment, code)
-            start = None if cursor is None else holding_key(code, cursor)
+            start = None if cursor is None else holding_key(code, _checked(moment, cursor, account_key))
             found, more = _page(moment, holding_prefix(code), start, limit)
             return RegisterAnswer(
                 as_of=moment.as_of(),
@@ -147,7 +148,7 @@ class Queries:
                 raise NotFound("account_unknown", "There is no such account.", account=account_id)
             account = decode_account(data)
             prefix = account_holding_prefix(account_id)
-            start = None if cursor is None else prefix + cursor.encode("ascii")
+            start = None if cursor is None else prefix + _checked(moment, cursor, product_key).encode("ascii")
             keys = [key for key, _ in moment.reader.index_scan(prefix, start, limit + 1)]
             codes = [_name_of(key) for key in keys[:limit]]
             return HoldingsAnswer(
@@ -242,6 +243,13 @@ def _page(
     for key, value in found[:limit]:
         moment.prove(key, value)
     return found[:limit], len(found) > limit
+
+
+def _checked(moment: Moment, cursor: str, key_of: Callable[[str], bytes]) -> str:
+    """The cursor, if what it names exists. Raises `Malformed('cursor')`."""
+    if moment.peek(key_of(cursor)) is None:
+        raise Malformed("cursor", "Give the next_cursor of the page before.")
+    return cursor
 
 
 def _name_of(key: bytes) -> str:

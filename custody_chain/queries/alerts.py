@@ -37,7 +37,7 @@ def listed(
     if region is not None:
         moment.region(region)
     networks = list(moment.regions()) if region is None else [region]
-    after = None if cursor is None else state.alert(_checked(cursor))
+    after = None if cursor is None else state.alert(_checked_cursor(cursor, networks))
 
     def wanted(alert: dict[str, Any]) -> bool:
         return (
@@ -48,8 +48,7 @@ def listed(
 
     found: list[dict[str, Any]] = []
     budget = _MAX_SCANNED
-    for network in networks:
-        prefix = state.alerts_of(network)
+    for prefix in sorted(map(state.alerts_of, networks)):
         start = after if after is not None and after.startswith(prefix) else None
         if start is None and after is not None and after > prefix:
             continue
@@ -96,3 +95,10 @@ def _checked(alert_id: str) -> str:
     if _ID.fullmatch(alert_id) is None:
         raise Malformed("alert_id", "An alert id is region, rule and 24 hex digits, joined by dots.")
     return alert_id
+
+
+def _checked_cursor(cursor: str, networks: list[str]) -> str:
+    network, _, rest = _checked(cursor).partition(".")
+    if network not in networks or rest.partition(".")[0] not in RULES:
+        raise Malformed("cursor", "Give the next_cursor of the page before.")
+    return cursor

@@ -5,16 +5,18 @@ Left out: what the snapshots mean (`holdings`, `alerts`).
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from common.core.codec import parse_json
-from common.core.errors import Rejected
+from common.core.errors import Malformed, Rejected
 from crosslink.lightclient.client_state import ClientState
 from custody_chain import evidence, regions, state
 from custody_chain.intake import NOT_CANONICAL, SCHEMA_FAILED
 from custody_chain.queries.moment import Moment
 from custody_chain.schemas import MODEL
 
+_LOG_PLACE: Final = re.compile("([0-9a-f]{16})/[0-9a-f]{16}")
 _SCAN: Final = 500
 """Entries read at once while filtering."""
 _MAX_SCANNED: Final = 5000
@@ -71,10 +73,16 @@ def one_region(moment: Moment, network: str) -> dict[str, Any]:
 
 
 def crosslink_log(moment: Moment, network: str, from_height: int, cursor: str | None, limit: int) -> dict[str, Any]:
-    """What was accepted, what is anomalous and why, in the order in which the custody chain took it in."""
+    """What was accepted, what is anomalous and why, in the order in which the custody chain took it in.
+
+    Raises `NotFound('region_unknown')`, `Malformed('cursor')`.
+    """
     moment.region(network)
     start = state.log_entry(network, from_height - 1, 2**63) if from_height > 0 else None
     if cursor is not None:
+        place = _LOG_PLACE.fullmatch(cursor)
+        if place is None or int(place[1], 16) > moment.height:
+            raise Malformed("cursor", "Give the next_cursor of the page before.")
         start = state.log_of(network) + cursor.encode("ascii")
     found = moment.index_scan(state.log_of(network), start, limit + 1)
     entries = [(key, line) for key, line in found if line["custody_height"] <= moment.height]

@@ -21,16 +21,19 @@ MAX_LISTED: Final = 200
 def investor(moment: Moment, code: str, cursor: str | None, limit: int) -> dict[str, Any]:
     """Positions of one investor across all markets.
 
-    Raises `Malformed('investor_code')`; an investor without positions has an empty answer, which can be proven too.
+    Raises `Malformed('investor_code')`, `Malformed('cursor')`; an investor without positions has an empty answer,
+    which can be proven too.
     """
     if codes.investor_code(code) is None and code != state.UNRESOLVED:
         raise Malformed("investor_code", "An investor code is Q, R or S and nine digits (JR/T 0326-2024).")
     root = state.positions_of(code)
-    after = None if cursor is None else root + _checked(cursor)
+    after = None
+    if cursor is not None:
+        _parse_cursor(moment, cursor)
+        after = root + cursor.encode("ascii")
     rows: list[dict[str, Any]] = []
     last = b""
-    for network in moment.regions():
-        prefix = root + network.encode("ascii") + b"/"
+    for prefix in sorted(root + network.encode("ascii") + b"/" for network in moment.regions()):
         start = _start_in(prefix, after)
         if start is _PASSED:
             continue
@@ -54,11 +57,22 @@ def _start_in(prefix: bytes, after: bytes | None) -> bytes | None:
     return after if after.startswith(prefix) else _PASSED
 
 
-def _checked(cursor: str) -> bytes:
-    """A cursor from an earlier page. Raises `Malformed('cursor')`."""
-    if len(cursor) > 4096 or not cursor.isascii() or not cursor.isprintable():
+def _parse_cursor(moment: Moment, cursor: str) -> tuple[str, str]:
+    """Region and product of a cursor `<region>/<product>/<account>`. Raises `Malformed('cursor')`.
+
+    What it names need not be there any more: a holding may have gone since. Its shape and its region must be right.
+    """
+    steps = cursor.split("/")
+    if len(steps) != 3 or steps[0] not in moment.regions() or not all(map(_is_component, steps[1:])):
         raise Malformed("cursor", "Give the next_cursor of the page before.")
-    return cursor.encode("ascii")
+    return steps[0], state.identifier(steps[1])
+
+
+def _is_component(step: str) -> bool:
+    try:
+        return step.isascii() and state.component(state.identifier(step)) == step
+    except UnicodeDecodeError:
+        return False
 
 
 def position_row(moment: Moment, key: bytes, value: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +102,8 @@ def position_row(moment: Moment, key: bytes, value: dict[str, Any]) -> dict[str,
 def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, limit: int) -> dict[str, Any]:
     """Products of an enterprise in all markets, with a page of their holders, pledges and freezes.
 
-    Raises `Malformed('enterprise_code')` and `NotFound('enterprise_unknown')`.
+    Raises `Malformed('enterprise_code')`, `NotFound('enterprise_unknown')`, `NotFound('product_unknown')` for a
+    `product` that the enterprise does not have, and `Malformed('cursor')`.
     """
     enterprise = codes.enterprise_key(code)
     if enterprise is None:
@@ -105,7 +120,11 @@ def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, l
     ]
     if not companies and not products:
         raise NotFound("enterprise_unknown", "No region has reported this enterprise.", enterprise=enterprise)
-    chosen = [row for row in products if product in (None, row["product"])]
+    chosen = [(row["region"], row["product"]) for row in products]
+    if product is not None:  # looked up by itself: it may be beyond the products that one answer lists
+        chosen = [(at, product) for at in moment.regions() if moment.peek(state.issued(enterprise, at, product))]
+        if not chosen:
+            raise NotFound("product_unknown", "The enterprise has no such product, or it is outside your scope.")
     holders, following = _holders(moment, chosen, cursor, limit)
     return {
         "enterprise_code": enterprise,
@@ -179,21 +198,23 @@ _ENCUMBRANCE_PLACE: Final = frozenset({"kind", "investor", "object_id", "height"
 
 
 def _holders(
-    moment: Moment, products: list[dict[str, Any]], cursor: str | None, limit: int
+    moment: Moment, products: list[tuple[str, str]], cursor: str | None, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
     """A page of holders, product by product; the cursor is the last holding's key below `holding/`."""
-    after = None if cursor is None else b"holding/" + _checked(cursor)
+    after = None
+    if cursor is not None:
+        if _parse_cursor(moment, cursor) not in products:
+            raise Malformed("cursor", "Give the next_cursor of the page before.")
+        after = b"holding/" + cursor.encode("ascii")
     rows: list[dict[str, Any]] = []
     last = b""
-    for product in products:
-        prefix = state.holdings_of(product["region"], product["product"])
+    for prefix, network, product_id in sorted((state.holdings_of(*place), *place) for place in products):
         start = _start_in(prefix, after)
         if start is _PASSED:
             continue
         for key, value in moment.scan(prefix, start, limit + 1 - len(rows)):
             if len(rows) == limit:
                 return rows, last[len(b"holding/") :].decode("ascii")
-            network, product_id = product["region"], product["product"]
             account_id = state.identifier(key.rsplit(b"/", 1)[1].decode("ascii"))
             position_key = state.position(value["investor"], network, product_id, account_id)
             position = moment.get(position_key)

@@ -115,6 +115,13 @@ def test_refusals_name_operation_and_code(market: MarketServer) -> None:
         (f"/v1/products/{PRODUCT}/register", {"height": 1, "proof": "true"}, 422, "proof_only_at_tip"),
         (f"/v1/products/{PRODUCT}/register", {"limit": 0}, 400, "request_invalid"),
         (f"/v1/products/{PRODUCT}/register", {"cursor": "a b"}, 400, "identifier_invalid"),
+        (f"/v1/products/{PRODUCT}/register", {"cursor": "A9"}, 400, "cursor"),
+        (f"/v1/products/{PRODUCT}/register", {"cursor": "A1", "height": 0}, 404, "product_unknown"),
+        ("/v1/products", {"cursor": "null"}, 400, "cursor"),
+        ("/v1/accounts/A1/holdings", {"cursor": "A1"}, 400, "cursor"),
+        ("/v1/products", {"limt": 1}, 400, "parameter_unknown"),
+        ("/v1/products", {"limit": [1, 2]}, 400, "parameter_repeated"),
+        (f"/v1/subjects/{ISSUER}", {"height": 1}, 400, "parameter_unknown"),
         ("/v1/products", {"limit": 201, "proof": "true"}, 400, "proof_limit"),
         ("/v1/accounts/nobody/holdings", {}, 404, "account_unknown"),
         ("/v1/subjects/nobody", {}, 404, "subject_unknown"),
@@ -127,6 +134,16 @@ def test_queries_that_cannot_be_answered(
 ) -> None:
     answer = get(market, path, **query)
     assert (answer[0], answer[1]["code"]) == (status, code)
+
+
+def test_the_cursor_of_a_last_page_is_answered_with_an_empty_one(market: MarketServer) -> None:
+    for path, cursor, rows in (
+        ("/v1/products", PRODUCT, "products"),
+        (f"/v1/products/{PRODUCT}/register", "A2", "holders"),
+        ("/v1/accounts/A1/holdings", PRODUCT, "holdings"),
+    ):
+        status, answer = get(market, path, cursor=cursor)
+        assert (status, answer[rows], answer["next_cursor"]) == (200, [], None)
 
 
 @pytest.mark.parametrize("path", ["/v1/products", f"/v1/products/{PRODUCT}/register", "/v1/accounts/A1/holdings"])

@@ -230,6 +230,44 @@ def test_everything_that_is_refused_is_a_problem(
         refused(client.request(method, path), status, code)
 
 
+@pytest.mark.parametrize(
+    ("path", "code", "allowed"),
+    [
+        ("/v1/networks/toytown/blocks?limt=1", "parameter_unknown", "from, include, limit, wait"),
+        ("/v1/networks/toytown/blocks?Limit=1", "parameter_unknown", "from, include, limit, wait"),
+        ("/v1/networks/toytown/blocks?limit", "request_invalid", None),
+        ("/v1/networks/toytown/blocks?limit=1&limit=2", "parameter_repeated", None),
+        ("/v1/networks/toytown/blocks?limit=1&%6Cimit=1", "parameter_repeated", None),
+        ("/v1/networks/toytown/evidence?cursor=zzzz", "cursor_invalid", None),
+        ("/v1/events?from_heigth=1", "parameter_unknown", "from_height"),
+        ("/v1/networks?network=toytown", "parameter_unknown", ""),
+        ("/healthz?verbose", "parameter_unknown", ""),
+        ("/openapi.json?version=3", "parameter_unknown", ""),
+    ],
+)
+def test_a_query_holds_only_what_the_route_declares_each_once(
+    live: LiveServer, path: str, code: str, allowed: str | None
+) -> None:
+    with live.client() as client:
+        answer = client.get(path)
+    refused(answer, 400, code)
+    assert answer.json().get("allowed") == allowed
+
+
+def test_a_submission_takes_no_query(live: LiveServer) -> None:
+    envelope = transfer(live.node.genesis, "with a query")
+    with live.client() as client:
+        answer = client.post("/v1/transactions?wait=10", content=envelope)
+        assert refused(answer, 400, "parameter_unknown")["parameter"] == "wait"
+        assert client.post("/v1/transactions?", content=envelope).status_code in (200, 202)
+
+
+def test_n6_the_name_of_an_unknown_parameter_is_told_escaped_and_cut(live: LiveServer) -> None:
+    with live.client() as client:
+        answer = client.get("/v1/networks", params={"\u202e" + "x" * 1000: "1"})
+    assert refused(answer, 400, "parameter_unknown")["parameter"] == "\\u202e" + "x" * 63
+
+
 def test_our_own_failure_is_500_and_tells_nothing_but_a_request_id(live: LiveServer) -> None:
     secret = "/etc/secret at line 17"
     live.node.fail_with = RuntimeError(secret)

@@ -20,7 +20,7 @@ from custody_chain.supervision.rules import RULES
 from tests.api.custody_server import BEIJING, SHANGHAI, CustodyServer
 from tests.api.spellings import refuse_other_spellings
 from tests.support.chains import START_MS
-from tests.support.custody import entry_of, registration, snapshot
+from tests.support.custody import entry_of, holder, market_with_product, registration, snapshot
 
 INVESTOR = "/v1/supervision/investors/Q000000001"
 ISSUER = "/v1/supervision/issuers/BJ000001"
@@ -101,6 +101,80 @@ def test_answers_are_paged(custody: CustodyServer) -> None:
     assert custody.ask(INVESTOR, limit=0).status_code == 400
     assert custody.ask(INVESTOR, limit=1001).status_code == 400
     assert custody.ask(INVESTOR, cursor="\n").json()["code"] == "cursor"
+
+
+HOLDING = f"beijing/{BEIJING}/A1"
+
+
+@pytest.mark.parametrize(
+    ("path", "cursor"),
+    [
+        *(
+            (path, cursor)
+            for path in (INVESTOR, "/v1/supervision/investors/R000000001", ISSUER)
+            for cursor in (
+                "zzzz",
+                "",
+                "null",
+                "beijing/x",
+                f"{HOLDING}/x",
+                f"guangdong/{BEIJING}/A1",
+                f"beijing/{BEIJING}/",
+                f"beijing/{BEIJING}/%ff",
+                f"beijing/{BEIJING}/%41",
+                f"beijing/{BEIJING}/\u80a1",
+            )
+        ),
+        (ISSUER, "beijing/other/A1"),
+        (ISSUER, f"shanghai/{BEIJING}/A1"),
+        ("/v1/crosslink/log?region=beijing", "zzzz"),
+        ("/v1/crosslink/log?region=beijing", ""),
+        ("/v1/crosslink/log?region=beijing", "f" * 16 + "/" + "0" * 16),
+        ("/v1/crosslink/log?region=beijing", "0" * 16 + "/" + "0" * 15 + "G"),
+        (ALERTS, f"guangdong.holder_cap.{'0' * 24}"),
+        (ALERTS, f"beijing.nonsense.{'0' * 24}"),
+        (f"{ALERTS}?region=beijing", f"shanghai.holder_cap.{'0' * 24}"),
+    ],
+)
+def test_a_cursor_that_no_page_gave_is_refused(custody: CustodyServer, path: str, cursor: str) -> None:
+    bare, _, region = path.partition("?region=")
+    answer = custody.ask(bare, cursor=cursor, **({"region": region} if region else {}))
+    assert (answer.status_code, answer.json()["code"]) == (400, "cursor")
+
+
+def test_a_cursor_into_an_invisible_region_is_as_wrong_as_one_into_none(custody: CustodyServer) -> None:
+    for path, cursor in ((INVESTOR, HOLDING), (ALERTS, f"beijing.holder_cap.{'0' * 24}")):
+        assert custody.ask(path, cursor=cursor).status_code == 200
+        answer = custody.ask(path, role="provincial-shanghai", cursor=cursor)
+        assert (answer.status_code, answer.json()["code"]) == (400, "cursor")
+
+
+def test_holders_of_one_product(custody: CustodyServer) -> None:
+    data = custody.get(ISSUER, product=BEIJING)["data"]
+    assert [row["account"] for row in data["holders"]] == ["A1", "A2"]
+    for path, product in ((ISSUER, "XX"), (ISSUER, SHANGHAI), (ISSUER, ""), (ISSUER, "-")):
+        answer = custody.ask(path, product=product)
+        assert (answer.status_code, answer.json()["code"]) == (404, "product_unknown")
+    assert custody.ask(ISSUER, prodct=BEIJING).json()["allowed"] == "as_of_ms, cursor, limit, product, proof"
+    assert custody.ask(ALERTS, region=["beijing", "shanghai"]).json()["code"] == "parameter_repeated"
+
+
+def test_pages_miss_nobody_where_one_products_id_begins_with_anothers(tmp_path: Path) -> None:
+    """`a-b` comes after `a` among ids, but its holdings `a-b/...` before `a/...` among keys."""
+    with CustodyServer(tmp_path) as server:
+        other = BEIJING + "-B"
+        server.on_node(lambda node: node.deliver(node.chains[0], *market_with_product(other)[1:], *holder(3, 5, other)))
+        whole = [(row["product"], row["account"]) for row in server.get(ISSUER)["data"]["holders"]]
+        assert sorted(whole) == [(BEIJING, "A1"), (BEIJING, "A2"), (other, "A3")]
+        paged, cursor = [], None
+        while True:
+            query = {} if cursor is None else {"cursor": cursor}
+            page = server.get(ISSUER, limit=1, **query)["data"]
+            paged += [(row["product"], row["account"]) for row in page["holders"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        assert paged == whole
 
 
 def test_alerts_name_rule_source_objects_and_heights(custody: CustodyServer) -> None:

@@ -3,7 +3,8 @@
 Invariants
   H1  Every route below /v1 demands a role; an application with one that does not is not built (deny by default).
   H2  Every refusal is a problem document, unknown paths and methods included (`http_problems`).
-  H3  The submission route skips router and models, and stands in the OpenAPI document all the same.
+  H3  A query parameter that the route does not declare, or a repeated one, is refused (`context.declared_query`).
+  H4  The submission route skips router and models, and stands in the OpenAPI document all the same.
 
 The interactive documentation pages are off, since they load scripts from elsewhere. `/openapi.json` holds no secret; it
 is made once, in a thread, when somebody first asks: that takes a third of a second, in which votes must go on.
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -28,7 +29,7 @@ from starlette.routing import Route
 from common.core.errors import InvariantBroken, Rejected
 from common.node.access import TokenStore
 from common.node.http.chain import chain_routers
-from common.node.http.context import RequireRole
+from common.node.http.context import RequireRole, declared_query
 from common.node.http.edge import PROTECTED_PREFIX, REQUEST_ID, Edge, HttpLimits
 from common.node.http.metrics import Metrics
 from common.node.http.openapi import complete_document
@@ -76,6 +77,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(declared_query)],
     )
     app.add_api_route("/openapi.json", app.serve_document, include_in_schema=False)
     app.state.service = service

@@ -2,6 +2,9 @@
 
 Routes of either tier declare `node: Node` and `who: Annotated[Identity, Depends(require_role(...))]`; every route below
 /v1 must demand a role somewhere, and `http.create_app` refuses to start with one that does not.
+
+Invariant: a query holds nothing but parameters that the route declares, each once. A misspelt filter that was ignored
+would give a confident answer to another question.
 """
 
 from __future__ import annotations
@@ -11,15 +14,21 @@ from collections.abc import Iterable
 from typing import Annotated, Final, cast
 
 from fastapi import Depends, Path, Query, Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query as QueryField
+from fastapi.routing import APIRoute
 from pydantic import BeforeValidator
+from starlette.datastructures import QueryParams
+from starlette.types import Scope
 
-from common.core.errors import Forbidden, Malformed, NotFound
+from common.core.errors import Forbidden, InvariantBroken, Malformed, NotFound
 from common.core.suite import HASH_SIZE, parse_hex
 from common.node.access import Identity, Role, chain_content_roles
 from common.node.http.edge import IDENTITY
 from common.node.http.ports import NodeService
 
 MAX_HEIGHT = 2**53 - 1
+_MAX_SHOWN: Final = 64
 
 
 async def node_service(request: Request) -> NodeService:
@@ -28,6 +37,35 @@ async def node_service(request: Request) -> NodeService:
 
 
 Node = Annotated[NodeService, Depends(node_service)]
+
+
+def check_query(scope: Scope, allowed: Iterable[str]) -> None:
+    """Raises `Malformed('parameter_unknown')` with the allowed names, `Malformed('parameter_repeated')`."""
+    if not scope["query_string"]:
+        return
+    names, seen = sorted(allowed), set()
+    for name, _ in QueryParams(scope["query_string"]).multi_items():
+        shown = name[:_MAX_SHOWN].encode("ascii", "backslashreplace").decode("ascii")
+        if name not in names:
+            raise Malformed(
+                "parameter_unknown",
+                "This route takes no such query parameter.",
+                parameter=shown,
+                allowed=", ".join(names),
+            )
+        if name in seen:
+            raise Malformed("parameter_repeated", "A query parameter is given once.", parameter=shown)
+        seen.add(name)
+
+
+async def declared_query(request: Request) -> None:
+    """The dependency of every route: its query is what it declares. Raises as `check_query`."""
+    if request.scope["query_string"]:
+        route = request.scope["route"]
+        if not isinstance(route, APIRoute):
+            raise InvariantBroken("a dependency runs outside a route")
+        fields = get_flat_params(route.dependant)
+        check_query(request.scope, (field.alias for field in fields if isinstance(field.field_info, QueryField)))
 
 
 class RequireRole:

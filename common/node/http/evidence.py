@@ -8,7 +8,7 @@ protocol, and not who (protocol rule 20).
 Invariants
   V1  What is shown is authenticated state of the tip; it holds nothing of a market's business. So regulators read it
       here too, also on the custody chain; whose token names regions sees these regions only.
-  V2  Pages are bounded; a cursor is the last key of the page before.
+  V2  Pages are bounded; a cursor is the last key of the page before, which stays in the state.
 
 Left out: proof of an entry (`/v1/networks/{network}/blocks/{included_height}` and its transaction show it).
 """
@@ -26,6 +26,7 @@ from common.node.access import CHAIN_READERS, SCOPED, Identity
 from common.node.http.context import Limit, Node, require_role
 from common.node.http.ports import RegionEvidence
 from common.node.logic.evidence import ACCUSED, EVIDENCE
+from common.node.store.chain_store import ChainReader
 
 MAX_ACCUSED: Final = 1_000
 """Ten complete sets of 100: beyond that the pages tell."""
@@ -41,8 +42,6 @@ router = APIRouter(prefix="/v1/networks", tags=["Node interface"])
 @router.get("/{network}/evidence")
 async def evidence(network: str, node: Node, who: Who, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Proven violations of the protocol with their culprits, by height; and every culprit with the number of acts."""
-    if cursor is not None and _CURSOR.fullmatch(cursor) is None:
-        raise Malformed("cursor_invalid", "The cursor is not that of a page of evidence.")
     own, application = network == node.genesis.network, node.application
     if own:
         prefix = EVIDENCE
@@ -51,7 +50,7 @@ async def evidence(network: str, node: Node, who: Who, limit: Limit = 100, curso
     else:
         raise NotFound("network_unknown", "This node knows no such network.", network=node.genesis.network)
     reader = node.chain.moment()
-    after = None if cursor is None else prefix + cursor.encode("ascii")
+    after = None if cursor is None else _after(reader, prefix, cursor)
     found = reader.state_scan(prefix, after, limit + 1)
     more = len(found) > limit
     accused = reader.state_scan(ACCUSED, None, MAX_ACCUSED) if own else []
@@ -62,3 +61,11 @@ async def evidence(network: str, node: Node, who: Who, limit: Limit = 100, curso
         "evidence": [_decode(value) for _, value in found[:limit]],
         "next_cursor": found[limit - 1][0][len(prefix) :].decode() if more else None,
     }
+
+
+def _after(reader: ChainReader, prefix: bytes, cursor: str) -> bytes:
+    if _CURSOR.fullmatch(cursor) is not None:
+        key = prefix + cursor.encode("ascii")
+        if reader.state_get(key) is not None:
+            return key
+    raise Malformed("cursor_invalid", "The cursor is not that of a page of evidence.")

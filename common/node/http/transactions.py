@@ -24,7 +24,7 @@ from common.core.errors import Conflict, Malformed, NotFound
 from common.core.names import check_identifier
 from common.core.transaction import envelope_hash, parse_envelope
 from common.node.access import BUSINESS_READERS, TRANSACTION_READERS, WRITERS
-from common.node.http.context import Node, check_role, parse_tx_id, require_chain_role, require_role
+from common.node.http.context import Node, check_query, check_role, parse_tx_id, require_chain_role, require_role
 from common.node.http.edge import IDENTITY
 from common.node.http.ports import BusinessLookup, NodeService, RepeatedContent
 from common.node.logic.node_status import TransactionState
@@ -86,6 +86,7 @@ class SubmitRoute:
         """Refusals leave as `Rejected`; the edge renders them."""
         scope["route"] = self
         check_role(scope[IDENTITY], WRITERS)
+        check_query(scope, ())
         service = self._service
         body = await _read_body(receive)
         try:

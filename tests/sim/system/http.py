@@ -185,7 +185,8 @@ async def _submit(machine: NodeMachine, options: Mapping[str, Any]) -> tuple[int
 
     headers = [(name.lower().encode(), value.encode()) for name, value in options.get("headers", {}).items()]
     operator = Identity("operator", "operator", "operator", Role.OPERATOR, None, None)
-    await http_transactions.SubmitRoute(machine.service)({"headers": headers, IDENTITY: operator}, receive, send)
+    scope = {"headers": headers, "query_string": b"", IDENTITY: operator}
+    await http_transactions.SubmitRoute(machine.service)(scope, receive, send)
     return int(sent[0]["status"]), b"".join(message.get("body", b"") for message in sent[1:])
 
 
