@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import click
 
 from cli import output
 from cli.localnet import processes
+from cli.localnet.exclusive import changing
 from cli.localnet.launch import launch
-from cli.localnet.layout import LocalNetwork, Process, load_network
+from cli.localnet.layout import Process, load_network
 from cli.localnet.regions import PILOTS
 from cli.output import Group
 from common.core.errors import Conflict, Unavailable
@@ -67,15 +68,14 @@ def init(
 @click.option("--detach", is_flag=True, help="Return once every chain has committed a block; the network goes on.")
 def up(directory: Path, detach: bool) -> None:
     """Start every process that does not run. Without --detach: stay, and stop them all on Ctrl-C."""
-    network = load_network(directory)
-    idle = [process for process in network.processes() if not processes.is_running(process)]
-    if not idle:
-        raise Conflict(
-            "already_running", f"every process of {directory} runs already; see: tongjian localnet status {directory}"
-        )
-    output.progress(f"starting {len(idle)} processes")
-    started = launch(network, idle, tied_to_parent=not detach)
-    network = processes.record_started(network, started)
+    with changing(directory) as network:
+        idle = [process for process in network.processes() if not processes.is_running(process)]
+        if not idle:
+            detail = f"every process of {directory} runs already; see: tongjian localnet status {directory}"
+            raise Conflict("already_running", detail)
+        output.progress(f"starting {len(idle)} processes")
+        started = launch(network, idle, tied_to_parent=not detach)
+        network = processes.record_started(network, started)
     from cli.localnet.readiness import wait_until_committing
 
     try:
@@ -89,16 +89,22 @@ def up(directory: Path, detach: bool) -> None:
             signal.pause()
     except KeyboardInterrupt:
         click.echo("stopping", err=True)
-        _stop(network, started)
+        _stop(directory, started)
     except BaseException:
-        _stop(network, started)
+        _stop(directory, started)
         raise
 
 
-def _stop(network: LocalNetwork, running: list[Process]) -> None:
+def _stop(directory: Path, running: list[Process]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes.stop(running)
-    processes.record_stopped(network, [process.name for process in running])
+    _record_stopped(directory, running)
+
+
+def _record_stopped(directory: Path, ended: list[Process]) -> None:
+    """Clear the pids of processes that have ended; left undone if the network is busy: they count as ended anyway."""
+    with contextlib.suppress(Conflict), changing(directory) as network:
+        processes.record_stopped(network, ended)
 
 
 @command.command()
@@ -133,9 +139,8 @@ def status(directory: Path, as_json: bool) -> None:
         output.print_json(rows)
     else:
         columns = ["name", "running", "pid", "height", "view", "peers", "ready", "voting"]
-        click.echo(
-            output.table(columns, [["–" if row.get(c) is None else row.get(c, "–") for c in columns] for row in rows])
-        )
+        shown = [row | {"pid": row["pid"] and str(row["pid"])} for row in rows]  # a name, not an amount: 17354
+        click.echo(output.table(columns, [["–" if row.get(c) is None else row[c] for c in columns] for row in shown]))
     if not all(row["running"] and row["ready"] for row in rows):
         raise SystemExit(1)
 
@@ -149,10 +154,10 @@ def _peer_count(answer: dict[str, Any]) -> int:
 @DIRECTORY
 def down(directory: Path) -> None:
     """Stop every process of the network."""
-    network = load_network(directory)
-    running = [process for process in network.processes() if processes.is_running(process)]
-    insisted = processes.stop(running)
-    processes.record_stopped(network, [process.name for process in network.processes()])
+    with changing(directory) as network:
+        running = [process for process in network.processes() if processes.is_running(process)]
+        insisted = processes.stop(running)
+        processes.record_stopped(network, network.processes())
     click.echo(f"stopped {len(running)} processes" + (f"; had to kill {', '.join(insisted)}" if insisted else ""))
 
 
@@ -166,7 +171,8 @@ def add(directory: Path, chain: str) -> None:
     """
     from cli.localnet.grow import add_node
 
-    network, part = add_node(load_network(directory), chain, now_ms=time.time_ns() // 1_000_000)
+    with changing(directory) as network:
+        network, part = add_node(network, chain, now_ms=time.time_ns() // 1_000_000)
     click.echo(network.process(part.name).config.parent / "public.json")
 
 
@@ -175,14 +181,14 @@ def add(directory: Path, chain: str) -> None:
 @click.argument("node")
 def kill(directory: Path, node: str) -> None:
     """End one process at once (SIGKILL), as a crash would."""
-    network = load_network(directory)
-    process = network.process(node)
-    if not processes.is_running(process):
-        raise Conflict("not_running", f"{node} does not run")
-    processes.signal_process(process, signal.SIGKILL)
-    while processes.is_running(process):
-        time.sleep(0.01)
-    network.with_process(replace(process, pid=None, started_ticks=None)).save()
+    with changing(directory) as network:
+        process = network.process(node)
+        if not processes.is_running(process):
+            raise Conflict("not_running", f"{node} does not run")
+        processes.signal_process(process, signal.SIGKILL)
+        while processes.is_running(process):
+            time.sleep(0.01)
+        processes.record_stopped(network, [process])
     click.echo(f"killed {node}")
 
 
@@ -191,18 +197,18 @@ def kill(directory: Path, node: str) -> None:
 @click.argument("node")
 def start(directory: Path, node: str) -> None:
     """Start one process again; fails with the last line of its log if it ends at once."""
-    network = load_network(directory)
-    process = network.process(node)
-    if processes.is_running(process):
-        raise Conflict("already_running", f"{node} runs already, pid {process.pid}")
     from cli.localnet.readiness import log_size, wait_until_started
 
-    log_begin = log_size(process)
-    (started,) = launch(network, [process], tied_to_parent=False)
-    network = processes.record_started(network, [started])
+    with changing(directory) as network:
+        process = network.process(node)
+        if processes.is_running(process):
+            raise Conflict("already_running", f"{node} runs already, pid {process.pid}")
+        log_begin = log_size(process)
+        (started,) = launch(network, [process], tied_to_parent=False)
+        processes.record_started(network, [started])
     try:
         wait_until_started(started, log_begin, patience_s=START_PATIENCE_S)
     except Unavailable:
-        processes.record_stopped(network, [node])
+        _record_stopped(directory, [started])
         raise
     click.echo(f"started {node}")

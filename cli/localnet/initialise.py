@@ -7,7 +7,6 @@ and keys are never written over."""
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import tomli_w
 
 from cli.enrolment import NodePlace, PublicPart, assemble, enrol, write_node_settings
+from cli.localnet.exclusive import founding
 from cli.localnet.layout import (
     CUSTODY,
     PEER_PORT_OFFSET,
@@ -27,7 +27,7 @@ from cli.localnet.layout import (
 )
 from cli.localnet.regions import REGIONS
 from cli.trust_root import trust_root
-from common.core.errors import Conflict, Malformed
+from common.core.errors import Malformed
 from common.core.genesis import ChainParameters, Genesis
 from common.core.suite import ED25519_SHA256
 from common.node.access import issue_token
@@ -117,29 +117,19 @@ class Plan:
 
 
 def initialise(plan: Plan, *, now_ms: int, progress: Progress) -> LocalNetwork:
-    """Found the network that `plan` describes. Raises Conflict if its directory exists and is not empty."""
+    """Found the network that `plan` describes. Raises Conflict if its directory exists and is not empty, or another
+    command is founding it."""
     target = plan.directory.resolve()
-    if target.exists() and any(target.iterdir()):
-        raise Conflict(
-            "directory_in_use",
-            f"{target} exists and is not empty; keys are never written over: choose another directory",
-        )
-    workspace = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(workspace, ignore_errors=True)
-    workspace.mkdir(parents=True)
-    founder = _Founder(plan, workspace, target, now_ms)
-    for name in plan.networks:
-        progress(f"keys and certificates of {name}")
-        founder.enrol_chain(name)
-    progress("credentials, genesis documents and settings")
-    founder.make_credentials()
-    founder.make_genesis()
-    founder.write_settings()
-    network = founder.write_network_file()
-    if target.exists():
-        target.rmdir()
-    os.rename(workspace, target)
-    return network
+    with founding(target) as workspace:
+        founder = _Founder(plan, workspace, target, now_ms)
+        for name in plan.networks:
+            progress(f"keys and certificates of {name}")
+            founder.enrol_chain(name)
+        progress("credentials, genesis documents and settings")
+        founder.make_credentials()
+        founder.make_genesis()
+        founder.write_settings()
+        return founder.write_network_file()
 
 
 class _Founder:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from cli.localnet import exclusive
 from cli.localnet.layout import LocalNetwork, Process
 from common.core.errors import Rejected
 from common.node.logs import JsonFormatter
@@ -73,6 +74,7 @@ def _become(process: Process, run: RunProcess, parent: int | None) -> None:
     """In the child: detach from the terminal, log to the process's file, run. Never returns."""
     status = 1
     try:
+        exclusive.close_in_child()
         os.setsid()
         if parent is not None:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -160,9 +162,10 @@ def record_started(network: LocalNetwork, started: Iterable[Process]) -> LocalNe
     return network
 
 
-def record_stopped(network: LocalNetwork, names: Iterable[str]) -> LocalNetwork:
-    """The network with the pids of the named processes cleared, saved."""
-    for name in names:
-        network = network.with_process(replace(network.process(name), pid=None, started_ticks=None))
+def record_stopped(network: LocalNetwork, ended: Iterable[Process]) -> LocalNetwork:
+    """The network with the pids of these processes cleared, saved; what was started again since keeps its own."""
+    for process in ended:
+        if network.process(process.name) == process:
+            network = network.with_process(replace(process, pid=None, started_ticks=None))
     network.save()
     return network
