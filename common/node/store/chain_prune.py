@@ -51,11 +51,14 @@ def check_prunable(chain: ChainStore, keep_from: int, storage: StorageSettings, 
     if storage.archive:
         raise Forbidden("prune_archive", "storage.archive is set: this node keeps every block")
     tip = chain.tip().height
-    if keep_from > tip - storage.keep_blocks + 1:
+    latest = tip - storage.keep_blocks + 1
+    if keep_from > latest:
+        remedy = (
+            f"keep from {latest} on at the latest" if latest > 1 else f"with {tip} blocks there is nothing to give up"
+        )
         raise RuleBroken(
             "prune_window",
-            f"the newest blocks stay, storage.keep_blocks = {storage.keep_blocks} of them: keep from "
-            f"{tip - storage.keep_blocks + 1} on at the latest",
+            f"the newest blocks stay, storage.keep_blocks = {storage.keep_blocks} of them: {remedy}",
             tip=tip,
         )
     if anchored.network != chain.genesis.network:

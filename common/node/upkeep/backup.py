@@ -68,12 +68,14 @@ class BackupInfo:
 def back_up(data_dir: Path, genesis: Genesis, target: Path) -> Iterator[Progress]:
     """Write a backup of a stopped node into `target`, which must be absent or empty.
 
-    Raises Conflict('backup_exists'), StoreInUse while the node runs, DamagedStore if its data fail the checks of a
+    Raises Conflict('backup_exists', 'backup_inside'), StoreInUse while the node runs, DamagedStore if its data fail the checks of a
     start, OSError.
     """
     source = data_dir / DATABASE_DIRECTORY
     if not source.is_dir():
         raise NotFound("backup_nothing", f"there is no database in {source}")
+    if target.resolve().is_relative_to(data_dir.resolve()):
+        raise Conflict("backup_inside", f"{target} is inside the data directory: what loses one loses the other")
     if target.exists() and any(target.iterdir()):
         raise Conflict("backup_exists", f"{target} is not empty; a backup is never written over")
     store = LevelDBStore(source)

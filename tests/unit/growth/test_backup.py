@@ -88,6 +88,13 @@ def test_b2_nothing_is_written_over(data_dir: Path, tmp_path: Path) -> None:
     assert entries(data_dir) == before
 
 
+def test_a_backup_inside_the_data_directory_is_refused(data_dir: Path) -> None:
+    before = sorted(data_dir.rglob("*"))
+    with pytest.raises(Conflict, match="backup_inside"):
+        run(back_up(data_dir, GENESIS, data_dir / "saved" / "today"))
+    assert sorted(data_dir.rglob("*")) == before
+
+
 def test_a_running_node_is_refused(data_dir: Path, tmp_path: Path) -> None:
     opened = open_data(data_dir, GENESIS, ToyApplication())
     with pytest.raises(StoreInUse):

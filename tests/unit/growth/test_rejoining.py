@@ -172,6 +172,8 @@ def test_only_what_is_anchored_and_outside_the_window_may_go() -> None:
         with pytest.raises(kind) as refusal:
             check_prunable(chain, keep_from, storage, anchored)
         assert refusal.value.code == code
+    with pytest.raises(RuleBroken, match="with 300 blocks there is nothing to give up"):
+        check_prunable(chain, 50, StorageSettings(keep_blocks=1_000), right)
 
 
 def test_receipts_may_stay_when_blocks_go() -> None:
