@@ -68,8 +68,8 @@ class BackupInfo:
 def back_up(data_dir: Path, genesis: Genesis, target: Path) -> Iterator[Progress]:
     """Write a backup of a stopped node into `target`, which must be absent or empty.
 
-    Raises Conflict('backup_exists', 'backup_inside'), StoreInUse while the node runs, DamagedStore if its data fail the checks of a
-    start, OSError.
+    Raises Conflict('backup_exists', 'backup_inside'), StoreInUse while the node runs, DamagedStore if its data fail the
+    checks of a start, OSError.
     """
     source = data_dir / DATABASE_DIRECTORY
     if not source.is_dir():
