@@ -18,6 +18,8 @@ from tests.api.market_server import MarketServer
 from tests.support.custody_node import CustodyNode
 from tests.unit.business.market import genesis, key, seed
 
+pytestmark = pytest.mark.xdist_group("accountability")
+
 BASE = "/v1/networks/beijing/evidence"
 
 
@@ -92,6 +94,7 @@ def test_c1_a_culprit_is_listed_with_both_messages(market: MarketServer) -> None
 
 
 def test_the_same_act_again_and_false_ones_are_refused_with_their_code(market: MarketServer) -> None:
+    market.submit(double_vote(1))
     for operation, expected in (
         (double_vote(1), (409, "accusation_known")),
         ({**double_vote(1), "second": double_vote(1, view=1)["second"]}, (422, "accusation_other_place")),
