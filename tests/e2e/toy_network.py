@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -24,14 +26,19 @@ from common.node.peer.certificates import create_authority, issue_certificate
 from tests.unit.node.toy import SUITE, key_of, seed_of, validator_set
 
 ROOT = Path(__file__).resolve().parents[2]
+PORTS = range(10_000, 18_000)
+"""Below what the system gives to outgoing connections and below local networks: nothing but a listener takes one."""
+_candidates = itertools.islice(itertools.cycle(PORTS), os.getpid() * 97 % len(PORTS), None)
+"""Begun at another port in each process, which gets none twice before it had all the others."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(listening.getsockname()[1]) for listening in sockets]
-    for listening in sockets:
-        listening.close()
+    """Ports that nobody listens on now and that nothing but a listener takes later."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = next(_candidates)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
     return ports
 
 
