@@ -61,7 +61,8 @@ def anchored_everywhere(simulation: SystemSimulation, goals: dict[str, int]) -> 
             return False
     for network in simulation.specs:
         correct = simulation.correct(network)
-        if not all(machine.alive for machine in correct) or len({machine.height for machine in correct}) != 1:
+        heights = {machine.height for machine in correct}
+        if not all(machine.alive for machine in correct) or len(heights) != 1 or min(heights) < goals.get(network, 0):
             return False
     return True
 

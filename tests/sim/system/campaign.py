@@ -44,6 +44,8 @@ def run_seed(layer: str, seed: int) -> dict[str, Any]:
             (Simulation if layer == "replica" else NodeSimulation)(seed).run()
     except (Violation, InvariantBroken) as error:
         figures["broken"] = str(error)[:1_000]
+    except Exception as error:  # whatever a run raises is that seed's finding; the other seeds still run
+        figures["broken"] = f"crash: {error!r}"[:1_000]
     figures["cpu_s"] = round(time.process_time() - began, 3)
     return figures
 

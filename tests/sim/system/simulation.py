@@ -243,7 +243,7 @@ class SystemSimulation:
                 return False
             for name in self.specs:
                 if name != CUSTODY and name not in goals:
-                    goals[name] = max(machine.height for machine in self.correct(name))
+                    goals[name] = self._goal(name)
             return audit.anchored_everywhere(self, goals)
 
         if not self._go_on(began_ms + SETTLE_MS, settled):
@@ -255,6 +255,13 @@ class SystemSimulation:
                 f"regions {state}, relay errors {errors}"
             )
         return self.world.now_ms - began_ms
+
+    def _goal(self, network: str) -> int:
+        """What must be anchored: what correct nodes have, and what a liar was first to tell its client truly."""
+        told = [
+            told.height for client in self.clients if client.network == network for told in client.receipts.values()
+        ]
+        return max([machine.height for machine in self.correct(network)] + told)
 
     def _go_on(self, until_ms: int, finished: Callable[[], bool]) -> bool:
         """Let things happen; look at `finished` now and then, at violations always."""

@@ -33,7 +33,10 @@ def test_a_campaign_names_the_seeds_that_break_a_rule(tmp_path: Path, monkeypatc
     def broken(self: SystemSimulation) -> None:
         if self.seed == 2:
             raise Violation("a rule")
+        if self.seed == 3:
+            raise KeyError("a defect")
 
     monkeypatch.setattr(SystemSimulation, "_demand_commits", broken)
     assert campaign.run_seed("system", 2)["broken"] == "a rule"
+    assert campaign.run_seed("system", 3)["broken"] == "crash: KeyError('a defect')"
     assert campaign.run_seed("replica", 2)["broken"] is None

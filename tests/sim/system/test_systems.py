@@ -28,6 +28,11 @@ def test_s4_every_seed_keeps_the_rules_and_comes_back_to_work(first: int) -> Non
             raise AssertionError(f"python -m tests.sim --layer system --seed {seed}: {error}") from error
 
 
+def test_what_a_liar_was_first_to_tell_truly_is_waited_for() -> None:
+    """A faulty node had block 6, and told its client, before any correct one: these are owed time to get it."""
+    SystemSimulation(1_000_126).run()
+
+
 def test_the_seeds_draw_every_size_and_every_kind_of_fault() -> None:
     scenarios = [draw_options(seed) for seed in range(1, SEEDS + 1)]
     assert {kind for scenario in scenarios for kind in scenario.kinds} == set(KINDS)
