@@ -12,11 +12,12 @@ Invariants
       is shortened once at most.
 
   D4  A validator whose data came from a checkpoint or a backup has no memory of its votes. It starts only when members
-      that make up a quorum with it show no higher tip, and then signs nothing at or below tip + `REJOIN_HEIGHTS`
-      (attack C16). Why that is enough: let t be the last height that its earlier self saw decided. That took commits of
-      q-1 others, honest ones among them at t-1 or higher. Any q-1 members share f with those; counting this forgetful
-      validator, at most f-1 others are faulty, so one of them is honest, and its tip, at least t-1, is not above ours.
-      The earlier self voted at t+1 at most, which is tip + 2.
+      that make up a quorum with it say that their tips are no higher, and then signs nothing at or below tip +
+      `REJOIN_HEIGHTS` (attack C16). So does one that is no member at its old tip: above it, it may have become one. Why
+      that is enough: let t be the last height that its earlier self saw decided. That took commits of q-1 others,
+      honest ones among them at t-1 or higher. Any q-1 members share f with those; counting this forgetful validator, at
+      most f-1 others are faulty, so one of them is honest, and its tip, at least t-1, is not above ours. The earlier
+      self voted at t+1 at most, which is tip + 2.
 
 Left out: blocks' contents (`block_assembly`), commits (`committer`).
 """
@@ -169,7 +170,7 @@ class ConsensusDriver:
         others = sum(1 for peer in self._greeted if validators.index_of(peer) is not None)
         if others < validators.quorum - 1:
             return
-        if self._chain.rejoined and validators.index_of(self._public_key or b"") is not None:
+        if self._chain.rejoined and self._public_key is not None:
             if self._level_members() < validators.quorum - 1:
                 return
             self._abstain_after_rejoining(tip.height)

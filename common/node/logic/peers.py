@@ -1,6 +1,8 @@
 """Who is connected, and what each peer claims.
 
-Claims (a peer's tip) are hints: they start a catch-up and readiness looks at them, nothing else rests on them.
+Claims (a peer's tip) are hints: they start a catch-up and readiness looks at them. One thing more rests on them: when a
+validator without memory of its votes may vote again (`consensus_driver`, D4). So what a peer itself has said last is
+kept beside what we still expect of it: that it gave us nothing in time does not make it level with us.
 
 Left out: channels (`transport`), verification of what peers send.
 """
@@ -17,6 +19,9 @@ from common.node.logic.node_events import PeerKey
 @dataclass(slots=True)
 class _Connected:
     claimed_height: int
+    """The tip that we expect of it: its own word, lowered where it did not give what that promised."""
+    shown_height: int
+    """Its own word."""
     disappointments: int = 0
     lowest_block: int = 0
     """The first block that it still has, as far as it has said."""
@@ -38,7 +43,7 @@ class PeerTable:
 
     def connect(self, peer: PeerKey, claimed_height: int) -> None:
         """A channel is up."""
-        self._connected[peer] = _Connected(claimed_height)
+        self._connected[peer] = _Connected(claimed_height, claimed_height)
 
     def disconnect(self, peer: PeerKey) -> None:
         """The channel is gone."""
@@ -47,14 +52,15 @@ class PeerTable:
     def raise_claim(self, peer: PeerKey, height: int) -> None:
         """The peer has shown, or claims, that it is at least this high."""
         state = self._connected.get(peer)
-        if state is not None and state.claimed_height < height:
-            state.claimed_height = height
+        if state is not None:
+            state.claimed_height = max(state.claimed_height, height)
+            state.shown_height = max(state.shown_height, height)
 
     def set_claim(self, peer: PeerKey, height: int) -> None:
         """The peer's newest word on its tip, also if it is lower than before (attack C17)."""
         state = self._connected.get(peer)
         if state is not None:
-            state.claimed_height = height
+            state.claimed_height = state.shown_height = height
 
     def disappointed(self, peer: PeerKey, height: int) -> None:
         """The peer did not give what its claim promised: believe `height` instead, and ask it last from now on
@@ -108,9 +114,9 @@ class PeerTable:
         return sorted([index for index in indexes if index is not None])
 
     def level(self, validators: ValidatorSet, height: int) -> int:
-        """How many connected members of the set claim a tip of at most `height`."""
+        """How many connected members of the set say that their tip is at most `height`."""
         return sum(
             1
             for peer, state in self._connected.items()
-            if state.claimed_height <= height and validators.index_of(peer) is not None
+            if state.shown_height <= height and validators.index_of(peer) is not None
         )

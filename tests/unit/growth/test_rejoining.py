@@ -13,7 +13,7 @@ from common.node.store import schema
 from common.node.store.chain_prune import Anchored, check_prunable, prune
 from tests.unit.growth.world import GENESIS, NAMES, Solo, grow, grown
 from tests.unit.node.bus import Bus
-from tests.unit.node.toy import transfer
+from tests.unit.node.toy import make_envelope, make_genesis, transfer
 from tests.unit.node.victim import Victim
 
 
@@ -68,6 +68,45 @@ def test_c16_it_waits_for_a_quorum_of_hellos_and_to_be_level() -> None:
     bus.pass_time(5_000)
     assert signed_heights(bus, NAMES[3]) == set(), "one greeting is not a quorum"
     assert late.store.get(schema.REJOINED) is not None
+
+
+def test_c16_peers_that_answer_slowly_are_not_level_for_that() -> None:
+    """A peer that gives no blocks in time is asked last; that it is above us it has said itself, and that stands."""
+    bus, _ = network(20, behind=15)
+    bus.drop = lambda source, target, payload: (
+        (payload[0], source, target[:-1]) == (pm.KIND_GET_BLOCKS, NAMES[3], "node-") and target in NAMES[:2]
+    )
+    bus.start()
+    late = bus.machines[NAMES[3]]
+    bus.run(lambda: late.height >= 20)
+    for number in range(6):
+        bus.submit(NAMES[0], transfer(GENESIS, f"more-{number}"))
+        bus.run_to_height(21 + number)
+    assert min(signed_heights(bus, NAMES[3])) == 23
+
+
+def test_c16_a_backup_from_before_the_membership_is_as_forgetful() -> None:
+    """At the backup's height the key was no member; above it, it has been one, and has voted."""
+    genesis = make_genesis(NAMES[:3])
+    solo = Solo(genesis)
+    grow(solo, 8)
+    old = list(solo.chain.store.scan(b""))
+    change = {"type": "toy.validators", "names": NAMES, "effective_height": 12}
+    solo.extend([make_envelope(genesis, "change", [change])])
+    grow(solo, 11)
+    bus = Bus(genesis, NAMES)
+    bus.now_ms = solo.chain.tip().time_ms + 1_000
+    for name in NAMES[:3]:
+        bus.machines[name].store.write(list(solo.chain.store.scan(b"")), sync=True)
+    bus.machines[NAMES[3]].store.write([*old, (schema.REJOINED, b"")], sync=True)
+    bus.start()
+    late = bus.machines[NAMES[3]]
+    bus.run(lambda: late.height >= 20)
+    for number in range(6):
+        bus.submit(NAMES[0], transfer(genesis, f"more-{number}"))
+        bus.run_to_height(21 + number)
+    assert min(signed_heights(bus, NAMES[3])) == 23
+    assert late.store.get(schema.REJOINED) is None
 
 
 def test_c16_the_mark_survives_restarts_until_a_block_above_is_committed() -> None:
