@@ -159,12 +159,20 @@ class Runtime:
     # What the service asks.
 
     def submit(self, envelope: bytes) -> SubmitResult:
-        """Hand a transaction to the node. Raises Rejected; Unavailable('stopping') once the node is stopping."""
-        if self._stopped:
-            raise Unavailable("stopping", "this node is stopping; send the transaction to another node")
-        result, effects = self._node.submit(envelope, self._now_ms())
-        self._take(effects)
-        return result
+        """Hand a transaction to the node. Raises Rejected; Unavailable('stopping') once the node is stopping, also if
+        this very transaction is what stops it: it may complete a block, and so lead to votes as any event does (R4).
+        """
+        if not self._stopped:
+            try:
+                result, effects = self._node.submit(envelope, self._now_ms())
+            except Rejected:
+                raise
+            except Exception as error:  # as broad as in `_step`, for the same reason
+                self._fail("the node broke an invariant", error)
+            else:
+                self._take(effects)
+                return result
+        raise Unavailable("stopping", "this node is stopping; send the transaction to another node")
 
     # What the transport asks and tells (`transport.PeerHandler`).
 

@@ -23,7 +23,7 @@ Left out: gossip, and what operations mean (`Application.check`).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,7 @@ from common.node.logic.node_status import NodeLimits
 from common.node.logic.transaction_rules import check_belongs, check_expiry, check_fits_a_block
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
+from common.node.store.store_errors import DamagedStore, StoreFailed
 
 OVERHEAD_BYTES = 1024
 """What any transaction takes besides its envelope: places in the tables, the record itself, roughly."""
@@ -66,12 +67,21 @@ class Admission:
 class Mempool:
     """See the module docstring for the invariants M1-M5."""
 
-    def __init__(self, genesis: Genesis, application: Application, chain: ChainStore, limits: NodeLimits) -> None:
+    def __init__(
+        self,
+        genesis: Genesis,
+        application: Application,
+        chain: ChainStore,
+        limits: NodeLimits,
+        failed: Callable[[str], None] = lambda what: None,
+    ) -> None:
+        """`failed` is told of bugs of the application."""
         self._genesis = genesis
         self._application = application
         self._chain = chain
         self._state = CommittedState(chain)
         self._limits = limits
+        self._failed = failed
         self._pending: dict[bytes, SignedTransaction] = {}
         self._by_nonce: dict[tuple[str, str], bytes] = {}
         self._by_id: dict[bytes, bytes] = {}
@@ -115,9 +125,19 @@ class Mempool:
         self._check_quota(tx)
         if tx.envelope_hash not in self._fetched:
             verify_signatures(tx, self._genesis.suite)
-        self._application.check(tx, self._state, self._genesis)
+        self._check_application(tx)
         self._insert(tx)
         return Admission(tx, fresh=True)
+
+    def _check_application(self, tx: SignedTransaction) -> None:
+        """What the application says of it. Its bugs keep the transaction out, and nothing else (ADR 0024)."""
+        try:
+            self._application.check(tx, self._state, self._genesis)
+        except (Rejected, DamagedStore, StoreFailed):
+            raise
+        except Exception as error:
+            self._failed(f"check raised {type(error).__name__}: {str(error)[:200]!a}")
+            raise Unavailable("check_failed", "this node cannot judge the transaction; try another node") from error
 
     def _check_nonce_is_free(self, tx: SignedTransaction) -> None:
         """(first signer, nonce) is not pending (attack N4); that it is not used was checked first."""

@@ -22,6 +22,7 @@ from common.node.logic.executor import Executor
 from common.node.logic.gossip import Gossip
 from common.node.logic.liveness import Clock, Heartbeat, QuietStatus
 from common.node.logic.mempool import Mempool
+from common.node.logic.node_effects import Warned
 from common.node.logic.node_events import PeerKey
 from common.node.logic.node_questions import NodeQuestions
 from common.node.logic.node_status import NodeLimits
@@ -60,7 +61,7 @@ class NodeParts:
         self.clock = Clock()
         self.outbox = Outbox()
         self.peers = PeerTable()
-        self.mempool = Mempool(genesis, setup.application, chain, limits)
+        self.mempool = Mempool(genesis, setup.application, chain, limits, failed=self._check_failed)
         self.gossip = Gossip(self.outbox, limits)
         self.bodies = BodyFetch(genesis.suite, self.mempool, self.outbox, limits, self._members)
         self.block_fetch = BlockFetch(genesis.suite, self.outbox, limits, self._members)
@@ -144,6 +145,9 @@ class NodeParts:
             is_connected=self.peers.__contains__,
             accused=self.accuser.saw,
         )
+
+    def _check_failed(self, what: str) -> None:
+        self.outbox.add(Warned("check_failed", what))
 
     def _submit_own(self, envelope: bytes) -> None:
         """A transaction that this node makes itself. Raises `Rejected`."""

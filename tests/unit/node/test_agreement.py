@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from common.core.errors import Conflict
-from common.core.transaction import parse_envelope
+from common.core.errors import Conflict, Unavailable
+from common.core.transaction import SignedTransaction, parse_envelope
 from common.node.application import Application
 from common.node.logic import peer_messages as pm
 from common.node.logic.node_status import NodeLimits
@@ -322,6 +323,28 @@ def test_bug_in_the_application_stops_neither_leader_nor_chain() -> None:
     bus.submit("node-2", transfer(bus.genesis, "after"))
     bus.run(lambda: all(read_balance_of(bus, name) == 2 for name in bus.machines))
     assert_agree(bus)
+
+
+def test_bug_in_the_admission_of_an_application_stops_no_node_whoever_brings_the_transaction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bus = network()
+    boom, check = make_envelope(bus.genesis, "boom", [{"type": "toy.crash"}]), ToyApplication.check
+
+    def buggy(self: ToyApplication, tx: SignedTransaction, *rest: Any) -> None:
+        if tx.nonce == "boom":
+            raise ZeroDivisionError("a bug")
+        check(self, tx, *rest)
+
+    monkeypatch.setattr(ToyApplication, "check", buggy)
+    with pytest.raises(Unavailable, match="check_failed"):
+        bus.submit("node-0", boom)
+    bus.inject("node-0", "node-1", pm.Transactions((boom,)).encode())
+    bus.submit("node-0", transfer(bus.genesis, "n"))
+    bus.run(lambda: all(read_balance_of(bus, name) == 1 for name in bus.machines))
+    assert [(w.code, w.detail) for name in ("node-0", "node-1") for w in bus.machines[name].warnings] == [
+        ("check_failed", "check raised ZeroDivisionError: 'a bug'")
+    ] * 2
 
 
 def test_leader_left_without_work_does_not_make_an_early_empty_block() -> None:

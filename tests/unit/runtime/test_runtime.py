@@ -100,6 +100,8 @@ class Journal:
         return queued.pop(0) if queued else []
 
     def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]:
+        if self.fail_step is not None:
+            raise self.fail_step
         return SubmitResult(envelope, "pending"), [Broadcast(envelope, Channel.TRANSACTIONS)]
 
     def hello_for(self, peer: PeerKey) -> bytes:
@@ -331,6 +333,30 @@ def test_s2_a_broken_invariant_stops_the_node() -> None:
         runtime.peer_message(PEER, b"\x01", True)
         assert "a bug" in await runtime.failed
         journal.fail_step = None
+        await asyncio.sleep(0.05)
+        assert journal.events == [Started()]
+        await runtime.stop()
+
+    run(case())
+
+
+def test_s2_a_transaction_that_breaks_an_invariant_stops_the_node() -> None:
+    """It may complete the block that a proposal waits for: what follows is a step like any other."""
+
+    async def case() -> None:
+        journal = Journal()
+        runtime = started(journal, SetTimer(Timer.VIEW, 1, 10))
+        journal.fail_step = Unavailable("mempool_full", "a refusal stops nothing")
+        with pytest.raises(Unavailable, match="mempool_full"):
+            runtime.submit(b"tx")
+        assert not runtime.failed.done()
+        journal.fail_step = KeyError("a bug")
+        with pytest.raises(Unavailable, match="stopping"):
+            runtime.submit(b"tx")
+        assert "a bug" in await runtime.failed
+        journal.fail_step = None
+        with pytest.raises(Unavailable, match="stopping"):
+            runtime.submit(b"tx")
         await asyncio.sleep(0.05)
         assert journal.events == [Started()]
         await runtime.stop()
