@@ -10,7 +10,8 @@ Invariants
       start finds the old one, the new one, or none; in the last case it begins anew, and the vote log keeps it from
       voting on what it has forgotten.
   R3  The repaired node signs nothing that it may have signed before: with its own vote log by that, else by keeping
-      silent up to `SILENT_HEIGHTS` above the highest block that anything in the directory shows.
+      silent up to `SILENT_HEIGHTS` above the highest block that anything in the directory shows. A node that has not
+      voted yet since it was restored or joined goes on waiting until it is level (`consensus_driver`, D4).
   R4  A certified block that executes to something else is not damage: then nothing is replaced.
 
 Left out: fetching (`sync`); what is wrong (`audit`).
@@ -18,6 +19,7 @@ Left out: fetching (`sync`); what is wrong (`audit`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -93,9 +95,11 @@ class Repair:
         old = self._open_old()
         try:
             reader = None if old is None else self._read(old)
-            mark = None if reader is None else self._mark(reader)
+            kept = {} if reader is None else self._kept_marks(reader)
             silent = self._silence(reader, silent_through)
-            self._build(None if from_peers else reader, None if silent is not None else mark)
+            if silent is not None:
+                kept.pop(schema.VOTE_LOG, None)
+            self._build(None if from_peers else reader, kept)
         finally:
             if old is not None:
                 old.close()
@@ -124,12 +128,20 @@ class Repair:
             raise WrongDatabase(report.findings[0].what)
         return reader
 
-    def _mark(self, reader: ChainReader) -> bytes | None:
+    def _kept_marks(self, reader: ChainReader) -> dict[bytes, bytes | None]:
+        """What the old database says about votes, which no block can tell again: its point of the vote log, and that
+        earlier votes of the key are not known here (R3). If the latter cannot be read, it is taken to be so.
+        """
         self._done.stored_height = reader.tip().height
-        try:
-            return reader.view.get(schema.VOTE_LOG)
-        except DamagedStore:
-            return None
+        kept: dict[bytes, bytes | None] = {}
+        for key in (schema.VOTE_LOG, schema.REJOINED):
+            try:
+                value = reader.view.get(key)
+            except DamagedStore:
+                value = b"" if key == schema.REJOINED else None
+            if value is not None:
+                kept[key] = value
+        return kept
 
     def _silence(self, reader: ChainReader | None, wanted: int | None) -> int | None:
         """Up to which height a new vote log must keep silent; None if the old one stays (R3)."""
@@ -151,7 +163,7 @@ class Repair:
             )
         return max(max(known) + SILENT_HEIGHTS, wanted or 0)
 
-    def _build(self, reader: ChainReader | None, mark: bytes | None) -> None:
+    def _build(self, reader: ChainReader | None, kept: Mapping[bytes, bytes | None]) -> None:
         """The new database, complete and closed (R2)."""
         store = LevelDBStore(self._data_dir / NEW_DATABASE)
         try:
@@ -160,8 +172,7 @@ class Repair:
                 initialise_chain(chain, self._genesis, self._application)
             else:
                 chain = self._taken(reader, rebuild(reader, self._application, store, self._progress))
-            if mark is not None:
-                store.write([(schema.VOTE_LOG, mark)], sync=True)
+            store.write(list(kept.items()), sync=True)
             chain.check_consistency()
             self._done.height = chain.tip().height
         finally:

@@ -115,6 +115,16 @@ def test_s2_what_follows_from_the_blocks_is_rebuilt_and_the_node_votes_at_once(p
     kept.close()
 
 
+@pytest.mark.parametrize("from_peers", [False, True])
+def test_c16_a_repair_does_not_make_a_restored_node_remember_its_votes(place: Place, from_peers: bool) -> None:
+    """Its vote log is whole, but it began after the restore: what the key signed before that, it does not know."""
+    place.change(schema.REJOINED, b"")
+    place.repair(from_peers=from_peers)
+    opened = place.open()
+    assert opened.chain.rejoined
+    opened.close()
+
+
 def test_s2_a_damaged_block_ends_the_rebuilt_chain_and_nothing_is_voted_before_it_is_level_again(place: Place) -> None:
     place.change(schema.envelope(SOUND_BELOW, 1), b"{}")
     done = place.repair()
