@@ -247,7 +247,6 @@ class Node:
         self._block_fetch.peer_disconnected(peer)
         self._sync.peer_disconnected(peer)
         self._driver.disconnected(peer)
-        self._serving.peer_disconnected(peer)
 
     def _punish(self, peer: PeerKey, code: str) -> None:
         """Close the channel to a peer that broke the protocol, and forget it as if it had gone."""

@@ -60,10 +60,6 @@ class Serving:
         self._checkpoints = checkpoints
         self._rations = Rations()
 
-    def peer_disconnected(self, peer: PeerKey) -> None:
-        """The peer is gone."""
-        self._rations.forget(peer)
-
     def transactions(self, peer: PeerKey, asked: GetTransactions, now_ms: int) -> None:
         """Those that this node has, in the order asked, until the answer is full; it asks again for the rest."""
         if not self._rations.allows(peer, now_ms):

@@ -198,7 +198,9 @@ class PeerTransport:
 
     def disconnect(self, peer: PeerKey, reason: str, pause_ms: int) -> None:
         """Close the channel to a peer that broke the protocol, and leave it alone for a while."""
-        self._paused_until[peer] = asyncio.get_running_loop().time() + pause_ms / 1000
+        now = asyncio.get_running_loop().time()
+        self._paused_until = {key: until for key, until in self._paused_until.items() if until > now}
+        self._paused_until[peer] = now + pause_ms / 1000
         link = self._links.get(peer)
         if link is not None:
             link.refuse(reason)

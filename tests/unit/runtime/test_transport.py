@@ -585,6 +585,19 @@ def test_a_peer_that_lied_is_left_alone_for_a_while(tmp_path: Path) -> None:
     run(case())
 
 
+def test_n3_liars_under_ever_new_keys_are_forgotten_once_their_pause_is_over(tmp_path: Path) -> None:
+    async def case() -> None:
+        transport = Site(tmp_path).transport(1, Recorder(MEMBERS))
+        async with started(transport):
+            for number in range(100):
+                transport.disconnect(number.to_bytes(32, "big"), "sync_bad_certificate", 0)
+            transport.disconnect(key_of(2), "sync_bad_certificate", 60_000)
+            transport.disconnect(key_of(3), "sync_bad_certificate", 60_000)
+            assert set(transport._paused_until) == {key_of(2), key_of(3)}
+
+    run(case())
+
+
 def test_a_rotated_certificate_is_used_for_the_next_channel(tmp_path: Path) -> None:
     async def case() -> None:
         site = Site(tmp_path)
