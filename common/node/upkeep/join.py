@@ -8,9 +8,10 @@ of the outbox. Three phases::
     parts     the manifest, then the chunks, several at once, from all that offered it
 
 Invariants
-  J1  A checkpoint is followed only if at least f+1 distinct members of the set that signs the height after it, each on
-      its own authenticated channel, named the same manifest for it, and its block is one of the verified headers. So
-      an honest validator's own state gave it (ADR 0051). Members of older sets and observers may serve, not vouch.
+  J1  A checkpoint is followed only if at least f+1 distinct members of the newest set (it signs after the last verified
+      header), each on its own authenticated channel, named the same manifest for it, and its block is one of these
+      headers. So an honest validator's own state gave it (ADR 0051). Members of older sets and observers may serve,
+      not vouch, not even for checkpoints of their time.
   J2  What does not verify drops its sender for good: a false header, an offer for a block that the certified chain
       does not have, a manifest or chunk of another id (attack C17). The work goes on with the others.
   J3  Every wait ends: a peer that does not answer in time is asked last from then on.
@@ -212,6 +213,7 @@ class Join:
         """Take the highest checkpoint that enough members vouch for (J1)."""
         if not self._headers.trusted_is_reached:
             return
+        members = self._headers.validators(self._headers.height + 1)
         votes: Counter[Offer] = Counter()
         for peer, known in list(self._peers.items()):
             for offer in set(known.offers or ()):
@@ -220,11 +222,9 @@ class Join:
                 if offer.block_id != self._headers.block_id(offer.height):
                     self._drop(peer, "join_offer_of_another_block")
                     break
-                if self._headers.validators(offer.height + 1).index_of(peer) is not None:
+                if members.index_of(peer) is not None:
                     votes[offer] += 1
-        agreed = [
-            offer for offer, count in votes.items() if count > self._headers.validators(offer.height + 1).fault_bound
-        ]
+        agreed = [offer for offer, count in votes.items() if count > members.fault_bound]
         resumed = [offer for offer in agreed if offer.manifest_id == self._import.manifest_id]
         chosen = max(resumed or agreed, key=lambda offer: (offer.height, offer.manifest_id), default=None)
         if chosen is None:

@@ -367,6 +367,28 @@ def test_c9_set_changes_are_followed_and_only_the_certified_set_vouches(tmp_path
     assert [member.name for member in chain.validators(chain.tip().height + 1).members] == names
 
 
+def test_c9_who_has_left_vouches_for_no_checkpoint_of_its_time_either(place: Place) -> None:
+    """At 30 they were members. Now nothing binds them, and the index is what no header proves."""
+
+    def index_changed(entries: dict[bytes, bytes]) -> None:
+        entries[schema.index(b"opened/a7")] = b"8"
+
+    lie = false_checkpoint(place, index_changed)
+    names = list(NAMES)
+    for at in range(4):
+        names = [*names[1:], f"new-{at}"]
+        change = {"type": "toy.validators", "names": names}
+        place.solo.extend([make_envelope(GENESIS, f"set-{at}", [change])])
+        grow(place.solo, 2)
+    joiner = Joiner(place.directory)
+    joiner.meet(*[Peer(name, place.solo, lie) for name in NAMES])
+    assert not joiner.run()
+    assert joiner.importing.manifest is None
+    joiner.meet(*place.peers("new-0", "new-1"))
+    assert joiner.run(), "members of today vouch for it, whoever signed then"
+    assert joiner.finish().view.get(schema.index(b"opened/a7")) == b"7"
+
+
 def test_a_peer_that_has_made_room_is_passed_over(place: Place) -> None:
     """Between offer and question the checkpoint may be gone: an empty part is no lie."""
     peers = place.peers()
