@@ -45,7 +45,8 @@ def backup(config: Path, target: Path) -> None:
 @click.option(
     "--key-has-not-signed",
     is_flag=True,
-    help="Only if this node's validator key has certainly signed nothing since the backup: vote at once.",
+    help="Only if this node's validator key has certainly signed nothing above the backup's height, no vote on the "
+    "next block either (votes are not in a backup): vote at once.",
 )
 def restore(config: Path, source: Path, key_has_not_signed: bool) -> None:
     """Put a backup into a data directory that holds no chain; every file is checked against its hash.

@@ -12,8 +12,9 @@ Invariants
   B2  Nothing is written over: neither a directory with anything in it, nor a data directory with a chain.
   B3  A restored database was complete, has the hashes that the backup names, passes the checks of a start, and appears
       in one rename.
-  B4  A restored validator has forgotten its votes since the backup, and says so: it signs nothing until that is safe
-      (attack C16; `consensus_driver`, D4), unless the operator declares that the key has not signed since.
+  B4  A restored validator has forgotten its votes above the backup's height, those cast before it was made included,
+      and says so: it signs nothing until that is safe (attack C16; `consensus_driver`, D4), unless the operator
+      declares that the key has signed nothing there.
 
 Left out: schedules, encryption and transport of backups: tools of the house do that better.
 """
