@@ -92,7 +92,8 @@ def _take(
         if registration is None:
             return None, place
         try:
-            return None, apply_registration(records, moment, object_id, time_ms, registration, place)
+            since = [moment.height, moment.index] if before is None else before["since"]
+            return None, apply_registration(records, moment, object_id, time_ms, registration, place, since)
         except QuantityOutOfRange:
             records.undo()
             return QUANTITY_OUT_OF_RANGE, place
@@ -223,6 +224,7 @@ def _unread(moment: Moment) -> dict[str, Any]:
         "deleted": False,
         "gap": False,
         "place": None,
+        "since": [moment.height, moment.index],
         "height": moment.height,
         "index": moment.index,
     }

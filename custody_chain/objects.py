@@ -3,7 +3,8 @@
 Value of the index entry ``object/…``::
 
     {"kind", "version": newest, "rewritten": version of the last overwrite while later ones are still due | null,
-     "anomalous", "deleted", "gap", "place": where a registration stands | null, "height", "index"}
+     "anomalous", "deleted", "gap", "place": where a registration stands | null,
+     "since": [height, index] of its first snapshot, "height", "index"}
 
 Invariants:
   * A wrong version never keeps a snapshot out: the region committed to it, so the supervisor shows it and raises
@@ -66,6 +67,7 @@ def next_record(
         "deleted": header.operation == "delete",
         "gap": fault is not None or (before is not None and before["gap"] and not corrects),
         "place": place,
+        "since": [height, index] if before is None else before["since"],
         "height": height,
         "index": index,
     }

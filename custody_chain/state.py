@@ -28,8 +28,9 @@ Index (derived, not proven; the region record chains a hash over every entry's v
 
     object/<region>/<object>                           version and verdict of the last snapshot
     body/<region>/<object>                             merged body, for incremental updates
-    movement/<region>/<product>/<account>/<sequence>   one registration's effect on one position
-    last_movement/<region>/<product>/<account>         sequence number of the newest
+    movement/<region>/<product>/<account>/<number>     one registration's effect on one position
+    settled/<region>/<product>/<account>/<kind>/<id>   a pledge or freeze of which nothing is left
+    last_movement/<region>/<product>/<account>         number of the newest, and how many were given
     filed/<region>/<account>/<investor>/<product>      positions of an account
     owned/<region>/<subject>/<investor>/<account>      accounts of a subject
     waiting/<region>/<what>/<object>                   something is filed as unresolved until this is reported
@@ -203,6 +204,11 @@ def encumbrance(network: str, product_id: str, account_id: str, kind: str, encum
     return _path("encumbrance", network, component(product_id), component(account_id), kind, component(encumbrance_id))
 
 
+def settled(network: str, product_id: str, account_id: str, kind: str, encumbrance_id: str) -> bytes:
+    """Index: a pledge or freeze of which nothing is left."""
+    return _path("settled", network, component(product_id), component(account_id), kind, component(encumbrance_id))
+
+
 def encumbrances_of(network: str, product_id: str, account_id: str) -> bytes:
     """Prefix of a position's pledges and freezes."""
     return _path("encumbrance", network, component(product_id), component(account_id), "")
@@ -253,9 +259,9 @@ def body(network: str, object_id: str) -> bytes:
     return _path("body", network, component(object_id))
 
 
-def movement(network: str, product_id: str, account_id: str, sequence: int) -> bytes:
+def movement(network: str, product_id: str, account_id: str, number: int) -> bytes:
     """Index: one registration's effect on a position."""
-    return _path("movement", network, component(product_id), component(account_id), _number(sequence))
+    return _path("movement", network, component(product_id), component(account_id), _number(number))
 
 
 def movements_of(network: str, product_id: str, account_id: str) -> bytes:

@@ -4,13 +4,15 @@ Values::
 
     encumbrance/…  {"kind": "pledge" | "freeze", "id", "quantity", "investor", "object_id", "height", "index",
                     "time_ms", "contract_number", "pledgee" | "authority", "order_number", "until_ms"}
+    settled/…      the same, of which nothing is left: "quantity" is zero, or below while a registration is missing
     agreement/…    {"regions": {region: open pledges}, "alerted": region that has the alert, or null}
 
 They come from `header.metadata` of registrations, which our business chains fill; for a chain that names none, balances
 are all there is. A balance is never computed from them.
 
 Invariants:
-  * What is left of an encumbrance is the sum of the changes of its registrations; at nothing it is removed.
+  * What is left of an encumbrance is the sum of the changes of its registrations, in whatever order they became usable;
+    only what is above zero is in the state.
   * A corrected registration takes its earlier change back first.
   * One contract of one pledgor with open pledges on two chains is an alert (重复质押), whoever the pledgees are. The
     pledgor is who the account led to when the pledge was registered.
@@ -54,62 +56,69 @@ def apply(
     """Add a registration's change to its encumbrance. Raises `QuantityOutOfRange`."""
     if change is None:
         return
-    key = state.encumbrance(moment.network, *where, encumbrance.kind, encumbrance.id)
-    before = records.get(key)
-    quantity = _believed((0 if before is None else before["quantity"]) + change["change"])
-    if quantity <= 0:
-        _remove(records, moment, key, before)
-        return
-    investor = investor_of_account(records, moment.network, where[1]) if before is None else before["investor"]
+    before = _read(records, moment, where, change)
+    is_open = before is not None and before["quantity"] > 0
     value = {
         "kind": encumbrance.kind,
         "id": encumbrance.id,
-        "quantity": quantity,
-        "investor": investor,
+        "quantity": _believed((0 if before is None else before["quantity"]) + change["change"]),
+        "investor": before["investor"] if is_open else investor_of_account(records, moment.network, where[1]),
         "object_id": object_id,
         "height": moment.height,
         "index": moment.index,
         "time_ms": time_ms,
         **encumbrance.details,
     }
-    records.put(key, value)
-    if before is None or before.get("contract_number") != value.get("contract_number"):
-        _count_agreement(records, moment, before, -1)
-        _count_agreement(records, moment, value, 1)
+    _write(records, moment, where, before, value)
 
 
 def take_back(records: Records, moment: Moment, where: tuple[str, str], change: dict[str, Any] | None) -> None:
     """Undo a corrected registration's change. Raises `QuantityOutOfRange`."""
     if change is None:
         return
-    key = state.encumbrance(moment.network, *where, change["kind"], change["id"])
-    before = records.get(key)
-    if before is None:
-        return
-    quantity = _believed(before["quantity"] - change["change"])
-    if quantity <= 0:
-        _remove(records, moment, key, before)
-    else:
-        records.put(key, {**before, "quantity": quantity})
+    before = _read(records, moment, where, change)
+    _write(records, moment, where, before, {**before, "quantity": _believed(before["quantity"] - change["change"])})
 
 
 def _believed(quantity: int) -> int:
-    if quantity > MAX_QUANTITY:
+    if abs(quantity) > MAX_QUANTITY:
         raise QuantityOutOfRange
     return quantity
 
 
-def _remove(records: Records, moment: Moment, key: bytes, before: dict[str, Any] | None) -> None:
-    if before is not None:
-        records.put(key, None)
-        _count_agreement(records, moment, before, -1)
+def _read(records: Records, moment: Moment, where: tuple[str, str], change: dict[str, Any]) -> Any:
+    """The encumbrance that a change is about, open or settled; None if it is new."""
+    place = (moment.network, *where, change["kind"], change["id"])
+    return records.get(state.encumbrance(*place)) or records.get_index(state.settled(*place))
 
 
-def _count_agreement(records: Records, moment: Moment, pledge: dict[str, Any] | None, change: int) -> None:
+def _write(
+    records: Records, moment: Moment, where: tuple[str, str], before: dict[str, Any] | None, value: dict[str, Any]
+) -> None:
+    """Keep an encumbrance as open or settled, and its contract counted while it is open."""
+    place = (moment.network, *where, value["kind"], value["id"])
+    is_open = value["quantity"] > 0
+    records.put(state.encumbrance(*place), value if is_open else None)
+    records.put_index(state.settled(*place), None if is_open else value)
+    contract_before, contract = _open_contract(before), _open_contract(value)
+    if contract_before != contract:
+        _count_agreement(records, moment, contract_before, -1)
+        _count_agreement(records, moment, contract, 1)
+
+
+def _open_contract(pledge: dict[str, Any] | None) -> tuple[str, str] | None:
+    """Pledgor and contract number of an open pledge, if both are known."""
+    if pledge is None or pledge["quantity"] <= 0 or pledge["investor"] == state.UNRESOLVED:
+        return None
+    contract = pledge.get("contract_number")
+    return None if contract is None else (pledge["investor"], contract)
+
+
+def _count_agreement(records: Records, moment: Moment, agreed: tuple[str, str] | None, change: int) -> None:
     """Count the open pledges under one contract of one pledgor, and ask whether they are on two chains."""
-    if pledge is None or pledge.get("contract_number") is None or pledge["investor"] == state.UNRESOLVED:
+    if agreed is None:
         return
-    investor, contract = pledge["investor"], pledge["contract_number"]
+    investor, contract = agreed
     key = state.agreement(investor, contract)
     before = records.get(key) or {"regions": {}, "alerted": None}
     regions = {**before["regions"], moment.network: before["regions"].get(moment.network, 0) + change}

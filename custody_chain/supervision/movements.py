@@ -2,13 +2,16 @@
 
 Values::
 
-    movement/…  {"object_id", "before": [a, p, f], "after": [a, p, f], "stated": [a, p, f] (null: not stated), "inflow",
-                 "encumbrance": {"kind", "id", "change"} | null, "height", "index", "alerts"}
+    movement/…       {"object_id", "since": [height, index], "previous", "next" (numbers or null), "before": [a, p, f],
+                     "after": [a, p, f], "stated": [a, p, f] (null: not stated), "inflow",
+                     "encumbrance": {"kind", "id", "change"} | null, "height", "index", "alerts"}
+    last_movement/…  {"newest": number | null, "made": numbers given so far}
 
 Invariants:
-  * Movements of a position are numbered in the order in which they were anchored. A correction (overwrite) replaces
-    the movement in its place; only the newest movement decides the position.
-  * A correction that names another account or product empties the old place and takes a new one.
+  * Movements of a position follow each other in the order in which their objects first appeared (`since`), whenever
+    they became usable: a registration that was anomalous or incomplete at first takes its place before what came later.
+  * A correction (overwrite) replaces the movement in its place; only the newest movement decides the position.
+  * A correction that names another account or product leaves the old history and joins the new one.
   * A registration whose numbers cannot be believed or summed (`MAX_QUANTITY`) raises `QuantityOutOfRange` and becomes
     an anomaly; nothing of it stays.
 
@@ -31,53 +34,91 @@ from custody_chain.supervision.rules import NOTHING, Balances
 
 _BALANCE_RULES: Final = ("balance_arithmetic", "encumbered_over_held", "encumbered_moved")
 
+MAX_LATER: Final = 64
+"""Later movements that one late registration is placed before, so that no snapshot makes unbounded work. Behind more of
+them it stands too late in the history, which may raise `balance_chain` but never decides the position."""
+
 
 def apply_registration(
-    records: Records, moment: Moment, object_id: str, time_ms: int, facts: RegistrationFacts, place: Any
-) -> dict[str, Any] | None:
-    """Apply one registration of rights; return its place (product, account, sequence) for the object's record.
+    records: Records,
+    moment: Moment,
+    object_id: str,
+    time_ms: int,
+    facts: RegistrationFacts,
+    place: Any,
+    since: list[int],
+) -> dict[str, Any]:
+    """Apply one registration of rights; return its place (product, account, number) for the object's record.
 
-    `place` is the place of the version that this snapshot corrects (overwrite) or follows, or None for a new object.
-    Raises `QuantityOutOfRange`.
+    `place` is the place of the version that this snapshot corrects (overwrite) or follows, or None if there is none;
+    `since` is where the object first appeared: height and index. Raises `QuantityOutOfRange`.
     """
-    complete = facts.product is not None and facts.account is not None and _states_balances(facts)
+    incomplete = facts.product is None or facts.account is None or not _states_balances(facts)
     judge(
         records,
         moment,
-        not complete,
+        incomplete,
         "incomplete_registration",
         [object_id],
         [{"kind": "registration", "id": object_id}],
         {"height": moment.height, "index": moment.index},
         was_wrong=place is not None and place.get("incomplete", False),
     )
-    if facts.product is None or facts.account is None or not complete:
-        _withdraw(records, moment, place, time_ms)
+    if place is not None and place.get("incomplete"):
+        place = None
+    if place is not None and (incomplete or (place["product"], place["account"]) != (facts.product, facts.account)):
+        _withdraw(records, moment, (place["product"], place["account"]), place["number"], time_ms)
+        place = None
+    if incomplete or facts.product is None or facts.account is None:
         return {"incomplete": True}
     where = (facts.product, facts.account)
-    if place is not None and not place.get("incomplete") and (place["product"], place["account"]) != where:
-        _withdraw(records, moment, place, time_ms)
-        place = None
-    if place is None or place.get("incomplete"):
-        newest = records.get_index(state.last_movement(moment.network, *where))
-        sequence = 0 if newest is None else newest["sequence"] + 1
-        records.put_index(state.last_movement(moment.network, *where), {"sequence": sequence})
-    else:
-        sequence = place["sequence"]
-    _write_movement(records, moment, object_id, time_ms, facts, where, sequence)
-    return {"product": where[0], "account": where[1], "sequence": sequence}
+    number = _insert(records, moment.network, where, since) if place is None else place["number"]
+    _write_movement(records, moment, object_id, time_ms, facts, where, number)
+    return {"product": where[0], "account": where[1], "number": number}
 
 
 def _states_balances(facts: RegistrationFacts) -> bool:
     return any(part.after is not None or part.change is not None for part in facts.parts)
 
 
-def _previous(records: Records, network: str, where: tuple[str, str], sequence: int) -> Balances:
-    """Balances after the movement before `sequence`."""
-    if sequence == 0:
-        return NOTHING
-    movement = records.get_index(state.movement(network, *where, sequence - 1))
-    return Balances(*movement["after"])
+def _movement(records: Records, network: str, where: tuple[str, str], number: int | None) -> Any:
+    """A movement by its number; None before the first and after the newest."""
+    return None if number is None else records.get_index(state.movement(network, *where, number))
+
+
+def _balances_after(records: Records, network: str, where: tuple[str, str], number: int | None) -> Balances:
+    """Balances after a movement; nothing before the first."""
+    movement = _movement(records, network, where, number)
+    return NOTHING if movement is None else Balances(*movement["after"])
+
+
+def _insert(records: Records, network: str, where: tuple[str, str], since: list[int]) -> int:
+    """Make room for a movement behind those that appeared before it. Returns its number."""
+    key = state.last_movement(network, *where)
+    ends = records.get_index(key) or {"newest": None, "made": 0}
+    number: int = ends["made"]
+    earlier, later = ends["newest"], None
+    for _ in range(MAX_LATER):
+        movement = _movement(records, network, where, earlier)
+        if movement is None or movement["since"] <= since:
+            break
+        earlier, later = movement["previous"], earlier
+    records.put_index(key, {**ends, "made": number + 1})
+    records.put_index(state.movement(network, *where, number), {"since": since, "encumbrance": None, "alerts": []})
+    _join(records, network, where, earlier, number)
+    _join(records, network, where, number, later)
+    return number
+
+
+def _join(records: Records, network: str, where: tuple[str, str], earlier: int | None, later: int | None) -> None:
+    """Make two movements neighbours; None is what lies before the first and after the newest."""
+    for number, name, neighbour in ((earlier, "next", later), (later, "previous", earlier)):
+        if number is not None:
+            key = state.movement(network, *where, number)
+            records.put_index(key, {**records.get_index(key), name: neighbour})
+    if later is None:
+        key = state.last_movement(network, *where)
+        records.put_index(key, {**records.get_index(key), "newest": earlier})
 
 
 def _result(part: Part, current: int) -> int:
@@ -96,38 +137,36 @@ def _write_movement(
     time_ms: int,
     facts: RegistrationFacts,
     where: tuple[str, str],
-    sequence: int,
+    number: int,
 ) -> None:
     """Put one movement in its place, judge it, and let the position follow if it is the newest."""
     network = moment.network
-    key = state.movement(network, *where, sequence)
+    key = state.movement(network, *where, number)
     replaced = records.get_index(key)
-    previous = _previous(records, network, where, sequence)
-    if replaced is not None:
-        encumbrances.take_back(records, moment, where, replaced["encumbrance"])
+    previous = _balances_after(records, network, where, replaced["previous"])
+    encumbrances.take_back(records, moment, where, replaced["encumbrance"])
     after = Balances(*map(_result, facts.parts, previous))
     before = Balances(*(p.before if p.before is not None else b for p, b in zip(facts.parts, previous, strict=True)))
     if not after.in_range or not before.in_range:
         raise QuantityOutOfRange
     movement = {
+        **replaced,
         "object_id": object_id,
         "before": list(before),
         "after": list(after),
         "stated": [part.before for part in facts.parts],
-        "inflow": facts.transaction is not None or sequence == 0,
+        "inflow": facts.transaction is not None or replaced["previous"] is None,
         "encumbrance": encumbrances.change_of(facts.encumbrance, before, after),
         "height": moment.height,
         "index": moment.index,
-        "alerts": [] if replaced is None else replaced["alerts"],
     }
     arithmetic = all(rules.arithmetic_holds(part.before, part.change, part.after) for part in facts.parts)
     records.put_index(key, _judge_movement(records, moment, where, movement, arithmetic=arithmetic))
-    check_link(records, moment, where, sequence)
-    newest = records.get_index(state.last_movement(network, *where))["sequence"]
-    if newest == sequence:
+    check_link(records, moment, where, number)
+    if movement["next"] is None:
         set_position(records, moment, object_id, time_ms, where, after)
     else:
-        check_link(records, moment, where, sequence + 1)
+        check_link(records, moment, where, movement["next"])
     if facts.encumbrance is not None:
         encumbrances.apply(records, moment, where, movement["encumbrance"], facts.encumbrance, object_id, time_ms)
 
@@ -162,11 +201,11 @@ def _objects(object_id: str, where: tuple[str, str]) -> list[dict[str, str]]:
     ]
 
 
-def check_link(records: Records, moment: Moment, where: tuple[str, str], sequence: int) -> None:
+def check_link(records: Records, moment: Moment, where: tuple[str, str], number: int) -> None:
     """Rule `balance_chain`: what a movement states as its balance before is the balance after the one before it."""
-    key = state.movement(moment.network, *where, sequence)
+    key = state.movement(moment.network, *where, number)
     movement = records.get_index(key)
-    previous = _previous(records, moment.network, where, sequence)
+    previous = _balances_after(records, moment.network, where, movement["previous"])
     wrong = any(s is not None and s != p for s, p in zip(movement["stated"], previous, strict=True))
     was_wrong = "balance_chain" in movement["alerts"]
     if not wrong and not was_wrong:
@@ -184,29 +223,17 @@ def check_link(records: Records, moment: Moment, where: tuple[str, str], sequenc
     records.put_index(key, {**movement, "alerts": with_alert(movement["alerts"], "balance_chain", wrong)})
 
 
-def _withdraw(records: Records, moment: Moment, place: Any, time_ms: int) -> None:
-    """A correction moves a registration to another account or product: its old movement becomes one of nothing."""
-    if place is None or place.get("incomplete"):
-        return
-    where, sequence = (place["product"], place["account"]), place["sequence"]
-    key = state.movement(moment.network, *where, sequence)
+def _withdraw(records: Records, moment: Moment, where: tuple[str, str], number: int, time_ms: int) -> None:
+    """A correction takes a registration out of this position's history: what was around it closes up."""
+    key = state.movement(moment.network, *where, number)
     movement = records.get_index(key)
     for rule in movement["alerts"]:
         clear_alert(records, moment, rule, [movement["object_id"]])
     encumbrances.take_back(records, moment, where, movement["encumbrance"])
-    previous = list(_previous(records, moment.network, where, sequence))
-    records.put_index(
-        key,
-        {
-            **movement,
-            "before": previous,
-            "after": previous,
-            "stated": [None, None, None],
-            "encumbrance": None,
-            "alerts": [],
-        },
-    )
-    if records.get_index(state.last_movement(moment.network, *where))["sequence"] == sequence:
-        set_position(records, moment, movement["object_id"], time_ms, where, Balances(*previous))
+    records.put_index(key, None)
+    _join(records, moment.network, where, movement["previous"], movement["next"])
+    if movement["next"] is None:
+        previous = _balances_after(records, moment.network, where, movement["previous"])
+        set_position(records, moment, movement["object_id"], time_ms, where, previous)
     else:
-        check_link(records, moment, where, sequence + 1)
+        check_link(records, moment, where, movement["next"])

@@ -1,0 +1,200 @@
+"""What becomes right later, in any order, ends as if it had been right at once (JR/T 0314-2024, overwrite)."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from custody_chain.supervision import movements
+from tests.support.chains import ChainBuilder
+from tests.support.custody import (
+    Custody,
+    holder,
+    market_with_product,
+    registration,
+    snapshot,
+)
+
+CODE = "BJ000001.ESVUFR2601"
+INVESTOR = "Q000000001"
+
+
+@pytest.fixture
+def chain() -> ChainBuilder:
+    return ChainBuilder()
+
+
+@pytest.fixture
+def custody(chain: ChainBuilder) -> Custody:
+    """A market with one product and one holder of 100 shares."""
+    custody = Custody([chain])
+    custody.deliver(chain, *market_with_product(), *holder(1, 100))
+    return custody
+
+
+def unusable(good: bytes) -> bytes:
+    """The same registration with a unit that the schema does not have."""
+    return good.replace(b'"register_asset_unit":4', b'"register_asset_unit":77')
+
+
+def incomplete(object_id: str) -> bytes:
+    """A registration of rights that names neither account nor product."""
+    body = {
+        "register_basic_information": {"register_object_type": 1, "register_event_type": 255},
+        "registration_rights": {},
+    }
+    return snapshot("registration", object_id, {"registration_information": body})
+
+
+def sale(object_id: str, before: int, quantity: int, **options: Any) -> bytes:
+    return registration(object_id, CODE, "A1", before=(before, 0, 0), change=(-quantity, 0, 0), report="r", **options)
+
+
+@pytest.mark.parametrize("first", [unusable(sale("t1", 100, 10)), incomplete("t1")], ids=["anomalous", "incomplete"])
+def test_a_registration_that_is_corrected_late_does_not_undo_what_came_after_it(
+    custody: Custody, chain: ChainBuilder, first: bytes
+) -> None:
+    custody.deliver(chain, first)
+    custody.deliver(chain, sale("t2", 90, 20))
+    assert custody.alerts("balance_chain") != []
+    custody.deliver(chain, sale("t1", 100, 10, operation="overwrite"))
+    assert custody.position(INVESTOR, CODE, "A1") == (70, 0, 0)
+    assert custody.alerts() == []
+    assert custody.region()["anomalies_open"] == 0
+
+
+def test_a_registration_booked_on_a_wrong_account_joins_the_right_one_where_it_belongs(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    custody.deliver(chain, *holder(2, 10), registration("t1", CODE, "A2", before=(10, 0, 0), change=(5, 0, 0)))
+    custody.deliver(chain, registration("t2", CODE, "A1", before=(105, 0, 0), change=(20, 0, 0), report="r"))
+    moved = registration("t1", CODE, "A1", before=(100, 0, 0), change=(5, 0, 0), report="r", operation="overwrite")
+    custody.deliver(chain, moved)
+    assert custody.position(INVESTOR, CODE, "A1") == (125, 0, 0)
+    assert custody.position("Q000000002", CODE, "A2") == (10, 0, 0)
+    assert custody.alerts() == []
+
+
+def test_where_a_registration_was_taken_away_the_one_before_decides_the_position(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    custody.deliver(chain, *holder(2, 10), sale("t1", 100, 10))
+    elsewhere = registration("t1", CODE, "A2", before=(10, 0, 0), change=(-1, 0, 0), report="r", operation="overwrite")
+    custody.deliver(chain, elsewhere)
+    custody.deliver(chain, registration("initial-1", CODE, "A1", change=(120, 0, 0), operation="overwrite"))
+    assert custody.position(INVESTOR, CODE, "A1") == (120, 0, 0)
+    assert custody.alerts() == []
+
+
+def test_a_correction_behind_very_many_later_registrations_still_decides_no_position(
+    custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(movements, "MAX_LATER", 3)
+    custody.deliver(chain, unusable(sale("t0", 100, 10)))
+    custody.deliver(chain, *(sale(f"t{number}", 91 - number, 1) for number in range(1, 9)))
+    custody.deliver(chain, sale("t0", 100, 10, operation="overwrite"))
+    assert custody.position(INVESTOR, CODE, "A1") == (82, 0, 0)
+
+
+def encumber(object_id: str, available: int, pledged: int, change: int, **options: Any) -> bytes:
+    metadata = {"pledge": "P1", "contract_number": "HT-1", "pledgee_ref": "bank/0"}
+    return registration(
+        object_id, CODE, "A1", before=(available, pledged, 0), change=(-change, change, 0), metadata=metadata, **options
+    )
+
+
+def left(custody: Custody) -> list[tuple[str, int]]:
+    return [(value["contract_number"], value["quantity"]) for value in custody.scan("encumbrance/").values()]
+
+
+def test_a_full_release_that_is_corrected_to_a_part_leaves_the_rest_of_the_pledge(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    custody.deliver(chain, encumber("p", 100, 0, 20), encumber("r", 80, 20, -20))
+    assert (left(custody), custody.scan("agreement/")) == ([], {})
+    custody.deliver(chain, encumber("r", 80, 20, -5, operation="overwrite"))
+    assert left(custody) == [("HT-1", 15)]
+    assert list(custody.scan("agreement/")) == [f"agreement/{INVESTOR}/HT-1"]
+    assert custody.position(INVESTOR, CODE, "A1") == (85, 15, 0)
+
+
+def test_a_pledge_that_becomes_usable_after_its_release_is_not_open(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, unusable(encumber("p", 100, 0, 20)), encumber("r", 80, 20, -20))
+    custody.deliver(chain, encumber("p", 100, 0, 20, operation="overwrite"))
+    assert (left(custody), custody.scan("agreement/")) == ([], {})
+    assert custody.position(INVESTOR, CODE, "A1") == (100, 0, 0)
+    assert custody.alerts() == []
+
+
+def history(rng: random.Random, length: int) -> list[dict[str, Any]]:
+    """Registrations of one account in order, as arguments of `registration`; pledges P1 and P2 come and go."""
+    balances, pledges, steps = (100, 0, 0), {"P1": 0, "P2": 0}, []
+    for step in range(length):
+        name = rng.choice(sorted(pledges))
+        kind = rng.choice(["in", "out", "pledge", "release"])
+        limit = {"in": 50, "out": balances[0], "pledge": balances[0], "release": pledges[name]}[kind]
+        amount = rng.randint(0, limit)
+        signed = amount if kind in ("in", "pledge") else -amount
+        traded = kind in ("in", "out")
+        change = (signed, 0, 0) if traded else (-signed, signed, 0)
+        if not traded:
+            pledges[name] += signed
+        named = {"metadata": {"pledge": name, "contract_number": f"HT-{name}"}}
+        options = {"report": f"r{step}"} if traded else named
+        steps.append({"object_id": f"s{step}", "before": balances, "change": change, **options})
+        balances = (balances[0] + change[0], balances[1] + change[1], 0)
+    return steps
+
+
+def spoilt(rng: random.Random, step: dict[str, Any]) -> bytes:
+    """A step that the market got wrong at first: unusable, incomplete, on another account, or with another quantity."""
+    good = registration(code=CODE, account_id="A1", **step)
+    return rng.choice(
+        [
+            unusable(good),
+            incomplete(step["object_id"]),
+            registration(code=CODE, account_id="A2", **step),
+            registration(
+                code=CODE, account_id="A1", **{**step, "change": (step["change"][0] + 1, *step["change"][1:])}
+            ),
+        ]
+    )
+
+
+def figures(custody: Custody) -> dict[str, Any]:
+    """What supervision knows of the account, without where it was delivered."""
+    product = custody.get("product", "beijing", CODE)
+    return {
+        "position": custody.position(INVESTOR, CODE, "A1"),
+        "other": custody.position("Q000000002", CODE, "A2"),
+        "totals": [product[name] for name in ("holders", "accounts", "available", "pledged", "frozen")],
+        "encumbrances": {key: value["quantity"] for key, value in custody.scan("encumbrance/").items()},
+        "agreements": custody.scan("agreement/"),
+        "alerts": sorted(alert["id"] for alert in custody.alerts()),
+    }
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6))
+def test_a_history_that_is_corrected_in_any_order_ends_as_if_it_had_been_right_at_once(seed: int) -> None:
+    rng = random.Random(seed)
+    steps = history(rng, rng.randint(2, 12))
+    wrong = [step for step in steps if rng.random() < 0.4]
+    answers = []
+    for corrected in (False, True):
+        chain = ChainBuilder()
+        custody = Custody([chain])
+        custody.deliver(chain, *market_with_product(), *holder(1, 100), *holder(2, 9))
+        for step in steps:
+            good = registration(code=CODE, account_id="A1", **step)
+            custody.deliver(chain, spoilt(rng, step) if corrected and step in wrong else good)
+        if corrected:
+            rng.shuffle(wrong)
+            for step in wrong:
+                custody.deliver(chain, registration(code=CODE, account_id="A1", operation="overwrite", **step))
+        answers.append(figures(custody))
+    assert answers[0] == answers[1]
