@@ -125,6 +125,9 @@ def apply_account(records: Records, moment: Moment, object_id: str, facts: Accou
         records.put_index(state.waiting(network, "subject", facts.subject), {})
     if investor != old_investor:
         _queue(records, network, "account", object_id, old_investor)
+    if investor == state.UNRESOLVED and old_investor != state.UNRESOLVED:
+        # Some positions may be filed as unresolved still: the account had a code for less than a block.
+        records.put_index(state.waiting(network, "account", object_id), {})
 
 
 def _queue(records: Records, network: str, what: str, object_id: str, filed_under: str) -> None:

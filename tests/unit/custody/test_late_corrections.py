@@ -13,8 +13,10 @@ from custody_chain.supervision import movements
 from tests.support.chains import ChainBuilder
 from tests.support.custody import (
     Custody,
+    account,
     holder,
     market_with_product,
+    person,
     registration,
     snapshot,
 )
@@ -127,6 +129,19 @@ def test_a_pledge_that_becomes_usable_after_its_release_is_not_open(custody: Cus
     custody.deliver(chain, encumber("p", 100, 0, 20, operation="overwrite"))
     assert (left(custody), custody.scan("agreement/")) == ([], {})
     assert custody.position(INVESTOR, CODE, "A1") == (100, 0, 0)
+    assert custody.alerts() == []
+
+
+def test_an_account_whose_owner_was_known_for_less_than_a_block_is_found_again(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    custody.deliver(chain, person("p9", "Q000000009"), registration("i9", CODE, "A9", change=(5, 0, 0)))
+    custody.deliver(chain, account("A9", "p9"), account("A9", "nobody", version=1))
+    custody.empty_block()
+    assert custody.position("-", CODE, "A9") == (5, 0, 0)
+    custody.deliver(chain, account("A9", "p9", version=2))
+    custody.empty_block()
+    assert custody.position("Q000000009", CODE, "A9") == (5, 0, 0)
     assert custody.alerts() == []
 
 
