@@ -17,6 +17,7 @@ Reference: Decree 132, Art. 13 and 14. Left out: the order and correctness of re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,12 +68,12 @@ def set_position(
         records.put(holding_key, {"investor": investor})
         records.put_index(state.filed(network, account_id, investor, product_id), {"product": product_id})
         product = {**product, "accounts": product["accounts"] + 1}
-        product = change_holder(records, moment, product_id, product, account_id, investor, 1)
+        product = count_holders(records, moment, product_id, product, account_id, [(investor, 1)])
     elif held is not None and not holds:
         records.put(holding_key, None)
         records.put_index(state.filed(network, account_id, investor, product_id), None)
         product = {**product, "accounts": product["accounts"] - 1}
-        product = change_holder(records, moment, product_id, product, account_id, investor, -1)
+        product = count_holders(records, moment, product_id, product, account_id, [(investor, -1)])
     records.put(state.product(network, product_id), product)
     _judge_references(records, moment, where, product, investor, holds=holds, is_new=held is None)
 
@@ -88,28 +89,29 @@ def _add_totals(product: dict[str, Any], before: Balances, after: Balances) -> d
     return {**product, "available": totals.available, "pledged": totals.pledged, "frozen": totals.frozen}
 
 
-def change_holder(
+def count_holders(
     records: Records,
     moment: Moment,
     product_id: str,
     product: dict[str, Any],
     account_id: str,
-    investor: str,
-    change: int,
+    changes: Sequence[tuple[str, int]],
 ) -> dict[str, Any]:
-    """Count an account to or from its holder, and ask whether the product or security has too many holders.
+    """Count an account to or from investors (1 or -1 each), and ask whether product or security has too many holders.
 
     Returns the product's record, which the caller puts. An unresolved account counts as a holder of its own: nobody is
-    added up without a code, and nobody is lost.
+    added up without a code, and nobody is lost. The rules see the outcome alone: moving an account from one investor to
+    another neither raises nor clears an alert on the way.
     """
-    holder = state.holder_name(investor, moment.network, account_id)
-    key = state.holder(moment.network, product_id, holder)
-    count = records.get_index(key)
-    accounts = (0 if count is None else count["accounts"]) + change
-    records.put_index(key, {"accounts": accounts} if accounts > 0 else None)
-    if not (accounts == 1 and change > 0) and accounts != 0:
+    named = [(state.holder_name(investor, moment.network, account_id), change) for investor, change in changes]
+    moved = [
+        (holder, change)
+        for holder, change in named
+        if _tally(records, state.holder(moment.network, product_id, holder), "accounts", change)
+    ]
+    if not moved:
         return product
-    product = {**product, "holders": product["holders"] + change}
+    product = {**product, "holders": product["holders"] + sum(change for _, change in moved)}
     crowded = judge(
         records,
         moment,
@@ -122,22 +124,36 @@ def change_holder(
     )
     product = {**product, "alerts": with_alert(product["alerts"], "holder_cap", crowded)}
     if product["security"] is not None:
-        _change_security_holder(records, moment, product["security"], product_id, product["holders"], holder, change)
+        _count_security_holders(records, moment, product["security"], product_id, product["holders"], moved)
     return product
 
 
-def _change_security_holder(
-    records: Records, moment: Moment, security: str, product_id: str, product_holders: int, holder: str, change: int
+def _tally(records: Records, key: bytes, name: str, change: int) -> bool:
+    """Change a count of the index. Returns whether it began or ended by that."""
+    entry = records.get_index(key)
+    count = (0 if entry is None else entry[name]) + change
+    records.put_index(key, {name: count} if count > 0 else None)
+    return count == 0 or (count == 1 and change > 0)
+
+
+def _count_security_holders(
+    records: Records,
+    moment: Moment,
+    security: str,
+    product_id: str,
+    product_holders: int,
+    changes: Sequence[tuple[str, int]],
 ) -> None:
     """Holders of one security over all instalments (Decree 132, Art. 14: instalments are added up)."""
-    key = state.security_holder(security, holder)
-    count = records.get_index(key)
-    products = (0 if count is None else count["products"]) + change
-    records.put_index(key, {"products": products} if products > 0 else None)
-    if not (products == 1 and change > 0) and products != 0:
+    moved = [
+        change
+        for holder, change in changes
+        if _tally(records, state.security_holder(security, holder), "products", change)
+    ]
+    if not moved:
         return
     record = records.get(state.security(security)) or {"holders": 0, "alerted": None}
-    holders = record["holders"] + change
+    holders = record["holders"] + sum(moved)
     # One instalment alone is judged by holder_cap; this rule is for what only the sum shows.
     crowded = rules.too_many_holders(holders) and product_holders < holders
     alerted = record["alerted"]

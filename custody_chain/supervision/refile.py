@@ -20,7 +20,7 @@ from typing import Final
 from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.supervision.alerts import Moment, clear_alert, raise_alert
-from custody_chain.supervision.positions import change_holder
+from custody_chain.supervision.positions import count_holders
 from custody_chain.supervision.registry import investor_of_account, investor_of_subject
 
 MAX_STEPS: Final = 256
@@ -98,8 +98,6 @@ def _move_position(records: Records, moment: Moment, account: str, product_id: s
     records.put(state.holding(network, product_id, account), {"investor": new})
     records.put_index(state.filed(network, account, old, product_id), None)
     records.put_index(state.filed(network, account, new, product_id), {"product": product_id})
-    product = records.get(state.product(network, product_id))
-    product = change_holder(records, moment, product_id, product, account, old, -1)
-    records.put(
-        state.product(network, product_id), change_holder(records, moment, product_id, product, account, new, 1)
-    )
+    product_key = state.product(network, product_id)
+    moved = count_holders(records, moment, product_id, records.get(product_key), account, [(old, -1), (new, 1)])
+    records.put(product_key, moved)

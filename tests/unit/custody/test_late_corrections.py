@@ -145,6 +145,20 @@ def test_an_account_whose_owner_was_known_for_less_than_a_block_is_found_again(
     assert custody.alerts() == []
 
 
+@pytest.mark.parametrize("holders", [200, 201])
+def test_moving_a_holder_to_another_code_neither_raises_nor_clears_holder_cap(
+    custody: Custody, chain: ChainBuilder, holders: int
+) -> None:
+    custody.deliver(chain, *(part for number in range(2, holders + 1) for part in holder(number, 1)))
+    before = custody.alerts("holder_cap", opened=False)
+    assert len(before) == holders - 200
+    custody.deliver(chain, person("person-7", "Q000000777", operation="overwrite"))
+    custody.empty_block()
+    assert custody.position("Q000000777", CODE, "A7") == (1, 0, 0)
+    assert custody.alerts("holder_cap", opened=False) == before
+    assert custody.get("product", "beijing", CODE)["holders"] == holders
+
+
 def history(rng: random.Random, length: int) -> list[dict[str, Any]]:
     """Registrations of one account in order, as arguments of `registration`; pledges P1 and P2 come and go."""
     balances, pledges, steps = (100, 0, 0), {"P1": 0, "P2": 0}, []
