@@ -62,6 +62,20 @@ def test_a_submission_is_pending_then_final_and_a_resend_is_the_same_answer(live
         assert client.post("/v1/transactions", content=envelope).json() == document
 
 
+def test_a_known_transaction_is_answered_to_who_signed_it_and_not_under_another_signature(live: LiveServer) -> None:
+    envelope = transfer(live.node.genesis, "signed again")
+    forged = json.loads(envelope)
+    forged["signatures"] = ["00" * 64]
+    bad = json.dumps(forged).encode()
+    live.node.paused = True
+    assert submit(live, envelope).status_code == 202
+    refused(submit(live, bad), 401, "bad_signature")
+    live.call(lambda node: node.resume())
+    assert submit(live, envelope, **WAIT).json()["status"] == "applied"
+    refused(submit(live, bad), 401, "bad_signature")
+    assert submit(live, envelope).json()["status"] == "applied"
+
+
 def test_prefer_wait_answers_with_the_receipt(live: LiveServer) -> None:
     answer = submit(live, transfer(live.node.genesis, "wait"), **WAIT)
     assert (answer.status_code, answer.json()["status"]) == (200, "applied")

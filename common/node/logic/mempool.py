@@ -105,9 +105,12 @@ class Mempool:
 
     def admit(self, envelope: bytes) -> Admission:
         """Take a transaction in, or say that it is known. Raises `Rejected` with the reason; cheap checks come
-        first.
+        first. A known transaction under other signatures is judged by those: the answer is for who signed it.
         """
-        return self.admit_parsed(parse_envelope(envelope, self._genesis.suite))
+        admission = self.admit_parsed(parse_envelope(envelope, self._genesis.suite))
+        if not admission.fresh and self.resolve(admission.tx.envelope_hash) is None:
+            verify_signatures(admission.tx, self._genesis.suite)
+        return admission
 
     def admit_parsed(self, tx: SignedTransaction) -> Admission:
         """`admit` for an envelope that has been parsed."""
