@@ -7,18 +7,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from common.core.errors import Rejected
 from common.node.access import TokenStore
-from common.node.http.problems import problem_of
+from common.node.http.problems import edge_problem, problem_of
 from crosslink.relay.progress import Board, Metrics
+
+NO_REQUEST_ID: Final = "-"
+"""The relay keeps no log of requests in which one could be found."""
+
+_ROUTER_CODES: Final = {404: "route_unknown", 405: "method_not_allowed"}
 
 
 def status_document(board: Board, describe: Callable[[str], dict[str, Any]], custody: dict[str, Any]) -> dict[str, Any]:
@@ -43,9 +49,12 @@ def create_relay_app(status: Callable[[], dict[str, Any]], metrics: Metrics, tok
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def refused(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            code = _ROUTER_CODES.get(error.status_code, "request_invalid")
+            return edge_problem(code, NO_REQUEST_ID, dict(error.headers or {}))
         if not isinstance(error, Rejected):
             raise error
-        return problem_of(error, "-")
+        return problem_of(error, NO_REQUEST_ID)
 
     return Starlette(
         routes=[
@@ -53,5 +62,5 @@ def create_relay_app(status: Callable[[], dict[str, Any]], metrics: Metrics, tok
             Route("/healthz", healthz),
             Route("/metrics", metrics_text),
         ],
-        exception_handlers={Rejected: refused},
+        exception_handlers={Rejected: refused, HTTPException: refused},
     )

@@ -7,6 +7,7 @@ import asyncio
 import ssl
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -254,8 +255,9 @@ def test_the_status_interface_over_https(sites: Sites) -> None:
         port = relay.relay.address[1]
         context = ssl.create_default_context(cafile=str(sites.ca_file))
 
-        def get(path: str) -> bytes:
-            with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", context=context, timeout=5) as answer:
+        def get(path: str, method: str = "GET") -> bytes:
+            request = urllib.request.Request(f"https://127.0.0.1:{port}{path}", method=method)
+            with urllib.request.urlopen(request, context=context, timeout=5) as answer:
                 body: bytes = answer.read()
                 return body
 
@@ -265,6 +267,14 @@ def test_the_status_interface_over_https(sites: Sites) -> None:
         region = as_json(get("/v1/relay/regions"))["regions"][0]
         assert region["network"] == "beijing"
         assert {"endpoint", "cursor", "last_error", "next_retry_ms"} <= region.keys()
+        for method, path, status, code in (
+            ("GET", "/v1/relay", 404, "route_unknown"),
+            ("POST", "/v1/relay/regions", 405, "method_not_allowed"),
+        ):
+            with pytest.raises(urllib.error.HTTPError) as refusal:
+                get(path, method)
+            assert (refusal.value.code, refusal.value.headers["content-type"]) == (status, "application/problem+json")
+            assert as_json(refusal.value.read())["code"] == code
     finally:
         relay.stop()
 
