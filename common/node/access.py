@@ -247,6 +247,14 @@ class TokenStore:
             raise Unauthorised("token_expired", "The token has expired.", expires_ms=identity.expires_ms)
         return identity
 
+    def knows(self, authorization: bytes) -> bool:
+        """Whether the bearer of an `Authorization` header would be let in now."""
+        try:
+            self.identify(authorization)
+        except Unauthorised:
+            return False
+        return True
+
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.node.access import issue_token, revoke_token
 from tests.api.server import LiveServer
 from tests.api.test_submission import WAIT, refused, submit
 from tests.unit.node.toy import transfer
@@ -112,6 +113,19 @@ def test_events_follow_the_chain_and_resume_after_the_last_id(live: LiveServer) 
         with client.stream("GET", "/v1/events?from_height=1", headers={"Last-Event-ID": str(tip)}) as response:
             assert next(events(response))[2]["height"] == tip + 1
         refused(client.get("/v1/events", headers={"Last-Event-ID": "x\t1"}), 400, "request_invalid")
+
+
+def test_an_event_stream_ends_when_its_token_is_revoked(live: LiveServer) -> None:
+    issued = issue_token(live.tokens_file, subject="somebody", organisation="tests", role="operator")
+    live.tokens["leaver"] = issued.secret
+    with live.client("leaver") as client, client.stream("GET", "/v1/events") as response:
+        submit(live, transfer(live.node.genesis, "before the revocation"))
+        stream = events(response)
+        while next(stream)[0] != "block":
+            pass
+        revoke_token(live.tokens_file, issued.id)
+        submit(live, transfer(live.node.genesis, "after the revocation"))
+        assert list(stream) == []
 
 
 def test_n3_event_streams_are_bounded_and_their_places_come_back(live: LiveServer) -> None:

@@ -81,6 +81,7 @@ def create_app(
     )
     app.add_api_route("/openapi.json", app.serve_document, include_in_schema=False)
     app.state.service = service
+    app.state.tokens = tokens
     app.state.metrics = metrics = Metrics(service)
     app.state.streams = Streams(max_streams)
     submit = SubmitRoute(service)
