@@ -75,19 +75,19 @@ class Anchoring:
 
     def submit(self, delivery: Delivery) -> None:
         """Take in the entries in order. Raises `Rejected`, which undoes all of them."""
-        first = self._record()["anchored"]["height"]
-        snapshots = self._record()["snapshots"]
+        before = self._record()
         for number, entry in enumerate(delivery.blocks):
             if entry.header is None:
                 self._continue(number, entry)
             else:
                 self._block(number, entry, entry.header)
             if self._frozen:
-                return
+                break
         record = self._record()
-        self._put({**record, "client": self._state.to_json()})
-        if record["anchored"]["height"] != first or record["snapshots"] != snapshots:
-            self._log_accepted(first, snapshots)
+        if not self._frozen:
+            self._put({**record, "client": self._state.to_json()})
+        if record["anchored"]["height"] != before["anchored"]["height"] or record["snapshots"] != before["snapshots"]:
+            self._log_accepted(before["anchored"]["height"], before["snapshots"])
 
     def _record(self) -> dict[str, Any]:
         return regions.load(self._records, self._network)

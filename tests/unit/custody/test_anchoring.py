@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -294,6 +295,19 @@ def test_what_a_delivery_brought_is_in_the_log_and_can_be_found_again(custody: C
     assert state.header("beijing", 2) in custody.state.index
     assert state.delivery("beijing", 2, 0) in custody.state.index
     assert state.revision("beijing", "beijing:2:1", 2, 1) in custody.state.index
+
+
+def test_a_delivery_that_freezes_the_region_is_logged_with_what_it_anchored_before(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    custody.submit("beijing", *chain.grow(1))
+    other = ChainBuilder()
+    custody.submit("beijing", *chain.grow(2, snapshots_each=1), other.extend([sample_snapshot("other")]))
+    assert custody.region()["frozen"]["height"] == 1
+    log = [json.loads(value) for key, value in sorted(custody.state.index.items()) if key.startswith(b"log/beijing/")]
+    accepted = [(line["from_height"], line["anchored_height"]) for line in log if line["type"] == "accepted"]
+    assert accepted == [(1, 1), (2, 3)]
+    assert [line["type"] for line in log].count("frozen") == 1
 
 
 def test_the_operation_size_is_bounded(custody: Custody, chain: ChainBuilder) -> None:
