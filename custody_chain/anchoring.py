@@ -137,7 +137,7 @@ class Anchoring:
         if misbehaviour is not None:
             self.freeze(misbehaviour, [message])
             return
-        record = self._record()
+        record = dict(self._record())
         partial = record["partial"]
         if verified.verdict is Verdict.KNOWN:
             if partial is not None and partial["height"] == header.height:
@@ -152,6 +152,7 @@ class Anchoring:
                 count=partial["count"],
             )
         self._state = self._client.update(self._state, verified)
+        delivered = self._taken_over(header.height, verified.block_id.hex(), record.pop("abandoned", None))
         self._records.add_index(state.header(self._network, header.height), self._pointer(number))
         self._put(
             {
@@ -161,12 +162,22 @@ class Anchoring:
                     "id": verified.block_id.hex(),
                     "time_ms": header.time_ms,
                     "header": encoded.hex(),
-                    "delivered": 0,
+                    "delivered": delivered,
                     "count": header.snapshot_count,
                 },
             }
         )
         self._deliver(number, header, entry.snapshots)
+
+    def _taken_over(self, height: int, block_id: str, abandoned: dict[str, Any] | None) -> int:
+        """Snapshots of this block that were in before a recovery; pointers to those of another block are forgotten."""
+        if abandoned is None:
+            return 0
+        if abandoned["id"] == block_id:
+            return int(abandoned["delivered"])
+        for key in self._records.scan_index(state.deliveries_of(self._network, height), abandoned["delivered"]):
+            self._records.put_index(key, None)
+        return 0
 
     def _continue(self, number: int, entry: BlockDelivery) -> None:
         """An entry that goes on with the block that is partly delivered."""

@@ -97,7 +97,7 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
     Raises `RuleBroken`, `Conflict`, `NotFound` or `Malformed`.
     """
     network = operation["region"]
-    record = regions.load(records, network)
+    record = dict(regions.load(records, network))
     if regions.derived_state(record, context.time_ms) == "active":
         raise RuleBroken("region_active", "An active region needs no recovery.", region=network)
     anchored, from_height = record["anchored"], operation["from_height"]
@@ -118,6 +118,7 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
             "recovery_backwards", "A recovery leaves anchored blocks as they are.", anchored_height=anchored["height"]
         )
     client = client_for(root.client_type).initial_state(root, established_ms=context.time_ms)
+    abandoned = record.pop("abandoned", None) if record["partial"] is None else regions.delivered_part(record)
     recovered = {
         **record,
         "client": client.to_json(),
@@ -126,6 +127,8 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
         "frozen": None,
         "recoveries": record["recoveries"] + 1,
     }
+    if abandoned is not None and abandoned["height"] == from_height:
+        recovered["abandoned"] = abandoned
     records.put(state.region(network), recovered)
     regions.keep_anchored_id(records, network, checkpoint.height, checkpoint.id.hex())
     moment = _moment(context, recovered)

@@ -5,7 +5,10 @@ Value of ``region/<network>``::
     {"network", "region_letters", "client": CLIENT STATE, "anchored": {"height", "id", "time_ms"},
      "partial": {"height", "id", "time_ms", "header", "delivered", "count"} | null, "frozen": {...} | null,
      "silent_after_ms", "lagging_after_ms", "blocks", "snapshots", "anomalies", "anomalies_open", "alerts_open", "log",
-     "recoveries", "journal"}
+     "recoveries", "journal", "abandoned"?: {"height", "id", "delivered"}}
+
+`abandoned` is there from a recovery that found a block partly delivered until the next header: what was taken in of
+that block is not taken in twice.
 
 Invariants:
   * Regions and their trust come from genesis or from governance, never from what a relay delivers (attacks R4, R8).
@@ -102,6 +105,11 @@ def load(records: Records, network: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise NotFound("region_unknown", "This network is not a region of the custody chain.", region=network)
     return record
+
+
+def delivered_part(record: dict[str, Any]) -> dict[str, Any]:
+    """What is in of the block that is partly delivered, for a recovery to keep."""
+    return {name: record["partial"][name] for name in ("height", "id", "delivered")}
 
 
 def keep_anchored_id(records: Records, network: str, height: int, block_id: str) -> None:

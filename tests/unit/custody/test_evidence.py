@@ -6,9 +6,10 @@ import pytest
 
 from common.core.errors import NotFound, Rejected
 from crosslink.lightclient.evidence import verify_evidence_file
+from crosslink.lightclient.trust_root import Checkpoint
 from custody_chain.evidence import build_evidence
-from custody_chain.policy import VALIDATORS_CHANGE
-from tests.support.chains import ChainBuilder, member_names, validator_set
+from custody_chain.policy import REGION_RECOVER, VALIDATORS_CHANGE
+from tests.support.chains import ChainBuilder, member_names, sample_snapshot, validator_set
 from tests.support.custody import SUITE, entry_of, holder, market_with_product, person
 from tests.support.custody_node import CustodyNode
 
@@ -117,3 +118,32 @@ def test_r5_a_changed_file_is_refused(node: CustodyNode) -> None:
         except Rejected:
             refused += 1
     assert refused == len(range(0, len(data), 97))
+
+
+def test_evidence_about_a_block_does_not_come_from_the_one_that_a_recovery_abandoned(chain: ChainBuilder) -> None:
+    node = CustodyNode([chain])
+    first = node.deliver(chain, sample_snapshot("first"))
+    other = ChainBuilder()
+    other.blocks = list(chain.blocks)
+    abandoned = other.extend([sample_snapshot(f"old-{number}") for number in range(6)])
+    block = chain.extend([sample_snapshot(f"new-{number}") for number in range(4)])
+    node.submit("beijing", entry_of(abandoned, last=1))
+    node.submit("beijing", entry_of(abandoned, first=1, last=4, header=False))
+    node.submit("beijing", block)  # freezes the region
+    checkpoint = Checkpoint(height=1, id=first.id, time_ms=first.header.time_ms, validators=chain.validators)
+    recovery = {
+        "type": REGION_RECOVER,
+        "region": "beijing",
+        "trust_root": chain.trust_root(checkpoint=checkpoint, tier="").to_json(),
+        "from_height": 2,
+        "previous_anchored_id": first.id.hex(),
+        "reason": "two blocks at height 2",
+    }
+    receipt = node.commit(recovery, signers=GOVERNORS)
+    assert receipt is not None
+    assert receipt.status == "applied", receipt
+    node.submit("beijing", entry_of(block, last=2))
+    node.submit("beijing", entry_of(block, first=2, header=False))
+    for number in range(4):
+        findings = verify_evidence_file(evidence(node, f"new-{number}"), node.trust())
+        assert findings.snapshot_index == number

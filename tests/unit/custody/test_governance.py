@@ -172,6 +172,22 @@ def test_a_frozen_region_comes_back_by_governance_and_its_history_stays(custody:
     assert custody.region()["anchored"]["height"] == 6
 
 
+@pytest.mark.parametrize("delivered", [0, 2, 3])
+def test_a_block_that_was_partly_delivered_before_a_recovery_is_taken_in_once(
+    custody: Custody, chain: ChainBuilder, delivered: int
+) -> None:
+    custody.submit("beijing", chain.extend([sample_snapshot("first")]))
+    block = chain.extend([*market_with_product(), *holder(1, 10)])
+    custody.submit("beijing", entry_of(block, last=delivered))
+    custody.run([recovery(custody, chain, 1)], QUORUM)
+    custody.run([recovery(custody, chain, 1)], QUORUM)
+    custody.submit("beijing", block)
+    region = custody.region()
+    assert (region["anchored"]["height"], region["snapshots"], region["partial"]) == (2, 6, None)
+    assert "abandoned" not in region
+    assert custody.alerts() == []
+
+
 def test_a_recovery_names_what_is_anchored_and_goes_forward_only(custody: Custody, chain: ChainBuilder) -> None:
     frozen(custody, chain)
     chain.grow(2)
