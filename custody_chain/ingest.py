@@ -190,7 +190,7 @@ def _track(
     key = state.object_record(moment.network, object_id)
     if header is None:
         if before is not None:
-            records.put_index(key, {**before, "anomalous": True})
+            records.put_index(key, {**before, "anomalous": True, "unread": True})
         else:
             records.put_index(key, _unread(moment))
         return

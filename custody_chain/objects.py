@@ -4,7 +4,9 @@ Value of the index entry ``object/…``::
 
     {"kind", "version": newest, "rewritten": version of the last overwrite while later ones are still due | null,
      "anomalous", "deleted", "gap", "place": where a registration stands | null,
-     "since": [height, index] of its first snapshot, "height", "index"}
+     "since": [height, index] of its first snapshot, "height", "index", "unread"?: true}
+
+`unread` is there while the newest snapshot is one whose header could not be read: it may have taken the next version.
 
 Invariants:
   * A wrong version never keeps a snapshot out: the region committed to it, so the supervisor shows it and raises
@@ -38,7 +40,7 @@ def version_fault(before: dict[str, Any] | None, header: SnapshotHeader) -> str 
         return "after_delete"
     rewritten = before["rewritten"]
     if header.operation == OVERWRITE:
-        if header.version > before["version"]:
+        if header.version > before["version"] + before.get("unread", False):
             return "overwrite_ahead"
         return None if rewritten is None or header.version <= rewritten + 1 else "overwrite_incomplete"
     if header.version != before["version"] + 1:

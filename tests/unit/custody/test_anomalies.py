@@ -116,6 +116,19 @@ def test_an_anomaly_whose_header_is_unreadable_is_found_by_its_object_id(custody
     assert custody.alerts() == []
 
 
+def test_an_update_whose_header_is_unreadable_is_corrected_by_an_overwrite_of_that_version(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    unreadable = person("person-1", "Q000000001", version=1).replace(b'"timestamp":', b'"time":')
+    custody.deliver(chain, unreadable)
+    assert custody.get("anomaly", "beijing", "person-1")["code"] == "header_invalid"
+    custody.deliver(chain, person("person-1", "Q000000001", version=1, operation="overwrite"))
+    assert custody.get("anomaly", "beijing", "person-1")["state"] == "cleared"
+    assert custody.alerts() == []
+    custody.deliver(chain, person("person-1", "Q000000001", version=2, operation="overwrite"))
+    assert [alert["details"]["fault"] for alert in custody.alerts()] == ["overwrite_ahead"]
+
+
 def test_an_anomaly_that_is_met_again_is_one_open_anomaly(custody: Custody, chain: ChainBuilder) -> None:
     custody.deliver(chain, BAD["schema_failed"])
     custody.deliver(chain, raw(document(operation="overwrite")))
