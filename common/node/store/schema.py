@@ -29,7 +29,8 @@ complement (so that ascending keys give the latest first), `text` is UTF-8 witho
   I       index key                        value
   T       u8 depth | path (hex digits)     state tree node (`core/state_proof.py`)
 
-Rule: a change of any layout takes a new `DB_VERSION`; a node refuses a database of another version and says so.
+Rule: a change of any layout, an application's index entries included, takes a new `DB_VERSION`; a node refuses a
+database of another version and says so.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-DB_VERSION: Final = 2
+DB_VERSION: Final = 3
 
 VERSION: Final = b"!version"
 GENESIS: Final = b"!genesis"
