@@ -20,7 +20,7 @@ from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
 from custody_chain import regions, state
 from tests.sim.checkers import Violation
-from tests.sim.system.clients import MarketClient
+from tests.sim.system.clients import Client, MarketClient
 from tests.sim.system.founding import CUSTODY, SUITE, ChainSpec
 from tests.sim.system.watch import ChainWatch, tagged
 from tests.support.naive_state_tree import naive_root
@@ -78,9 +78,10 @@ def audit(simulation: SystemSimulation) -> None:
             _sound_root(machine)
         read[network] = _replayed(best(correct), spec)
         _nothing_invented(simulation, network, read[network])
+    for submitter in (*simulation.clients, *simulation.governors):
+        for machine in simulation.correct(submitter.network):
+            _nothing_lost(submitter, machine)
     for client in simulation.clients:
-        for machine in simulation.correct(client.network):
-            _nothing_lost(client, machine)
         chain = best(simulation.correct(client.network)).chain
         _shares_conserved(client, chain, read[client.network])
         _anchored_data(simulation, client, chain, read)
@@ -166,7 +167,7 @@ def _just_accusation(simulation: SystemSimulation, network: str, tx: SignedTrans
             raise Violation(f"{network} holds an accusation of correct {culprit.name} to be proven")
 
 
-def _nothing_lost(client: MarketClient, machine: NodeMachine) -> None:
+def _nothing_lost(client: Client, machine: NodeMachine) -> None:
     """What a client was told is final is so, in the same place, on every correct node."""
     for told in client.receipts.values():
         place = machine.chain.transaction(told.tx_id)

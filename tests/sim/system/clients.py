@@ -1,12 +1,14 @@
-"""A market's operator: submits registrations to any of the market's nodes and resends until the receipt is final.
+"""Who submits transactions to any node of a chain and resends them until the receipt is final: a market's operator, and
+who governs a chain.
 
-It keeps what it was told: `receipts` are acknowledgements, on which the checkers hold the chain.
+They keep what they were told: `receipts` are acknowledgements, on which the checkers hold the chain.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,58 +34,50 @@ class Acknowledged:
     index: int
 
 
-class MarketClient:
-    """One operator. `finished` once every transaction has its receipt."""
+class Client:
+    """A process with one key. `finished` once all that it wanted is done."""
 
-    def __init__(self, world: World, web: Web, spec: ChainSpec, transactions: int, pause_ms: int) -> None:
-        self.world, self.web, self.spec = world, web, spec
+    def __init__(self, world: World, web: Web, spec: ChainSpec, name: str, signer: str) -> None:
+        self.world, self.web, self.spec, self.name, self.signer = world, web, spec, name, signer
         self.network = spec.network
-        self.name = f"client-{self.network}"
         self.loop = SimulatedLoop(world)
         self.receipts: dict[bytes, Acknowledged] = {}
-        self.envelopes: dict[bytes, bytes] = {}
         self.operations: dict[bytes, list[dict[str, Any]]] = {}
         self.finished = False
-        self._letters = REGIONS[self.network]
-        self._count, self._pause_ms = transactions, pause_ms
-        self._business = 0
-
-    @property
-    def product(self) -> str:
-        """The security whose shares are counted."""
-        return f"{self._letters}000001.ESVUFR2601"
 
     def start(self) -> None:
         """Go to work."""
-        self.loop.create_task(self._work()).add_done_callback(lambda task: task.result())
+        self.loop.create_task(self._work_to_the_end()).add_done_callback(lambda task: task.result())
 
-    async def _work(self) -> None:
-        await self._submit("0", self._foundations())
-        under_way = []
-        for number in range(1, self._count + 1):
-            await asyncio.sleep(self.world.random.randrange(2 * self._pause_ms) / 1000)
-            under_way.append(self.loop.create_task(self._submit(str(number), [self._business_operation()])))
-        if under_way:
-            await asyncio.wait(under_way)
+    async def _work_to_the_end(self) -> None:
+        await self.work()
         self.finished = True
         self.world.note(f"{self.name} has all receipts")
 
-    async def _submit(self, nonce: str, operations: list[dict[str, Any]]) -> None:
-        seed = seed_of(f"{self.network}-operator")
+    async def work(self) -> None:
+        """What this client wants."""
+        raise NotImplementedError
+
+    def trusted_nodes(self) -> Sequence[str]:
+        """Whom this client asks."""
+        return self.spec.names
+
+    async def submit(self, nonce: str, operations: list[dict[str, Any]]) -> Acknowledged:
+        """Send one transaction to one node after the other until it is final."""
         transaction = {
             "network": self.network,
             "genesis": self.spec.genesis.id.hex(),
-            "signers": [key_text(f"{self.network}-operator")],
+            "signers": [key_text(self.signer)],
             "nonce": nonce,
             "expires_at_height": 90_000,
             "operations": operations,
         }
-        envelope = sign_envelope(transaction, [seed], SUITE)
+        envelope = sign_envelope(transaction, [seed_of(self.signer)], SUITE)
         tx_id = parse_envelope(envelope, SUITE).id
-        self.envelopes[tx_id], self.operations[tx_id] = envelope, operations
+        self.operations[tx_id] = operations
         connection = SimulatedConnection(self.web, self.name)
         while tx_id not in self.receipts:
-            name = self.world.random.choice(self.spec.names)
+            name = self.world.random.choice(self.trusted_nodes())
             try:
                 _, body = await connection.post(
                     f"{url_of(name)}/v1/transactions",
@@ -103,6 +97,32 @@ class MarketClient:
             assert document["final"]
             acknowledged = Acknowledged(tx_id, document["status"], document["height"], document["index"])
             self.receipts[tx_id] = acknowledged
+        return self.receipts[tx_id]
+
+
+class MarketClient(Client):
+    """A market's operator, who registers."""
+
+    def __init__(self, world: World, web: Web, spec: ChainSpec, transactions: int, pause_ms: int) -> None:
+        super().__init__(world, web, spec, f"client-{spec.network}", f"{spec.network}-operator")
+        self._letters = REGIONS[self.network]
+        self._count, self._pause_ms = transactions, pause_ms
+        self._business = 0
+
+    @property
+    def product(self) -> str:
+        """The security whose shares are counted."""
+        return f"{self._letters}000001.ESVUFR2601"
+
+    async def work(self) -> None:
+        """Found a company, then move its shares."""
+        await self.submit("0", self._foundations())
+        under_way = []
+        for number in range(1, self._count + 1):
+            await asyncio.sleep(self.world.random.randrange(2 * self._pause_ms) / 1000)
+            under_way.append(self.loop.create_task(self.submit(str(number), [self._business_operation()])))
+        if under_way:
+            await asyncio.wait(under_way)
 
     # Operations.
 

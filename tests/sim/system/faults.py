@@ -16,6 +16,7 @@ from common.core.errors import Rejected
 from common.node.logic.peer_messages import KIND_CONSENSUS
 from tests.sim.bench import kind_of
 from tests.sim.system.liar import SystemLiar
+from tests.sim.system.release import OLD_VERSIONS, install
 
 if TYPE_CHECKING:
     from tests.sim.system.machine import NodeMachine
@@ -234,12 +235,13 @@ def _relay(simulation: SystemSimulation, random: Random) -> None:
 
 
 def _upgrade(simulation: SystemSimulation, random: Random) -> None:
-    """Every node of a chain is stopped in order and started as another build would be, one after the other."""
-    chain = simulation.chains[random.choice(sorted(simulation.chains))]
-    at_ms = random.randrange(200, 1_000)
-    for machine in chain:
-        _at(simulation, at_ms, lambda machine=machine: machine.crash(power=False))
-        at_ms += random.randrange(300, 900)
+    """Every node begins with the old release; those of each chain get the new one in order (`release`)."""
+    for chain in simulation.chains.values():
+        at_ms = random.randrange(200, 1_000)
+        for machine in chain:
+            machine.versions = OLD_VERSIONS
+            _at(simulation, at_ms, lambda machine=machine: install(machine))
+            at_ms += random.randrange(100, 900)
 
 
 def _starve(simulation: SystemSimulation, random: Random) -> None:

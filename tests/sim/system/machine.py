@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, cast
 
-from common.core.errors import InvariantBroken
+from common.core.errors import InvariantBroken, Unavailable
+from common.core.protocol import SUPPORTED_VERSIONS
 from common.node.logic.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
+from common.node.logic.schedule import check_supported
 from common.node.peer.transport import PeerTransport
 from common.node.runtime import Runtime
 from common.node.service import NodeService
 from common.node.startup import Opened, members, open_votes
 from common.node.store.chain_store import ChainStore
+from common.node.store.committed_state import CommittedState
 from common.node.store.store_errors import DamagedStore, StoreFailed
 from tests.sim.system.channels import SimulatedChannels
 from tests.sim.system.disk import SimulatedDirectory, SimulatedStore
@@ -114,6 +117,8 @@ class NodeMachine:
         self.alive = False
         self.wanted = True
         """Whether the supervisor keeps the process running."""
+        self.versions: tuple[int, ...] = SUPPORTED_VERSIONS
+        """Protocol versions that the installed release knows."""
         self.life = 0
         self.skew_ms = 0
         self.drift = 0.0
@@ -159,6 +164,10 @@ class NodeMachine:
         try:
             with self.loop.entered():
                 self._boot()
+        except Unavailable as unsupported:
+            self.world.note(f"{self.name} does not start: {unsupported.code}")
+            self.loop.kill()
+            self.world.after(RESTART_MS, self._supervise)
         except (StoreFailed, DamagedStore) as error:
             self.loop.kill()
             self._cannot_start(error)
@@ -170,6 +179,7 @@ class NodeMachine:
         initialise_chain(self.chain, genesis, self.application)
         opened = open_votes(self.directory, self.store, self.chain, draw_log_id=self.world.random.randbytes)
         self._votes = opened.votes
+        self._check_release()
         self.alive = True
         voting = "" if opened.may_vote and not opened.abstain_through_height else ", not voting yet"
         self.world.note(f"{self.name} starts at height {self.chain.tip().height}{voting}")
@@ -185,6 +195,19 @@ class NodeMachine:
         self.runtime.failed.add_done_callback(lambda failed: self._failed(life, failed.result()))
         self.runtime.start(self.channels)
 
+    def _check_release(self) -> None:
+        """Raises `Unavailable` if the next block obeys a version that the installed release does not know."""
+        tip = self.chain.tip()
+        check_supported(CommittedState(self.chain), self.spec.genesis, tip.height + 1, self.versions)
+
+    @property
+    def _is_outdated(self) -> bool:
+        try:
+            self._check_release()
+        except Unavailable:
+            return True
+        return False
+
     def _node(self, opened: Opened) -> Node:
         return Node(
             genesis=self.spec.genesis,
@@ -194,6 +217,7 @@ class NodeMachine:
             recovered=opened.votes.recovered,
             may_vote=opened.may_vote,
             abstain_through_height=opened.abstain_through_height,
+            supported_versions=self.versions,
         )
 
     def _disk_delays_ms(self) -> tuple[int, int]:
@@ -226,7 +250,7 @@ class NodeMachine:
         if life != self.life or not self.alive:
             return
         self.world.note(f"{self.name} stops itself")
-        explained = self.disk_refuses or self.store.rotten or self._recently_refused
+        explained = self.disk_refuses or self.store.rotten or self._recently_refused or self._is_outdated
         self._recently_refused = False
         self.crash(power=False)
         if not explained:

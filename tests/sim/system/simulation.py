@@ -15,6 +15,7 @@ from itertools import count
 from random import Random
 from unittest.mock import patch
 
+from common.core.protocol import SUPPORTED_VERSIONS
 from common.core.suite import Ed25519Sha256
 from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
 from tests.sim.checkers import Violation
@@ -27,6 +28,7 @@ from tests.sim.system.machine import Mischief, NodeMachine
 from tests.sim.system.network import Quality, SystemNetwork
 from tests.sim.system.options import SystemOptions, draw_options
 from tests.sim.system.relay import RelayMachine
+from tests.sim.system.release import Governor, install, obeys_newest
 from tests.sim.system.watch import ChainWatch
 from tests.sim.world import World
 
@@ -91,6 +93,11 @@ class SystemSimulation:
             RelayMachine(self.world, self.web, custody, markets, f"relay-{number}")
             for number in range(self.options.relays)
         ]
+        self.governors = []
+        if "upgrade" in self.options.kinds:
+            self.governors = [
+                Governor(self, spec, self.random_for(f"governor {name}")) for name, spec in self.specs.items()
+            ]
         self.healed = False
         self.accusations = 0
         self._lines = count(1)
@@ -115,6 +122,8 @@ class SystemSimulation:
         if machine.is_correct:
             header, certificate = machine.chain.header(height).encode(), machine.chain.certificate(height)
             self._judge(lambda: self.watches[machine.spec.network].committed(machine.name, height, header, certificate))
+            if committed.header.protocol_version not in machine.versions:
+                self.violated(f"{machine.name} commits {height} under rules that its release does not know")
 
     def accused(self, machine: NodeMachine, accusation: Accusation) -> None:
         """Proof against somebody: never against a correct validator."""
@@ -183,7 +192,7 @@ class SystemSimulation:
         self._connect()
         for relay in self.relays:
             relay.start()
-        for client in self.clients:
+        for client in (*self.clients, *self.governors):
             client.start()
 
     def _connect(self) -> None:
@@ -205,6 +214,8 @@ class SystemSimulation:
             machine.accept_writes()
             machine.set_clock(0, 0.0)
             machine.wanted = True
+            if machine.versions != SUPPORTED_VERSIONS:
+                install(machine)
             if machine.loop.frozen:
                 machine.loop.thaw()
             machine.start()
@@ -239,7 +250,11 @@ class SystemSimulation:
         goals: dict[str, int] = {}
 
         def settled() -> bool:
-            if not all(client.finished for client in self.clients):
+            if not all(client.finished for client in (*self.clients, *self.governors)):
+                return False
+            if self.governors and not all(
+                obeys_newest(machine) for name in self.specs for machine in self.correct(name)
+            ):
                 return False
             for name in self.specs:
                 if name != CUSTODY and name not in goals:
@@ -247,7 +262,7 @@ class SystemSimulation:
             return audit.anchored_everywhere(self, goals)
 
         if not self._go_on(began_ms + SETTLE_MS, settled):
-            missing = [client.name for client in self.clients if not client.finished]
+            missing = [client.name for client in (*self.clients, *self.governors) if not client.finished]
             state = {name: audit.region_states(self, name) for name in self.specs if name != CUSTODY}
             errors = [progress.last_error for relay in self.relays for progress in relay.board.regions.values()]
             raise Violation(
@@ -283,7 +298,7 @@ class SystemSimulation:
 
     def _raise_troubles(self) -> None:
         """What a callback raised ends the run: nothing may be swallowed."""
-        for process in (*self.machines, *self.relays, *self.clients):
+        for process in (*self.machines, *self.relays, *self.clients, *self.governors):
             for trouble in process.loop.troubles:
                 error = trouble.get("exception")
                 raise Violation(f"{process.name}: {trouble.get('message')}: {error!r}") from error

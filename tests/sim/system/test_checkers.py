@@ -11,13 +11,14 @@ import custody_chain.anchoring
 from business_chain.ledger import Ledger
 from business_chain.state import Holding
 from common.core.validators import ValidatorSet
+from common.node.logic.node import Node
 from common.node.logic.node_status import TransactionState
 from common.node.service import NodeService
 from common.node.store.memory_store import MemoryStore
 from common.node.store.vote_log import VoteLog
 from custody_chain.ingest import USABLE
 from tests.sim.checkers import Violation
-from tests.sim.system import faults
+from tests.sim.system import faults, release
 from tests.sim.system.disk import SimulatedStore
 from tests.sim.system.options import KINDS, SystemOptions, draw_options, with_overrides
 from tests.sim.system.shrink import shrink
@@ -95,6 +96,14 @@ def test_c7_a_quorum_that_is_one_short_is_found_out(monkeypatch: pytest.MonkeyPa
     assert quorum is not None
     monkeypatch.setattr(ValidatorSet, "quorum", property(lambda self: max(1, quorum(self) - 1)))
     assert any("certificate that does not hold" in text for text in found(2))
+
+
+def test_c19_a_node_that_goes_on_under_unknown_rules_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Governors are all hasty, so that old releases meet blocks of the new version."""
+    monkeypatch.setattr(release, "HASTY", 1.0)
+    assert found(4, "upgrade") == []
+    monkeypatch.setattr(Node, "_halts_before", lambda self, height: False)
+    assert any("rules that its release does not know" in text for text in found(4, "upgrade"))
 
 
 def test_answers_before_a_block_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
