@@ -24,6 +24,7 @@ from tests.sim.mutators.liar import SPOKEN, Liar
 from tests.sim.network import LinkQuality
 from tests.sim.node_simulation import CLIENT_SEED, NodeSimulation
 from tests.sim.plan import FaultPlan, Outage, draw_plan
+from tests.sim.planted.bodies import AskingNode
 from tests.sim.planted.chain_model import check_chains
 from tests.sim.planted.conduct import StrictConduct, durable_of_node, durable_of_replica
 from tests.sim.planted.memory import MOST_OBJECTS_OF_A_NODE, MOST_OBJECTS_OF_A_REPLICA, check_memory
@@ -199,6 +200,14 @@ class HostileNodes(NodeSimulation):
         self._specialists = Specialists(liars, seed, quiet=plan is None and seed % 3 == 0)
         self.conduct: StrictConduct[ChainNode] = StrictConduct(self, durable_of_node, self.genesis.id)
         self.network.taps.append(self.conduct.overhear)
+
+    def make_node(self, number: int, half: str) -> ChainNode:
+        """Correct ones are watched."""
+        if half:
+            return super().make_node(number, half)
+        node = AskingNode(self, number)
+        self._numbers[node.key] = number
+        return node
 
     def insist(self, name: str, forgeries: tuple[str, ...] = ()) -> None:
         """Let the faulty members know one lie only."""

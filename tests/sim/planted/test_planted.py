@@ -15,6 +15,7 @@ SAMPLE = (
     "vote-sent-before-it-is-durable",
     "own-vote-repeated-with-another-value",
     "timer-without-effect",
+    "missing-bodies-never-fetched",
     "rejected-transaction-keeps-its-writes",
     "blocks-taken-without-certificate",
     "anchors-over-a-gap",
