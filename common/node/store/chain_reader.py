@@ -108,6 +108,8 @@ class ChainReader:
 
     def wire_headers(self, first: int) -> Iterator[tuple[bytes, bytes, bytes]]:
         """Header, certificate and, where it changes, the set after it, as wire bytes, from a height up to the tip."""
+        if first > self._tip.height:
+            return
         sets = dict(self._view.scan(schema.VALIDATORS, schema.validators(first + 1)))
         headers = self._view.scan(schema.HEADERS, schema.header(first))
         certificates = self._view.scan(schema.CERTIFICATES, schema.certificate(first))
