@@ -38,7 +38,7 @@ from common.node.logic.peer_messages import (
     GetBody,
     GetTransactions,
 )
-from common.node.logic.ration import Rations
+from common.node.logic.ration import OBSERVERS, Rations
 from common.node.store.chain_store import ChainStore
 
 
@@ -60,9 +60,17 @@ class Serving:
         self._checkpoints = checkpoints
         self._rations = Rations()
 
+    def _purse(self, peer: PeerKey) -> PeerKey:
+        """Whose ration pays for the peer."""
+        members = self._chain.validators(self._chain.tip().height + 1)
+        return OBSERVERS if members.index_of(peer) is None else peer
+
+    def _may_ask(self, peer: PeerKey, now_ms: int) -> bool:
+        return self._rations.allows(self._purse(peer), now_ms)
+
     def transactions(self, peer: PeerKey, asked: GetTransactions, now_ms: int) -> None:
         """Those that this node has, in the order asked, until the answer is full; it asks again for the rest."""
-        if not self._rations.allows(peer, now_ms):
+        if not self._may_ask(peer, now_ms):
             return
         envelopes: list[bytes] = []
         size_bytes = 0
@@ -74,14 +82,14 @@ class Serving:
             size_bytes += len(tx.envelope)
             if size_bytes >= ANSWER_BYTES:
                 break
-        self._rations.take(peer, size_bytes)
+        self._rations.take(self._purse(peer), size_bytes)
         self._outbox.send(peer, AnswerTransactions(asked.request, tuple(envelopes)), Channel.CONSENSUS)
 
     def blocks(self, peer: PeerKey, asked: GetBlocks, now_ms: int) -> None:
         """Consecutive decided blocks from the height asked for; none if they are not decided yet, `Pruned` if they are
         pruned here.
         """
-        if not self._rations.allows(peer, now_ms):
+        if not self._may_ask(peer, now_ms):
             return
         tip_height = self._chain.tip().height
         lowest = self._chain.pruning_floor()
@@ -98,12 +106,12 @@ class Serving:
             if blocks and size_bytes > ANSWER_BYTES:
                 break
             blocks.append(pair)
-        self._rations.take(peer, size_bytes)
+        self._rations.take(self._purse(peer), size_bytes)
         self._outbox.send(peer, AnswerBlocks(asked.request, tip_height, tuple(blocks)), Channel.SYNC)
 
     def headers(self, peer: PeerKey, asked: GetHeaders, now_ms: int) -> None:
         """Consecutive headers with certificates, and the sets that they change to; never pruned."""
-        if not self._rations.allows(peer, now_ms):
+        if not self._may_ask(peer, now_ms):
             return
         chain = self._chain
         tip_height = chain.tip().height
@@ -114,7 +122,7 @@ class Serving:
             size_bytes += sum(len(part) for part in entry)
             if size_bytes > ANSWER_BYTES:
                 break
-        self._rations.take(peer, size_bytes)
+        self._rations.take(self._purse(peer), size_bytes)
         self._outbox.send(peer, AnswerHeaders(asked.request, tip_height, tuple(entries)), Channel.SYNC)
 
     def checkpoints(self, peer: PeerKey, asked: GetCheckpoints) -> None:
@@ -123,22 +131,22 @@ class Serving:
 
     def part(self, peer: PeerKey, asked: GetPart, now_ms: int) -> None:
         """A manifest or a chunk; empty if it is not here (any more)."""
-        if not self._rations.allows(peer, now_ms):
+        if not self._may_ask(peer, now_ms):
             return
         part = self._checkpoints.part(asked.height, asked.number) or b""
-        self._rations.take(peer, len(part))
+        self._rations.take(self._purse(peer), len(part))
         self._outbox.send(peer, AnswerPart(asked.request, part), Channel.SYNC)
 
     def decided(self, peer: PeerKey, height: int, now_ms: int) -> None:
         """Unasked: the block of a height that the peer still votes on (protocol rule 3)."""
-        pair = self._decided(height) if self._rations.allows(peer, now_ms) else None
+        pair = self._decided(height) if self._may_ask(peer, now_ms) else None
         if pair is not None:
-            self._rations.take(peer, len(pair[0]))
+            self._rations.take(self._purse(peer), len(pair[0]))
             self._outbox.send(peer, AnswerBlocks(0, self._chain.tip().height, (pair,)), Channel.SYNC)
 
     def body(self, peer: PeerKey, asked: GetBody, now_ms: int) -> None:
         """A candidate of the open height or a decided block, by height and id; an empty answer if there is none."""
-        if not self._rations.allows(peer, now_ms):
+        if not self._may_ask(peer, now_ms):
             return
         block = self._candidate(asked.block_id)
         data = b"" if block is None else block.encode()
@@ -146,7 +154,7 @@ class Serving:
             certificate = self._chain.certificate(asked.height)
             pair = self._decided(asked.height) if certificate.block_id == asked.block_id else None
             data = b"" if pair is None else pair[0]
-        self._rations.take(peer, len(data))
+        self._rations.take(self._purse(peer), len(data))
         self._outbox.send(peer, AnswerBody(asked.request, data), Channel.SYNC)
 
     def _decided(self, height: int) -> tuple[bytes, bytes] | None:

@@ -1,37 +1,43 @@
-"""What serving one peer may cost, and what remembering it may cost (attack N3)."""
+"""What serving one peer may cost, and all observers together (attack N3)."""
 
 from __future__ import annotations
 
-from common.node.logic.ration import BURST_BYTES, BYTES_PER_MS, REMEMBERED, Rations
+import pytest
 
-REFILLED_MS = BURST_BYTES // BYTES_PER_MS + 1
+from common.node.logic import peer_messages as pm
+from common.node.logic import ration
+from common.node.logic.node_effects import Send
+from common.node.logic.node_events import PeerConnected, PeerMessage
+from common.node.logic.ration import BURST_BYTES, BYTES_PER_MS, Rations
+from tests.unit.growth.world import GENESIS, grown
+from tests.unit.node.toy import key_of
+from tests.unit.node.victim import Victim
 
 
-def key(number: int) -> bytes:
-    return number.to_bytes(32, "big")
-
-
-def test_n3_an_exhausted_ration_refills_with_time_alone() -> None:
+def test_n3_a_ration_refills_with_time_alone() -> None:
     rations = Rations()
-    assert rations.allows(key(1), 0)
-    rations.take(key(1), BURST_BYTES + BYTES_PER_MS)
-    assert not rations.allows(key(1), 1)
-    assert rations.allows(key(2), 1), "each peer has its own"
-    assert rations.allows(key(1), 2)
+    one, other = key_of("one"), key_of("other")
+    assert rations.allows(one, 0)
+    rations.take(one, BURST_BYTES + BYTES_PER_MS)
+    assert not rations.allows(one, 1)
+    assert rations.allows(other, 1), "each has its own"
+    assert rations.allows(one, 2)
 
 
-def test_n3_a_peer_that_comes_under_ever_new_keys_leaves_nothing_behind() -> None:
-    rations = Rations()
-    for number in range(10 * REMEMBERED):
-        assert rations.allows(key(number), number * REFILLED_MS)
-        rations.take(key(number), BURST_BYTES)
-    assert len(rations._left) <= REMEMBERED
-
-
-def test_n3_to_be_one_of_many_refills_nothing() -> None:
-    rations = Rations()
-    assert rations.allows(key(0), 0)
-    rations.take(key(0), 2 * BURST_BYTES)
-    for number in range(1, 2 * REMEMBERED):
-        rations.allows(key(number), 0)
-    assert not rations.allows(key(0), REFILLED_MS // 2)
+def test_n3_observers_have_one_ration_between_them_whatever_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ration, "BURST_BYTES", 3_000)
+    solo = grown(4)
+    victim = Victim(GENESIS)
+    victim.meet("node-0", "node-1", height=4)
+    victim.answer(
+        tuple((solo.chain.block(at).encode(), solo.chain.certificate(at).encode()) for at in range(1, 5)), tip=4
+    )
+    answered = dict.fromkeys(("node-0", "node-1", "stranger-1", "stranger-2", "stranger-3"), 0)
+    for name in ("stranger-1", "stranger-2", "stranger-3"):
+        victim.step(PeerConnected(key_of(name), pm.Hello(0, GENESIS.id, b"").encode()))
+    for _ in range(3):
+        for name in answered:
+            effects = victim.step(PeerMessage(key_of(name), pm.GetBlocks(1, 1, 10).encode()))
+            answered[name] += sum(isinstance(effect, Send) for effect in effects)
+    assert (answered["node-0"], answered["node-1"]) == (1, 1), "a member's own"
+    assert sum(answered.values()) == 3
