@@ -98,9 +98,9 @@ def _reply(request: Request, envelope: dict[str, Any]) -> Response:
     return Response(_encode(envelope), media_type="application/json")
 
 
-async def get_regions(request: Request, node: Node, as_of_ms: AsOf = None) -> Response:
+async def get_regions(request: Request, node: Node, as_of_ms: AsOf = None, proof: Proof = False) -> Response:
     """The regions: state, verified and anchored height, lag, counts."""
-    return _reply(request, _questions(request, node).answer(chains.all_regions, as_of_ms=as_of_ms))
+    return _reply(request, _questions(request, node).answer(chains.all_regions, as_of_ms=as_of_ms, proof=proof))
 
 
 async def get_region(
@@ -198,6 +198,8 @@ async def get_feedback(
     from_height: FromHeight = 0,
     region: Annotated[str | None, Query(max_length=32, description="One region; all of yours if absent.")] = None,
     limit: Limit = 100,
+    as_of_ms: AsOf = None,
+    proof: Proof = False,
 ) -> Response:
     """For markets: their own anomalies, alerts and lag, each with who has to act."""
     questions = _questions(request, node)
@@ -206,7 +208,10 @@ async def get_feedback(
         networks = list(moment.regions()) if region is None else [region]
         return chains.feedback(moment, networks, from_height, limit)
 
-    return _reply(request, questions.answer(question, concerned=None if region is None else [region]))
+    envelope = questions.answer(
+        question, as_of_ms=as_of_ms, proof=proof, concerned=None if region is None else [region]
+    )
+    return _reply(request, envelope)
 
 
 async def get_log(
@@ -217,12 +222,18 @@ async def get_log(
     limit: Limit = 200,
     cursor: Cursor = None,
     as_of_ms: AsOf = None,
+    proof: Proof = False,
 ) -> Response:
-    """The cross-chain log of a region: what was accepted, what is anomalous and why."""
+    """The cross-chain log of a region: what was accepted, what is anomalous and why.
+
+    Lines are no state values: a proof shows the region's record, with the number of lines (`log`) and the chained hash
+    over all that was taken in (`journal`).
+    """
     questions = _questions(request, node)
     envelope = questions.answer(
         lambda moment: chains.crosslink_log(moment, region, from_height, cursor, limit),
         as_of_ms=as_of_ms,
+        proof=proof,
         concerned=[region],
     )
     return _reply(request, envelope)

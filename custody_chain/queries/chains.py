@@ -63,7 +63,7 @@ def region_row(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
 
 def all_regions(moment: Moment) -> dict[str, Any]:
     """Every region that the bearer sees."""
-    return {"regions": [region_row(record, moment.time_ms) for record in moment.regions().values()]}
+    return {"regions": [region_row(moment.region(network), moment.time_ms) for network in moment.regions()]}
 
 
 def one_region(moment: Moment, network: str) -> dict[str, Any]:
@@ -125,11 +125,13 @@ def _recent(moment: Moment, prefix: bytes, from_height: int, limit: int) -> tupl
     last: bytes | None = None
     for _ in range(_MAX_SCANNED // _SCAN):
         page = moment.scan(prefix, last, _SCAN, prove=False)
-        for _, value in page:
+        for key, value in page:
             touched = max(value["opened"]["custody_height"], (value["cleared"] or value["opened"])["custody_height"])
             if touched >= from_height:
                 if len(found) == limit:
                     return found, True
+                if moment.proven is not None:
+                    moment.get(key)
                 found.append(value)
         if len(page) < _SCAN:
             return found, False

@@ -249,9 +249,13 @@ def test_the_past_is_answered_from_the_state_of_that_time(custody: CustodyServer
     assert [line["type"] for line in log["entries"]] == ["accepted"]
 
 
-@pytest.mark.parametrize("path", [INVESTOR, ISSUER, ALERTS, "/v1/regions/beijing"])
+@pytest.mark.parametrize(
+    "path",
+    [INVESTOR, ISSUER, ALERTS, "/v1/regions", "/v1/regions/beijing", "/v1/feedback", "/v1/crosslink/log"],
+)
 def test_a_proof_is_an_evidence_file_that_the_offline_verifier_accepts(custody: CustodyServer, path: str) -> None:
-    answer = custody.get(path, proof="true")
+    needed = {"region": "beijing"} if path == "/v1/crosslink/log" else {}
+    answer = custody.get(path, proof="true", **needed)
     findings = verify_evidence_file(canonical_json(answer["evidence"]), custody.on_node(lambda node: node.trust()))
     assert (findings.kind, findings.height) == ("state", answer["custody_height"])
     assert findings.state
@@ -263,6 +267,17 @@ def test_the_proven_figures_are_those_of_the_answer(custody: CustodyServer) -> N
     for row in answer["data"]["positions"]:
         proven = values[f"position/Q000000001/{row['region']}/{row['product']}/{row['account']}"]
         assert (proven["available"], proven["pledged"]) == (row["available"], row["pledged"])
+
+
+def test_feedback_of_the_past_and_with_proof_tells_what_stands_in_the_state(custody: CustodyServer) -> None:
+    (before,) = custody.get("/v1/feedback", region="beijing", as_of_ms=START_MS + 2000)["data"]["regions"]
+    assert (before["anomalies"], before["alerts"]) == ([], [])
+    answer = custody.get("/v1/feedback", region="beijing", proof="true")
+    (row,) = answer["data"]["regions"]
+    proven = {entry["key"] for entry in answer["evidence"]["state"]}
+    expected = {f"anomaly/beijing/{item['object_id']}" for item in row["anomalies"]}
+    assert proven == expected | {f"alert/{item['id']}" for item in row["alerts"]} | {"region/beijing"}
+    assert len(expected) == 1
 
 
 def test_evidence_for_a_snapshot(custody: CustodyServer) -> None:
