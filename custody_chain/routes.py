@@ -198,6 +198,7 @@ async def get_feedback(
     from_height: FromHeight = 0,
     region: Annotated[str | None, Query(max_length=32, description="One region; all of yours if absent.")] = None,
     limit: Limit = 100,
+    cursor: Cursor = None,
     as_of_ms: AsOf = None,
     proof: Proof = False,
 ) -> Response:
@@ -206,7 +207,7 @@ async def get_feedback(
 
     def question(moment: Any) -> dict[str, Any]:
         networks = list(moment.regions()) if region is None else [region]
-        return chains.feedback(moment, networks, from_height, limit)
+        return chains.feedback(moment, networks, from_height, cursor, limit)
 
     envelope = questions.answer(
         question, as_of_ms=as_of_ms, proof=proof, concerned=None if region is None else [region]

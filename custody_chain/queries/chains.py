@@ -21,6 +21,8 @@ _SCAN: Final = 500
 """Entries read at once while filtering."""
 _MAX_SCANNED: Final = 5000
 """Entries that one page looks through; the next page goes on from there."""
+_PARTS: Final = "~"
+"""Between the two parts of a cursor of feedback; no key of the state holds it (`state.component`)."""
 
 ADVICE: Final = {
     "oversized": "A snapshot is at most 64 KiB; move attachments to the off-chain store and overwrite this version.",
@@ -96,15 +98,25 @@ def crosslink_log(moment: Moment, network: str, from_height: int, cursor: str | 
     }
 
 
-def feedback(moment: Moment, networks: list[str], from_height: int, limit: int) -> dict[str, Any]:
-    """For markets: their own anomalies, alerts and lag since a custody height, each with who has to act."""
-    return {"regions": [_feedback_of(moment, network, from_height, limit) for network in networks]}
+def feedback(moment: Moment, networks: list[str], from_height: int, cursor: str | None, limit: int) -> dict[str, Any]:
+    """For markets: their own anomalies, alerts and lag since a custody height, each with who has to act.
+
+    Raises `Malformed('cursor')`, also for a cursor where several regions are asked for.
+    """
+    if cursor is not None and len(networks) != 1:
+        raise Malformed("cursor", "A cursor goes on with the feedback of one region; name it.")
+    return {"regions": [_feedback_of(moment, network, from_height, cursor, limit) for network in networks]}
 
 
-def _feedback_of(moment: Moment, network: str, from_height: int, limit: int) -> dict[str, Any]:
+def _feedback_of(moment: Moment, network: str, from_height: int, cursor: str | None, limit: int) -> dict[str, Any]:
     record = moment.region(network)
-    anomalies, more_anomalies = _recent(moment, state.anomalies_of(network), from_height, limit)
-    alerts, more_alerts = _recent(moment, state.alerts_of(network), from_height, limit)
+    prefixes = (state.anomalies_of(network), state.alerts_of(network))
+    starts = ("", "") if cursor is None else _feedback_cursor(moment, prefixes, cursor)
+    (anomalies, next_anomaly), (alerts, next_alert) = (
+        ([], None) if start is None else _recent(moment, prefix, start, from_height, limit)
+        for prefix, start in zip(prefixes, starts, strict=True)
+    )
+    truncated = next_anomaly is not None or next_alert is not None
     return {
         "region": network,
         "lag": {
@@ -115,28 +127,50 @@ def _feedback_of(moment: Moment, network: str, from_height: int, limit: int) -> 
         },
         "anomalies": [{**item, **_explained(moment, record, item)} for item in anomalies],
         "alerts": [{**item, "attributed_to": "region"} for item in alerts],
-        "truncated": more_anomalies or more_alerts,
+        "truncated": truncated,
+        "next_cursor": f"{next_anomaly or ''}{_PARTS}{next_alert or ''}" if truncated else None,
     }
 
 
-def _recent(moment: Moment, prefix: bytes, from_height: int, limit: int) -> tuple[list[dict[str, Any]], bool]:
-    """Alerts or anomalies that were opened or cleared at or after a custody height; at most `limit`."""
+def _feedback_cursor(moment: Moment, prefixes: tuple[bytes, bytes], cursor: str) -> tuple[str | None, str | None]:
+    """Where anomalies and alerts go on, each None if it came to its end. Raises `Malformed('cursor')`."""
+    parts = cursor.split(_PARTS)
+    known = len(parts) == len(prefixes) and cursor != _PARTS and cursor.isascii()
+    if not known or any(
+        part and moment.peek(prefix + part.encode("ascii")) is None
+        for prefix, part in zip(prefixes, parts, strict=True)
+    ):
+        raise Malformed("cursor", "Give the next_cursor of the page before.")
+    return parts[0] or None, parts[1] or None
+
+
+def _recent(
+    moment: Moment, prefix: bytes, start: str, from_height: int, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Alerts or anomalies that were opened or cleared at or after a custody height; at most `limit`.
+
+    With the last one that was looked at, if there may be more.
+    """
     found: list[dict[str, Any]] = []
-    last: bytes | None = None
+    last = prefix + start.encode("ascii") if start else None
     for _ in range(_MAX_SCANNED // _SCAN):
         page = moment.scan(prefix, last, _SCAN, prove=False)
         for key, value in page:
             touched = max(value["opened"]["custody_height"], (value["cleared"] or value["opened"])["custody_height"])
             if touched >= from_height:
                 if len(found) == limit:
-                    return found, True
+                    return found, _below(prefix, last)
                 if moment.proven is not None:
                     moment.get(key)
                 found.append(value)
+            last = key
         if len(page) < _SCAN:
-            return found, False
-        last = page[-1][0]
-    return found, True
+            return found, None
+    return found, _below(prefix, last)
+
+
+def _below(prefix: bytes, key: bytes | None) -> str | None:
+    return None if key is None else key[len(prefix) :].decode("ascii")
 
 
 def attribute_lag(moment: Moment, record: dict[str, Any]) -> str | None:

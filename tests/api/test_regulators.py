@@ -21,6 +21,7 @@ from tests.api.custody_server import BEIJING, SHANGHAI, CustodyServer
 from tests.api.spellings import refuse_other_spellings
 from tests.support.chains import START_MS
 from tests.support.custody import entry_of, holder, market_with_product, registration, snapshot
+from tests.support.custody_node import CustodyNode
 
 INVESTOR = "/v1/supervision/investors/Q000000001"
 ISSUER = "/v1/supervision/issuers/BJ000001"
@@ -299,6 +300,39 @@ def test_the_regions_and_the_relays_cursor(custody: CustodyServer) -> None:
     status = parse_region_status(answer.content, "beijing")
     assert (status.position.anchored_height, status.client_state.height, status.frozen) == (2, 2, False)
     assert ClientState.from_json(answer.json()["data"]["client_state"]) == status.client_state
+
+
+def test_feedback_is_paged_until_everything_was_told(tmp_path: Path) -> None:
+    with CustodyServer(tmp_path) as server:
+
+        def spoil(node: CustodyNode) -> None:
+            bad = [snapshot("subject", f"bad-{number}", {}) for number in range(5)]
+            strange = [
+                registration(f"odd-{number}", f"X{number}", f"X{number}", change=(1, 0, 0)) for number in range(3)
+            ]
+            node.deliver(node.chains[0], *bad, *strange)
+
+        server.on_node(spoil)
+        market = "feedback-beijing"
+        (whole,) = server.get("/v1/feedback", role=market)["data"]["regions"]
+        assert (whole["truncated"], whole["next_cursor"]) == (False, None)
+        assert (len(whole["anomalies"]), len(whole["alerts"])) == (6, 7)
+        pages, cursor = [], {}
+        while True:
+            (page,) = server.get("/v1/feedback", role=market, limit=2, **cursor)["data"]["regions"]
+            pages.append(page)
+            if page["next_cursor"] is None:
+                break
+            cursor = {"cursor": page["next_cursor"]}
+        assert len(pages) == 4
+        for name in ("anomalies", "alerts"):
+            assert [item for page in pages for item in page[name]] == whole[name]
+        good = pages[0]["next_cursor"]
+        for wrong in ("~", "x", "bad-9~", "~beijing.holder_cap", f"{good}~", "\u80a1~", "~"):
+            assert server.ask("/v1/feedback", role=market, cursor=wrong).json()["code"] == "cursor", wrong
+        assert server.ask("/v1/feedback", role="supervisor", cursor=good).json()["code"] == "cursor"
+        assert server.ask("/v1/feedback", role="supervisor", region="shanghai", cursor=good).json()["code"] == "cursor"
+        assert server.ask("/v1/feedback", role="supervisor", region="beijing", cursor=good).status_code == 200
 
 
 def test_feedback_names_anomalies_with_advice_and_reasons(custody: CustodyServer) -> None:
