@@ -24,11 +24,13 @@ from common.core.snapshot import SnapshotHeader
 from custody_chain import state
 from custody_chain.intake import (
     MERGED_KINDS,
+    MERGED_TOO_LARGE,
     OVERSIZED,
     QUANTITY_OUT_OF_RANGE,
     SCHEMA_FAILED,
     Reading,
     body_to_judge,
+    fits_when_merged,
     passes_schema,
     read_snapshot,
 )
@@ -79,6 +81,8 @@ def _take(
     merged = header.kind in MERGED_KINDS
     earlier = records.get_index(state.body(network, object_id)) if merged and same_kind else None
     body = body_to_judge(reading, earlier)
+    if earlier is not None and not fits_when_merged(body):
+        return MERGED_TOO_LARGE, place
     if not passes_schema(reading, body):
         return SCHEMA_FAILED, place
     deleted = body is None

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from common.core.codec import parse_json_canonically
+from common.core.codec import canonical_json, parse_json_canonically
 from common.core.errors import Rejected
 from common.core.snapshot import DELETE, MAX_SNAPSHOT_BYTES, UPDATE, SnapshotHeader, read_header
 from custody_chain.schemas import MODEL
@@ -27,6 +27,7 @@ HEADER_INVALID: Final = "header_invalid"
 UNKNOWN_KIND: Final = "unknown_kind"
 SCHEMA_FAILED: Final = "schema_failed"
 QUANTITY_OUT_OF_RANGE: Final = "quantity_out_of_range"
+MERGED_TOO_LARGE: Final = "merged_too_large"
 ANOMALY_CODES: Final = (
     OVERSIZED,
     NOT_JSON,
@@ -35,6 +36,7 @@ ANOMALY_CODES: Final = (
     UNKNOWN_KIND,
     SCHEMA_FAILED,
     QUANTITY_OUT_OF_RANGE,
+    MERGED_TOO_LARGE,
 )
 """Why a snapshot is anomalous; stable, part of the public contract."""
 
@@ -108,6 +110,14 @@ def body_to_judge(reading: Reading, earlier: dict[str, Any] | None) -> dict[str,
     if header.operation == UPDATE and header.kind in MERGED_KINDS:
         body = merge(earlier, body)
     return body if isinstance(body, dict) else {}
+
+
+def fits_when_merged(body: dict[str, Any] | None) -> bool:
+    """Whether an object keeps within the size of one snapshot.
+
+    Else updates that only add would make each later one dearer for every custody validator.
+    """
+    return body is None or len(canonical_json(body)) <= MAX_SNAPSHOT_BYTES
 
 
 def passes_schema(reading: Reading, body: dict[str, Any] | None) -> bool:

@@ -31,6 +31,7 @@ ADVICE: Final = {
     "header_invalid": "header.content does not follow JR/T 0314-2024; overwrite this version.",
     "unknown_kind": "header.content.type is none of the seven kinds of the data model; overwrite this version.",
     SCHEMA_FAILED: "The object fails the JSON Schema of its kind; overwrite this version.",
+    "merged_too_large": "The object with this update is above 64 KiB; overwrite this version with less.",
     "quantity_out_of_range": "A balance, or a total with it, is beyond 10^15; overwrite this version.",
 }
 """What a market can do about each anomaly code."""

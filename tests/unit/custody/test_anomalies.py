@@ -9,6 +9,7 @@ import pytest
 
 from common.core.codec import canonical_json
 from crosslink.lightclient.delivery import SnapshotItem
+from custody_chain import state
 from custody_chain.intake import merge
 from tests.support.chains import ChainBuilder, sample_snapshot
 from tests.support.custody import (
@@ -150,6 +151,18 @@ def test_updates_may_be_incremental_and_the_merged_result_is_judged(custody: Cus
     custody.deliver(chain, snapshot("product", CODE, part, version=2))
     assert custody.get("anomaly", "beijing", CODE)["code"] == "schema_failed"
     assert custody.get("product", "beijing", CODE)["name"] == "新名"
+
+
+def test_updates_that_only_add_cannot_make_an_object_grow_for_ever(custody: Custody, chain: ChainBuilder) -> None:
+    """Each later update would cost every custody validator as much as all before it together."""
+    for version in range(1, 5):
+        custody.deliver(chain, snapshot("product", CODE, {f"more-{version}": "x" * 30_000}, version=version))
+    assert custody.get("anomaly", "beijing", CODE)["code"] == "merged_too_large"
+    assert len(custody.state.index[state.body("beijing", CODE)]) <= 65536
+    whole = product(CODE, "issuer", version=4, operation="overwrite")
+    custody.deliver(chain, whole)
+    assert custody.get("anomaly", "beijing", CODE)["state"] == "cleared"
+    assert custody.alerts("version_gap") == []
 
 
 def test_merge_follows_the_rules_of_json_merge_patch() -> None:
