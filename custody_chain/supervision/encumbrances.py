@@ -125,11 +125,12 @@ def _count_agreement(records: Records, moment: Moment, agreed: tuple[str, str] |
     if regions[moment.network] <= 0:
         regions.pop(moment.network)
     alerted, about = before["alerted"], [investor, contract]
-    if len(regions) > 1 and alerted is None:
-        alerted = moment.network
+    if len(regions) > 1:
+        alerted = alerted or moment.network
         objects = [{"kind": "investor", "id": investor}, {"kind": "contract", "id": contract}]
-        raise_alert(records, moment, "contract_on_two_chains", about, objects, {"regions": sorted(regions)})
-    elif len(regions) <= 1 and alerted is not None:
+        named, details = replace(moment, network=alerted), {"regions": sorted(regions)}
+        raise_alert(records, named, "contract_on_two_chains", about, objects, details)
+    elif alerted is not None:
         clear_alert(records, replace(moment, network=alerted), "contract_on_two_chains", about)
         alerted = None
     records.put(key, {"regions": regions, "alerted": alerted} if regions else None)

@@ -241,12 +241,11 @@ def _count_product(records: Records, moment: Moment, enterprise: str, change: in
     if count <= 0:
         regions.pop(moment.network)
     alerted = before["alerted"]
-    objects = [{"kind": "enterprise", "id": enterprise}]
-    if len(regions) > 1 and alerted is None:
-        alerted = moment.network
-        details = {"regions": sorted(regions)}
-        raise_alert(records, moment, "issuer_on_two_chains", [enterprise], objects, details)
-    elif len(regions) <= 1 and alerted is not None:
+    if len(regions) > 1:
+        alerted = alerted or moment.network
+        objects, details = [{"kind": "enterprise", "id": enterprise}], {"regions": sorted(regions)}
+        raise_alert(records, replace(moment, network=alerted), "issuer_on_two_chains", [enterprise], objects, details)
+    elif alerted is not None:
         clear_alert(records, replace(moment, network=alerted), "issuer_on_two_chains", [enterprise])
         alerted = None
     records.put(key, {"regions": regions, "alerted": alerted} if regions else None)

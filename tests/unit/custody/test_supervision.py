@@ -215,6 +215,28 @@ def test_rule_issuer_on_two_chains() -> None:
     assert custody.alerts() == []
 
 
+def test_an_alert_about_several_chains_names_those_that_are_concerned_now() -> None:
+    chains = [ChainBuilder(network=network) for network in ("beijing", "shanghai", "zhejiang")]
+    custody = Custody(chains)
+    for number, chain in enumerate(chains, start=1):
+        code = f"BJ000001.ESVUFR260{number}"
+        custody.deliver(chain, *market_with_product(code), *holder(1, 100, code), pledge("p:1", 1, 60, "HT-1", code))
+    two_chains = ("issuer_on_two_chains", "contract_on_two_chains")
+    for rule in two_chains:
+        (alert,) = custody.alerts(rule)
+        assert (alert["region"], alert["times"]) == ("shanghai", 1)
+        assert alert["details"] == {"regions": ["beijing", "shanghai", "zhejiang"]}
+    gone = "BJ000001.ESVUFR2601"
+    custody.deliver(
+        chains[0],
+        pledge("p:2", 1, -60, "HT-1", gone, before=(40, 60, 0)),
+        snapshot("product", gone, None, version=1, operation="delete"),
+    )
+    for rule in two_chains:
+        (alert,) = custody.alerts(rule)
+        assert (alert["times"], alert["details"]) == (1, {"regions": ["shanghai", "zhejiang"]})
+
+
 def test_rule_balance_arithmetic_and_its_correction(custody: Custody, chain: ChainBuilder) -> None:
     custody.deliver(
         chain, registration("t1:0", CODE, "A1", before=(100, 0, 0), change=(-10, 0, 0), after=(95, 0, 0), report="r")
