@@ -27,7 +27,7 @@ from common.core.validators import ValidatorSet
 from common.node.logic.evidence import culprit_document
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.messages import HeaderMessage
-from crosslink.lightclient.misbehaviour import Misbehaviour
+from crosslink.lightclient.misbehaviour import SAME_HEIGHT, Misbehaviour
 
 
 def evidence_entry(
@@ -45,7 +45,7 @@ def evidence_entry(
     return {
         **proven.to_json(),
         "culprits": [culprit_document(member, suite) for member in members],
-        "view": views.pop() if len(messages) == 2 and len(views) == 1 else None,
+        "view": views.pop() if proven.kind == SAME_HEIGHT and len(messages) == 2 and len(views) == 1 else None,
         "first": None if first is None else _signed(first),
         "second": _signed(second),
         "anchored_by": anchored_by,

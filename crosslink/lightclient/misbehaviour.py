@@ -2,7 +2,7 @@
 
 Misbehaviour is (protocol rule 20, attack R3)
   * two certificates for different ids at one height, both valid under that height's set, or
-  * a certified tip + 1 whose parent is not the tip.
+  * a certified tip + 1 whose parent is not the tip; as a pair, any certified block and one certified on top of another.
 Either needs at least 2q - n > f members that signed against the protocol, so the whole chain is frozen, whoever
 brings the evidence.
 
@@ -77,39 +77,41 @@ def verify_misbehaviour(
     now_ms: int,
     validators: ValidatorSet | None = None,
 ) -> Misbehaviour:
-    """Judge a pair of headers that anybody brought as evidence.
+    """Judge a pair of headers that anybody brought as evidence: of one height, or the second above the first.
 
-    `validators` is the set of that height when it is no longer the current one; it is believed by its hash alone.
+    `validators` is the set of their height when it is no longer the current one; it is believed by its hash alone.
+    Headers of two heights must have the same set.
     Raises `HeaderRefused` (`misbehaviour_unproven`, `header_gap`, `stale_header`, `wrong_set`, `frozen`, `expired` …)
     or `CertificateInvalid`.
     """
     check_usable(state, now_ms)
     suite = state.algorithms
-    height = first.header.height
+    height = second.header.height
     for message in (first, second):
         check_chain(state, message.header)
-    if second.header.height != height:
-        raise HeaderRefused("misbehaviour_unproven", "The two headers are of different heights.", height=height)
     first_id, second_id = first.header.id(suite), second.header.id(suite)
-    if first_id == second_id:
-        raise HeaderRefused("misbehaviour_unproven", "The two headers are the same block.", height=height)
+    kind = SAME_HEIGHT if first.header.height == height else WRONG_PARENT
+    if kind is WRONG_PARENT and first.header.height + 1 != height:
+        raise HeaderRefused("misbehaviour_unproven", "The two headers contradict each other in nothing.", height=height)
+    if first_id == (second_id if kind is SAME_HEIGHT else second.header.parent_id):
+        raise HeaderRefused("misbehaviour_unproven", "The two headers agree.", height=height)
     if height > state.height + 1:
         raise HeaderRefused("header_gap", "The set of this height is not known yet.", height=height, tip=state.height)
-    governing_hash = state.validators_hash_at(height)
     governing = state.validators if validators is None else validators
-    if governing_hash is None or governing.hash(suite) != governing_hash:
+    governing_hash = governing.hash(suite)
+    if any(state.validators_hash_at(message.header.height) != governing_hash for message in (first, second)):
         raise HeaderRefused(
             "stale_header", "The set that governed this height was not delivered or is forgotten.", height=height
         )
     for message in (first, second):
         check_signed_by(suite, governing, governing_hash, message)
     return Misbehaviour(
-        kind=SAME_HEIGHT,
+        kind=kind,
         network=state.network,
         height=height,
         first_id=first_id,
         second_id=second_id,
-        culprits=_double_voters(governing, first, second),
+        culprits=_double_voters(governing, first, second) if kind is SAME_HEIGHT else (),
     )
 
 

@@ -84,6 +84,25 @@ def test_r3_certified_successor_with_another_parent_is_misbehaviour() -> None:
         update(state, verified)
 
 
+def test_r3_a_block_and_one_on_top_of_another_are_a_pair_that_anybody_can_bring() -> None:
+    chain, rival, _ = forked()
+    chain.grow(2)
+    state = at(chain, 5)
+    other = ChainBuilder()
+    other.blocks = [*chain.blocks[:2], rival]
+    child = other.draft()
+    found = verify_misbehaviour(state, chain.block(3).message, child.message, now_ms=NOW_MS)
+    assert (found.kind, found.height, found.culprits) == (WRONG_PARENT, 4, ())
+    assert (found.first_id, found.second_id) == (chain.id_at(3), child.id)
+    assert refusal(state, chain.block(3), chain.block(4)) == "misbehaviour_unproven"
+    assert refusal(state, child, chain.block(3)) == "misbehaviour_unproven"
+    assert refusal(state, chain.block(2), child) == "misbehaviour_unproven"
+    strangers = validator_set(member_names("stranger"))
+    assert refusal(state, chain.block(3), chain.seal(child.header, signing=strangers)).startswith("certificate_")
+    assert refusal(state, chain.seal(chain.block(3).header, signers=[0]), child).startswith("certificate_")
+    assert refusal(at(chain, 2), chain.block(3), child) == "header_gap"
+
+
 def test_r3_a_header_without_a_valid_certificate_never_freezes() -> None:
     chain, rival, state = forked()
     strangers = validator_set(member_names("stranger"))

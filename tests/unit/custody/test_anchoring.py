@@ -125,6 +125,18 @@ def test_r3_anybody_registered_may_bring_the_evidence(custody: Custody, chain: C
     assert list(custody.scan("misbehaviour/beijing/").values()) == [entry]
 
 
+def test_r3_anybody_registered_may_bring_a_block_on_top_of_another_one(custody: Custody, chain: ChainBuilder) -> None:
+    _, second = conflicting(chain)
+    custody.submit("beijing", *chain.blocks)
+    other = ChainBuilder()
+    other.blocks = [*chain.blocks[:2], second]
+    custody.run([misbehaviour(chain.blocks[2], other.extend())], ["operator"])
+    assert custody.region()["frozen"]["kind"] == "wrong_parent"
+    (entry,) = custody.scan("misbehaviour/beijing/").values()
+    assert (entry["height"], entry["view"], entry["culprits"]) == (4, None, [])
+    assert entry["first"]["header"] == chain.blocks[2].header.encode().hex()
+
+
 def test_r3_a_pair_names_the_culprits_of_a_freeze_without_names_once(custody: Custody, chain: ChainBuilder) -> None:
     first, second = conflicting(chain)
     custody.submit("beijing", *chain.blocks)
