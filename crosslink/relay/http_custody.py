@@ -84,7 +84,7 @@ class HttpCustody:
         """For the status API."""
         return {
             "endpoint": self._pool.url(self._pool.current),
-            "nodes": self._pool.describe(self._clock.now_ms()),
+            "nodes": self._pool.describe(self._clock.elapsed_ms()),
         }
 
     def doubt(self) -> None:
@@ -131,7 +131,7 @@ class HttpCustody:
 
     async def _attempt(self, envelope: bytes) -> tuple[SubmitResult | None, int]:
         """One POST to one node: the final fate, or None and how long to wait before the next."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.elapsed_ms()
         node = self._pool.choose(now_ms)
         url = f"{self._pool.url(node)}/v1/transactions"
         try:
@@ -159,7 +159,7 @@ class HttpCustody:
         """GET from the first node that answers: (node, body)."""
         said = []
         for _ in range(self._pool.size):
-            now_ms = self._clock.now_ms()
+            now_ms = self._clock.elapsed_ms()
             node = self._pool.choose(now_ms)
             url = self._pool.url(node) + path
             try:

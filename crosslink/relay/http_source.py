@@ -70,13 +70,13 @@ class HttpRegionSource:
         self._pool = NodePool(urls)
         self._connection = connection
         self._clock = clock
-        self._probed_ms = 0
+        self._probed_ms = -PROBE_INTERVAL_MS
 
     async def read(self, read: Read) -> Page:
         """A page from the first node that gives one. Raises `Unavailable('no_node_serves')` naming what each said."""
         said = []
         for _ in range(self._pool.size):
-            node = self._pool.choose(self._clock.now_ms())
+            node = self._pool.choose(self._clock.elapsed_ms())
             try:
                 page = await self._compared(node, read)
             except Refused as refusal:
@@ -119,7 +119,7 @@ class HttpRegionSource:
 
     def blame(self, node: int, fault: Fault) -> None:
         """Pause a node."""
-        self._pool.failed(node, fault, self._clock.now_ms())
+        self._pool.failed(node, fault, self._clock.elapsed_ms())
 
     def praise(self, node: int) -> None:
         """A node served what proved right."""
@@ -127,12 +127,12 @@ class HttpRegionSource:
 
     def describe(self) -> dict[str, Any]:
         """For the status API."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.elapsed_ms()
         return {"endpoint": self._pool.url(self._pool.current), "nodes": self._pool.describe(now_ms)}
 
     async def _compared(self, node: int, read: Read) -> Page:
         """The node's page; while it is awaited, another node's height is looked at (S3, attack R10)."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.elapsed_ms()
         other = self._pool.other(now_ms) if now_ms - self._probed_ms >= PROBE_INTERVAL_MS else None
         if other is None:
             return await self._page(node, read)

@@ -47,6 +47,10 @@ class SystemClock:
         """Milliseconds since the Unix epoch."""
         return time.time_ns() // 1_000_000
 
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the machine's start, whatever the clock is set to."""
+        return time.monotonic_ns() // 1_000_000
+
     async def sleep(self, delay_ms: int) -> None:
         """Wait."""
         await asyncio.sleep(delay_ms / 1000)

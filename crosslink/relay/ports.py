@@ -108,7 +108,11 @@ class Clock(Protocol):
     """Time, as an argument of the worker."""
 
     def now_ms(self) -> int:
-        """Milliseconds since the Unix epoch."""
+        """Milliseconds since the Unix epoch. May be set forward and back at any moment."""
+        ...
+
+    def elapsed_ms(self) -> int:
+        """Milliseconds since some moment in the past. Never goes back, so all durations are measured with it."""
         ...
 
     async def sleep(self, delay_ms: int) -> None:

@@ -187,7 +187,7 @@ class RegionWorker:
 
     async def _linger(self) -> None:
         """Let live blocks gather for a moment, then take in what came meanwhile: fewer, larger submissions."""
-        waited = self._clock.now_ms() - self._buffered_since_ms
+        waited = self._clock.elapsed_ms() - self._buffered_since_ms
         limits = share(self._progress.lag_blocks, self._board.lags(self._network), self._budget)
         remaining = linger_ms(waited, self._buffer, limits, self._pace.linger_ms, self._pace.idle_linger_ms)
         if remaining <= 0 or self._progress.source_tip > self._buffer[-1].height:
@@ -215,7 +215,7 @@ class RegionWorker:
             return
         checked = await self._check(self._state, page, read.from_height)
         if checked.blocks:
-            self._buffered_since_ms = self._buffered_since_ms if self._buffer else self._clock.now_ms()
+            self._buffered_since_ms = self._buffered_since_ms if self._buffer else self._clock.elapsed_ms()
             self._keep((*self._buffer, *checked.blocks))
             self._state = checked.state
         if checked.conflict is not None and not self._buffer:
@@ -265,13 +265,13 @@ class RegionWorker:
         progress.state, progress.budget_bytes = "submitting", self._budget
         if progress.source_tip > self._buffer[-1].height:
             self._read_on(self._pace.wait_s)
-        started_ms = self._clock.now_ms()
+        started_ms = self._clock.elapsed_ms()
         operation = Delivery(self._network, chunk.blocks).to_operation()
         result = await self._custody.submit(operation, status.custody_height)
-        now_ms = self._clock.now_ms()
-        self._metrics.latency.labels(self._network).observe((now_ms - started_ms) / 1000)
+        now_ms, took_ms = self._clock.now_ms(), self._clock.elapsed_ms() - started_ms
+        self._metrics.latency.labels(self._network).observe(took_ms / 1000)
         self._settle(result)
-        self._budget = next_budget(self._budget, now_ms - started_ms)
+        self._budget = next_budget(self._budget, took_ms)
         progress.last_applied_ms = now_ms
         for block in self._buffer:
             if block.height <= chunk.reaches:

@@ -261,12 +261,17 @@ class ModelSource:
 
 
 class WarpClock:
-    """Implements `ports.Clock`: sleeping takes no time, it moves the clock."""
+    """Implements `ports.Clock`: sleeping takes no time, it moves the clock. `skew_ms`: how wrong the wall clock is."""
 
     def __init__(self, start_ms: int) -> None:
         self.time_ms = start_ms
+        self.skew_ms = 0
 
     def now_ms(self) -> int:
+        """What the wall clock shows."""
+        return self.time_ms + self.skew_ms
+
+    def elapsed_ms(self) -> int:
         """The time so far."""
         return self.time_ms
 

@@ -27,6 +27,10 @@ class RelayClock:
         """The machine's wall clock."""
         return self._machine.wall_clock_ms()
 
+    def elapsed_ms(self) -> int:
+        """The process's own time, which drifts but never jumps."""
+        return int(self._machine.loop.time() * 1000)
+
     async def sleep(self, delay_ms: int) -> None:
         """Wait."""
         await asyncio.sleep(delay_ms / 1000)
