@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -120,6 +122,55 @@ def test_leveldb_snapshot_needs_no_close(tmp_path: Path) -> None:
     assert snapshot.get(b"k") == b"1"
     del snapshot
     gc.collect()
+    store.close()
+
+
+def tables(path: Path) -> dict[bytes, bytes]:
+    """A closed database whose entries lie in three tables that overlap."""
+    source = random.Random(7)
+    entries: dict[bytes, bytes] = {}
+    for generation in range(3):
+        store = LevelDBStore(path)  # opening makes a table of what the log holds
+        batch = [(b"k%05d" % number, source.randbytes(60)) for number in range(0, 2_000, 1 + generation)]
+        store.write(batch, sync=True)
+        entries.update(batch)
+        store.close()
+    LevelDBStore(path).close()
+    return entries
+
+
+def test_leveldb_rewrites_no_table_because_of_look_ups_in_vain(tmp_path: Path) -> None:
+    """`plyvel.DB.get` makes it do so after a hundred."""
+    tables(tmp_path / "db")
+    store = LevelDBStore(tmp_path / "db")
+    files = sorted(path.name for path in (tmp_path / "db").glob("*.ldb"))
+    with contextlib.closing(store.snapshot()) as view:
+        assert [view.get(b"k%05d+" % number) for number in range(2_000)] == [None] * 2_000
+    time.sleep(0.3)
+    assert sorted(path.name for path in (tmp_path / "db").glob("*.ldb")) == files
+    store.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_s2_look_up_in_a_damaged_table_is_refused_or_right(tmp_path: Path, seed: int) -> None:
+    """One damaged block is passed over by LevelDB's iterators; what lies behind it must not be taken for the answer."""
+    source = random.Random(seed)
+    entries = tables(tmp_path / "db")
+    table = source.choice(sorted((tmp_path / "db").glob("*.ldb")))
+    content = bytearray(table.read_bytes())
+    content[source.randrange(len(content))] ^= 1 << source.randrange(8)
+    table.write_bytes(content)
+    try:
+        store = LevelDBStore(tmp_path / "db")
+    except DamagedStore:
+        return
+    for key in [min(entries), max(entries), *source.sample(sorted(entries), 60)]:
+        with contextlib.closing(store.snapshot()) as view, contextlib.suppress(DamagedStore):
+            assert view.get(key) == entries[key]
+    with contextlib.closing(store.snapshot()) as view:
+        for key in source.sample(sorted(entries), 60):
+            with contextlib.suppress(DamagedStore):
+                assert view.get(key) == entries[key]
     store.close()
 
 
