@@ -21,9 +21,9 @@ Left out: queries (routes read the chain store), signatures, nonces and expiry (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction
@@ -135,6 +135,8 @@ class Application(Protocol):
 
 
 _ABSENT = object()
+REMEMBERED_BYTES: Final = 1024
+"""Longest answer of the base that a view remembers: bodies of snapshots, which custody's index holds, are read once."""
 
 
 class OverlayView:
@@ -142,12 +144,17 @@ class OverlayView:
 
     `state_changes` and `index_changes` are what a commit has to write. A value that is put back to what the base
     holds still counts as a change; the tree gives the same root for it.
+
+    The base stands still while the view is used. What it answered is remembered, unless it is large: the operations of
+    a block read the same products, accounts and absences again and again, and the index has no other cache.
     """
 
-    __slots__ = ("_base", "_journal", "index_changes", "state_changes")
+    __slots__ = ("_base", "_index_read", "_journal", "_state_read", "index_changes", "state_changes")
 
     def __init__(self, base: StateReader) -> None:
         self._base = base
+        self._state_read: dict[bytes, bytes | None] = {}
+        self._index_read: dict[bytes, bytes | None] = {}
         self.state_changes: dict[bytes, bytes | None] = {}
         self.index_changes: dict[bytes, bytes | None] = {}
         self._journal: list[tuple[dict[bytes, bytes | None], bytes, object]] = []
@@ -168,12 +175,12 @@ class OverlayView:
     def get(self, key: bytes) -> bytes | None:
         if key in self.state_changes:
             return self.state_changes[key]
-        return self._base.get(key)
+        return _remembered(self._state_read, key, self._base.get)
 
     def get_index(self, key: bytes) -> bytes | None:
         if key in self.index_changes:
             return self.index_changes[key]
-        return self._base.get_index(key)
+        return _remembered(self._index_read, key, self._base.get_index)
 
     def put(self, key: bytes, value: bytes) -> None:
         self._journal.append((self.state_changes, key, self.state_changes.get(key, _ABSENT)))
@@ -200,6 +207,16 @@ class OverlayView:
         changes = {key: value for key, value in self.index_changes.items() if key.startswith(prefix)}
         removed = sum(1 for value in changes.values() if value is None)
         return _merge(self._base.scan_index(prefix, limit + removed), changes, limit)
+
+
+def _remembered(known: dict[bytes, bytes | None], key: bytes, read: Callable[[bytes], bytes | None]) -> bytes | None:
+    """The base's answer, from `known` if it was asked before."""
+    if key in known:
+        return known[key]
+    value = read(key)
+    if value is None or len(value) <= REMEMBERED_BYTES:
+        known[key] = value
+    return value
 
 
 def _merge(
