@@ -30,7 +30,7 @@ from business_chain.state import (
     signer_key,
     subject_key,
 )
-from common.core.codec import canonical_json
+from common.core.codec import canonical_json, canonical_json_of_checked
 from common.core.errors import Rejected
 from common.core.genesis import Genesis
 from common.core.snapshot import MODEL_PROTOCOL, MODEL_VERSION
@@ -43,15 +43,16 @@ from common.node.logic.schedule import check_genesis_seats
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000
 """Holders that all increases of one transaction may list: as many as it may have operations."""
-MAX_KEPT_TRANSACTIONS: Final = 2_000
-MAX_KEPT_OPERATIONS: Final = 4
+MAX_KEPT_OPERATIONS: Final = 8_000
+"""Records that wait for their execution; they take about 4 MB."""
 KEPT_BLOCKS: Final = 256
-"""Records of two thousand small transactions take about 4 MB; large ones spread the cost of reading themselves."""
 
 
 def operation_hash(suite: Suite, document: dict[str, Any]) -> bytes:
-    """What "the same content" means: the tagged hash of an operation's canonical bytes."""
-    return suite.tagged_hash(OPERATION_TAG, canonical_json(document))
+    """What "the same content" means: the tagged hash of an operation's canonical bytes. It was checked as a part of an
+    envelope.
+    """
+    return suite.tagged_hash(OPERATION_TAG, canonical_json_of_checked(document))
 
 
 def _registered(state: StateReader) -> Callable[[str], bool]:
@@ -67,13 +68,22 @@ class BusinessApplication:
         check_genesis_seats(genesis)
         self._settings = parse_settings(genesis.application, genesis.suite, registry.OPERATION_RECORDS)
         self._kept: dict[bytes, list[Operation]] = {}
+        self._kept_operations = 0
 
     def _keep(self, tx_id: bytes, operations: list[Operation]) -> None:
         """Remember the records of an admitted transaction, which is executed soon: reading them again would cost more
         than moving the shares. They are a function of the transaction's id, so whether they are kept changes nothing.
         """
-        if len(operations) <= MAX_KEPT_OPERATIONS and len(self._kept) < MAX_KEPT_TRANSACTIONS:
+        if tx_id not in self._kept and self._kept_operations + len(operations) <= MAX_KEPT_OPERATIONS:
             self._kept[tx_id] = operations
+            self._kept_operations += len(operations)
+
+    def _take_kept(self, tx_id: bytes) -> list[Operation] | None:
+        """The records kept for a transaction, now that it is executed."""
+        operations = self._kept.pop(tx_id, None)
+        if operations is not None:
+            self._kept_operations -= len(operations)
+        return operations
 
     def initial_state(self, genesis: Genesis, state: StateView) -> None:
         """Signers, policy and the market's own subject."""
@@ -108,12 +118,13 @@ class BusinessApplication:
         """Nothing happens by itself: every movement needs an operation as its evidence."""
         if context.height % KEPT_BLOCKS == 0:
             self._kept.clear()  # what was admitted and never executed must not keep others out
+            self._kept_operations = 0
 
     def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
         """Apply all operations, or raise `Rejected` with the index of the first that is refused."""
         if evidence.is_evidence(tx):
             return evidence.execute(tx, context, state, _registered(state))
-        operations = self._kept.pop(tx.id, None) or self._read_operations(tx.operations)
+        operations = self._take_kept(tx.id) or self._read_operations(tx.operations)
         check_policy(state, tx.signers, [operation.TYPE for operation in operations])
         ledger = Ledger(state, self._suite, self._settings.market, context)
         latest_ms = context.time_ms + context.genesis.parameters.max_clock_ahead_ms
