@@ -108,6 +108,7 @@ class ConsensusDriver:
         self._accused = accused
         self._replica: Replica | None = None
         self._greeted: set[PeerKey] = set()
+        """Who has said hello so far; nobody any more once the replica has started."""
         self._floor = Mark(abstain_through_height, 0, Stage.COMMIT) if abstain_through_height else None
         self._inbox: deque[Event] = deque()
         self._draining = False
@@ -143,8 +144,8 @@ class ConsensusDriver:
         """A peer said hello; `evidence` is what it holds signed by us. Raises `Malformed` if that is no message."""
         if evidence:
             self._shown(decode_message(evidence))
-        self._greeted.add(peer)
         if self._replica is None:
+            self._greeted.add(peer)
             self.start_if_ready()
             return
         index = self._chain.validators(self._chain.tip().height + 1).index_of(peer)
@@ -187,6 +188,7 @@ class ConsensusDriver:
             may_vote=self._may_vote,
         )
         self._recovered = ()
+        self._greeted.clear()
         self._inbox.extend([PeerConnected(index) for index in self._connected_members()])
         self._run(self._replica, restored)
 
@@ -234,11 +236,14 @@ class ConsensusDriver:
         """A channel is gone; if it was the leader's, the running timer is armed anew, once: a leader that comes and
         goes must not put its time-out off for ever (attack S3).
         """
+        validators = self._chain.validators(self._chain.tip().height + 1)
+        if validators.index_of(peer) is None:
+            self._greeted.discard(peer)  # observers come under as many keys as they like (attack N3)
         timer = self._timer
-        if timer is not None and not self._hastened:
-            validators = self._chain.validators(self._chain.tip().height + 1)
-            if validators.members[validators.leader(timer.height, timer.view)].public_key == peer:
-                self._set_timer(timer)
+        if timer is None or self._hastened:
+            return
+        if validators.members[validators.leader(timer.height, timer.view)].public_key == peer:
+            self._set_timer(timer)
 
     def _handle(self, asked: Sequence[effects.Effect]) -> None:
         for effect in asked:

@@ -7,8 +7,9 @@ import pytest
 from common.node.logic import peer_messages as pm
 from common.node.logic import ration
 from common.node.logic.node_effects import Send
-from common.node.logic.node_events import PeerConnected, PeerMessage
+from common.node.logic.node_events import PeerConnected, PeerDisconnected, PeerMessage
 from common.node.logic.ration import BURST_BYTES, BYTES_PER_MS, Rations
+from tests.sim.planted.memory import objects_of
 from tests.unit.growth.world import GENESIS, grown
 from tests.unit.node.toy import key_of
 from tests.unit.node.victim import Victim
@@ -41,3 +42,17 @@ def test_n3_observers_have_one_ration_between_them_whatever_their_keys(monkeypat
             answered[name] += sum(isinstance(effect, Send) for effect in effects)
     assert (answered["node-0"], answered["node-1"]) == (1, 1), "a member's own"
     assert sum(answered.values()) == 3
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_n3_observers_that_come_and_go_leave_nothing_behind(members: int) -> None:
+    """Before the replica has started, and afterwards."""
+    victim = Victim(GENESIS)
+    victim.meet(*["node-0", "node-1", "node-2"][:members], height=0)
+    before = objects_of(victim.node)
+    for number in range(500):
+        stranger = key_of(f"stranger-{number}")
+        victim.step(PeerConnected(stranger, pm.Hello(0, GENESIS.id, b"").encode()))
+        victim.step(PeerMessage(stranger, pm.GetBlocks(1, 1, 10).encode()))
+        victim.step(PeerDisconnected(stranger))
+    assert objects_of(victim.node) < before + 100
