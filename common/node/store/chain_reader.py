@@ -110,11 +110,14 @@ class ChainReader:
         """Header, certificate and, where it changes, the set after it, as wire bytes, from a height up to the tip."""
         if first > self._tip.height:
             return
-        sets = dict(self._view.scan(schema.VALIDATORS, schema.validators(first + 1)))
+        sets = self._view.scan(schema.VALIDATORS, schema.validators(first + 1))
+        change = next(sets, None)
         headers = self._view.scan(schema.HEADERS, schema.header(first))
         certificates = self._view.scan(schema.CERTIFICATES, schema.certificate(first))
         for (key, header), (_, certificate) in zip(headers, certificates, strict=False):
-            next_set = sets.get(schema.validators(schema.read_u64(key, 1) + 1), b"")
+            next_set = b""
+            if change is not None and change[0] == schema.validators(schema.read_u64(key, 1) + 1):
+                next_set, change = change[1], next(sets, None)
             yield header, certificate, next_set
 
     def block_id(self, height: int) -> bytes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from common.core.errors import Gone
+from common.core.validators import ValidatorSet
 from common.node.logic import checkpoint as checkpoint_format
 from common.node.logic.checkpoint import KINDS, Manifest, chunk_id, chunks_of
 from common.node.logic.checkpoint_messages import (
@@ -365,6 +367,29 @@ def test_c9_set_changes_are_followed_and_only_the_certified_set_vouches(tmp_path
     assert joiner.run()
     chain = joiner.finish()
     assert [member.name for member in chain.validators(chain.tip().height + 1).members] == names
+
+
+def test_n3_headers_cost_what_is_given_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the sets of all later changes, of a chain that has lived for long."""
+    solo, names = Solo(GENESIS), list(NAMES)
+    for at in range(20):
+        names = [*names[1:], f"new-{at}"]
+        solo.extend([make_envelope(GENESIS, f"set-{at}", [{"type": "toy.validators", "names": names}])])
+    view, read = solo.chain.view, []
+    scan = view.scan
+
+    def counted(*where: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in scan(*where):
+            read.append(key)
+            yield key, value
+
+    monkeypatch.setattr(view, "scan", counted)
+    entries = list(islice(solo.chain.wire_headers(3), 4))
+    assert [ValidatorSet.decode(following) for _, _, following in entries] == [
+        solo.chain.validators(height + 1) for height in range(3, 7)
+    ]
+    assert sum(key[:1] == schema.VALIDATORS for key in read) <= 5
+    assert list(solo.chain.wire_headers(21)) == list(solo.chain.wire_headers(2**64 - 1)) == []
 
 
 def test_c9_who_has_left_vouches_for_no_checkpoint_of_its_time_either(place: Place) -> None:
