@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from business_chain.codes import holds_resident_number
 from business_chain.ledger import Ledger
 from business_chain.operations import registry
 from business_chain.operations.records import Increase, Operation
@@ -104,6 +105,8 @@ class BusinessApplication:
         if evidence.is_evidence(tx):
             evidence.check(tx, state, genesis, _registered(state))
             return
+        if holds_resident_number(tx.nonce):
+            raise refuse("personal_identifier", field="nonce")
         operations = self._read_operations(tx.operations)
         self._keep(tx.id, operations)
         check_policy(state, tx.signers, [operation.TYPE for operation in operations])

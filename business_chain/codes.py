@@ -46,6 +46,15 @@ _CREDIT: Final = re.compile(r"[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{
 _RESIDENT: Final = re.compile(
     r"(?<![0-9])[0-9]{6}(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx](?![0-9])"
 )
+_DIGIT_ZEROS: Final = (0xFF10, 0x0660, 0x06F0, 0x0966)
+"""Full-width, Arabic, Persian and Devanagari zero. A list of our own: Unicode tables differ between Pythons."""
+_ASCII_DIGITS: Final = {zero + digit: str(digit) for zero in _DIGIT_ZEROS for digit in range(10)} | {
+    0xFF38: "X",
+    0xFF58: "x",
+}
+_GROUPED: Final = re.compile(r"[0-9](?:[-\u2010-\u2015\uff0d ._/\u00b7\u3000]?[0-9Xx])+")
+_SEPARATORS: Final = re.compile(r"[^0-9Xx]")
+RESIDENT_NUMBER_LENGTH: Final = 18
 _RESIDENT_WEIGHTS: Final = tuple(pow(2, 17 - place, 11) for place in range(17))
 _RESIDENT_CHECKS: Final = "10X98765432"
 
@@ -104,7 +113,18 @@ def is_credit_code(text: str) -> bool:
 
 
 def holds_resident_number(text: str) -> bool:
-    """Whether a part of `text` is a resident identity number by form and check character (GB 11643-1999, MOD 11-2)."""
+    """Whether a part of `text` is a resident identity number by form and check character (GB 11643-1999, MOD 11-2).
+
+    So is one in digits of another width or script, or in groups with a blank, hyphen, dot or slash between them.
+    """
+    if len(text) < RESIDENT_NUMBER_LENGTH:
+        return False
+    folded = text if text.isascii() else text.translate(_ASCII_DIGITS)
+    grouped = " ".join(_SEPARATORS.sub("", match.group()) for match in _GROUPED.finditer(folded))
+    return _names_resident(folded) or _names_resident(grouped)
+
+
+def _names_resident(text: str) -> bool:
     for match in _RESIDENT.finditer(text):
         number = match.group()
         total = sum(int(digit) * weight for digit, weight in zip(number, _RESIDENT_WEIGHTS, strict=False))

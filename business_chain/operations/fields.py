@@ -27,7 +27,6 @@ _ABSENT: Final = object()
 _UNFIT_FOR_TEXT: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\uffff\U000e0000-\U000e0fff]"
 )
-_RESIDENT_NUMBER_LENGTH: Final = 18
 _LAST_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _FEBRUARY: Final = 2
 _LEAP_FEBRUARY: Final = 29
@@ -95,7 +94,7 @@ class Pattern:
             raise refuse("field_type", field=path)
         if self._match(value) is None:
             raise refuse(self.code, field=path)
-        if len(value) >= _RESIDENT_NUMBER_LENGTH and codes.holds_resident_number(value):
+        if codes.holds_resident_number(value):
             raise refuse("personal_identifier", field=path)
         return value
 

@@ -42,15 +42,35 @@ def test_credit_codes_of_another_form_fail(code: str) -> None:
     assert not codes.is_credit_code(code)
 
 
+def in_digits_from(zero: str, number: str) -> str:
+    """The number in digits of another width or script."""
+    return "".join(chr(ord(zero) + int(digit)) for digit in number)
+
+
 @pytest.mark.parametrize(
-    "text", [*RESIDENT_NUMBERS, "00000019000101005x", "案000000190001010017号", "A:000000190001010017"]
+    "text",
+    [
+        *RESIDENT_NUMBERS,
+        *("00000019000101005x", "案000000190001010017号", "A:000000190001010017"),
+        *("00000019000101005Ｘ", in_digits_from("０", "000000190001010017"), in_digits_from("٠", "000000190001010017")),
+        *(
+            "000000 19000101 0017",
+            "000000-1900-0101-0017",
+            "证件 0 0 0 0 0 0 1 9 0 0 0 1 0 1 0 0 1 7",
+            "000000/19000101/005X",
+        ),
+    ],
 )
 def test_privacy_resident_identity_numbers_are_found(text: str) -> None:
     assert codes.holds_resident_number(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["000000190001010018", "1000000190001010017", "0000001900010100171", "000000190013010017"]
+    "text",
+    [
+        *("000000190001010018", "1000000190001010017", "0000001900010100171", "000000190013010017"),
+        *("000000 19000101 0018", "000000  19000101  0017", "000000 19000101 00171", "2026-11-27 10:00 / 1234567"),
+    ],
 )
 def test_other_digits_are_no_resident_identity_numbers(text: str) -> None:
     assert not codes.holds_resident_number(text)
