@@ -23,6 +23,8 @@ Left out: what the keys mean (`schema.py`).
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -44,6 +46,13 @@ WRITE_BUFFER_BYTES: Final = 4 * 1024 * 1024
 BLOCK_CACHE_BYTES: Final = 8 * 1024 * 1024
 MAX_OPEN_FILES: Final = 64
 """LevelDB maps open tables into memory; about 54 of them at 2 MiB bound that share of the resident size."""
+
+
+_REFUSALS: Final = tuple(
+    os.strerror(number)
+    for number in (*(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO), *(errno.EACCES, errno.EMFILE, errno.ENFILE))
+)
+"""What LevelDB says when the disk or the system refuses; opening writes a new log. Any other failure is damage."""
 
 
 class ReadView(Protocol):
@@ -220,6 +229,8 @@ class LevelDBStore(_LevelDBView):
                 raise StoreInUse(f"another process has the database in {path} open; end it first") from error
             if fresh:
                 raise StoreFailed(f"the database in {path} cannot be created: {_text(error)}") from error
+            if any(reason in str(error) for reason in _REFUSALS):
+                raise StoreFailed(f"the database in {path} cannot be opened: {_text(error)}") from error
             raise _damaged(f"the database in {path} cannot be opened", None, error) from error
         except plyvel.Error as error:
             raise _damaged(f"the database in {path} cannot be opened", None, error) from error
