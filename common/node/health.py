@@ -19,6 +19,7 @@ from typing import Final, Literal
 import msgspec
 
 from common.node.peer.certificates import RENEW_BEFORE_DAYS
+from common.node.store.store_errors import REMEDY_RESYNC
 
 Severity = Literal["fault", "warning"]
 
@@ -112,6 +113,11 @@ CATALOGUE: Final[dict[str, Ailment]] = {
         "warning",
         "making votes durable takes more than 50 ms on average",
         "a disk with faster syncs, or less beside the node on it",
+    ),
+    "data_damaged": Ailment(
+        "fault",
+        "stored data that was asked for failed its checks; it was not served",
+        REMEDY_RESYNC,
     ),
     "certificate_expiring": Ailment(
         "warning",
@@ -238,6 +244,8 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
     low_space_bytes: int = 0
     sync_us: int = 0
     """Mean time of the last vote syncs."""
+    damage: str = ""
+    """The first damage in the database that this process met; empty if none."""
     certificates: dict[str, int] = msgspec.field(default_factory=dict)
     """Purpose (`api`, `peer`, `peer_ca`) -> days until it expires."""
     accused: list[str] = msgspec.field(default_factory=list)
@@ -327,6 +335,8 @@ def _machine(node: NodeFacts) -> Iterator[Finding]:
         yield finding(
             "disk_slow", node.name, f"the last syncs of its vote log took {node.sync_us // 1000} ms on average"
         )
+    if node.damage:
+        yield finding("data_damaged", node.name, node.damage)
     for purpose, days in sorted(node.certificates.items()):
         if days < RENEW_BEFORE_DAYS:
             code = "certificate_expired" if days < 0 else "certificate_expiring"

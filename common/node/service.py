@@ -66,6 +66,7 @@ class NodeService:
         self._warnings: Counter[str] = Counter()
         self._progress_at = self._loop.time()
         self._short_since: float | None = None
+        self._damage = ""
         parameters = chain.genesis.parameters
         self._stall_s = (STALL_HEARTBEATS * parameters.heartbeat_ms + 2 * parameters.view_timeout_ms) / 1000
         self.accusations: list[Accusation] = []
@@ -158,9 +159,14 @@ class NodeService:
             free_bytes=check.free_bytes() if check is not None else None,
             low_space_bytes=check.low_space_bytes if check is not None else 0,
             sync_us=self._runtime.counters.recent_sync_us if self._runtime is not None else 0,
+            damage=self._damage,
             certificates=check.certificate_days() if check is not None else {},
             accused=accused_members(chain, validators),
         )
+
+    def damage_found(self, what: str) -> None:
+        """A request met damaged data; the first is remembered until the process ends."""
+        self._damage = self._damage or what
 
     def _is_short(self) -> bool:
         return self._short_since is not None and self._loop.time() - self._short_since >= SHORT_S

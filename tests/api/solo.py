@@ -147,6 +147,10 @@ class Solo:
         """Whatever the test says."""
         return self.is_ready
 
+    def damage_found(self, what: str) -> None:
+        """Whatever was damaged."""
+        self.damage = what
+
     def facts(self) -> NodeFacts:
         """A healthy node, ready or not as the test says."""
         return healthy_facts(ready=self.is_ready, level=self.is_ready, height=self._chain.tip().height)

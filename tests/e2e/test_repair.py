@@ -6,14 +6,17 @@ import json
 import os
 import shutil
 import subprocess
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from common.node.store import schema
+from common.node.store.storage import DamagedStore, LevelDBStore
 from tests.support.market import Market
-from tests.support.region import Region, RegionNode
+from tests.support.region import NETWORK, Region, RegionNode
 from tests.support.running import eventually
 
 pytestmark = pytest.mark.xdist_group("network")
@@ -87,6 +90,50 @@ def test_s2_a_damaged_table_is_found_repaired_and_the_node_votes_again(region: R
     region.votes_again(node)
 
 
+def damage_snapshots(node: RegionNode) -> None:
+    """Flip a bit that spoils snapshots and nothing that a start reads."""
+    assert unreadable(node.data / "chain") == set()
+    table = table_of(node)
+    content = table.read_bytes()
+    for offset in range(64, len(content), 1024):
+        table.write_bytes(content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :])
+        if unreadable(node.data / "chain") == {schema.SNAPSHOTS}:
+            return
+    raise AssertionError("no block of the table holds snapshots alone")
+
+
+def unreadable(database: Path) -> set[bytes]:
+    """Kinds of entries that cannot be read."""
+    found = set()
+    store = LevelDBStore(database)
+    for prefix in {value for value in vars(schema).values() if isinstance(value, bytes) and len(value) == 1}:
+        try:
+            deque(store.scan(prefix), maxlen=0)
+        except DamagedStore:
+            found.add(prefix)
+    store.close()
+    return found
+
+
+def test_s2_damage_that_a_request_meets_is_a_finding(region: Region) -> None:
+    """The node goes on, serves nothing that is damaged, and tells the operator until it is repaired."""
+    node = region.nodes[1]
+    register(region.market(), "more")
+    node.stop()
+    damage_snapshots(node)
+    node.start()
+    region.votes_again(node)
+    assert "data_damaged" not in node.get("/readyz")["codes"]
+    blocks = [node.get(f"/v1/networks/{NETWORK}/blocks/{height}/objects") for height in range(1, region.height() + 1)]
+    assert {block if isinstance(block, str) else "served" for block in blocks} == {"served", "database_damaged"}
+    assert "data_damaged" in node.get("/readyz")["codes"]
+    node.stop()
+    repaired(node)
+    node.start()
+    region.votes_again(node)
+    assert "data_damaged" not in node.get("/readyz")["codes"]
+
+
 def test_s2_a_database_that_cannot_be_opened_comes_back_from_the_peers(region: Region) -> None:
     node = region.nodes[2]
     node.stop()
@@ -150,8 +197,10 @@ def test_s5_a_full_disk_stops_the_node_and_space_lets_it_go_on(region: Region, t
         finals = [market.register_company(f"full-{number}")["tx_id"] for number in range(COMPANIES)]
         assert node.wait(60) == 1
         assert node.end(since)[0] == "disk_refuses"
+        since = node.log_size()
         node.start()
         eventually(lambda: not node.running, "it does not run without space", patience_s=20)
+        assert node.end(since)[0] == "disk_refuses"
         filler.unlink()
         node.start()
         region.votes_again(node)

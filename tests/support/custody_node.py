@@ -133,6 +133,10 @@ class CustodyNode:
     def ready(self) -> bool:
         return True
 
+    def damage_found(self, what: str) -> None:
+        """Whatever was damaged."""
+        self.damage = what
+
     def facts(self) -> NodeFacts:
         return healthy_facts()
 

@@ -96,6 +96,7 @@ def create_app(
         Edge,
         tokens=tokens,
         metrics=metrics,
+        damage_found=service.damage_found,
         limits=limits or HttpLimits(),
         shortcuts={("POST", SUBMIT_PATH): submit},
     )

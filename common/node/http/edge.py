@@ -22,7 +22,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -144,12 +144,14 @@ class Edge:
         *,
         tokens: TokenStore,
         metrics: Metrics,
+        damage_found: Callable[[str], None],
         limits: HttpLimits,
         shortcuts: Mapping[tuple[str, str], ASGIApp],
     ) -> None:
         self._app = app
         self._tokens = tokens
         self._metrics = metrics
+        self._damage_found = damage_found
         self._limits = limits
         self._shortcuts = shortcuts
         self._request_prefix = secrets.token_hex(4)
@@ -185,6 +187,7 @@ class Edge:
                 "stored data is damaged and was not served",
                 extra={"code": error.code, "detail": str(error), "request_id": request_id, "path": escaped_path(scope)},
             )
+            self._damage_found(error.what)
             code, response = error.code, edge_problem("database_damaged", request_id, {"Retry-After": "60"})
         except Exception as error:
             # Whatever a route failed with: the bearer learns an id, the log the rest (G3).

@@ -55,6 +55,10 @@ class NodeService(Protocol):
         """Where a transaction is; `unknown` if this node has never heard of it."""
         ...
 
+    def damage_found(self, what: str) -> None:
+        """A request met damaged data, which was not served; operators are told."""
+        ...
+
     def status(self) -> NodeStatus:
         """The node's place in its network."""
         ...

@@ -94,6 +94,7 @@ def without(*names: str, error: str = "connection_refused") -> list:
             {"peers": [healthy_peer(name, clock_offset_ms=-60_000) for name in NAMES[1:]]},
             [("clock_skew", "fault", "beijing-1")],
         ),
+        ({"damage": "the database cannot be read"}, [("data_damaged", "fault", "beijing-1")]),
         ({"version": "9.9.9"}, [("version_mismatch", "warning", "beijing")]),
         ({"height": 10, "peers": OTHERS}, [("node_behind", "warning", "beijing-1")]),
     ],
