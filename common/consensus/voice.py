@@ -142,6 +142,8 @@ class Voice:
         if self.public_key is None or message.height < self.height:
             return None
         known = self._latest.get(message.mark.stage)
+        if isinstance(known, NewView) and isinstance(message, Proposal):
+            known = known.proposal  # signed as one act; anybody may take it out and show it alone
         if known == message:
             return None
         payload = message.payload(self._suite, self._genesis_id, self._network)

@@ -376,3 +376,20 @@ def test_s1_a_single_validator_restarts_between_any_two_effects() -> None:
         assert len([effect for effect in effects if isinstance(effect, fx.Decide)]) == 1
         signed_again = [kind_of(message) for message in sent(effects)]
         assert signed_again == {2: ["prepare", "commit"], 3: ["commit"], 4: ["commit"], 5: []}[kept]
+
+
+def test_c8_a_leader_is_not_silenced_by_the_proposal_out_of_its_own_new_view() -> None:
+    """Anybody may take it out, and honest members send it to a dissenter: it is no second act of its leader."""
+    bench = quiet_bench(4)
+    for number in (0, 2, 3):
+        bench.expire(number)
+    bench.deliver(kind="view-change")
+    bench.build_through = 1
+    bench.build(2, 1, 1)
+    announced = next(message for message in bench.signed(2) if isinstance(message, NewView))
+    for shown in (announced, announced.proposal):
+        assert bench.inject(2, shown, 1) == []
+        assert bench.step(2, ev.OwnMessageShown(shown)) == []
+    assert bench.seats[2].replica.can_vote
+    other = parts.proposal(parts.block_by(bench, 2, "other", seat=2), 2, view=1)
+    assert bench.inject(2, other, 1)[0] == fx.Abstaining(1, "own_key_used_elsewhere")
