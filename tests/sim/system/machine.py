@@ -251,7 +251,8 @@ class NodeMachine:
             return
         self.world.note(f"{self.name} stops itself")
         explained = self.disk_refuses or self.store.rotten or self._recently_refused or self._is_outdated
-        self._recently_refused = False
+        if not self.disk_refuses:
+            self._recently_refused = False
         self.crash(power=False)
         if not explained:
             self.observer.broke(self, reason)
@@ -259,6 +260,7 @@ class NodeMachine:
             self._repair()
 
     _recently_refused = False
+    """Whether a write may still be on its way that was refused before the disks worked again: one stop is explained."""
 
     def refuse_writes(self, why: str) -> None:
         """The disks fail (EIO, ENOSPC) until `accept_writes`."""
