@@ -199,7 +199,7 @@ class StrictConduct(ConductChecker, Generic[AnyNode]):
         return any(height == change.height and view >= change.view - 1 for height, view, _ in self._justified)
 
     def _check_durable(self, number: int, message: ConsensusMessage) -> None:
-        node = next(node for node in self._simulation.nodes if node.number == number and node.is_correct)
+        node = next(node for node in self._simulation.nodes if node.number == number)
         if message.height > node.height and not self._is_durable(node, message):
             raise Caught("durability", f"node {number} sends what its disk does not hold: {message.mark}")
 
