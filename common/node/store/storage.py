@@ -43,7 +43,7 @@ from common.node.store.store_errors import REMEDY_RESYNC, DamagedStore, StoreFai
 __all__ = ["DamagedStore", "KeyValueStore", "LevelDBStore", "MemoryStore", "ReadView", "StoreFailed", "prefix_end"]
 
 WRITE_BUFFER_BYTES: Final = 4 * 1024 * 1024
-BLOCK_CACHE_BYTES: Final = 8 * 1024 * 1024
+BLOCK_CACHE_BYTES: Final = 4 * 1024 * 1024
 MAX_OPEN_FILES: Final = 64
 """LevelDB maps open tables into memory; about 54 of them at 2 MiB bound that share of the resident size."""
 
