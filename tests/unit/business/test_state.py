@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from business_chain import application
 from business_chain.application import BusinessApplication, operation_hash
+from business_chain.operations import registry
 from business_chain.state import decode_business
 from common.core.codec import canonical_json
 from common.core.errors import Malformed
@@ -25,9 +27,9 @@ def tagged(tag: str, data: bytes) -> bytes:
 
 
 def test_the_business_chain_is_an_application() -> None:
-    application = BusinessApplication(genesis())
-    assert isinstance(application, Application)
-    assert application.operation_types() == sorted([*application.describe()["policy"], *EVIDENCE_TYPES])
+    chain = BusinessApplication(genesis())
+    assert isinstance(chain, Application)
+    assert chain.operation_types() == sorted([*chain.describe()["policy"], *EVIDENCE_TYPES])
 
 
 def test_every_stored_value_is_canonical_json() -> None:
@@ -121,3 +123,26 @@ def test_a_register_is_complete_when_it_matches_its_product_leaf() -> None:
     register, product = market.register(PRODUCT), market.state_product(PRODUCT)
     assert len(register) == product.holders == 2
     assert sum(holding.held for holding in register.values()) == product.total == 1000
+
+
+def test_records_of_admitted_transactions_are_kept_within_a_bound_and_make_room_when_executed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    market = Market().open_for_business(700, 300)
+    reads: list[Any] = []
+    parse = registry.parse_operation
+    monkeypatch.setattr(registry, "parse_operation", lambda document: reads.append(document) or parse(document))
+    monkeypatch.setattr(application, "MAX_KEPT_OPERATIONS", 5)
+    first, second = (market.transaction(*(market.transfer(1, 2, 1) for _ in range(3))) for _ in range(2))
+    state = market.store
+    for tx in (first, first, second):
+        market.application.check(tx, state, market.genesis)
+    assert len(reads) == 9
+    market.execute(first)
+    assert len(reads) == 9  # kept
+    market.execute(second)
+    assert len(reads) == 12  # found no room
+    third = market.transaction(*(market.transfer(1, 2, 1) for _ in range(5)))
+    market.application.check(third, state, market.genesis)
+    market.execute(third)
+    assert len(reads) == 17

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.node.application import OverlayView
+from common.node.application import REMEMBERED_BYTES, OverlayView
 
 KEYS = st.sampled_from([b"a/1", b"a/2", b"a/3", b"b/1", b"a"])
 ACTIONS = st.lists(
@@ -69,3 +69,23 @@ def test_overlay_agrees_with_a_copied_dict(
         assert view.scan_index(prefix, limit) == expected
     applied = {key: value for key, value in {**base, **view.state_changes}.items() if value is not None}
     assert applied == twin
+
+
+def test_overlay_asks_its_base_once_but_for_large_values() -> None:
+    asked: list[bytes] = []
+
+    class Base(DictState):
+        def get(self, key: bytes) -> bytes | None:
+            asked.append(key)
+            return super().get(key)
+
+        def get_index(self, key: bytes) -> bytes | None:
+            return self.get(key)
+
+    large = bytes(REMEMBERED_BYTES + 1)
+    for read in (OverlayView.get, OverlayView.get_index):
+        view = OverlayView(Base({b"small": b"1", b"large": large}))
+        asked.clear()
+        for _ in range(3):
+            assert [read(view, key) for key in (b"small", b"large", b"none")] == [b"1", large, None]
+        assert sorted(asked) == [b"large"] * 3 + [b"none", b"small"]
