@@ -18,6 +18,11 @@ from tests.support.running import COMMAND
 pytestmark = pytest.mark.xdist_group("network")
 
 
+def heed_interrupts() -> None:
+    """In the child: a suite in the background of a shell has interrupts ignored, which children inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def wait_for(process: subprocess.Popen[str], text: str, *, patience_s: float = 120.0) -> None:
     """Read the process's output until a line holds `text`."""
     assert process.stdout is not None
@@ -38,6 +43,7 @@ def test_two_demonstrations_side_by_side_and_an_interrupted_one_leaves_no_proces
         stderr=subprocess.DEVNULL,
         text=True,
         env=environment,
+        preexec_fn=heed_interrupts,
     )
     try:
         wait_for(first, "Ctrl-C")
@@ -65,6 +71,7 @@ def test_a_demonstration_that_is_interrupted_early_leaves_no_process(tmp_path: P
         stderr=subprocess.DEVNULL,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=heed_interrupts,
     )
     try:
         wait_for(process, "2. Starting")
