@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from common.core.codec import canonical_json, parse_json
+from cli.answer_evidence import evidence_in
 from common.core.errors import Malformed, RuleBroken
 from common.core.suite import HASH_SIZE, parse_hex
 from common.node.store.chain_prune import Anchored
 from crosslink.lightclient.evidence import Findings, verify_evidence_file
-from crosslink.lightclient.evidence_file import EVIDENCE_FORMAT, MAX_EVIDENCE_BYTES, MAX_TEXT
+from crosslink.lightclient.evidence_file import MAX_TEXT
 from crosslink.lightclient.trust import TrustFile
 
 
@@ -24,10 +24,7 @@ def anchored_block(data: bytes, trust: TrustFile, network: str) -> Anchored:
     Raises what `verify_evidence_file` raises; Malformed('anchoring_not_shown') if the file proves something else;
     RuleBroken('anchoring_gap') if the custody chain has skipped blocks (a recovery), which are then kept here alone.
     """
-    document = parse_json(data, max_size=MAX_EVIDENCE_BYTES)
-    if isinstance(document, dict) and document.get("format") != EVIDENCE_FORMAT and "evidence" in document:
-        data = canonical_json(document["evidence"])
-    record = _region_record(verify_evidence_file(data, trust), network)
+    record = _region_record(verify_evidence_file(evidence_in(data), trust), network)
     try:
         height, skipped = int(record["anchored"]["height"]), int(record["anchored"]["height"]) - int(record["blocks"])
         block_id = parse_hex(record["anchored"]["id"], "anchored.id", HASH_SIZE)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cli import output
+from cli.answer_evidence import evidence_in
 from common.core.errors import Rejected
 from crosslink.lightclient.evidence import Findings, verify_evidence_file
 from crosslink.lightclient.trust import parse_trust_file
@@ -22,10 +23,11 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 def command(file: Path, trust_path: Path, as_json: bool) -> None:
     """Check the evidence in FILE; print what it proves, the roots' fingerprints, and what it does not prove.
 
+    FILE is an evidence file, or a whole answer to a query with ?proof=true.
     Exit code 1 and the reason if it proves nothing. Nothing is asked of any network.
     """
     try:
-        findings = verify_evidence_file(file.read_bytes(), parse_trust_file(trust_path.read_bytes()))
+        findings = verify_evidence_file(evidence_in(file.read_bytes()), parse_trust_file(trust_path.read_bytes()))
     except Rejected as error:
         output.fail(error.code, error.detail)
     if as_json:

@@ -121,6 +121,8 @@ class Header:
             raise CodecError("codec_text", "The network id is not ASCII.") from None
         check_network(network)
         fields = _REST.unpack_from(data, network_end)
+        if fields[1] == 0 or protocol_version == 0:
+            raise CodecError("header_range", "Heights and protocol versions count from 1.")
         return cls(
             protocol_version=protocol_version,
             network=network,

@@ -192,6 +192,10 @@ def _check_identity(evidence: Evidence, header: Header) -> None:
         raise Malformed(
             "evidence_wrong_genesis", "A header of the file belongs to another chain.", height=header.height
         )
+    _check_version(header)
+
+
+def _check_version(header: Header) -> None:
     if header.protocol_version > LATEST_VERSION:
         raise Malformed(
             "protocol_version_unknown",
@@ -239,6 +243,7 @@ def _verify_snapshot(
     """The anchored bucket names the region header, and the header commits the snapshot. Returns the root and
     document."""
     header = snapshot.header
+    _check_version(header)
     root = trust.find(header.network)
     if root is not None and root.genesis_id != header.genesis_id:
         raise Malformed(

@@ -44,8 +44,8 @@ async def _run(loads: dict[str, SteadyLoad], seconds: float) -> None:
         while True:
             await asyncio.sleep(60)
             for region, load in loads.items():
-                if load.minutes:
-                    say(f"{region}: {load.minutes[-1].document()}")
+                if len(load.minutes) > 1:  # the last one has only begun
+                    say(f"{region}: {load.minutes[-2].document()}")
 
     telling = asyncio.create_task(tell())
     try:

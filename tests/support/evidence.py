@@ -37,12 +37,12 @@ class EvidenceCase:
     trust: TrustFile
 
 
-def evidence_case() -> EvidenceCase:
-    """Build the case; deterministic."""
+def evidence_case(region_version: int = 1) -> EvidenceCase:
+    """Build the case; deterministic. `region_version` is the protocol version of the region's block."""
     region = ChainBuilder()
     region.grow(2)
-    block = region.extend([sample_snapshot(f"beijing:3:{n}") for n in range(5)])
-    region.grow(1)
+    block = region.extend([sample_snapshot(f"beijing:3:{n}") for n in range(5)], protocol_version=region_version)
+    region.extend(protocol_version=region_version)
     custody = ChainBuilder("custody", tier="custody")
     custody.grow(2)
     custody.extend(next_validators=validator_set(member_names("custody", 5)))

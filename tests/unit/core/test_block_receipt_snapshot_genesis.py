@@ -67,6 +67,10 @@ def test_e2_headers_of_other_versions_and_network_names_are_refused() -> None:
     for broken in (b"\x02" + data[1:], data.replace(b"beijing", b"BEIJING"), data.replace(b"beijing", b"b\xffijing")):
         with pytest.raises(Malformed):
             Header.decode(broken)
+    for field in ("height", "protocol_version"):
+        with pytest.raises(Malformed) as caught:
+            Header.decode(replace(HEADER, **{field: 0}).encode())
+        assert caught.value.code == "header_range"
 
 
 APPLIED = Receipt(TX_ID, "applied", objects=(("b-1:0", 0), ("BJ000001", 3)))

@@ -66,3 +66,12 @@ def test_c19_offline_verification_says_that_it_is_too_old() -> None:
     assert caught.value.code == "protocol_version_unknown"
     known = case.custody.seal(replace(tip, protocol_version=LATEST_VERSION)).message
     assert verify_evidence(replace(case.evidence, tip=known), case.trust).height == tip.height
+
+
+def test_c19_a_region_block_of_an_unknown_version_is_not_judged_by_the_old_rules() -> None:
+    newer = evidence_case(LATEST_VERSION + 1)
+    with pytest.raises(Rejected) as caught:
+        verify_evidence(newer.evidence, newer.trust)
+    assert caught.value.code == "protocol_version_unknown"
+    known = evidence_case(LATEST_VERSION)
+    assert verify_evidence(known.evidence, known.trust).region_height == 3

@@ -73,7 +73,7 @@ def skipped_height(solo: Solo, pairs: list[tuple[Block, Certificate]]) -> tuple[
     return wire(pairs[1:])
 
 
-def lowered_height(solo: Solo, pairs: list[tuple[Block, Certificate]]) -> tuple[tuple[bytes, bytes], ...]:
+def height_zero(solo: Solo, pairs: list[tuple[Block, Certificate]]) -> tuple[tuple[bytes, bytes], ...]:
     block, certificate = pairs[0]
     return wire([(Block(replace(block.header, height=0), block.envelopes), replace(certificate, height=0))])
 
@@ -87,14 +87,15 @@ def garbage(solo: Solo, pairs: list[tuple[Block, Certificate]]) -> tuple[tuple[b
     return ((b"not a block", b"not a certificate"),)
 
 
-LIES: dict[str, tuple[Callable[[Solo, list[tuple[Block, Certificate]]], tuple[tuple[bytes, bytes], ...]], str]] = {
+Lie = Callable[[Solo, list[tuple[Block, Certificate]]], tuple[tuple[bytes, bytes], ...]]
+LIES: dict[str, tuple[Lie, str]] = {
     "few signatures": (few_signatures, "certificate_too_few"),
     "bad signature": (bad_signature, "certificate_bad_signature"),
     "foreign signers": (foreign_signers, "certificate_bad_signature"),
     "wrong roots": (wrong_roots, "certificate_wrong_block"),
     "wrong body": (wrong_body, "block_body_mismatch"),
     "skipped height": (skipped_height, "sync_wrong_height"),
-    "lowered height": (lowered_height, "sync_wrong_height"),
+    "height zero": (height_zero, "header_range"),
     "another chain": (other_chain, "sync_wrong_chain"),
     "garbage": (garbage, "codec_too_long"),
 }
@@ -116,11 +117,22 @@ def test_c17_lying_sync_peer_is_dropped_and_another_is_asked(
     assert victim.chain.tip().block_id == pairs[-1][1].block_id
 
 
-def test_c17_lie_in_the_middle_keeps_what_was_right(chain_of_six: tuple[Solo, list[tuple[Block, Certificate]]]) -> None:
+@pytest.mark.parametrize(
+    ("lie", "code"),
+    [
+        (lambda solo, pairs: bad_signature(solo, pairs[3:]), LIES["bad signature"][1]),
+        (lambda solo, pairs: wire(pairs[1:2]), "sync_wrong_height"),
+    ],
+    ids=["bad signature", "lowered height"],
+)
+def test_c17_lie_in_the_middle_keeps_what_was_right(
+    lie: Lie, code: str, chain_of_six: tuple[Solo, list[tuple[Block, Certificate]]]
+) -> None:
     solo, pairs = chain_of_six
     victim = Victim(GENESIS)
     victim.meet("node-0", "node-1", height=6)
-    victim.answer(wire(pairs[:3]) + bad_signature(solo, pairs[3:]))
+    victim.answer(wire(pairs[:3]) + lie(solo, pairs))
+    assert list(victim.dropped.values()) == [code]
     assert victim.chain.tip().height == 3
     assert victim.asked[-1][1].from_height == 4
     victim.answer(wire(pairs[3:]))
