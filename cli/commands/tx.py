@@ -1,9 +1,11 @@
-"""`tongjian tx`: sign a transaction from JSON; submit it and wait for the receipt."""
+"""`tongjian tx`: sign a transaction from JSON, alone or one signer after the other; submit it and wait for the
+receipt."""
 
 from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,15 @@ import click
 from cli import output
 from cli.client import transaction_document
 from cli.output import Group
+from cli.paired import one_for_each
+from cli.signing import Draft, is_draft, read_document, refuse_incomplete
 from cli.target import Target, target_options
-from common.core.codec import parse_json
-from common.core.errors import Malformed, Rejected
-from common.core.suite import ED25519_SHA256
-from common.core.transaction import parse_envelope, sign_envelope
-from common.node.keys import load_key_file
+from common.core.errors import Conflict, Malformed, Rejected
+from common.core.transaction import MAX_ENVELOPE_BYTES
+from common.node.keys import KeyPair, load_key_file
 
-MAX_FILE_BYTES = 2 * 1024 * 1024
 DEFAULT_LIFE_BLOCKS = 10_000
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group(cls=Group)
@@ -30,15 +32,16 @@ def command() -> None:
 
 @command.command()
 @click.argument("file", type=click.File("rb"))
+@click.option("--key", "keys", multiple=True, type=FILE, help="Key file to sign with; may be repeated.")
 @click.option(
-    "--key",
-    "keys",
+    "--passphrase-file",
+    "passphrase_files",
     multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Key file; maker first, then checkers.",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="For encrypted key files: one for each --key, in their order, or one for all.",
 )
 @click.option(
-    "--passphrase-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="For encrypted key files."
+    "--signer", "others", multiple=True, help="Public key of somebody who signs later, after the keys; repeatable."
 )
 @click.option("--genesis", help="Genesis id (64 hex) of the chain; read from the chain or the local network if absent.")
 @click.option("--nonce", help="1-64 characters, never used before by the first signer; random if absent.")
@@ -51,48 +54,107 @@ def command() -> None:
 def sign(
     file: Any,
     keys: tuple[Path, ...],
-    passphrase_file: Path | None,
-    genesis: str | None,
-    nonce: str | None,
-    expires_at_height: int | None,
+    passphrase_files: tuple[Path, ...],
     target: Target,
+    **made: Any,
 ) -> None:
-    """Sign FILE (- for standard input) and print the envelope to POST.
+    """Sign FILE (- for standard input) and print the document for the next signer, or, once all have signed, the
+    envelope to submit. What is signed is summed up on standard error.
 
-    FILE holds a list of operations, one operation, or a whole `transaction` object.
+    FILE holds a list of operations, one operation, a whole `transaction` object, or what an earlier `tx sign` printed.
+    Operations become a transaction here: its signers are the keys, maker first, then every --signer; without a key
+    nothing is signed yet. The others sign in any order, each with a key of their own.
     """
-    content = parse_json(file.read(MAX_FILE_BYTES + 1), max_size=MAX_FILE_BYTES)
+    content = read_document(file.read(MAX_ENVELOPE_BYTES + 1))
     local = target.local_network()
     if local is not None and target.credential and not keys:
         keys = (local.key_file(target.credential),)
-    if not keys:
-        raise click.UsageError("give --key FILE, or --localnet DIR --as CREDENTIAL")
-    pairs = [load_key_file(path, passphrase_file) for path in keys]
-    if isinstance(content, dict) and "operations" in content:
-        transaction = content
-    else:
-        if target.network is None:
-            raise click.UsageError("give --network: FILE holds operations alone")
-        if genesis is None and local is not None:
-            genesis = local.chain(target.network).genesis_id
-        if genesis is None:
-            raise click.UsageError("give --genesis, or --localnet")
-        if expires_at_height is None:
-            with target.api() as api:
-                expires_at_height = api.get(f"/v1/networks/{target.network}/status")["height"] + DEFAULT_LIFE_BLOCKS
-        transaction = transaction_document(
-            network=target.network,
-            genesis_id=genesis,
-            signers=[pair.text for pair in pairs],
-            nonce=nonce or secrets.token_hex(16),
-            expires_at_height=expires_at_height,
-            operations=content if isinstance(content, list) else [content],
+    secrets_of_keys = one_for_each(passphrase_files, len(keys), "--passphrase-file", "--key")
+    pairs = [load_key_file(path, secret) for path, secret in zip(keys, secrets_of_keys, strict=True)]
+    draft = _draft(content, pairs, target, **made)
+    for pair in pairs:
+        draft = draft.signed_by(pair)
+    click.echo(draft.summary(), err=True)
+    click.echo(draft.encode())
+
+
+def _draft(content: Any, pairs: Sequence[KeyPair], target: Target, others: tuple[str, ...], **made: Any) -> Draft:
+    """What FILE holds, as a draft. Raises UsageError for options that do not fit it."""
+    given = is_draft(content) or (isinstance(content, dict) and "operations" in content)
+    if not given:
+        signers = [*(pair.text for pair in pairs), *others]
+        if not signers:
+            raise click.UsageError("give --key FILE, --signer PUBLIC_KEY, or --localnet DIR --as CREDENTIAL")
+        return Draft.unsigned(_transaction(content, signers, target, **made))
+    if others or any(value is not None for value in made.values()):
+        raise click.UsageError(
+            "FILE holds a transaction: --signer, --genesis, --nonce and --expires-at-height are settled"
         )
-    if transaction.get("signers") != [pair.text for pair in pairs]:
-        raise Malformed("signers_differ", "the transaction's `signers` are not the given keys in the given order")
-    envelope = sign_envelope(transaction, [pair.seed for pair in pairs], ED25519_SHA256)
-    parse_envelope(envelope, ED25519_SHA256)  # what every node would refuse is refused here
-    click.echo(envelope)
+    if not pairs:
+        raise click.UsageError("give --key FILE, or --localnet DIR --as CREDENTIAL; `tx show` signs nothing")
+    draft = Draft.parse(content) if is_draft(content) else Draft.unsigned(content)
+    if target.network not in (None, draft.parsed.network):
+        raise Conflict("network_differs", f"the transaction is for {draft.parsed.network}, not {target.network}")
+    return draft
+
+
+def _transaction(
+    content: Any,
+    signers: Sequence[str],
+    target: Target,
+    genesis: str | None,
+    nonce: str | None,
+    expires_at_height: int | None,
+) -> dict[str, Any]:
+    """A transaction of the operations in FILE; what is not given is asked of the chain."""
+    if target.network is None:
+        raise click.UsageError("give --network: FILE holds operations alone")
+    local = target.local_network()
+    if genesis is None and local is not None:
+        genesis = local.chain(target.network).genesis_id
+    if genesis is None or expires_at_height is None:
+        with target.api() as api:
+            status = api.get(f"/v1/networks/{target.network}/status")
+        genesis = genesis or str(status["genesis_id"])
+        expires_at_height = expires_at_height or status["height"] + DEFAULT_LIFE_BLOCKS
+    return transaction_document(
+        network=target.network,
+        genesis_id=genesis,
+        signers=signers,
+        nonce=nonce or secrets.token_hex(16),
+        expires_at_height=expires_at_height,
+        operations=content if isinstance(content, list) else [content],
+    )
+
+
+@command.command()
+@click.argument("file", type=click.File("rb"))
+def show(file: Any) -> None:
+    """Say what the document or envelope in FILE (- for standard input) does, for which chain, and who has signed.
+
+    Exit code 1 if a signature in it is not over its content.
+    """
+    content = read_document(file.read(MAX_ENVELOPE_BYTES + 1))
+    if not is_draft(content):
+        raise Malformed("envelope_fields", "the file holds no transaction with signatures, as `tx sign` prints it")
+    click.echo(Draft.parse(content).summary())
+
+
+@command.command()
+@click.argument("files", nargs=-1, required=True, type=click.File("rb"))
+def join(files: tuple[Any, ...]) -> None:
+    """Join the copies in FILES, which several people have signed at the same time, into one document."""
+    drafts = []
+    for file in files:
+        content = read_document(file.read(MAX_ENVELOPE_BYTES + 1))
+        if not is_draft(content):
+            raise Malformed("envelope_fields", f"{file.name} holds no transaction with signatures")
+        drafts.append(Draft.parse(content))
+    whole = drafts[0]
+    for draft in drafts[1:]:
+        whole = whole.joined(draft)
+    click.echo(whole.summary(), err=True)
+    click.echo(whole.encode())
 
 
 @command.command()
@@ -104,8 +166,9 @@ def sign(
 @target_options
 def submit(file: Any, patience_s: float, as_json: bool, target: Target) -> None:
     """Submit the envelope in FILE (- for standard input) and wait for its receipt. Exit code 1 unless it was
-    applied."""
-    envelope = file.read(MAX_FILE_BYTES + 1)
+    applied. One that somebody has still to sign is not sent."""
+    envelope = file.read(MAX_ENVELOPE_BYTES + 1)
+    refuse_incomplete(envelope)
     with target.api(default_credential=target.network and f"{target.network}-operator") as api:
         answer = api.submit(envelope, patience_s=patience_s, progress=output.progress)
     if as_json:
