@@ -25,6 +25,7 @@ from typing import Any, Final
 from business_chain.codes import REGION_LETTERS, is_credit_code
 from business_chain.state import PolicyRule, Signer
 from common.core.errors import Malformed
+from common.core.exact_fields import complaint
 from common.core.names import check_identifier, check_label
 from common.core.suite import Suite
 from common.node.logic.schedule import MAX_SEATS_FIELD
@@ -80,8 +81,9 @@ def _malformed(field: str, reason: str) -> Malformed:
 
 
 def _check_keys(value: Any, field: str, required: set[str], optional: set[str]) -> None:
-    if not isinstance(value, dict) or not required <= value.keys() <= required | optional:
-        raise _malformed(field, "is not an object with exactly the fields of the format")
+    wrong = complaint(value, required, optional)
+    if wrong is not None:
+        raise _malformed(field, wrong)
 
 
 def _parse_market(value: Any, name: str, letters: str) -> Market:
@@ -97,11 +99,11 @@ def _parse_signers(value: Any, suite: Suite) -> dict[str, Signer]:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_SIGNERS:
         raise _malformed("signers", f"is not a list of 1 to {MAX_SIGNERS} signers")
     signers: dict[str, Signer] = {}
-    for item in value:
-        _check_keys(item, "signers", {"public_key", "organisation", "role"}, {"person"})
+    for number, item in enumerate(value):
+        _check_keys(item, f"signers[{number}]", {"public_key", "organisation", "role"}, {"person"})
         public_key = item["public_key"]
         if not isinstance(public_key, str) or public_key in signers:
-            raise _malformed("signers", "repeats a key or gives none")
+            raise _malformed(f"signers[{number}].public_key", "repeats a key or gives none")
         suite.parse_key(public_key)
         signers[public_key] = Signer(
             organisation=check_label(item["organisation"], "signers.organisation"),
@@ -112,8 +114,9 @@ def _parse_signers(value: Any, suite: Suite) -> dict[str, Signer]:
 
 
 def _parse_policy(value: Any, operation_types: frozenset[str]) -> dict[str, PolicyRule]:
-    if not isinstance(value, dict) or not value.keys() <= operation_types:
-        raise _malformed("policy", "names an operation type that this chain does not have")
+    wrong = complaint(value, (), operation_types)
+    if wrong is not None:
+        raise _malformed("policy", f"{wrong}: its fields are operation types of this chain")
     policy = {}
     for operation_type in sorted(operation_types):
         maker = GOVERNANCE_ROLE if operation_type in GOVERNANCE_OPERATIONS else DEFAULT_ROLE

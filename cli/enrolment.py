@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import tomli_w
 
-from common.core.errors import Malformed
+from common.core.codec import parse_json
+from common.core.errors import Malformed, Rejected
+from common.core.exact_fields import complaint
 from common.core.genesis import ChainParameters, Genesis, build_genesis
 from common.core.suite import ED25519_SHA256, Suite
 from common.core.validators import Validator, ValidatorSet
@@ -22,6 +24,19 @@ from common.node.keys import generate_key
 from common.node.peer.certificates import Authority, issue_certificate
 
 PUBLIC_PART_FORMAT = "tongjian/node-public/v1"
+MAX_PUBLIC_PART_BYTES = 64 * 1024
+"""One has a few hundred bytes."""
+
+
+def read_json_file(path: Path, max_size: int, code: str) -> Any:
+    """The JSON in a file, of bounded size and depth. Raises Malformed(`code`) naming the file."""
+    try:
+        with path.open("rb") as file:
+            return parse_json(file.read(max_size + 1), max_size=max_size)
+    except OSError as error:
+        raise Malformed(code, f"{path} cannot be read: {error.strerror}") from error
+    except Rejected as error:
+        raise Malformed(code, f"{path} is not usable JSON: {error.code}: {error.detail}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +64,18 @@ class PublicPart:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a public part. Raises Malformed."""
-        try:
-            document = json.loads(path.read_text())
-            if document.pop("format") != PUBLIC_PART_FORMAT:
-                raise Malformed("public_part_format", f"{path} is not a {PUBLIC_PART_FORMAT} file")
-            return cls(**document)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Malformed("public_part_unreadable", f"{path} is not a node's public part: {error}") from error
+        """Read a public part. Raises Malformed, naming the file and the field."""
+        document = read_json_file(path, MAX_PUBLIC_PART_BYTES, "public_part_unreadable")
+        kinds = {item.name: int if item.type == "int" else str for item in fields(cls)}
+        wrong = complaint(document, {"format", *kinds})
+        if wrong is not None:
+            raise Malformed("public_part_unreadable", f"{path} is not a node's public part: it {wrong}")
+        if document.pop("format") != PUBLIC_PART_FORMAT:
+            raise Malformed("public_part_format", f"{path} is not a {PUBLIC_PART_FORMAT} file")
+        for name, kind in kinds.items():
+            if type(document[name]) is not kind:
+                raise Malformed("public_part_unreadable", f"{path}: {name} is not {kind.__name__}")
+        return cls(**document)
 
 
 @dataclass(frozen=True, kw_only=True)

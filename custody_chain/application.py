@@ -19,6 +19,7 @@ import msgspec
 
 from common.core.codec import canonical_json
 from common.core.errors import Malformed, Rejected, TooLarge
+from common.core.exact_fields import complaint
 from common.core.genesis import Genesis
 from common.core.names import check_network
 from common.core.suite import Suite, parse_hex
@@ -50,8 +51,9 @@ class CustodyApplication:
 
     def __init__(self, genesis: Genesis) -> None:
         application = genesis.application
-        if not _REQUIRED <= application.keys() <= _REQUIRED | {"policy", MAX_SEATS_FIELD}:
-            raise Malformed("genesis_application", "The application part has not exactly the fields of the format.")
+        wrong = complaint(application, _REQUIRED, {"policy", MAX_SEATS_FIELD})
+        if wrong is not None:
+            raise Malformed("genesis_application", f"application {wrong}.", field="application")
         check_genesis_seats(genesis)
         self._suite: Suite = genesis.suite
         self._signers = policy.parse_signers(application["signers"], genesis.suite)

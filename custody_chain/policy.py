@@ -26,6 +26,7 @@ import msgspec
 
 from common.core.codec import canonical_json
 from common.core.errors import Forbidden, InvariantBroken, Malformed
+from common.core.exact_fields import complaint
 from common.core.names import check_identifier, check_label
 from common.core.suite import Suite
 from crosslink.lightclient.delivery import MISBEHAVIOUR, SUBMIT
@@ -66,13 +67,13 @@ def parse_signers(value: Any, suite: Suite) -> dict[str, dict[str, str]]:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_SIGNERS:
         raise _malformed("signers", f"is not a list of 1 to {MAX_SIGNERS} signers")
     signers: dict[str, dict[str, str]] = {}
-    required = {"public_key", "organisation", "role"}
-    for item in value:
-        if not isinstance(item, dict) or not required <= item.keys() <= required | {"person"}:
-            raise _malformed("signers", "holds an entry with other fields than those of the format")
+    for number, item in enumerate(value):
+        wrong = complaint(item, {"public_key", "organisation", "role"}, {"person"})
+        if wrong is not None:
+            raise _malformed(f"signers[{number}]", wrong)
         public_key = item["public_key"]
         if not isinstance(public_key, str) or public_key in signers:
-            raise _malformed("signers", "repeats a key or gives none")
+            raise _malformed(f"signers[{number}].public_key", "repeats a key or gives none")
         signers[public_key] = parse_signer(item, suite)
     return signers
 
@@ -89,13 +90,15 @@ def parse_signer(item: dict[str, Any], suite: Suite) -> dict[str, str]:
 
 def parse_policy(value: Any) -> dict[str, Any]:
     """The complete policy: genesis over defaults. Raises `Malformed('genesis_application')`."""
-    if not isinstance(value, dict) or not value.keys() <= set(OPERATION_TYPES):
-        raise _malformed("policy", "names an operation type that this chain does not have")
+    wrong = complaint(value, (), OPERATION_TYPES)
+    if wrong is not None:
+        raise _malformed("policy", f"{wrong}: its fields are operation types of this chain")
     policy = {}
     for operation_type in OPERATION_TYPES:
         rule = value.get(operation_type, _DEFAULTS[operation_type])
-        if not isinstance(rule, dict) or rule.keys() != {"maker", "checkers"}:
-            raise _malformed(f"policy.{operation_type}", "has not exactly the fields maker and checkers")
+        wrong = complaint(rule, {"maker", "checkers"})
+        if wrong is not None:
+            raise _malformed(f"policy.{operation_type}", wrong)
         checkers = rule["checkers"]
         if not isinstance(checkers, list) or len(checkers) > MAX_CHECKERS:
             raise _malformed(f"policy.{operation_type}.checkers", f"is not a list of at most {MAX_CHECKERS} role lists")

@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from common.core.errors import Malformed, NotFound
+from common.core.exact_fields import complaint
 from common.core.names import check_network
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.port import client_for
@@ -53,8 +54,9 @@ def new_region(document: Any, *, custody_network: str, now_ms: int) -> tuple[dic
 
     Raises `Malformed` for roots that are zero, incomplete or unsafe (attack R4), and for wrong settings.
     """
-    if not isinstance(document, dict) or not document.keys() <= _ROOT_FIELDS | _OWN_FIELDS:
-        raise Malformed("region_settings", "A region has exactly the fields of the format.")
+    wrong = complaint(document, (), _ROOT_FIELDS | _OWN_FIELDS)
+    if wrong is not None:
+        raise Malformed("region_settings", f"The region is not of the format: it {wrong}.")
     root = TrustRoot.from_json({name: value for name, value in document.items() if name in _ROOT_FIELDS})
     network = check_network(root.network)
     if network == custody_network:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
 from cli import output
-from cli.enrolment import PublicPart
+from cli.enrolment import PublicPart, read_json_file
 from cli.enrolment import assemble as assemble_genesis
+from cli.founding import complete, judge
 from cli.output import Group
-from common.core.errors import Conflict, Malformed
+from common.core.errors import Conflict
+from common.core.genesis import MAX_GENESIS_BYTES
+from common.core.suite import ED25519_SHA256
 
 
 @click.group(cls=Group)
@@ -37,19 +39,21 @@ def command() -> None:
 def assemble(
     parts: tuple[Path, ...], tier: Literal["business", "custody"], application: Path, time_ms: int | None, target: Path
 ) -> None:
-    """Join PARTS (public.json files) into a genesis document; print its id, for the organisations to compare."""
+    """Join PARTS (public.json files) into a genesis document; print its id, for the organisations to compare.
+
+    The tier's own rules judge it first; docs/operators.md has an example of --application for both tiers.
+    """
     if target.exists():
         raise Conflict("file_exists", f"{target} exists already")
-    try:
-        tier_part: dict[str, Any] = json.loads(application.read_text())
-    except ValueError as error:
-        raise Malformed("application_file", f"{application} is not JSON: {error}") from error
+    tier_part = read_json_file(application, MAX_GENESIS_BYTES, "application_file")
     genesis = assemble_genesis(
         [PublicPart.load(path) for path in parts],
         tier=tier,
         time_ms=time_ms if time_ms is not None else time.time_ns() // 1_000_000,
-        application=tier_part,
+        application=complete(tier_part, tier, ED25519_SHA256),
     )
+    for role in judge(genesis):
+        output.progress(f"no signer has the role {role}: what it makes or checks has to wait for one")
     target.write_bytes(genesis.document)
     output.print_json(
         {"network": genesis.network, "genesis_id": genesis.id.hex(), "validators": genesis.validators.size}
