@@ -12,11 +12,13 @@ from cli import output
 from cli.output import Group
 from common.node.peer.certificates import (
     RENEW_BEFORE_DAYS,
+    check_trusted,
     issue_certificate,
     load_authority,
     load_certificates,
     read_certificates,
 )
+from common.node.settings import load_settings
 
 
 @click.group(cls=Group)
@@ -70,14 +72,18 @@ def list_(paths: tuple[Path, ...], as_json: bool) -> None:
 def rotate(directory: Path, ca_directory: Path) -> None:
     """Issue a new TLS key and certificate for the node in DIRECTORY, for the same name and hosts.
 
-    Restart the node to use it. The validator key is not touched: the peers' hello binds the new certificate to it.
+    A running node uses it from the next connection on. The validator key is not touched: the peers' hello binds the new
+    certificate to it. An authority that the node's own bundle of authorities does not hold is refused.
     """
+    authority = load_authority(ca_directory / "ca.crt", ca_directory / "ca.key")
+    if (directory / "node.toml").is_file():
+        check_trusted(authority, load_settings(directory / "node.toml").peer.ca_file)
     current = read_certificates(directory / "tls.crt")[0]
     name = {
         attribute.oid._name: str(attribute.value) for attribute in load_certificates(directory / "tls.crt")[0].subject
     }
     info = issue_certificate(
-        load_authority(ca_directory / "ca.crt", ca_directory / "ca.key"),
+        authority,
         directory / "tls.crt",
         directory / "tls.key",
         name=name["commonName"],
@@ -86,4 +92,4 @@ def rotate(directory: Path, ca_directory: Path) -> None:
         now_ms=time.time_ns() // 1_000_000,
     )
     days_left = info.days_left(time.time_ns() // 1_000_000)
-    click.echo(f"{directory / 'tls.crt'}: {info.subject}, {days_left} days; restart the node to use it")
+    click.echo(f"{directory / 'tls.crt'}: {info.subject}, {days_left} days; used from the next connection on")

@@ -86,8 +86,10 @@ def init(
         raise Malformed("host_invalid", f"{host!r} is neither a DNS name nor an address")
     if passphrase_file is None and not unencrypted:
         raise click.UsageError("give --passphrase-file, or --unencrypted for a rehearsal")
-    if (directory / "node.key").exists():
-        raise Conflict("key_file_exists", f"{directory / 'node.key'} exists already; keys are never written over")
+    for taken in (directory / "node.key", directory / "ca.key"):
+        if taken.exists():
+            raise Conflict("key_file_exists", f"{taken} exists already; keys are never written over")
+    passphrase = read_passphrase(passphrase_file) if passphrase_file else None
     directory.mkdir(parents=True, exist_ok=True)
     now_ms = time.time_ns() // 1_000_000
     name = name or directory.resolve().name
@@ -102,7 +104,7 @@ def init(
         place=NodePlace(api_host=host, api_port=api_port, peer_host=host, peer_port=peer_port, listen_host="0.0.0.0"),
         authority=authority,
         now_ms=now_ms,
-        passphrase=read_passphrase(passphrase_file) if passphrase_file else None,
+        passphrase=passphrase,
     )
     output.progress(f"wrote {directory}/public.json and {directory}/ca.crt: send both to the founders; keep the rest")
     output.print_json(part.document())

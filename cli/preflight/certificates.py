@@ -31,7 +31,7 @@ def _forecast(nodes: Sequence[CertifiedNode], quorums: dict[str, int], days: int
                 severity="warning",
                 about=node.name,
                 detail=left,
-                remedy="tongjian cert rotate, then restart the node",
+                remedy="tongjian cert rotate",
             )
     for chain, quorum in quorums.items():
         members = [node for node in nodes if node.chain == chain]

@@ -27,8 +27,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from common.core.errors import Malformed, NotFound
-from common.node.keys import read_private_file
+from common.core.errors import Conflict, Malformed, NotFound
+from common.node.keys import read_private_file, write_private_file
 from common.node.store import disk
 
 AUTHORITY_DAYS = 3650
@@ -112,7 +112,10 @@ def _replace_file(path: Path, data: bytes, mode: int) -> None:
 def create_authority(
     certificate_file: Path, key_file: Path, *, name: str, organisation: str, now_ms: int, days: int = AUTHORITY_DAYS
 ) -> Authority:
-    """Make an authority and write its certificate (0644) and key (0600)."""
+    """Make an authority and write its certificate (0644) and key (0600).
+
+    Raises Conflict('key_file_exists') if there is a key already: it is never written over.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(name, organisation)
     certificate = (
@@ -129,7 +132,7 @@ def create_authority(
         .sign(key, hashes.SHA256())
     )
     authority = Authority(certificate, key)
-    _replace_file(key_file, _private_pem(key), 0o600)
+    write_private_file(key_file, _private_pem(key))
     _replace_file(certificate_file, authority.pem, 0o644)
     return authority
 
@@ -268,6 +271,22 @@ def check_issued(certificate_file: Path, ca_file: Path) -> None:
             f"{certificate_file} does not carry the signature of the authority that it names, which stands in "
             f"{ca_file}: one of the files is damaged or out of date; restore it, or run `tongjian cert rotate`",
         )
+
+
+def check_trusted(authority: Authority, ca_file: Path) -> None:
+    """The authority must be one of those in `ca_file`, by name and key: who trusts these accepts what it issues.
+
+    Raises Conflict('authority_not_trusted').
+    """
+    own = authority.certificate
+    for known in load_certificates(ca_file):
+        if known.subject == own.subject and known.public_key() == own.public_key():
+            return
+    raise Conflict(
+        "authority_not_trusted",
+        f"{own.subject.rfc4514_string()} does not stand in {ca_file}, so peers would refuse its certificates; add its "
+        "ca.crt to the bundle of every node first",
+    )
 
 
 def _is_signed(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> bool:

@@ -79,3 +79,36 @@ def test_what_every_node_would_refuse_is_not_signed(tmp_path: Path, content: str
     assert run("key", "generate", str(key), "--unencrypted").exit_code == 0
     options = ("--key", str(key), "--network", "beijing", "--genesis", "11" * 32, "--expires-at-height", "9")
     assert_refused(run("tx", "sign", "-", *options, text=content), code)
+
+
+def files_of(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()} if directory.exists() else {}
+
+
+def test_node_init_checks_the_passphrase_before_it_writes_and_writes_over_no_key(tmp_path: Path) -> None:
+    node, secret = tmp_path / "n", tmp_path / "secret"
+    secret.write_text("open\n")
+    secret.chmod(0o644)
+    options = ("--network", "beijing", "--organisation", "o", "--host", "h", "--passphrase-file", str(secret))
+    assert_refused(run("node", "init", str(node), *options), "key_file_permissions")
+    assert files_of(node) == {}
+    secret.chmod(0o600)
+    assert run("node", "init", str(node), *options).exit_code == 0
+    (node / "node.key").unlink()  # as if the first run had ended half-way
+    before = files_of(node)
+    assert_refused(run("node", "init", str(node), *options), "key_file_exists")
+    assert files_of(node) == before
+
+
+def test_cert_rotate_takes_no_authority_that_peers_do_not_trust(tmp_path: Path) -> None:
+    assert run("localnet", "init", str(tmp_path / "net"), "--regions", "beijing").exit_code == 0
+    assert run("node", "init", str(tmp_path / "other"), "--network", "beijing", *NODE).exit_code == 0
+    node = tmp_path / "net" / "beijing" / "beijing-1"
+    before = (node / "tls.crt").read_bytes()
+    assert_refused(run("cert", "rotate", str(node), "--ca", str(tmp_path / "other")), "authority_not_trusted")
+    assert (node / "tls.crt").read_bytes() == before
+    bundle = tmp_path / "net" / "ca" / "ca.crt"
+    assert run("cert", "rotate", str(node), "--ca", str(bundle.parent)).exit_code == 0
+    assert (node / "tls.crt").read_bytes() != before
+    bundle.write_bytes(bundle.read_bytes() + (tmp_path / "other" / "ca.crt").read_bytes())
+    assert run("cert", "rotate", str(node), "--ca", str(tmp_path / "other")).exit_code == 0
