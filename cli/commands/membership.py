@@ -16,7 +16,7 @@ from cli.output import Group
 from cli.preflight.certificates import CertifiedNode, forecast
 from cli.preflight.observe import ChainView, Place, network_at, observe_chain
 from cli.preflight.options import EXISTING, only_chain, place_options, report
-from cli.preflight.rules import membership_findings
+from cli.preflight.rules import ASK_IT, membership_findings
 from common.core.codec import parse_json
 from common.core.errors import Malformed, NotFound, Rejected
 from common.core.genesis import parse_genesis
@@ -44,8 +44,8 @@ def show(places: list[Place], as_json: bool) -> None:
             "name": member.name,
             "organisation": member.organisation,
             "public_key": chain.suite.format_key(member.public_key),
-            "level": (node := chain.of_member(member.name)) is not None and node.ready,
-            "voting": node is not None and node.voting,
+            "level": None if (node := chain.of_member(member.name)) is None else node.ready,
+            "voting": None if node is None else node.voting,
         }
         for member in chain.validators.members
     ]
@@ -69,7 +69,10 @@ def show(places: list[Place], as_json: bool) -> None:
         )
         return
     columns = ["name", "organisation", "level", "voting", "public_key"]
-    click.echo(output.table(columns, [[row[column] for column in columns] for row in rows]))
+    shown = [["not asked" if row[column] is None else row[column] for column in columns] for row in rows]
+    click.echo(output.table(columns, shown))
+    for name in chain.not_asked:
+        click.echo(f"member_not_asked: no node was named for {output.printable(name)}; {ASK_IT}")
     click.echo(f"quorum {chain.validators.quorum}, tolerates {chain.validators.fault_bound}, height {chain.height}")
     if chain.scheduled_set is not None:
         names = ", ".join(member.name for member in chain.scheduled_set[1].members)

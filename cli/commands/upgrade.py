@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from cli.output import Group
@@ -18,7 +16,11 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--node", help="The node that is to be restarted next; without it: any one of each chain.")
+@click.option(
+    "--node",
+    help="The node that is to be restarted next, by the name that it gives itself (of one that does not answer at its "
+    "--url: host:port); without it: any one of each chain.",
+)
 @click.option("--protocol", type=click.IntRange(1, 65_535), help="Every node must support this protocol version.")
 @place_options
 def check(places: list[Place], node: str | None, protocol: int | None, as_json: bool) -> None:
@@ -27,8 +29,11 @@ def check(places: list[Place], node: str | None, protocol: int | None, as_json: 
 
     Exit code 0 if so, 1 with the reasons if not.
     """
-    chosen: list[Any] = [place for place in places if node is None or node in [name for name, _ in place.nodes]]
+    listed = [place for place in places if node in [address.name for address in place.nodes]]
+    chains = [observe_chain(place) for place in (listed or places)]
+    chosen = [chain for chain in chains if node is None or node in [view.name for view in chain.nodes]]
     if not chosen:
-        raise click.UsageError(f"no chain that was named has a node {node!r}")
-    findings = [finding for place in chosen for finding in restart_findings(observe_chain(place), node, protocol)]
+        names = ", ".join(view.name for chain in chains for view in chain.nodes)
+        raise click.UsageError(f"none of the nodes that were asked is called {node!r}: {names}")
+    findings = [finding for chain in chosen for finding in restart_findings(chain, node, protocol)]
     report(findings, as_json, f"{node or 'one node of each chain'} may be restarted")

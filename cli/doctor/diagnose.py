@@ -34,7 +34,8 @@ class NodeObservation:
 
 @dataclass(frozen=True, kw_only=True)
 class ChainObservation:
-    """One chain: its nodes and the quorum it needs. `complete`: every validator was looked at."""
+    """One chain: its nodes and the quorum that its genesis needs, which counts where no node answers: a later set's is
+    told by the nodes. `complete`: every node that the network lists was looked at."""
 
     network: str
     quorum: int
@@ -45,6 +46,14 @@ class ChainObservation:
     def tip(self) -> int:
         """The highest block that a node has shown."""
         return max((node.facts.height for node in self.nodes if node.facts is not None), default=0)
+
+    def set_in_force(self) -> tuple[list[str], int]:
+        """Members and quorum as the furthest node says; of genesis, every node a member, if none answers."""
+        told = [node.facts for node in self.nodes if node.facts is not None]
+        if not told:
+            return [node.name for node in self.nodes], self.quorum
+        furthest = max(told, key=lambda facts: facts.height)
+        return [name for name, _ in furthest.validators], furthest.quorum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +92,31 @@ def diagnose(observation: Observation) -> list[Finding]:
 
 
 def _chain(chain: ChainObservation) -> Iterator[Finding]:
-    answering = [node for node in chain.nodes if node.facts is not None]
-    missing = [node.name for node in chain.nodes if node.facts is None]
-    if chain.complete and len(answering) < chain.quorum:
-        detail = f"{len(answering)} of {len(chain.nodes)} validators answer, {chain.quorum} are needed; missing: "
-        yield finding("no_quorum", chain.network, detail + ", ".join(missing))
+    if chain.complete:
+        yield from _quorum(chain)
     yield from _shared_keys(chain)
     yield from _versions(chain)
     for node in chain.nodes:
         yield from _node(node, chain.tip)
         if node.facts is not None:
             yield from examine(node.facts)
+
+
+def _quorum(chain: ChainObservation) -> Iterator[Finding]:
+    """Whether the members that answer, with those that nobody could ask, may be a quorum of the set in force."""
+    members, quorum = chain.set_in_force()
+    answering = {node.facts.member for node in chain.nodes if node.facts is not None}
+    listed = {node.name for node in chain.nodes}
+    unlisted = [name for name in members if name not in listed and name not in answering]
+    present = [name for name in members if name in answering]
+    if len(present) + len(unlisted) < quorum:
+        missing = ", ".join(name for name in members if name not in answering and name not in unlisted)
+        detail = f"{len(present)} of {len(members)} validators answer, {quorum} are needed; missing: {missing}"
+        yield finding("no_quorum", chain.network, detail)
+    for name in unlisted:
+        yield finding(
+            "not_observed", name, f"a validator of {chain.network} that network.json does not list: not asked"
+        )
 
 
 def _shared_keys(chain: ChainObservation) -> Iterator[Finding]:

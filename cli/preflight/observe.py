@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -15,7 +16,7 @@ from cli.localnet.layout import LocalNetwork, load_network
 from cli.localnet.readiness import reader_credential
 from common.core.errors import Malformed, NotFound, Rejected, Unavailable
 from common.core.suite import Suite, suite_named
-from common.core.validators import ValidatorSet
+from common.core.validators import Validator, ValidatorSet
 
 TIMEOUT_S = 4.0
 SAMPLE_DISTANCE_S = 0.5
@@ -27,10 +28,13 @@ class NodeView:
     """One node as it describes itself; `height` is None if it does not answer."""
 
     name: str
+    """As `network.json` calls it, or as it calls itself; host and port of a URL where nobody answers."""
     error: str = ""
     height: int | None = None
     view: int = 0
     """The lower of two looks: a view that passes at once is no churn."""
+    public_key: str = ""
+    """Of its key file; empty if a release before this one does not say it."""
     ready: bool = False
     voting: bool = False
     member: str | None = None
@@ -56,18 +60,42 @@ class ChainView:
     max_seats: int | None
 
     def of_member(self, name: str) -> NodeView | None:
-        """The node that signs as this member, or bears its name."""
+        """The node that signs as this member, or bears its name; None if it was not asked."""
         by_member = [node for node in self.nodes if node.member == name]
         return next(iter(by_member or [node for node in self.nodes if node.name == name]), None)
+
+    def of_newcomer(self, newcomer: Validator) -> NodeView | None:
+        """The node that runs with this key, or bears the name of whoever is to have it; None if it was not asked."""
+        key = self.suite.format_key(newcomer.public_key)
+        by_key = [node for node in self.nodes if node.public_key == key]
+        return next(iter(by_key), None) or self.of_member(newcomer.name)
+
+    @property
+    def not_asked(self) -> tuple[str, ...]:
+        """Members for which no node was named: nothing is known of them from here."""
+        return tuple(member.name for member in self.validators.members if self.of_member(member.name) is None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a node answers and with which token; `name` is None until it has said it."""
+
+    name: str | None
+    url: str
+    token: str | None
+
+    @property
+    def host(self) -> str:
+        """Host and port of the URL."""
+        return urlsplit(self.url).netloc
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """How to reach the nodes of one chain: name and base URL of each, and what opens them."""
+    """How to reach the nodes of one chain."""
 
     network: str
-    nodes: tuple[tuple[str, str], ...]
-    token: str
+    nodes: tuple[Address, ...]
     ca_file: Path | None
 
 
@@ -77,8 +105,10 @@ def places_of(network: LocalNetwork, only: str | None) -> list[Place]:
     return [
         Place(
             network=chain.network_id,
-            nodes=tuple((node.name, node.api) for node in chain.nodes),
-            token=network.token(reader_credential(chain.network_id)),
+            nodes=tuple(
+                Address(name=node.name, url=node.api, token=network.token(reader_credential(chain.network_id)))
+                for node in chain.nodes
+            ),
             ca_file=network.ca_file,
         )
         for chain in chains
@@ -92,16 +122,16 @@ def network_at(path: Path) -> LocalNetwork:
 
 def observe_chain(place: Place) -> ChainView:
     """Ask all nodes. Raises Unavailable if none answers, Malformed if one is of another network."""
-    nodes = [_ask(place, name, url) for name, url in place.nodes]
+    nodes = [_ask(place, address) for address in place.nodes]
     if any(node.view for node in nodes):
         time.sleep(SAMPLE_DISTANCE_S)
-        again = [_ask(place, name, url) for name, url in place.nodes]
+        again = [_ask(place, address) for address in place.nodes]
         nodes = [replace(new, view=min(old.view, new.view)) for old, new in zip(nodes, again, strict=True)]
     furthest = max(range(len(nodes)), key=lambda at: -1 if (height := nodes[at].height) is None else height)
     if nodes[furthest].height is None:
         reasons = "; ".join(f"{node.name}: {node.error}" for node in nodes)
         raise Unavailable("no_node_answers", f"no node of {place.network} answers: {reasons}")
-    with _api(place, place.nodes[furthest][1]) as api:
+    with _api(place, place.nodes[furthest]) as api:
         document = api.get(f"/v1/networks/{place.network}/governance")
         suite = suite_named(api.get(f"/v1/networks/{place.network}/options")["suite"])
     return _chain(place.network, suite, tuple(nodes), document)
@@ -128,8 +158,8 @@ def _chain(network: str, suite: Suite, nodes: tuple[NodeView, ...], document: di
         raise Malformed("unexpected_answer", f"{network} describes itself in another form: {error!r}") from error
 
 
-def _api(place: Place, url: str) -> Api:
-    return Api([url.rstrip("/")], place.token, place.ca_file, timeout_s=TIMEOUT_S)
+def _api(place: Place, address: Address) -> Api:
+    return Api([address.url.rstrip("/")], address.token, place.ca_file, timeout_s=TIMEOUT_S)
 
 
 def _member_of(status: dict[str, Any]) -> str | None:
@@ -138,13 +168,16 @@ def _member_of(status: dict[str, Any]) -> str | None:
     return None if index is None else str(status["validators"][index])
 
 
-def _ask(place: Place, name: str, url: str) -> NodeView:
+def _ask(place: Place, address: Address) -> NodeView:
+    base = f"/v1/networks/{place.network}"
     try:
-        with _api(place, url) as api:
-            status = api.get(f"/v1/networks/{place.network}/status")
-            options = api.get(f"/v1/networks/{place.network}/options")
+        with _api(place, address) as api:
+            status = api.get(f"{base}/status")
+            options = api.get(f"{base}/options")
+            name = address.name or str(api.get(f"{base}/health")["facts"]["name"])
             return NodeView(
-                name=name,
+                name=name or address.host,
+                public_key=str(status.get("public_key") or ""),
                 height=status["height"],
                 view=status["view"],
                 ready=status["ready"] and not status["syncing"],
@@ -155,17 +188,17 @@ def _ask(place: Place, name: str, url: str) -> NodeView:
                 node_version=str(options["node_version"]),
             )
     except (Rejected, httpx.HTTPError, KeyError, TypeError, IndexError) as error:
-        return NodeView(name=name, error=f"{error or type(error).__name__}"[:300])
+        return NodeView(name=address.name or address.host, error=f"{error or type(error).__name__}"[:300])
 
 
-def network_of_urls(urls: Sequence[str], token: str, ca_file: Path | None) -> Place:
+def network_of_urls(addresses: Sequence[Address], ca_file: Path | None) -> Place:
     """Nodes that are named one by one; the first that answers says which network it is. Raises NotFound."""
-    for url in urls:
+    reasons = []
+    for address in addresses:
+        place = Place(network="", nodes=tuple(addresses), ca_file=ca_file)
         try:
-            with Api([url.rstrip("/")], token, ca_file, timeout_s=TIMEOUT_S) as api:
-                network = str(api.get("/v1/networks")["networks"][0]["network_id"])
-            named = tuple((url.split("//")[-1].rstrip("/"), url) for url in urls)
-            return Place(network=network, nodes=named, token=token, ca_file=ca_file)
-        except (Rejected, httpx.HTTPError, KeyError, IndexError):
-            continue
-    raise NotFound("no_node_answers", f"none of {', '.join(urls)} answers")
+            with _api(place, address) as api:
+                return replace(place, network=str(api.get("/v1/networks")["networks"][0]["network_id"]))
+        except (Rejected, httpx.HTTPError, KeyError, IndexError) as error:
+            reasons.append(f"{address.host}: {error or type(error).__name__}"[:300])
+    raise NotFound("no_node_answers", f"no node answers: {'; '.join(reasons)}")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli import output
-from cli.preflight.observe import Place, network_at, network_of_urls, places_of
+from cli.paired import one_for_each
+from cli.preflight.observe import Address, Place, network_at, network_of_urls, places_of
 from cli.preflight.rules import Reason
 
 EXISTING = click.Path(path_type=Path, exists=True)
@@ -21,8 +22,19 @@ def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--network", type=EXISTING, help="network.json of the network, or its directory."),
         click.option("--chain", help="Only this chain of the network, e.g. beijing."),
-        click.option("--url", "urls", multiple=True, help="Base URL of a node of the chain; give all of them."),
-        click.option("--token-file", type=EXISTING, help="For URLs: file with a reader token."),
+        click.option(
+            "--url",
+            "urls",
+            multiple=True,
+            help="Base URL of a node of the chain; give all of them, or those that network.json does not list.",
+        ),
+        click.option(
+            "--token-file",
+            "token_files",
+            multiple=True,
+            type=EXISTING,
+            help="For URLs: file with a reader token; one for each --url, in their order, or one for all.",
+        ),
         click.option("--ca-file", type=EXISTING, help="For URLs: certificate to trust for TLS (PEM)."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     ]
@@ -32,11 +44,11 @@ def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
         network: Path | None,
         chain: str | None,
         urls: tuple[str, ...],
-        token_file: Path | None,
+        token_files: tuple[Path, ...],
         ca_file: Path | None,
         **others: Any,
     ) -> Any:
-        return function(places=_places(network, chain, urls, token_file, ca_file), **others)
+        return function(places=_places(network, chain, urls, token_files, ca_file), **others)
 
     wrapped.__name__, wrapped.__doc__ = function.__name__, function.__doc__
     decorated: Callable[..., Any] = wrapped
@@ -46,13 +58,29 @@ def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _places(
-    network: Path | None, chain: str | None, urls: tuple[str, ...], token_file: Path | None, ca_file: Path | None
+    network: Path | None, chain: str | None, urls: tuple[str, ...], token_files: tuple[Path, ...], ca_file: Path | None
 ) -> list[Place]:
-    if network is not None:
-        return places_of(network_at(network), chain)
-    if not urls or token_file is None:
-        raise click.UsageError("name the nodes: --network DIR, or every node by --url with --token-file and --ca-file")
-    return [network_of_urls(urls, token_file.read_text().strip(), ca_file)]
+    files = one_for_each(token_files, len(urls), "--token-file", "--url")
+    addresses = [
+        Address(name=None, url=url, token=file.read_text().strip() if file else None)
+        for url, file in zip(urls, files, strict=True)
+    ]
+    if network is None:
+        if not addresses or not token_files:
+            raise click.UsageError("name the nodes: --network DIR, or each by --url with --token-file and --ca-file")
+        return [network_of_urls(addresses, ca_file)]
+    places = places_of(network_at(network), chain)
+    if not addresses:
+        return places
+    return [_with_others(only_chain(places), addresses, ca_file)]
+
+
+def _with_others(place: Place, addresses: Sequence[Address], ca_file: Path | None) -> Place:
+    """The nodes of a local network and some that its `network.json` does not list; its own token opens these too, if no
+    other is given."""
+    own = place.nodes[0].token
+    others = tuple(replace(address, token=address.token or own) for address in addresses)
+    return replace(place, nodes=(*place.nodes, *others), ca_file=ca_file or place.ca_file)
 
 
 def only_chain(places: Sequence[Place]) -> Place:

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from cli.preflight.observe import ChainView, NodeView
 from common.core.errors import RuleBroken
 from common.core.membership import check_seats, check_succession, concentrated, newcomers
-from common.core.validators import ValidatorSet
+from common.core.validators import Validator, ValidatorSet
 
 MAX_LAG_BLOCKS = 5
 """Nodes are asked one after the other, while a loaded chain makes a few blocks."""
 LEAST_LEAD_BLOCKS = 10
 """Blocks that a change should lie ahead: its transaction has to be signed and committed before."""
+
+
+NOT_ASKED = "it was not asked: none of the nodes that were named bears its key or its name"
+ASK_IT = "name it too: --url, beside --network if network.json does not list it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +55,14 @@ def restart_findings(chain: ChainView, name: str | None, version: int | None = N
     voting = [member for member in members if _votes(chain, chain.of_member(member))]
     leaving = [node.member for node in chain.nodes if node.name == name]
     left = len([member for member in voting if member not in leaving]) - (1 if name is None else 0)
-    if left < chain.validators.quorum:
+    unknown, quorum = [member for member in chain.not_asked if member != name], chain.validators.quorum
+    findings += _not_asked(unknown, decides=left < quorum <= left + len(unknown))
+    if left + len(unknown) < quorum:
         findings.append(
             _fault(
                 "quorum_lost_without",
                 chain.network,
-                f"{left} of {len(members)} members would vote without {name or 'one more'}, "
-                f"{chain.validators.quorum} are needed",
+                f"{left} of {len(members)} members would vote without {name or 'one more'}, {quorum} are needed",
                 "bring the others back first: they must be level and vote",
             )
         )
@@ -74,9 +79,18 @@ def restart_findings(chain: ChainView, name: str | None, version: int | None = N
     return [*findings, *_versions(chain, version)]
 
 
-def _has_arrived(chain: ChainView, node: NodeView | None) -> bool:
+def _not_asked(names: list[str], *, decides: bool) -> Iterator[Reason]:
+    """Members of whom nothing is known from here: a fault where the quorum hangs on them."""
+    for name in names:
+        detail = "a member for which no node was named: whether it is level and votes is not known"
+        yield (_fault if decides else _warning)("member_not_asked", name, detail, ASK_IT)
+
+
+def _has_arrived(chain: ChainView, newcomer: Validator, node: NodeView | None) -> bool:
     """A newcomer runs as an observer until its height; whoever is a member runs with another key still."""
-    return node is not None and node.member is None and is_level(chain, node)
+    if node is None or node.member is not None or not is_level(chain, node):
+        return False
+    return node.public_key in ("", chain.suite.format_key(newcomer.public_key))
 
 
 def _votes(chain: ChainView, node: NodeView | None) -> bool:
@@ -123,15 +137,19 @@ def membership_findings(
 ) -> list[Reason]:
     """Why the chain should not, or would not, change to the set `following`."""
     findings = list(_refused_in_consensus(chain, following, effective_height, replaces))
-    joining = {member.name for member in newcomers(chain.validators, following)}
+    joining = {member.name: member for member in newcomers(chain.validators, following)}
     carried = [member.name for member in following.members if member.name not in joining]
     live = [name for name in carried if _votes(chain, chain.of_member(name))]
-    silent = [name for name in carried if name not in live]
-    arrived = [name for name in sorted(joining) if _has_arrived(chain, chain.of_member(name))]
+    unknown = [name for name in carried if name in chain.not_asked]
+    silent = [name for name in carried if name not in live and name not in unknown]
+    found = {name: chain.of_newcomer(member) for name, member in sorted(joining.items())}
+    arrived = [name for name, node in found.items() if _has_arrived(chain, joining[name], node)]
     if silent:
         detail = f"members that stay, but are not level and voting: {', '.join(silent)}"
         findings.append(_warning("member_not_live", chain.network, detail, "bring them back first"))
-    if len(live) + len(arrived) < following.quorum:
+    sure = len(live) + len(arrived)
+    findings += _not_asked(unknown, decides=sure < following.quorum <= sure + len(unknown))
+    if sure + len(unknown) < following.quorum:
         findings.append(
             _fault(
                 "quorum_lost",
@@ -140,21 +158,52 @@ def membership_findings(
                 "the chain would stop at the change: bring members back, or let newcomers catch up, first",
             )
         )
-    elif len(live) < following.quorum:
+    elif len(live) < following.quorum <= sure:
         detail = f"{len(live)} members that vote now stay, {following.quorum} are needed: newcomers must vote at once"
         findings.append(_warning("newcomers_needed", chain.network, detail, "exchange fewer at once, or be at hand"))
-    for name in sorted(joining - set(arrived)):
-        node = chain.of_member(name)
-        detail = "it was not asked" if node is None else node.error or f"height {node.height} of {chain.height}"
+    for name in [name for name in found if name not in arrived]:
+        detail = _why_not_arrived(chain, joining[name], found[name])
         findings.append(
             _warning("newcomer_not_level", name, detail, "start it with its new key; as an observer it catches up")
         )
+    findings += _tolerance(chain, following)
     for organisation, seats in concentrated(following).items():
         detail = f"{seats} of {following.size} seats, more than the {following.fault_bound} failures that are tolerated"
         findings.append(
             _warning("organisation_concentrated", organisation, detail, "this organisation alone can stop the chain")
         )
     return findings
+
+
+def _tolerance(chain: ChainView, following: ValidatorSet) -> Iterator[Reason]:
+    """Whether the next set bears less: members that lie, or members that are away."""
+    present = chain.validators
+    lies, away = (present.fault_bound, following.fault_bound), (_spare(present), _spare(following))
+    alone = following.size == 1 < present.size
+    if lies[1] < lies[0] or away[1] < away[0] or alone:
+        detail = (
+            f"{following.size} members instead of {present.size}: {lies[1]} instead of {lies[0]} may act against the "
+            f"protocol, {away[1]} instead of {away[0]} may be away"
+        )
+        if alone:
+            detail += "; one member alone decides what is on the chain"
+        remedy = "add members before others leave: four tolerate one failure, seven two"
+        yield _warning("tolerance_lost", chain.network, detail, remedy)
+
+
+def _spare(validators: ValidatorSet) -> int:
+    """Members that may be away while the others are a quorum."""
+    return validators.size - validators.quorum
+
+
+def _why_not_arrived(chain: ChainView, newcomer: Validator, node: NodeView | None) -> str:
+    if node is None:
+        return NOT_ASKED
+    if node.height is None:
+        return node.error
+    if node.member is not None or node.public_key not in ("", chain.suite.format_key(newcomer.public_key)):
+        return "it runs with another key still"
+    return f"height {node.height} of {chain.height}"
 
 
 def _refused_in_consensus(

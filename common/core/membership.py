@@ -8,7 +8,9 @@ that look at a chain from outside.
                  stop until newcomers vote that it has never heard. A single newcomer is always allowed: with three or
                  more members the others are a quorum without it, and smaller sets tolerate no failure anyway
   concentrated   an organisation with more seats than the failures that the set tolerates (and more than one): alone
-                 it can stop the chain, and with twice as many it could fork it
+                 it can stop the chain, and with twice as many it could fork it. A single seat never counts: sets of
+                 fewer than four tolerate nothing, so every member would; the pre-flight's `tolerance_lost` says it of
+                 the set
 
 Reference: protocol rules 8 and 17; docs/operators.md, "Membership". Left out: who answers at this moment (the command
 line's pre-flight), who may decide (policy of each tier).

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from cli.localnet.layout import CUSTODY
+from cli.localnet.readiness import reader_credential
 from tests.e2e.test_network import Load, transaction_status
-from tests.support.council import Council
+from tests.support.council import GOVERNORS, Council
 from tests.support.market import Market
 from tests.support.running import Network, eventually, tongjian
 from tests.unit.node.toy import SUITE, key_of
@@ -122,3 +123,75 @@ def test_a_change_that_would_stop_the_chain_is_not_even_planned(council: Council
         lambda: tongjian("upgrade", "check", *place[:4], "--node", present[2], check=False).returncode == 0,
         "the next node may be restarted",
     )
+
+
+def test_nodes_named_by_url_are_known_by_what_they_say_of_themselves(council: Council, tmp_path: Path) -> None:
+    """Each with a token of its own; a newcomer by its key, though nobody lists it; members that were not asked are
+    said not to be, and asked beside network.json."""
+    chain = "beijing"
+    public = found(council, chain)
+    local, name = council.network.local, public.parent.name
+    nodes = local.chain(chain).nodes
+    members = validators(council, chain)
+    token = local.credentials[reader_credential(chain)]["token_file"]
+    own_tokens = [tmp_path / node.name for node in nodes]
+    for file in own_tokens:
+        file.write_text(Path(token or "").read_text())
+    urls = [part for node in nodes for part in ("--url", node.api)]
+    tokens = [part for file in own_tokens for part in ("--token-file", str(file))]
+    place = (*urls, *tokens, "--ca-file", str(local.ca_file))
+    planned = tongjian(
+        "membership", "plan", *place, "--add", str(public), "--reason", "a test", "--effective-in", "900"
+    )
+    assert "newcomer_not_level" not in planned.stderr
+    eventually(
+        lambda: tongjian("upgrade", "check", *place, "--node", members[1], check=False).returncode == 0,
+        "a node that is named by its URL may be restarted",
+    )
+    assert tongjian("upgrade", "check", *place, "--node", "nobody", check=False).returncode == 2
+
+    with Load(Market(local, chain), "grown"):
+        council.change_members(chain, "--add", str(public))
+    eventually(lambda: council.votes(chain, name), f"{name} votes")
+    unlisted = tmp_path / "network"
+    unlisted.mkdir()
+    document = json.loads((local.directory / "network.json").read_text())
+    for listed in document["chains"]:
+        listed["nodes"] = [node for node in listed["nodes"] if node["name"] != name]
+    (unlisted / "network.json").write_text(json.dumps(document))
+    (unlisted / "ca").symlink_to(local.directory / "ca")
+    where = ("--network", str(unlisted), "--chain", chain)
+    rows = json.loads(tongjian("membership", "show", *where, "--json").stdout)["validators"]
+    assert {row["name"]: row["voting"] for row in rows} == {**dict.fromkeys(members, True), name: None}
+    found_by_doctor = json.loads(tongjian("doctor", str(unlisted), "--json", check=False).stdout)
+    assert ("not_observed", name) in {(row["code"], row["about"]) for row in found_by_doctor}
+    assert "no_quorum" not in {row["code"] for row in found_by_doctor}
+    beside = ("--url", local.process(name).api)
+    eventually(
+        lambda: tongjian("upgrade", "check", *where, *beside, "--node", members[0], check=False).returncode == 0,
+        "with the unlisted member asked too, a node may be restarted",
+    )
+
+
+def test_governors_sign_one_after_the_other_each_where_his_key_is(council: Council, tmp_path: Path) -> None:
+    local, members = council.network.local, validators(council, "beijing")
+    keys = [local.key_file(governor) for governor in GOVERNORS]
+    for number, key in enumerate(keys):
+        (tmp_path / f"{number}.key").write_bytes(key.read_bytes())
+        (tmp_path / f"{number}.key").chmod(0o600)
+    plan = council.plan("beijing", "--effective-in", "5000")
+    draft = tmp_path / "draft.json"
+    draft.write_text(json.dumps(plan))
+    publics = [tongjian("key", "show", str(key)).stdout.strip() for key in keys[1:]]
+    others = [part for public in publics for part in ("--signer", public)]
+    where = ("--localnet", str(local.directory), "--network", "beijing")
+    draft.write_text(tongjian("tx", "sign", str(draft), "--key", str(tmp_path / "0.key"), *others, *where).stdout)
+    incomplete = tongjian("tx", "submit", str(draft), *where, check=False)
+    assert "signatures_missing" in incomplete.stderr
+    for number in (2, 1):
+        signed = tongjian("tx", "sign", str(draft), "--key", str(tmp_path / f"{number}.key"))
+        assert "validators.change" in signed.stderr
+        draft.write_text(signed.stdout)
+    answer = json.loads(tongjian("tx", "submit", str(draft), *where, "--json").stdout)
+    assert answer["status"] == "applied"
+    assert validators(council, "beijing") == members

@@ -135,6 +135,7 @@ async def status(network: Network, node: Node) -> dict[str, Any]:
         "view": now.view,
         "validators": list(now.validators),
         "own_index": now.own_index,
+        "public_key": None if now.own_key is None else node.suite.format_key(now.own_key),
         "best_peer_height": now.best_peer_height,
         "syncing": now.syncing,
         "voting": now.voting,

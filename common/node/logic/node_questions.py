@@ -87,4 +87,5 @@ class NodeQuestions:
             level_with_quorum=level >= validators.quorum,
             mempool_transactions=len(self._mempool),
             mempool_bytes=self._mempool.size_bytes,
+            own_key=self._own_key,
         )

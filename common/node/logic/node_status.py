@@ -88,3 +88,5 @@ class NodeStatus:
     """
     mempool_transactions: int
     mempool_bytes: int
+    own_key: bytes | None = None
+    """The public key of the node's key file; also of an observer, whose key is in no set yet."""

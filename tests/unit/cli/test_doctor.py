@@ -12,6 +12,7 @@ from cli.doctor.observe import member_of
 from common.node.health import CATALOGUE, Finding, NodeFacts, examine
 from tests.support.facts import NAMES, healthy_facts, healthy_peer
 
+FIFTH = "beijing-5"
 REGION_STATES = ("lagging", "silent", "expired", "frozen")
 
 
@@ -191,3 +192,33 @@ def test_nothing_in_the_catalogue_is_unprovoked() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     regions = {f"region_{state}" for state in REGION_STATES}
     assert {code for code in CATALOGUE if f'"{code}"' not in text} == regions
+
+
+def of_five(name: str) -> NodeFacts:
+    """A healthy member of a set of five, whose fifth one network.json does not list."""
+    names = [*NAMES, FIFTH]
+    return msgspec.structs.replace(
+        healthy_facts(name),
+        quorum=4,
+        validators=[(member, f"of {member}") for member in names],
+        peers=[healthy_peer(peer) for peer in names if peer != name],
+    )
+
+
+def test_members_that_the_network_does_not_list_are_said_not_to_be_asked_and_the_quorum_is_the_present_sets() -> None:
+    five = [node(name, of_five(name)) for name in NAMES]
+    assert codes(observation(*five)) == [("not_observed", "warning", FIFTH)]
+    down = [NodeObservation(name=name, running=False) for name in NAMES[:2]]
+    said = [finding for finding in found(observation(*down, *five[2:])) if finding.code == "no_quorum"]
+    assert [finding.detail for finding in said] == [
+        "2 of 5 validators answer, 4 are needed; missing: beijing-1, beijing-2"
+    ]
+
+
+def test_observers_count_for_no_quorum() -> None:
+    watcher = node(FIFTH, msgspec.structs.replace(healthy_facts(NAMES[0]), name=FIFTH, member=None, voting=False))
+    down = [NodeObservation(name=name, running=False) for name in NAMES[:2]]
+    members = [node(name) for name in NAMES[2:]]
+    chain = ChainObservation(network="beijing", quorum=3, nodes=(*down, *members, watcher))
+    said = [finding.detail for finding in found(Observation(chains=(chain,))) if finding.code == "no_quorum"]
+    assert said == ["2 of 4 validators answer, 3 are needed; missing: beijing-1, beijing-2"]

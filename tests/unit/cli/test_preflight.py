@@ -140,7 +140,8 @@ def test_what_is_no_fault_is_still_said() -> None:
     findings = membership_findings(chain(), following(*PRESENT, one), 150, None)
     assert {finding.code for finding in findings} == {"newcomer_not_level", "organisation_concentrated"}
     dead = chain(node("beijing-4", height=None, ready=False, voting=False))
-    assert [finding.code for finding in membership_findings(dead, following(*PRESENT[:3]), 150, None)] == []
+    found = membership_findings(dead, following(*PRESENT[:3]), 150, None)
+    assert [(finding.code, finding.severity) for finding in found] == [("tolerance_lost", "warning")]
     needed = membership_findings(
         chain(ARRIVED, node("beijing-4", height=None, ready=False, voting=False)),
         following(*PRESENT, NEW),
@@ -148,6 +149,70 @@ def test_what_is_no_fault_is_still_said() -> None:
         None,
     )
     assert {finding.code for finding in needed} == {"member_not_live", "newcomers_needed"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (4, 3, "0 instead of 1 may act against the protocol, 1 instead of 1 may be away"),
+        (4, 1, "one member alone decides"),
+        (3, 1, "0 instead of 1 may be away"),
+        (2, 1, "one member alone decides"),
+        (7, 6, "1 instead of 2 may act against the protocol"),
+        (5, 4, None),
+        (4, 4, None),
+        (3, 4, None),
+    ],
+)
+def test_a_set_that_bears_less_is_said(before: int, after: int, said: str | None) -> None:
+    members = [member(f"beijing-{number}") for number in range(1, 9)]
+    views = tuple(node(item.name, member=item.name) for item in members)
+    present = chain(nodes=views, validators=following(*members[:before]))
+    found = membership_findings(present, following(*members[:after]), 150, None)
+    told = [finding.detail for finding in found if finding.code == "tolerance_lost"]
+    assert len(told) == (said is not None)
+    assert said is None or said in told[0]
+
+
+FIVE = [*PRESENT, NEW]
+
+
+def test_members_that_were_not_asked_are_named_and_never_counted_as_silent() -> None:
+    """network.json lists four of five members: one that was added by hand is unknown, not dead."""
+    unlisted = chain(validators=following(*FIVE))
+    found = restart_findings(unlisted, "beijing-1")
+    assert [(finding.code, finding.severity, finding.about) for finding in found] == [
+        ("member_not_asked", "fault", "beijing-5")
+    ]
+    asked = chain(node("beijing-5", member="beijing-5"), validators=following(*FIVE))
+    assert restart_findings(asked, "beijing-1") == []
+    six = following(*FIVE, member("beijing-6"))
+    enough = chain(node("beijing-5", member="beijing-5"), validators=six)
+    assert [finding.severity for finding in restart_findings(enough, "beijing-1")] == ["warning"]
+    dead = chain(node("beijing-2", height=None, ready=False, voting=False), validators=following(*FIVE))
+    assert "quorum_lost_without" in faults(restart_findings(dead, "beijing-1"))
+
+    planned = membership_findings(unlisted, following(*PRESENT[1:], NEW), 150, None)
+    codes = {finding.code: finding.severity for finding in planned}
+    assert codes["member_not_asked"] == "warning"
+    assert not {"member_not_live", "quorum_lost"} & codes.keys()
+    hangs = membership_findings(unlisted, following(*PRESENT[:2], NEW), 150, None)
+    assert {finding.code for finding in hangs} == {"tolerance_lost", "member_not_asked"}
+    assert faults(membership_findings(unlisted, following(PRESENT[0], NEW), 150, None)) == {"member_not_asked"}
+
+
+def test_a_newcomer_is_known_by_its_key_or_by_the_name_that_it_gives_itself() -> None:
+    key = SUITE.format_key(NEW.public_key)
+
+    def not_level(*views: NodeView) -> list[str]:
+        found = membership_findings(chain(*views), following(*FIVE), 150, None)
+        return [finding.detail for finding in found if finding.code == "newcomer_not_level"]
+
+    assert not_level(node("elsewhere:9443", voting=False, public_key=key)) == []
+    assert not_level(node("beijing-5", voting=False)) == []
+    assert not_level(node("beijing-5", voting=False, public_key="ed25519:other")) == ["it runs with another key still"]
+    assert not_level(node("beijing-5", voting=False, height=60, public_key=key)) == ["height 60 of 100"]
+    assert "not asked" in not_level()[0]
 
 
 def test_a_change_leaves_time_and_replaces_by_name() -> None:
