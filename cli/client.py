@@ -111,14 +111,22 @@ class Api:
             time.sleep(0.2)
 
 
+_OF_EVERY_PROBLEM = frozenset({"type", "title", "status", "code", "detail", "request_id", "http_status"})
+
+
 def _problem(response: httpx.Response) -> ApiError:
     """The error that a problem+json answer (or any other failure) stands for."""
     try:
         document = response.json()
         code, detail = str(document["code"]), str(document.get("detail", ""))
         extra = {
-            key: document[key] for key in ("operation_index", "object_id") if isinstance(document.get(key), int | str)
+            key: value
+            for key, value in document.items()
+            if key not in _OF_EVERY_PROBLEM and key.isidentifier() and isinstance(value, int | str)
         }
+        if extra:
+            told = ", ".join(f"{key} {str(value)[:100]}" for key, value in extra.items())
+            detail = f"{detail} ({told[:500]})"
     except (ValueError, KeyError, TypeError):
         code, detail, extra = "unexpected_answer", f"{response.status_code}: {response.text[:300]}", {}
     return ApiError(code, detail, http_status=response.status_code, **extra)
