@@ -157,7 +157,13 @@ def _unavailable(error: OSError) -> Unavailable:
 
 
 def verify_log(path: Path, previous: str = FIRST_PREVIOUS) -> int:
-    """Check a log file's chain of hashes; return the number of its lines. Raises `ValueError` naming the line.
+    """The number of lines of a log file whose chain of hashes holds. Raises as `follow_log`."""
+    return follow_log(path, previous)[0]
+
+
+def follow_log(path: Path, previous: str = FIRST_PREVIOUS) -> tuple[int, str]:
+    """Check a log file's chain of hashes: the number of its lines, and the hash of the last. Raises `ValueError` naming
+    the line.
 
     `previous` is the hash that the first line has to name: zeros for a log from its beginning, and for a file that goes
     on after rotation the SHA-256 of the last line (without its line end) of the file before, which the caller keeps.
@@ -175,4 +181,4 @@ def verify_log(path: Path, previous: str = FIRST_PREVIOUS) -> int:
                 raise ValueError(f"line {number} does not follow the one before it")
             previous = hashlib.sha256(text).hexdigest()
             count += 1
-    return count
+    return count, previous

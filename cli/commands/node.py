@@ -1,4 +1,5 @@
-"""`tongjian node`: make one node's keys, run it, join a chain; check, repair, prune, save and restore its data."""
+"""`tongjian node`: make one node's keys, run it, join a chain; check, repair, prune, save and restore its
+data; check its query log."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from cli.commands.node_backup import backup, restore
 from cli.commands.node_check import check
 from cli.commands.node_join import join
 from cli.commands.node_prune import command as prune
+from cli.commands.node_query_log import query_log
 from cli.commands.node_repair import repair
 from cli.enrolment import NodePlace, enrol
 from cli.output import Group
@@ -36,6 +38,7 @@ command.add_command(join)
 command.add_command(prune)
 command.add_command(backup)
 command.add_command(restore)
+command.add_command(query_log)
 
 
 @command.command()

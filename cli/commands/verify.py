@@ -21,15 +21,19 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--trust", "trust_path", required=True, type=FILE, help="The trust file that you hold.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(file: Path, trust_path: Path, as_json: bool) -> None:
-    """Check the evidence in FILE; print what it proves, the roots' fingerprints, and what it does not prove.
+    """Check the evidence in FILE, an evidence file or a whole answer to a `?proof=true` question; print what it proves,
+    the roots' fingerprints, and what it does not prove.
 
-    FILE is an evidence file, or a whole answer to a query with ?proof=true.
     Exit code 1 and the reason if it proves nothing. Nothing is asked of any network.
     """
     try:
-        findings = verify_evidence_file(evidence_in(file.read_bytes()), parse_trust_file(trust_path.read_bytes()))
+        data = file.read_bytes()
+        evidence = evidence_in(data)
+        findings = verify_evidence_file(evidence, parse_trust_file(trust_path.read_bytes()))
     except Rejected as error:
         output.fail(error.code, error.detail)
+    if evidence is not data:
+        output.progress("only `evidence` of this answer is checked: read the values below, not those around it")
     if as_json:
         output.print_json(findings.to_json())
     else:
