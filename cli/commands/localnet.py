@@ -179,6 +179,20 @@ def add(directory: Path, chain: str) -> None:
 @command.command()
 @DIRECTORY
 @click.argument("node")
+def stop(directory: Path, node: str) -> None:
+    """End one process in order (SIGTERM), as `node prune`, `backup`, `check` and `repair` need it; the others go on."""
+    with changing(directory) as network:
+        process = network.process(node)
+        if not processes.is_running(process):
+            raise Conflict("not_running", f"{node} does not run")
+        insisted = processes.stop([process])
+        processes.record_stopped(network, [process])
+    click.echo(f"stopped {node}" + ("; it had to be killed" if insisted else ""))
+
+
+@command.command()
+@DIRECTORY
+@click.argument("node")
 def kill(directory: Path, node: str) -> None:
     """End one process at once (SIGKILL), as a crash would."""
     with changing(directory) as network:

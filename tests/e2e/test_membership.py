@@ -195,3 +195,12 @@ def test_governors_sign_one_after_the_other_each_where_his_key_is(council: Counc
     answer = json.loads(tongjian("tx", "submit", str(draft), *where, "--json").stdout)
     assert answer["status"] == "applied"
     assert validators(council, "beijing") == members
+
+
+def test_one_process_is_stopped_in_order(council: Council) -> None:
+    directory, name = str(council.network.directory), validators(council, CUSTODY)[0]
+    assert tongjian("localnet", "stop", directory, name).stdout == f"stopped {name}\n"
+    log = council.network.local.process(name).log.read_text().splitlines()
+    assert "node stopped" in log[-1]
+    assert "not_running" in tongjian("localnet", "stop", directory, name, check=False).stderr
+    council.network.start(name)
