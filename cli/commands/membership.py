@@ -69,7 +69,8 @@ def show(places: list[Place], as_json: bool) -> None:
         )
         return
     columns = ["name", "organisation", "level", "voting", "public_key"]
-    shown = [["not asked" if row[column] is None else row[column] for column in columns] for row in rows]
+    unknown = {row["name"]: "not asked" if row["name"] in chain.not_asked else "no answer" for row in rows}
+    shown = [[unknown[row["name"]] if row[column] is None else row[column] for column in columns] for row in rows]
     click.echo(output.table(columns, shown))
     for name in chain.not_asked:
         click.echo(f"member_not_asked: no node was named for {output.printable(name)}; {ASK_IT}")

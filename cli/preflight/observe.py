@@ -72,8 +72,15 @@ class ChainView:
 
     @property
     def not_asked(self) -> tuple[str, ...]:
-        """Members for which no node was named: nothing is known of them from here."""
-        return tuple(member.name for member in self.validators.members if self.of_member(member.name) is None)
+        """Members for which no node was named: nothing is known of them from here.
+
+        A node that does not answer at its URL does not say which member it is; as many as do not answer are taken for
+        those that are not found, which then count as silent.
+        """
+        names = {member.name for member in self.validators.members}
+        unknown = tuple(name for name in names if self.of_member(name) is None)
+        dark = [node for node in self.nodes if node.height is None and node.name not in names]
+        return () if len(dark) >= len(unknown) else tuple(sorted(unknown))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,7 +82,7 @@ def restart_findings(chain: ChainView, name: str | None, version: int | None = N
 def _not_asked(names: list[str], *, decides: bool) -> Iterator[Reason]:
     """Members of whom nothing is known from here: a fault where the quorum hangs on them."""
     for name in names:
-        detail = "a member for which no node was named: whether it is level and votes is not known"
+        detail = "none of the nodes that answered is this member: whether it is level and votes is not known"
         yield (_fault if decides else _warning)("member_not_asked", name, detail, ASK_IT)
 
 

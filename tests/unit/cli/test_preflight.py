@@ -201,6 +201,16 @@ def test_members_that_were_not_asked_are_named_and_never_counted_as_silent() -> 
     assert faults(membership_findings(unlisted, following(PRESENT[0], NEW), 150, None)) == {"member_not_asked"}
 
 
+def test_a_node_that_does_not_answer_at_its_url_is_not_one_that_was_not_asked() -> None:
+    others = [node(name) for name in NAMES[:3]]
+    dark = NodeView(name="host:9443", error="refused")
+    view = replace(chain(), nodes=(*others, dark))
+    assert view.not_asked == ()
+    assert faults(restart_findings(view, "beijing-1")) == {"node_not_answering", "quorum_lost_without"}
+    assert restart_findings(view, "host:9443") == []
+    assert replace(view, validators=following(*FIVE)).not_asked == ("beijing-4", "beijing-5")
+
+
 def test_a_newcomer_is_known_by_its_key_or_by_the_name_that_it_gives_itself() -> None:
     key = SUITE.format_key(NEW.public_key)
 
