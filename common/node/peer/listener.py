@@ -7,6 +7,7 @@ Invariants:
   A2  At most `connections` are open, and at most `connections_address` from one address; more are closed at once.
   A3  An unfinished connection ends after `handshake_timeout_ms`.
   A4  Running out of file descriptors pauses accepting; it ends neither the listener nor open connections.
+  A5  A connection counts until it is closed: no counter says less than the sockets that are held.
 
 Leaves out: what is spoken on a connection.
 """
@@ -24,12 +25,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.core.errors import Unavailable
+from common.node.log_limit import LimitedLog
 
 BACKLOG = 512
 ACCEPT_PAUSE_S = 0.2
 """Wait after a failed accept (no descriptors left): long enough for handshakes to time out, short enough to recover."""
 
-_log = logging.getLogger("tongjian.listener")
+_limited = LimitedLog(logging.getLogger("tongjian.listener"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class ListenerLimits:
 
 
 class Ticket:
-    """One connection's place. Its protocol calls `established` once it is worth keeping, and `release` at its end."""
+    """One connection's place, taken until the connection is gone. Its protocol calls `established` once it is worth
+    keeping, and `release` at its end."""
 
     __slots__ = ("_listener", "address", "deadline", "task", "transport")
 
@@ -51,7 +54,8 @@ class Ticket:
         self._listener = listener
         self.address = address
         self.task: asyncio.Task[None] | None = None
-        self.transport: asyncio.BaseTransport | None = None
+        self.transport: asyncio.Transport | None = None
+        """Set once TLS is up."""
         self.deadline: asyncio.TimerHandle | None = None
 
     def established(self) -> None:
@@ -63,12 +67,12 @@ class Ticket:
         self._listener.forget(self)
 
     def evict(self) -> None:
-        """End the connection without a word."""
-        if isinstance(self.transport, asyncio.WriteTransport):
+        """End the connection without a word. Its place is free when the connection is gone, not before."""
+        self._listener.settle(self)
+        if self.transport is not None:
             self.transport.abort()
         elif self.task is not None:
             self.task.cancel()
-        self.release()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -165,7 +169,8 @@ class Listener:
             try:
                 connection, address = await loop.sock_accept(self._socket)
             except OSError as error:
-                _log.warning("accept failed", extra={"error": str(error.strerror)})
+                reason = str(error.strerror)
+                _limited.write(logging.WARNING, "accept failed", ("accept", str(self.port), reason), {"error": reason})
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
             self._admit(connection, str(address[0]))
@@ -187,6 +192,7 @@ class Listener:
         self._unfinished_from[address] += 1
         ticket.deadline = loop.call_later(limits.handshake_timeout_ms / 1000, ticket.evict)
         ticket.task = loop.create_task(self._shake_hands(ticket, connection))
+        ticket.task.add_done_callback(lambda _: self._hands_shaken(ticket, connection))
 
     def _victim(self) -> Ticket:
         """The unfinished connection that gives way (A1)."""
@@ -210,7 +216,12 @@ class Listener:
         except OSError:
             # Includes TLS failures and resets: what strangers send is counted, not logged a line each (N6).
             self.failed += 1
-            ticket.release()
+
+    def _hands_shaken(self, ticket: Ticket, connection: socket.socket) -> None:
+        """TLS is up, has failed, or was given up."""
+        if ticket.transport is None:
+            connection.close()
+            self.forget(ticket)
 
 
 def _count_down(counter: Counter[str], address: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -505,6 +506,82 @@ def test_n3_a_flood_from_one_address_displaces_itself(tmp_path: Path) -> None:
                     connection.close()
 
     run(case())
+
+
+async def hung_up(peer: RawPeer, timeout_s: float) -> bool:
+    """Whether the other end closes the socket, whatever it says before."""
+    try:
+        await asyncio.wait_for(peer.reader.read(-1), timeout_s)
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("hello", [False, True])
+def test_n3_n5_silence_after_tls_ends_in_time(tmp_path: Path, hello: bool) -> None:
+    """A trusted certificate is no identity: who says nothing after TLS, or nothing after the hello, is cut off."""
+
+    async def case() -> None:
+        site = Site(tmp_path)
+        transport = site.transport(1, Recorder(MEMBERS), limits=QUICK)
+        async with started(transport), AsyncExitStack() as stack:
+            port = transport.listener.port
+            silent = [await stack.enter_async_context(RawPeer(site, port)) for _ in range(6)]
+            if hello:
+                for peer in silent:
+                    peer.hello(identity_of(2))
+            assert all(await asyncio.gather(*[hung_up(peer, 2) for peer in silent]))
+            assert transport.listener.connections == 0
+
+    run(case())
+
+
+def test_n3_connections_that_are_silent_after_tls_give_way_oldest_first(tmp_path: Path) -> None:
+    async def case() -> None:
+        site, recorder = Site(tmp_path), Recorder(MEMBERS)
+        limits = LimitSettings(handshakes=4, handshake_timeout_ms=30_000)
+        transport = site.transport(1, recorder, limits=limits)
+        async with started(transport), AsyncExitStack() as stack:
+            port = transport.listener.port
+            silent = [await stack.enter_async_context(RawPeer(site, port)) for _ in range(12)]
+            assert all(await asyncio.gather(*[hung_up(peer, 1) for peer in silent[:8]]))
+            assert not any(await asyncio.gather(*[hung_up(peer, 0.1) for peer in silent[8:]]))
+            assert transport.listener.connections == 4
+            honest = await stack.enter_async_context(RawPeer(site, port))
+            honest.hello(identity_of(2))
+            honest.send(FrameType.GREETING, b"")
+            await until(lambda: len(recorder.events) == 1)
+
+    run(case())
+
+
+def test_n3_n6_a_lack_of_descriptors_is_not_logged_at_every_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("common.node.peer.listener.ACCEPT_PAUSE_S", 0.01)
+
+    async def case() -> None:
+        site = Site(tmp_path)
+        transport = site.transport(1, Recorder(MEMBERS))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        async with started(transport):
+            first = socket.create_connection(("127.0.0.1", transport.listener.port))
+            await until(lambda: transport.listener.connections == 1)
+            second = socket.socket()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (second.fileno() + 1, hard))
+            try:
+                second.connect(("127.0.0.1", transport.listener.port))
+                await asyncio.sleep(0.3)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await until(lambda: transport.listener.connections == 2)
+            first.close()
+            second.close()
+
+    run(case())
+    assert [record.message for record in caplog.records].count("accept failed") == 1
 
 
 def test_n1_an_oversize_frame_closes_the_channel(tmp_path: Path) -> None:
