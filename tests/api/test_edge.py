@@ -140,6 +140,25 @@ def test_n1_two_authorization_headers_are_refused(live: LiveServer) -> None:
         assert b"token_missing" in answer
 
 
+@pytest.mark.parametrize(
+    ("version", "hosts", "status"),
+    [("1.1", 0, 400), ("1.1", 2, 400), ("1.0", 2, 400), ("1.1", 1, 200), ("1.0", 0, 200)],
+)
+def test_a_request_has_one_host(live: LiveServer, version: str, hosts: int, status: int) -> None:
+    fields = "Host: x\r\n" * hosts + "Connection: close\r\n\r\n"
+    answer = live.raw(f"GET /healthz HTTP/{version}\r\n{fields}".encode())
+    assert status_of(answer) == status
+    assert (b"host_header" in answer) == (status == 400)
+
+
+@pytest.mark.parametrize("fields", [("gzip, chunked",), ("gzip", "chunked"), ("chunked, chunked",), ("identity",)])
+def test_n1_other_transfer_encodings_than_chunked_are_refused(live: LiveServer, fields: tuple[str, ...]) -> None:
+    request = head(live, "POST /v1/transactions HTTP/1.1", *[f"Transfer-Encoding: {field}" for field in fields])
+    answer = live.raw(request + b"2\r\n{}\r\n0\r\n\r\n")
+    assert status_of(answer) in (400, 501)
+    assert fields != ("gzip, chunked",) or b"transfer_encoding_unsupported" in answer
+
+
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A node that gives bodies 300 ms."""

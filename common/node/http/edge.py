@@ -204,7 +204,7 @@ class Edge:
         """Bounds of the head, then the token (G1, G2)."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         limits = self._limits
-        size, authorization, protected = 0, None, scope["path"].startswith(PROTECTED_PREFIX)
+        size, authorization, hosts, protected = 0, None, 0, scope["path"].startswith(PROTECTED_PREFIX)
         for name, value in headers:
             size += len(name) + len(value)
             if name == b"authorization":
@@ -215,8 +215,14 @@ class Edge:
                 raise _EdgeRefusal("content_encoding_unsupported")
             elif name == b"content-length" and (not value.isdigit() or int(value[:20]) > limits.body_bytes):
                 raise _EdgeRefusal("body_too_large", limit=limits.body_bytes)
+            elif name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding" and value.lower() != b"chunked":
+                raise _EdgeRefusal("transfer_encoding_unsupported")
         if size > limits.header_bytes or len(headers) > limits.header_count:
             raise _EdgeRefusal("headers_too_large", limit=limits.header_bytes)
+        if hosts > 1 or (not hosts and scope["http_version"] == "1.1"):
+            raise _EdgeRefusal("host_header")
         if protected:
             scope[IDENTITY] = self._tokens.identify(authorization)
 

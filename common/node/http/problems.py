@@ -61,6 +61,7 @@ _TITLES: Final[dict[int, str]] = {
     429: "Quota exceeded",
     431: "Header fields too large",
     500: "Internal error",
+    501: "Not implemented",
     503: "Not available now",
 }
 EDGE_CODES: Final[dict[str, tuple[int, str]]] = {
@@ -70,12 +71,14 @@ EDGE_CODES: Final[dict[str, tuple[int, str]]] = {
     "content_encoding_unsupported": (415, "Send the body without compression."),
     "database_damaged": (503, "This node cannot read what it has stored; ask another node."),
     "headers_too_large": (431, "The request's header fields are too many or too long."),
+    "host_header": (400, "An HTTP/1.1 request has exactly one Host header (RFC 9112, section 3.2)."),
     "http_head_too_large": (431, "The request's line and header fields exceed what the server reads."),
     "http_malformed": (400, "The request is not HTTP/1.1."),
     "internal_error": (500, "The node failed to answer; its log knows more under the request id."),
     "method_not_allowed": (405, "This path does not take this method."),
     "request_invalid": (400, "A path or query parameter is missing or wrong."),
     "route_unknown": (404, "There is no such path."),
+    "transfer_encoding_unsupported": (501, "Send the body with a Content-Length, or chunked and nothing else."),
 }
 """Codes that only the HTTP edge uses (and `http_server`, before there is a request): status and sentence."""
 _RESERVED: Final = frozenset({"type", "title", "status", "code", "detail", "request_id"})
