@@ -124,9 +124,10 @@ class LimitSettings(_Section):
     low_space_mib: Annotated[int, Field(ge=0, le=1 << 30)] = 1_024
     """Free space in the data directory, in MiB, below which the node warns: a day of a busy chain. It goes on until a
     write fails, and then stops (S5)."""
-    http_connections: Annotated[int, Field(ge=16, le=100_000)] = 2_000
-    """HTTPS connections open at once; 500 slow ones (N2) leave room for honest clients."""
-    http_connections_address: Annotated[int, Field(ge=4, le=100_000)] = 1_000
+    http_connections: Annotated[int, Field(ge=16, le=100_000)] = 1_600
+    """HTTPS connections open at once; 500 slow ones (N2) leave room for honest clients. One can be made to take up to
+    350 KiB of memory, all of them 560 MiB."""
+    http_connections_address: Annotated[int, Field(ge=4, le=100_000)] = 800
     """HTTPS connections open at once from one address: half of all, so that one machine cannot take every place."""
     http_header_timeout_ms: Annotated[int, Field(ge=500, le=120_000)] = 10_000
     """Time for TLS and a request's head, and again between requests on a kept connection (N2)."""

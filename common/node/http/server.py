@@ -5,7 +5,7 @@ time that a client may take for it.
 
 Invariants:
   H1  A request's head has a bound in bytes and in time, its body in time (and in bytes by the routes) (N1, N2).
-  H2  A client that does not read its answer is cut off (N2).
+  H2  A client that does not read its answer is cut off; until then little is buffered for it (N2).
   H3  Requests on one connection are answered one after the other; few may wait. What comes behind them is left
       unread: the last of those that wait is answered with `connection: close`, and the client sends the rest again.
   H4  Open connections and handshakes are bounded by `listener`.
@@ -35,6 +35,12 @@ from common.node.settings import LimitSettings
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 """Request line and headers together: a token, a few headers and a query of some hundred bytes take 2 KiB."""
+SOCKET_READ_BYTES: Final = 32 * 1024
+"""The system's buffer for what a connection sends; the system doubles it. One read brings no more, and TLS keeps
+buffers of more than twice the largest read while a connection lives: 250 KiB a connection, where reads of 256 KiB make
+it 650. Over 30 ms 2 MiB still arrive in a second."""
+SOCKET_WRITE_BYTES: Final = 128 * 1024
+"""The system's buffer for what a connection has not read yet, which counts as memory of a container."""
 MAX_PIPELINED: Final = 16
 """Requests that may wait behind one that is being answered; our own clients send none."""
 BACKSTOP_MS: Final = 5_000
@@ -68,6 +74,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().__init__(config, server, app_state, asyncio.get_running_loop())
         self._server = server
         self._ticket = ticket
+        self._write_timeout_s = (server.limits.http_body_timeout_ms + BACKSTOP_MS) / 1000
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._in_head = True
@@ -81,6 +88,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._ticket.established()
         super().connection_made(cast(asyncio.Transport, transport))
+        self.transport.set_write_buffer_limits(high=1, low=0)  # behind these is another buffer, of 64 KiB
+        cast(Any, self.transport).set_read_buffer_limits(high=SOCKET_READ_BYTES, low=0)  # while reading is paused
         self._arm(self._server.limits.http_header_timeout_ms)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -104,8 +113,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        timeout_s = (self._server.limits.http_body_timeout_ms + BACKSTOP_MS) / 1000
-        self._write_deadline = self.loop.call_later(timeout_s, self.transport.abort)
+        self._write_deadline = self.loop.call_later(self._write_timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         if self._write_deadline is not None:
@@ -179,6 +187,8 @@ class HttpServer:
 
     def __init__(self, app: Application, listening: socket.socket, tls: ApiTls, limits: LimitSettings) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_READ_BYTES)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_WRITE_BYTES)
         self._config = uvicorn.Config(
             app,
             http=GuardedHttpProtocol,

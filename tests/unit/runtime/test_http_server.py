@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -13,7 +14,14 @@ from typing import Any, cast
 import pytest
 import uvloop
 
-from common.node.http.server import MAX_HEAD_BYTES, MAX_PIPELINED, HttpServer
+from common.node.http.server import (
+    MAX_HEAD_BYTES,
+    MAX_PIPELINED,
+    SOCKET_READ_BYTES,
+    SOCKET_WRITE_BYTES,
+    Application,
+    HttpServer,
+)
 from common.node.peer.certificates import issue_certificate, load_authority
 from common.node.peer.listener import bind
 from common.node.peer.tls import ApiTls
@@ -79,14 +87,20 @@ class Served:
     def __init__(self, server: HttpServer, context: ssl.SSLContext) -> None:
         self.server, self._context = server, context
 
-    async def connect(self) -> Client:
-        return Client(*await asyncio.open_connection("127.0.0.1", self.server.listener.port, ssl=self._context))
+    async def connect(self, buffer_bytes: int = 0) -> Client:
+        connection = socket.socket()
+        if buffer_bytes:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", self.server.listener.port))
+        streams = await asyncio.open_connection(sock=connection, ssl=self._context, server_hostname="127.0.0.1")
+        return Client(*streams)
 
 
 @asynccontextmanager
-async def served(directory: Path, limits: LimitSettings = QUICK) -> AsyncIterator[Served]:
+async def served(directory: Path, limits: LimitSettings = QUICK, app: Application = answer) -> AsyncIterator[Served]:
     site = Site(directory)
-    server = HttpServer(answer, bind("127.0.0.1", 0), ApiTls(*site.certificate("api")), limits)
+    server = HttpServer(app, bind("127.0.0.1", 0), ApiTls(*site.certificate("api")), limits)
     await server.start()
     try:
         yield Served(server, ssl.create_default_context(cafile=str(site.ca_file)))
@@ -223,6 +237,22 @@ def test_n1_what_comes_behind_the_waiting_requests_is_not_kept(tmp_path: Path, m
                 await asyncio.sleep(0.01)
             (connection,) = cast(Any, api.server)._server.connections
             assert len(connection.pipeline) == MAX_PIPELINED
+
+    run(case())
+
+
+def test_n2_what_a_connection_sends_and_does_not_read_takes_small_buffers(tmp_path: Path) -> None:
+    """TLS keeps buffers as large as the largest read; the system gives no more at once than its own buffer takes."""
+
+    async def case() -> None:
+        async with served(tmp_path) as api:
+            client = await api.connect()
+            client.write(b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n")
+            await until(lambda: len(cast(Any, api.server)._server.connections) == 1)
+            (connection,) = cast(Any, api.server)._server.connections
+            accepted = connection.transport.get_extra_info("socket")
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * SOCKET_READ_BYTES
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * SOCKET_WRITE_BYTES
 
     run(case())
 
