@@ -177,7 +177,11 @@ class NodeProcess:
             self.service,
             tokens=TokenStore(settings.api.tokens_file),
             routers=router_factory(self.service),
-            limits=HttpLimits(body_timeout_ms=limits.http_body_timeout_ms),
+            limits=HttpLimits(
+                body_timeout_ms=limits.http_body_timeout_ms,
+                bodies_bytes=limits.http_bodies_bytes,
+                answers_bytes=limits.http_answers_bytes,
+            ),
         )
         self.http = HttpServer(
             app,

@@ -132,7 +132,12 @@ class LimitSettings(_Section):
     http_header_timeout_ms: Annotated[int, Field(ge=500, le=120_000)] = 10_000
     """Time for TLS and a request's head, and again between requests on a kept connection (N2)."""
     http_body_timeout_ms: Annotated[int, Field(ge=500, le=600_000)] = 30_000
-    """Time for a request's body once its head is read: 2 MiB at 70 kB/s (N2)."""
+    """Time for a request's body once its head is read: 2 MiB at 70 kB/s (N2). A large answer has as long and 5 s."""
+    http_bodies_bytes: Annotated[int, Field(ge=8 << 20, le=16 << 30)] = 64 << 20
+    """Bodies of all requests under way; half for one organisation, a quarter for one token (N2): 16 MiB are 8 of the
+    largest transactions, or 300 of a hundred operations, that one client sends at the same time."""
+    http_answers_bytes: Annotated[int, Field(ge=32 << 20, le=16 << 30)] = 128 << 20
+    """Answers above 64 KiB under way, shared alike (N2): 32 MiB for one token are four of the largest, of 8 MiB."""
 
 
 class StorageSettings(_Section):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -126,18 +124,6 @@ def test_an_event_stream_ends_when_its_token_is_revoked(live: LiveServer) -> Non
         revoke_token(live.tokens_file, issued.id)
         submit(live, transfer(live.node.genesis, "after the revocation"))
         assert list(stream) == []
-
-
-def test_n3_event_streams_are_bounded_and_their_places_come_back(live: LiveServer) -> None:
-    with live.client() as client:
-        with ExitStack() as stack:
-            streams = [events(stack.enter_context(client.stream("GET", "/v1/events?from_height=1"))) for _ in range(5)]
-            assert all(next(stream)[0] for stream in streams)
-            refused(client.get("/v1/events"), 503, "too_many_streams")
-        deadline = time.monotonic() + 10
-        while live.app.state.streams.open and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert live.app.state.streams.open == 0
 
 
 def test_openapi_holds_every_route_with_its_token_and_problem(live: LiveServer) -> None:

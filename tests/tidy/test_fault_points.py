@@ -24,7 +24,7 @@ SCRATCH = {"upkeep/spill.py": "temporary files of a join, which a join that is b
 ELSEWHERE = {
     "store/storage.py": {"database.open", "database.write"},
     "peer/link.py": {"peer.send"},
-    "http/edge.py": {"http.answer"},
+    "http/answer.py": {"http.answer"},
 }
 """Modules that pass a point around something else than a file's change."""
 RAW_CALLS = {"plyvel.DB(": 1, ".write_batch(": 1, "self._transport.write(": 1, "await self._send(": 1}

@@ -28,12 +28,13 @@ from starlette.routing import Route
 
 from common.core.errors import InvariantBroken, Rejected
 from common.node.access import TokenStore
+from common.node.http.budget import Budget
 from common.node.http.chain import chain_routers
 from common.node.http.context import RequireRole, declared_query
 from common.node.http.edge import PROTECTED_PREFIX, REQUEST_ID, Edge, HttpLimits
 from common.node.http.metrics import Metrics
 from common.node.http.openapi import complete_document
-from common.node.http.operations import MAX_STREAMS, Streams
+from common.node.http.operations import MAX_STREAMS
 from common.node.http.ports import NodeService
 from common.node.http.problems import edge_problem, problem_of
 from common.node.http.transactions import SUBMIT_PATH, SubmitRoute
@@ -69,7 +70,7 @@ def create_app(
     max_streams: int = MAX_STREAMS,
 ) -> FastAPI:
     """The application of one node; `routers` are the tier's own. Raises `InvariantBroken` for an unprotected route."""
-    genesis = service.genesis
+    genesis, limits = service.genesis, limits or HttpLimits()
     app = NodeApplication(
         title=f"Tongjian node, {genesis.network}",
         version=VERSION,
@@ -83,7 +84,8 @@ def create_app(
     app.state.service = service
     app.state.tokens = tokens
     app.state.metrics = metrics = Metrics(service)
-    app.state.streams = Streams(max_streams)
+    app.state.streams = Budget("event streams", max_streams)
+    app.state.answers = Budget("room for large answers", limits.answers_bytes)
     submit = SubmitRoute(service)
     app.router.routes.append(Route(SUBMIT_PATH, submit, methods=["POST"], include_in_schema=False))
     for router in (*chain_routers(service), *routers):
@@ -97,7 +99,8 @@ def create_app(
         tokens=tokens,
         metrics=metrics,
         damage_found=service.damage_found,
-        limits=limits or HttpLimits(),
+        limits=limits,
+        answers=app.state.answers,
         shortcuts={("POST", SUBMIT_PATH): submit},
     )
     return app

@@ -10,8 +10,10 @@ Invariants
       (attack S2).
   G5  A log line holds route templates, numbers, names from our own files, and the path with everything but printable
       ASCII escaped: no client can write a line of its own (attack N6).
+  G6  A request's body counts in the bodies' budget from its head to the request's end, a route that waits included; so
+      what all bodies take together is bounded (attack N2). Answers: `answer`.
 
-Left out: the time for a head and for the first byte of a body, slow readers, and the number of connections, which the
+Left out: the time for a head and for the first byte of a body, and the number of connections, which the
 server bounds below any request (`http_server`, attack N2); roles, which each route demands.
 """
 
@@ -31,9 +33,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common.core.errors import Rejected, Unauthorised
 from common.core.transaction import MAX_ENVELOPE_BYTES
 from common.node.access import Identity, TokenStore
+from common.node.http.answer import Answer, AnswerRefused
+from common.node.http.budget import HOLDS, Budget, Holds
 from common.node.http.metrics import Metrics
 from common.node.http.problems import edge_problem, problem_of
-from common.node.store import fault_points
 from common.node.store.store_errors import DamagedStore
 
 IDENTITY: Final = "tongjian.identity"
@@ -42,13 +45,12 @@ PROTECTED_PREFIX: Final = "/v1"
 MAX_LOGGED_PATH: Final = 200
 _UNPRINTABLE: Final = re.compile(r"[^!-~]")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_COMMON_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 _log = logging.getLogger("tongjian.http")
 
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Bounds of one request; each is far above honest use."""
+    """Bounds of one request, and of all together; each is far above honest use."""
 
     header_count: int = 64
     """Browsers send about 20."""
@@ -58,6 +60,10 @@ class HttpLimits:
     """The largest body of any route is an envelope."""
     body_timeout_ms: int = 30_000
     """2 MiB at 70 kB/s."""
+    bodies_bytes: int = 64 << 20
+    """All bodies of requests under way (`LimitSettings.http_bodies_bytes`)."""
+    answers_bytes: int = 128 << 20
+    """All large answers under way (`LimitSettings.http_answers_bytes`)."""
 
 
 class _EdgeRefusal(Exception):
@@ -105,24 +111,6 @@ class _BoundedBody:
         return message
 
 
-class _Answer:
-    """`send` that remembers the status and adds the common header fields."""
-
-    __slots__ = ("_send", "status")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.status = 0
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *_COMMON_HEADERS]
-        fault_points.before("http.answer")
-        await self._send(message)
-        fault_points.after("http.answer")
-
-
 def escaped_path(scope: Scope) -> str:
     """The path as it may stand in a log line (G5)."""
     raw = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
@@ -146,9 +134,12 @@ class Edge:
         metrics: Metrics,
         damage_found: Callable[[str], None],
         limits: HttpLimits,
+        answers: Budget,
         shortcuts: Mapping[tuple[str, str], ASGIApp],
     ) -> None:
         self._app = app
+        self._bodies = Budget("room for request bodies", limits.bodies_bytes)
+        self._answers = answers
         self._tokens = tokens
         self._metrics = metrics
         self._damage_found = damage_found
@@ -164,14 +155,16 @@ class Edge:
         started = time.perf_counter()
         self._requests += 1
         request_id = scope[REQUEST_ID] = f"{self._request_prefix}-{self._requests:x}"
-        answer = _Answer(send)
+        answer = Answer(scope, send, self._answers)
         code = None
         try:
             code = await self._answer(scope, receive, answer, request_id)
         finally:
+            if (holds := scope.get(HOLDS)) is not None:
+                holds.release()
             self._report(scope, answer.status, code, time.perf_counter() - started, request_id)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: _Answer, request_id: str) -> str | None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Answer, request_id: str) -> str | None:
         """Run the route; returns the code of the refusal, if it was one."""
         close = {"Connection": "close"}
         try:
@@ -180,6 +173,8 @@ class Edge:
             await (shortcut or self._app)(scope, _BoundedBody(receive, self._limits), send)
         except Rejected as error:
             code, response = error.code, problem_of(error, request_id)
+        except AnswerRefused as refused:
+            code, response = refused.error.code, problem_of(refused.error, request_id)
         except _EdgeRefusal as refusal:
             code, response = refusal.code, edge_problem(refusal.code, request_id, close, **refusal.members)
         except DamagedStore as error:
@@ -201,10 +196,10 @@ class Edge:
         return code
 
     def _check_head(self, scope: Scope) -> None:
-        """Bounds of the head, then the token (G1, G2)."""
+        """Bounds of the head, then the token, then room for the body (G1, G2, G6)."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         limits = self._limits
-        size, authorization, hosts, protected = 0, None, 0, scope["path"].startswith(PROTECTED_PREFIX)
+        size, body_size, authorization, hosts = 0, 0, None, 0
         for name, value in headers:
             size += len(name) + len(value)
             if name == b"authorization":
@@ -213,18 +208,25 @@ class Edge:
                 authorization = value
             elif name == b"content-encoding" and value.lower() != b"identity":
                 raise _EdgeRefusal("content_encoding_unsupported")
-            elif name == b"content-length" and (not value.isdigit() or int(value[:20]) > limits.body_bytes):
-                raise _EdgeRefusal("body_too_large", limit=limits.body_bytes)
+            elif name == b"content-length":
+                if not value.isdigit() or int(value[:20]) > limits.body_bytes:
+                    raise _EdgeRefusal("body_too_large", limit=limits.body_bytes)
+                body_size = int(value)
             elif name == b"host":
                 hosts += 1
-            elif name == b"transfer-encoding" and value.lower() != b"chunked":
-                raise _EdgeRefusal("transfer_encoding_unsupported")
+            elif name == b"transfer-encoding":
+                if value.lower() != b"chunked":
+                    raise _EdgeRefusal("transfer_encoding_unsupported")
+                body_size = limits.body_bytes  # of a length that is not said counts as the longest
         if size > limits.header_bytes or len(headers) > limits.header_count:
             raise _EdgeRefusal("headers_too_large", limit=limits.header_bytes)
         if hosts > 1 or (not hosts and scope["http_version"] == "1.1"):
             raise _EdgeRefusal("host_header")
-        if protected:
-            scope[IDENTITY] = self._tokens.identify(authorization)
+        identity = None
+        if scope["path"].startswith(PROTECTED_PREFIX):
+            identity = scope[IDENTITY] = self._tokens.identify(authorization)
+        holds = scope[HOLDS] = Holds(identity, scope)
+        holds.hold(self._bodies, body_size)
 
     def _report(self, scope: Scope, status: int, code: str | None, seconds: float, request_id: str) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"

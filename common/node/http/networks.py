@@ -19,17 +19,19 @@ from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from common.core import merkle
 from common.core.certificate import commit_payload
-from common.core.errors import Malformed, NotFound
+from common.core.errors import Malformed, NotFound, Rejected
 from common.core.header import Header
 from common.core.protocol import SUPPORTED_VERSIONS
 from common.core.snapshot import MAX_SNAPSHOT_BYTES
 from common.core.transaction import MAX_ENVELOPE_BYTES, MAX_OPERATIONS, parse_envelope
 from common.node.access import CHAIN_READERS
+from common.node.http.answer import PIECE_BYTES
+from common.node.http.budget import HOLDS, Holds
 from common.node.http.context import DIGITS, MAX_HEIGHT, Height, Network, Node, parse_tx_id, require_chain_role
 from common.node.http.ports import NetworkDescription
 from common.node.http.transactions import MAX_WAIT_S
@@ -41,6 +43,8 @@ from common.version import VERSION
 MAX_BULK_BYTES: Final = 8 * 1024 * 1024
 """A bulk answer; the relay holds a few of them at once."""
 MAX_BULK_BLOCKS: Final = 512
+BULK_HEAD_BYTES: Final = 1024
+"""More than what a bulk answer has besides its blocks: a network id, a height, and a comma a block."""
 MAX_REVISIONS: Final = 10_000
 RESULT_STATES: Final = ("pending", "applied", "rejected", "expired", "unknown")
 _INCLUDES: Final = frozenset({"snapshots", "validators"})
@@ -147,6 +151,7 @@ async def status(network: Network, node: Node) -> dict[str, Any]:
 
 @router.get("/{network}/blocks")
 async def blocks(
+    request: Request,
     network: Network,
     node: Node,
     from_: Annotated[int, DIGITS, Query(alias="from", ge=1, le=MAX_HEIGHT, description="First height.")] = 1,
@@ -158,7 +163,8 @@ async def blocks(
 ) -> Response:
     """Headers and certificates in order, for bulk readers; with all snapshots and changed validator sets if asked.
 
-    Fewer than asked when the answer would exceed 8 MiB, but at least one if there is any.
+    Fewer than asked when the answer would exceed 8 MiB, or what this node has room for, but at least one if there is
+    any.
     """
     wanted = frozenset(include.split(",")) - {""}
     if not wanted <= _INCLUDES:
@@ -168,10 +174,18 @@ async def blocks(
     tip = node.chain.tip().height
     entries: list[bytes] = []
     size = 0
+    holds: Holds = request.scope[HOLDS]
     for height in range(from_, min(from_ + limit - 1, tip) + 1):
         entry = _encode(bulk_entry(node.chain, height, wanted))
         size += len(entry)
         if entries and size > MAX_BULK_BYTES:
+            break
+        try:
+            if size > PIECE_BYTES:
+                holds.hold(request.app.state.answers, size + BULK_HEAD_BYTES)
+        except Rejected:
+            if not entries:
+                raise
             break
         entries.append(entry)
         await asyncio.sleep(0)

@@ -19,13 +19,15 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from common.core.errors import Unavailable
+from common.core.errors import Rejected, Unavailable
 from common.node.access import TRANSACTION_READERS, TokenStore
+from common.node.http.budget import HOLDS, Budget, Holds
 from common.node.http.context import DIGITS, MAX_HEIGHT, Node, require_chain_role
 from common.node.http.metrics import CONTENT_TYPE, Metrics
 from common.node.http.ports import NodeService
 
 MAX_STREAMS: Final = 200
+"""Of these 100 for one organisation, 50 for one token (`budget`)."""
 KEEPALIVE_S: Final = 15
 """A comment goes out after this much silence, so that proxies keep the stream open."""
 STREAM_LIFETIME_S: Final = 3600
@@ -46,19 +48,6 @@ async def metrics(request: Request) -> Response:
     """The node's numbers in Prometheus text format."""
     shown: Metrics = request.app.state.metrics
     return Response(shown.render(), headers={"Content-Type": CONTENT_TYPE})
-
-
-class Streams:
-    """Counts open event streams (O2)."""
-
-    def __init__(self, limit: int = MAX_STREAMS) -> None:
-        self._limit = limit
-        self.open = 0
-
-    def check(self) -> None:
-        """Raises `Unavailable('too_many_streams')`."""
-        if self.open >= self._limit:
-            raise Unavailable("too_many_streams", "This node serves no more event streams; ask another one.")
 
 
 def _event(kind: str, document: dict[str, Any], identity: int | None = None) -> bytes:
@@ -84,25 +73,26 @@ def block_events(node: NodeService, height: int) -> bytes:
 
 
 async def _stream(
-    node: NodeService, height: int, streams: Streams, is_known: Callable[[], bool]
+    node: NodeService, height: int, hold: Callable[[int], None], is_known: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
     deadline = asyncio.get_running_loop().time() + STREAM_LIFETIME_S
-    streams.open += 1
-    try:
-        yield b"retry: 1000\n\n"
-        while asyncio.get_running_loop().time() < deadline:
-            arrived = await node.wait_height(height, KEEPALIVE_S)
-            if not is_known():
-                return
-            if arrived:
-                yield block_events(node, height)
-                height += 1
-            else:
-                # After the keep-alive the loop must not spin if the node answers at once because it stops.
-                yield b": idle\n\n"
-                await asyncio.sleep(0.2)
-    finally:
-        streams.open -= 1
+    yield b"retry: 1000\n\n"
+    while asyncio.get_running_loop().time() < deadline:
+        arrived = await node.wait_height(height, KEEPALIVE_S)
+        if not is_known():
+            return
+        if arrived:
+            told = block_events(node, height)
+            try:
+                hold(len(told))
+            except Rejected:
+                return  # the client comes back with the last id that it has seen
+            yield told
+            height += 1
+        else:
+            # After the keep-alive the loop must not spin if the node answers at once because it stops.
+            yield b": idle\n\n"
+            await asyncio.sleep(0.2)
 
 
 events_router = APIRouter(prefix="/v1", tags=["Transactions"])
@@ -123,8 +113,11 @@ async def events(
 
     A reconnecting client's `Last-Event-ID` goes before `from_height`.
     """
-    streams: Streams = request.app.state.streams
-    streams.check()
+    holds: Holds = request.scope[HOLDS]
+    try:
+        holds.hold(request.app.state.streams, 1)
+    except Unavailable:
+        raise Unavailable("too_many_streams", "This node serves no more event streams; ask another one.") from None
     height = node.chain.tip().height + 1 if from_height is None else from_height
     if last_event_id is not None:
         height = int(last_event_id) + 1
@@ -132,5 +125,6 @@ async def events(
         node.chain.receipts(height)  # a pruned height is refused now, while an answer can still say so
     tokens: TokenStore = request.app.state.tokens
     authorization = request.headers["authorization"].encode("latin-1")
-    stream = _stream(node, height, streams, lambda: tokens.knows(authorization))
+    answers: Budget = request.app.state.answers
+    stream = _stream(node, height, lambda size: holds.hold(answers, size), lambda: tokens.knows(authorization))
     return StreamingResponse(stream, media_type="text/event-stream")

@@ -5,7 +5,7 @@ time that a client may take for it.
 
 Invariants:
   H1  A request's head has a bound in bytes and in time, its body in time (and in bytes by the routes) (N1, N2).
-  H2  A client that does not read its answer is cut off; until then little is buffered for it (N2).
+  H2  A client that does not read its answer is cut off; until then little is buffered for it (N2, `answer`).
   H3  Requests on one connection are answered one after the other; few may wait. What comes behind them is left
       unread: the last of those that wait is answered with `connection: close`, and the client sends the rest again.
   H4  Open connections and handshakes are bounded by `listener`.
@@ -29,6 +29,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from common.node.http.answer import OUTLET, Outlet
 from common.node.peer.listener import Listener, ListenerLimits, Ticket
 from common.node.peer.tls import ApiTls
 from common.node.settings import LimitSettings
@@ -74,6 +75,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().__init__(config, server, app_state, asyncio.get_running_loop())
         self._server = server
         self._ticket = ticket
+        self._outlet: Outlet | None = None
         self._write_timeout_s = (server.limits.http_body_timeout_ms + BACKSTOP_MS) / 1000
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
@@ -90,6 +92,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, transport))
         self.transport.set_write_buffer_limits(high=1, low=0)  # behind these is another buffer, of 64 KiB
         cast(Any, self.transport).set_read_buffer_limits(high=SOCKET_READ_BYTES, low=0)  # while reading is paused
+        self._outlet = Outlet(self.transport, self.flow, self._write_timeout_s)
         self._arm(self._server.limits.http_header_timeout_ms)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -138,6 +141,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._server.refresh_date()
+        cast(dict[str, Any], self.scope)[OUTLET] = self._outlet
         super().on_headers_complete()
         self._arm(self._server.limits.http_body_timeout_ms + BACKSTOP_MS)
 

@@ -14,6 +14,8 @@ from typing import Any, cast
 import pytest
 import uvloop
 
+from common.node.http.answer import Answer
+from common.node.http.budget import HOLDS, Budget, Holds
 from common.node.http.server import (
     MAX_HEAD_BYTES,
     MAX_PIPELINED,
@@ -333,3 +335,34 @@ def site_again(directory: Path) -> None:
         authority, directory / "api.crt", directory / "api.key",
         name="api", organisation="test", hosts=["127.0.0.1"], now_ms=now_ms(),
     )  # fmt: skip
+
+
+def test_n2_a_large_answer_has_one_deadline_for_a_reader_that_trickles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a little now and then gains nothing, and what was held for the answer comes back."""
+    monkeypatch.setattr("common.node.http.server.BACKSTOP_MS", 0)
+    budget = Budget("answers", 8 * BIG)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            holds = scope[HOLDS] = Holds(None, scope)
+            await answer(scope, receive, Answer(scope, send, budget))
+            holds.release()
+
+    async def case() -> None:
+        async with served(tmp_path, app=app) as api:
+            client = await api.connect(buffer_bytes=64 * 1024)
+            client.write(b"GET /big HTTP/1.1\r\nhost: h\r\n\r\n")
+
+            async def trickle() -> None:
+                for _ in range(1_000):
+                    await client.reader.read(64 * 1024)
+                    await asyncio.sleep(0.05)
+
+            trickling = asyncio.ensure_future(trickle())
+            await until(lambda: budget.held == BIG)
+            await until(lambda: budget.held == 0 and api.server.listener.connections == 0, 2)
+            trickling.cancel()
+
+    run(case())
