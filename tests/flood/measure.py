@@ -12,14 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.node.access import issue_token
 from tests.bench.load import percentile
 from tests.e2e.toy_network import ToyNetwork, ToyNode, until
 from tests.flood.hostile import PEER_FLOODS, HostilePeer
-from tests.unit.node.toy import transfer
+from tests.unit.node.toy import make_envelope, transfer
 
 SLOW_CONNECTIONS = 500
 DRIP_S = 1.0
 HONEST_PAUSE_S = 0.1
+STALLED_CONNECTIONS = 400
+STALLED_S = 40.0
+"""Longer than a node waits."""
+STALLED_TOKENS = 4
+"""Each of another organisation: together they may fill every budget."""
+LARGE_ANSWER_BYTES = 7 << 20
+BULKY = {"type": "toy.transfer", "source": "bank", "target": "alice", "amount": 1}
 
 
 def resident_mib(pid: int) -> float:
@@ -162,9 +170,81 @@ async def requests(network: ToyNetwork, target: ToyNode, seconds: float) -> dict
     return {"requests_refused": counted}
 
 
+class _Stalled:
+    """Clients with a valid token, of another organisation than the honest ones, that send much and read nothing."""
+
+    def __init__(self, network: ToyNetwork, target: ToyNode) -> None:
+        self._context = ssl.create_default_context(cafile=str(network.ca_file))
+        self._port = int(target.api.rsplit(":", 1)[1])
+        self.token = issue_token(
+            network.directory / "tokens.json", subject="villain", organisation=f"villains-{id(self)}", role="operator"
+        ).secret
+        self.refused = 0
+
+    async def send(self, head: str, body: bytes = b"") -> None:
+        """One request after the other, each on a connection of its own that then stands still."""
+        request = f"{head}Host: x\r\nAuthorization: Bearer {self.token}\r\n\r\n".encode()
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=self._context, limit=1)
+                transport = writer.transport
+                try:
+                    writer.write(request + body)
+                    answer = await reader.read(16)
+                    if answer[9:12] in (b"429", b"503"):
+                        self.refused += 1
+                    else:
+                        transport.pause_reading()
+                        await asyncio.sleep(STALLED_S)
+                finally:
+                    transport.abort()
+            except OSError:
+                pass
+            await asyncio.sleep(DRIP_S)
+
+
+async def _stalled(network: ToyNetwork, target: ToyNode, seconds: float, count: int, head: str, body: bytes) -> Any:
+    villains = [_Stalled(network, target) for _ in range(STALLED_TOKENS)]
+    await asyncio.sleep(0.2)
+    tasks = [asyncio.create_task(villains[number % len(villains)].send(head, body)) for number in range(count)]
+    await asyncio.sleep(seconds)
+    found = {"connections": count, "refused": sum(villain.refused for villain in villains)}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return found
+
+
+async def stalled_bodies(network: ToyNetwork, target: ToyNode, seconds: float) -> dict[str, Any]:
+    """Bodies of 2 MB of which the last 10 kB never come."""
+    head = "POST /v1/transactions HTTP/1.1\r\nContent-Length: 2000000\r\n"
+    return dict(await _stalled(network, target, seconds, STALLED_CONNECTIONS, head, bytes(1_990_000)))
+
+
+async def slow_readers(network: ToyNetwork, target: ToyNode, seconds: float) -> dict[str, Any]:
+    """Bulk answers of up to 8 MiB, asked for and not read."""
+    await asyncio.to_thread(_fill, network, target)
+    head = "GET /v1/networks/toytown/blocks?from=1&limit=512&include=snapshots,validators HTTP/1.1\r\n"
+    return dict(await _stalled(network, target, seconds, STALLED_CONNECTIONS, head, b""))
+
+
+def _fill(network: ToyNetwork, target: ToyNode) -> None:
+    """Commit blocks until a bulk answer is large."""
+    number = 0
+    with network.client(target) as client:
+        path = "/v1/networks/toytown/blocks?from=1&limit=512&include=snapshots,validators"
+        while len(client.get(path).content) < LARGE_ANSWER_BYTES:
+            for _ in range(20):
+                number += 1
+                envelope = make_envelope(network.genesis, f"bulk-{time.time_ns()}-{number}", [BULKY] * 200)
+                client.post("/v1/transactions", content=envelope, headers={"Prefer": "wait=10"})
+
+
 HTTP_FLOODS: dict[str, Callable[[ToyNetwork, ToyNode, float], Awaitable[dict[str, Any]]]] = {
     "slowloris": slowloris,
     "requests": requests,
+    "stalled_bodies": stalled_bodies,
+    "slow_readers": slow_readers,
 }
 """Name -> what is done."""
 

@@ -26,9 +26,9 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyNetwork]:
         running.stop()
 
 
-@pytest.mark.parametrize("name", ["far_heights", "view_changes", "questions", "slowloris"])
+@pytest.mark.parametrize("name", ["far_heights", "view_changes", "questions", "slowloris", "stalled_bodies"])
 def test_c13_n2_n3_a_flooded_node_keeps_its_memory_and_serves_honest_clients(network: ToyNetwork, name: str) -> None:
-    """A validator's key in hostile hands, and 500 slow HTTPS clients."""
+    """A validator's key in hostile hands, 500 slow HTTPS clients, and 400 that stop within a large body."""
     found = under_flood(network, name, 2.0)
     assert found["rss_max_mib"] - found["rss_before_mib"] < RSS_GROWTH_MIB
     assert found["honest_receipts"] > 0
