@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from itertools import count
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,8 +22,9 @@ from common.core.errors import NotFound, Rejected
 from common.node.access import Identity, Role
 from common.node.http import networks as http_networks
 from common.node.http import transactions as http_transactions
+from common.node.http.budget import HOLDS, Budget, Holds
 from common.node.http.context import parse_tx_id
-from common.node.http.edge import IDENTITY
+from common.node.http.edge import IDENTITY, HttpLimits
 from common.node.http.problems import problem_of
 from common.node.store.store_errors import DamagedStore
 from crosslink.relay.http import Connection
@@ -155,6 +157,7 @@ async def answer(machine: NodeMachine, method: str, path: str, options: Mapping[
             return 200, json.dumps(http_transactions.state_document(state)).encode()
         case "GET", ["v1", "networks", name, "blocks"] if name == network:
             response = await http_networks.blocks(
+                _relay_request(),
                 network,
                 service,
                 int(parameters["from"]),
@@ -166,11 +169,18 @@ async def answer(machine: NodeMachine, method: str, path: str, options: Mapping[
         case "GET", ["v1", "networks", name, "status"] if name == network:
             return 200, json.dumps(await http_networks.status(network, service)).encode()
         case "GET", ["v1", "regions", region]:
-            request = Request({"type": "http", IDENTITY: _RELAY})
-            response = await routes.get_region(region, request, service)
+            response = await routes.get_region(region, _relay_request(), service)
             return 200, bytes(response.body)
         case _:
             raise NotFound("route_unknown", path)
+
+
+def _relay_request() -> Request:
+    """What routes ask of a request of the relay: who sends it, and what it may hold (it is alone)."""
+    state = SimpleNamespace(answers=Budget("room for answers", HttpLimits().answers_bytes))
+    scope: dict[str, Any] = {"type": "http", IDENTITY: _RELAY, "app": SimpleNamespace(state=state)}
+    scope[HOLDS] = Holds(_RELAY, scope)
+    return Request(scope)
 
 
 async def _submit(machine: NodeMachine, options: Mapping[str, Any]) -> tuple[int, bytes]:
