@@ -70,6 +70,11 @@ class Patient(Network):
         processes.signal_process(process, signal.SIGKILL)
         eventually(lambda: not processes.is_running(process), f"{name} is gone")
 
+    def without_relay(self) -> None:
+        """The relay does not run, whichever test came before."""
+        if processes.is_running(self.local.process("relay")):
+            self.kill("relay")
+
     def detail(self, code: str) -> str:
         """What the doctor says under a code."""
         return next((str(item["detail"]) for item in self.report() if item["code"] == code), "")
@@ -197,7 +202,7 @@ def test_s3_a_silent_validator_is_noticed_within_the_bound(patient: Patient) -> 
 
 def test_a_stopped_relay(patient: Patient) -> None:
     """It stays away; what becomes of the region is looked at below."""
-    patient.kill("relay")
+    patient.without_relay()
     patient.until_found(("relay_down", "relay"))
 
 
@@ -271,6 +276,7 @@ def certify(patient: Patient, name: str, *, days_left: int) -> None:
 
 
 def test_a_region_without_a_relay_falls_silent(patient: Patient) -> None:
+    patient.without_relay()
     patient.until_found(("relay_down", "relay"), ("region_silent", "beijing"), patience_s=60)
     patient.start("relay")
     eventually(lambda: not {code for code, _ in patient.findings() if code.startswith("re")}, "anchored again")
