@@ -94,9 +94,9 @@ def test_n1_a_body_that_announces_too_much_is_refused_before_it_is_sent(live: Li
     for length in (str(MAX_ENVELOPE_BYTES + 1), "9" * 30):
         answer = live.raw(head(live, "POST /v1/transactions HTTP/1.1", f"Content-Length: {length}"), timeout_s=5)
         assert status_of(answer) in (400, 413)
-    assert b"body_too_large" in live.raw(
-        head(live, "POST /v1/transactions HTTP/1.1", f"Content-Length: {MAX_ENVELOPE_BYTES + 1}")
-    )
+    for length in (str(MAX_ENVELOPE_BYTES + 1), "0" * 21 + "1990000", "0" * 5_000 + "5"):
+        answer = live.raw(head(live, "POST /v1/transactions HTTP/1.1", f"Content-Length: {length}"), timeout_s=5)
+        assert b"body_too_large" in answer, "zeros in front neither hide a length from the budget nor break its reading"
 
 
 def test_n1_a_body_that_streams_too_much_is_refused_while_it_streams(live: LiveServer) -> None:

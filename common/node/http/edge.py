@@ -43,6 +43,8 @@ IDENTITY: Final = "tongjian.identity"
 REQUEST_ID: Final = "tongjian.request_id"
 PROTECTED_PREFIX: Final = "/v1"
 MAX_LOGGED_PATH: Final = 200
+MAX_LENGTH_DIGITS: Final = 20
+"""Of a Content-Length; no integer of 64 bits has more."""
 _UNPRINTABLE: Final = re.compile(r"[^!-~]")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _log = logging.getLogger("tongjian.http")
@@ -209,7 +211,7 @@ class Edge:
             elif name == b"content-encoding" and value.lower() != b"identity":
                 raise _EdgeRefusal("content_encoding_unsupported")
             elif name == b"content-length":
-                if not value.isdigit() or int(value[:20]) > limits.body_bytes:
+                if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS or int(value) > limits.body_bytes:
                     raise _EdgeRefusal("body_too_large", limit=limits.body_bytes)
                 body_size = int(value)
             elif name == b"host":
