@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,6 +90,16 @@ def test_admission_leaves_to_execution_what_pending_transactions_could_change() 
     market.apply(operation)
     with pytest.raises(Rejected, match="business_id_used"):
         market.check(operation)
+
+
+def test_privacy_a_nonce_that_is_a_resident_number_is_not_admitted() -> None:
+    """Nonces stand on the chain too, also those of transactions that are rejected."""
+    market = Market()
+    tx = market.transaction(market.issuer())
+    market.application.check(replace(tx, nonce="000000190001010018"), market.store, market.genesis)
+    with pytest.raises(Rejected) as caught:
+        market.application.check(replace(tx, nonce="000000-1900-0101-0017"), market.store, market.genesis)
+    assert (caught.value.code, caught.value.parameters["field"]) == ("personal_identifier", "nonce")
 
 
 OTHER_VALUES: list[Any] = [None, True, 7, "text", [], {}, [7], {"text": 7}]
