@@ -142,7 +142,7 @@ class OfflineChain:
         market = Market.__new__(Market)
         market.network, market.region, market.chain = self.network, REGION, self.network.chain(REGION)
         market.key = load_key_file(self.network.key_file(f"{REGION}-operator"), None)
-        market._expires_at_height, market._next = 90_000, 0
+        market._expires_at_height = 90_000
         return market
 
 

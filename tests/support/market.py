@@ -3,7 +3,8 @@ them."""
 
 from __future__ import annotations
 
-import os
+import itertools
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from common.core.transaction import sign_envelope
 from common.node.keys import KeyPair, load_key_file
 
 LIFE_BLOCKS = 50_000
+_RUN = secrets.token_hex(8)
+_NUMBERS = itertools.count(1)  # one for all markets: a second client of the same operator's key repeats no nonce
 OCCURRED_AT_MS = 1_767_225_600_000
 
 
@@ -31,7 +34,6 @@ class Market:
         self.key: KeyPair = load_key_file(network.key_file(f"{region}-operator"), None)
         self.token = network.token(f"{region}-operator")
         self._expires_at_height = self.height() + LIFE_BLOCKS
-        self._next = 0
 
     def height(self) -> int:
         """The chain's tip, as the first node that answers says."""
@@ -44,12 +46,11 @@ class Market:
 
     def sign(self, operations: Sequence[dict[str, Any]]) -> bytes:
         """An envelope with these operations and a fresh nonce."""
-        self._next += 1
         transaction = {
             "network": self.region,
             "genesis": self.chain.genesis_id,
             "signers": [self.key.text],
-            "nonce": f"{os.getpid()}-{id(self):x}-{self._next}",
+            "nonce": f"{_RUN}-{next(_NUMBERS)}",
             "expires_at_height": self._expires_at_height,
             "operations": list(operations),
         }
