@@ -7,6 +7,7 @@ and can compare the genesis id."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,6 +27,14 @@ from common.node.peer.certificates import Authority, issue_certificate
 PUBLIC_PART_FORMAT = "tongjian/node-public/v1"
 MAX_PUBLIC_PART_BYTES = 64 * 1024
 """One has a few hundred bytes."""
+_HOST = re.compile(r"[A-Za-z0-9.:-]{1,255}")
+
+
+def check_host(host: str) -> str:
+    """A DNS name or an address as it may stand in a certificate. Raises `Malformed('host_invalid')`."""
+    if _HOST.fullmatch(host) is None:
+        raise Malformed("host_invalid", f"{host!r} is neither a DNS name nor an address")
+    return host
 
 
 def read_json_file(path: Path, max_size: int, code: str) -> Any:

@@ -1,4 +1,4 @@
-"""`tongjian cert`: TLS certificates of nodes: what there is, and new ones before they expire."""
+"""`tongjian cert`: TLS certificates of nodes and relays: what there is, and new ones before they expire."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 import click
 
 from cli import output
+from cli.enrolment import check_host
 from cli.output import Group
+from common.core.errors import Conflict
+from common.core.names import check_label, check_name
 from common.node.peer.certificates import (
     RENEW_BEFORE_DAYS,
     check_trusted,
@@ -20,10 +23,18 @@ from common.node.peer.certificates import (
 )
 from common.node.settings import load_settings
 
+AUTHORITY = click.option(
+    "--ca",
+    "ca_directory",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Directory with ca.crt and ca.key.",
+)
+
 
 @click.group(cls=Group)
 def command() -> None:
-    """TLS certificates of a node."""
+    """TLS certificates of nodes and relays."""
 
 
 @command.command(name="list")
@@ -61,14 +72,41 @@ def list_(paths: tuple[Path, ...], as_json: bool) -> None:
 
 
 @command.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@AUTHORITY
+@click.option("--name", required=True, help="The program's name, e.g. relay-1.")
+@click.option("--organisation", required=True, help="The organisation that runs it.")
+@click.option("--host", "hosts", multiple=True, required=True, help="Host name or address under which it is reached.")
+def issue(directory: Path, ca_directory: Path, name: str, organisation: str, hosts: tuple[str, ...]) -> None:
+    """Make tls.key and tls.crt in DIRECTORY for a program that is no node, such as a relay.
+
+    The authority may be that of any node of the organisation. Nothing is written over: `cert rotate` replaces.
+    """
+    check_name(name, "name")
+    check_label(organisation, "organisation")
+    for host in hosts:
+        check_host(host)
+    for taken in (directory / "tls.crt", directory / "tls.key"):
+        if taken.exists():
+            raise Conflict("certificate_exists", f"{taken} exists already: `tongjian cert rotate` makes a new one")
+    authority = load_authority(ca_directory / "ca.crt", ca_directory / "ca.key")
+    directory.mkdir(parents=True, exist_ok=True)
+    now_ms = time.time_ns() // 1_000_000
+    info = issue_certificate(
+        authority,
+        directory / "tls.crt",
+        directory / "tls.key",
+        name=name,
+        organisation=organisation,
+        hosts=hosts,
+        now_ms=now_ms,
+    )
+    click.echo(f"{directory / 'tls.crt'}: {info.subject}, {info.days_left(now_ms)} days")
+
+
+@command.command()
 @click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "--ca",
-    "ca_directory",
-    required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Directory with ca.crt and ca.key.",
-)
+@AUTHORITY
 def rotate(directory: Path, ca_directory: Path) -> None:
     """Issue a new TLS key and certificate for the node in DIRECTORY, for the same name and hosts.
 

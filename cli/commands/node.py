@@ -3,7 +3,6 @@ data; check its query log."""
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 
@@ -16,15 +15,13 @@ from cli.commands.node_join import join
 from cli.commands.node_prune import command as prune
 from cli.commands.node_query_log import query_log
 from cli.commands.node_repair import repair
-from cli.enrolment import NodePlace, enrol
+from cli.enrolment import NodePlace, check_host, enrol
 from cli.output import Group
 from cli.running import run_node, wait_for_file
-from common.core.errors import Conflict, Malformed
+from common.core.errors import Conflict
 from common.core.names import check_label, check_name, check_network
 from common.node.keys import read_passphrase
 from common.node.peer.certificates import create_authority
-
-HOST = re.compile(r"[A-Za-z0-9.:-]{1,255}")
 
 
 @click.group(cls=Group)
@@ -85,8 +82,7 @@ def init(
     check_network(network)
     check_name(name or directory.resolve().name, "name")
     check_label(organisation, "organisation")
-    if HOST.fullmatch(host) is None:
-        raise Malformed("host_invalid", f"{host!r} is neither a DNS name nor an address")
+    check_host(host)
     if passphrase_file is None and not unencrypted:
         raise click.UsageError("give --passphrase-file, or --unencrypted for a rehearsal")
     for taken in (directory / "node.key", directory / "ca.key"):

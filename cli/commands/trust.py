@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from cli.checkpoint import agreed_checkpoint
+from cli.client import Api
 from cli.localnet.layout import LocalNetwork, load_network
 from cli.localnet.readiness import node_api
 from cli.output import Group
+from cli.paired import one_for_each
 from cli.trust_root import trust_root
-from common.core.errors import Conflict
-from common.core.genesis import Genesis, parse_genesis
-from common.core.header import Header
-from common.core.validators import ValidatorSet
+from common.core.genesis import parse_genesis
 from crosslink.lightclient.trust import build_trust_file
-from crosslink.lightclient.trust_root import Checkpoint
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group(cls=Group)
@@ -25,40 +27,70 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("genesis_files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("genesis_files", nargs=-1, type=FILE)
 @click.option(
     "--localnet", type=click.Path(path_type=Path, file_okay=False), help="Export every chain of a local network."
 )
-@click.option("--recent", is_flag=True, help="Add each chain's current header as a checkpoint (needs --localnet).")
-def export(genesis_files: tuple[Path, ...], localnet: Path | None, recent: bool) -> None:
+@click.option("--recent", is_flag=True, help="Add the newest block as a checkpoint (needs --url or --localnet).")
+@click.option("--at", "height", type=click.IntRange(1), help="Add the block at this height as a checkpoint.")
+@click.option("--url", "urls", multiple=True, help="A node of the chain; name several organisations', all are asked.")
+@click.option(
+    "--token-file", "token_files", multiple=True, type=FILE, help="Reader token: one for each --url, or one for all."
+)
+@click.option("--ca-file", type=FILE, help="Certificates to trust for TLS (PEM).")
+def export(
+    genesis_files: tuple[Path, ...],
+    localnet: Path | None,
+    recent: bool,
+    height: int | None,
+    urls: tuple[str, ...],
+    token_files: tuple[Path, ...],
+    ca_file: Path | None,
+) -> None:
     """Print a trust file for the chains of GENESIS_FILES, or of a local network; fingerprints go to standard error.
 
     Get genesis documents from the chains' founders, not from whoever hands you evidence, and compare fingerprints by
-    telephone.
+    telephone. A checkpoint (--recent, --at) is what every node that is named shows; compare its id the same way.
     """
     network = load_network(localnet) if localnet else None
     files = list(genesis_files) + ([chain.genesis_file for chain in network.chains] if network else [])
-    if not files:
-        raise click.UsageError("name genesis documents, or --localnet DIR")
-    if recent and network is None:
-        raise click.UsageError("--recent needs --localnet")
+    tokens = one_for_each(token_files, len(urls), "--token-file", "--url")
+    _check_use(files, network, recent, height, urls)
     roots = []
     for file in files:
         genesis = parse_genesis(file.read_bytes())
         root = trust_root(genesis)
         click.echo(f"{root.network:<12} {root.fingerprint().hex()}", err=True)
-        roots.append(replace(root, checkpoint=_checkpoint(network, genesis)) if recent and network else root)
+        if recent or height is not None:
+            with ExitStack() as stack:
+                nodes = [
+                    stack.enter_context(Api([url], _token(token), ca_file))
+                    for url, token in zip(urls, tokens, strict=True)
+                ]
+                if network:
+                    nodes.append(stack.enter_context(node_api(network, network.chain(genesis.network))))
+                checkpoint = agreed_checkpoint(nodes, genesis, height)
+            click.echo(f"{'':<12} block {checkpoint.height} {checkpoint.id.hex()}", err=True)
+            root = replace(root, checkpoint=checkpoint)
+        roots.append(root)
     click.echo(build_trust_file(roots).encode())
 
 
-def _checkpoint(network: LocalNetwork, genesis: Genesis) -> Checkpoint:
-    """The chain's tip as its own nodes give it: convenient, and only as good as the user's trust in those nodes."""
-    base = f"/v1/networks/{genesis.network}"
-    with node_api(network, network.chain(genesis.network)) as api:
-        tip = api.get(f"{base}/status")["height"]
-        answer = api.get(f"{base}/blocks", **{"from": tip, "limit": 1})
-        validators = ValidatorSet.from_json(api.get(f"{base}/governance")["validators"], genesis.suite)
-    header = Header.decode(bytes.fromhex(answer["blocks"][0]["header"]))
-    if header.next_validators_hash != validators.hash(genesis.suite):
-        raise Conflict("set_changed", f"{genesis.network} changes its validators at this moment: try again")
-    return Checkpoint(height=header.height, id=header.id(genesis.suite), time_ms=header.time_ms, validators=validators)
+def _check_use(
+    files: list[Path], network: LocalNetwork | None, recent: bool, height: int | None, urls: tuple[str, ...]
+) -> None:
+    if not files:
+        raise click.UsageError("name genesis documents, or --localnet DIR")
+    if recent and height is not None:
+        raise click.UsageError("--recent and --at exclude each other")
+    wants_checkpoint = recent or height is not None
+    if wants_checkpoint and network is None and not urls:
+        raise click.UsageError("a checkpoint needs nodes to ask: --url for each, or --localnet")
+    if (height is not None or urls) and len(files) != 1:
+        raise click.UsageError("a height and URLs are one chain's: name one genesis document")
+    if urls and (not wants_checkpoint or network is not None):
+        raise click.UsageError("--url is for a checkpoint (--recent, --at) without --localnet")
+
+
+def _token(file: Path | None) -> str | None:
+    return file.read_text().strip() if file else None

@@ -48,10 +48,8 @@ class Minute:
 
 def endless(network: LocalNetwork, region: str) -> Iterator[bytes]:
     """Signed transfers without end, whose expiry moves along with the chain."""
-    markets = []  # kept: nonces are drawn from their addresses
     while True:
-        markets.append(Market(network, region))
-        envelopes = transfers(markets[-1], ACCOUNTS, operations=1, prefix=f"soak-{time.time_ns()}")
+        envelopes = transfers(Market(network, region), ACCOUNTS, operations=1, prefix=f"soak-{time.time_ns()}")
         for _ in range(RENEW_AFTER):
             yield next(envelopes)
 

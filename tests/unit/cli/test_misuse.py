@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,19 @@ def test_node_init_checks_the_passphrase_before_it_writes_and_writes_over_no_key
     before = files_of(node)
     assert_refused(run("node", "init", str(node), *options), "key_file_exists")
     assert files_of(node) == before
+
+
+def test_a_relays_certificate_is_issued_once_by_an_organisations_authority(tmp_path: Path) -> None:
+    assert run("node", "init", str(tmp_path / "n"), "--network", "beijing", *NODE).exit_code == 0
+    place = ("cert", "issue", str(tmp_path / "relay"), "--ca", str(tmp_path / "n"))
+    who = ("--name", "relay-1", "--organisation", "监管机构", "--host")
+    assert_refused(run(*place, *who, "bad host"), "host_invalid")
+    assert run(*place, *who, "relay.example", "--host", "10.0.0.9").exit_code == 0
+    (told,) = json.loads(run("cert", "list", str(tmp_path / "relay"), "--json").stdout)
+    assert (told["subject"], told["hosts"]) == ("CN=relay-1,O=监管机构", ["relay.example", "10.0.0.9"])
+    before = files_of(tmp_path / "relay")
+    assert_refused(run(*place, *who, "relay.example"), "certificate_exists")
+    assert files_of(tmp_path / "relay") == before
 
 
 def test_cert_rotate_takes_no_authority_that_peers_do_not_trust(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""`tongjian region`: the operations by which governance of the custody chain admits and recovers a region."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.enrolment import read_json_file
+from cli.output import Group
+from cli.trust_root import trust_root
+from common.core.errors import Conflict, Malformed, RuleBroken
+from common.core.genesis import parse_genesis
+from crosslink.lightclient.trust import parse_trust_file
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+REASON = click.option("--reason", required=True, help="Why, for the record.")
+MAX_ANSWER_BYTES = 2 * 1024 * 1024
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """Regions of the custody chain: operations for `tongjian tx sign`."""
+
+
+@command.command()
+@click.argument("genesis_file", type=FILE)
+@click.option("--letters", required=True, help="Region letters of JR/T 0326-2024, e.g. SH.")
+@click.option("--silent-after-ms", type=click.IntRange(1), help="Without a block for so long it counts as silent.")
+@click.option("--lagging-after-ms", type=click.IntRange(1), help="Without a block for so long it counts as lagging.")
+@click.option("--trusting-period-ms", type=click.IntRange(1), help="After so long without a block it has expired.")
+@REASON
+def register(
+    genesis_file: Path,
+    letters: str,
+    silent_after_ms: int | None,
+    lagging_after_ms: int | None,
+    trusting_period_ms: int | None,
+    reason: str,
+) -> None:
+    """Print the `region.register` operation for the chain of GENESIS_FILE. The fingerprint of its root goes to standard
+    error: compare it with the market by telephone."""
+    root = trust_root(parse_genesis(genesis_file.read_bytes()))
+    if root.tier != "business":
+        raise Malformed("region_settings", f"{root.network} is not a business chain")
+    periods = {
+        "silent_after_ms": silent_after_ms,
+        "lagging_after_ms": lagging_after_ms,
+        "trusting_period_ms": trusting_period_ms,
+    }
+    region = {name: value for name, value in root.to_json().items() if name != "tier"}
+    region |= {"region_letters": letters} | {name: value for name, value in periods.items() if value is not None}
+    click.echo(f"{root.network:<12} {root.fingerprint().hex()}", err=True)
+    _print({"type": "region.register", "region": region, "reason": reason})
+
+
+@command.command()
+@click.argument("region")
+@click.option("--trust", "trust_file", required=True, type=FILE, help="What `trust export --at HEIGHT` printed.")
+@click.option("--anchored", required=True, type=FILE, help="The custody chain's answer to GET /v1/regions/REGION.")
+@REASON
+def recover(region: str, trust_file: Path, anchored: Path, reason: str) -> None:
+    """Print the `region.recover` operation for REGION: verification goes on above the checkpoint of --trust.
+
+    Take the anchored block itself as the checkpoint if the region still has it; then no block is skipped. Standard
+    error says how many blocks are.
+    """
+    root = parse_trust_file(trust_file.read_bytes()).root(region)
+    if root.checkpoint is None:
+        raise Malformed("recovery_root", f"the root of {region} has no checkpoint: `trust export --at HEIGHT`")
+    height, block_id = _anchored(anchored, region)
+    at = root.checkpoint
+    if at.height < height:
+        raise RuleBroken("recovery_backwards", f"{region} is anchored at {height}, above the checkpoint at {at.height}")
+    if at.height == height and at.id.hex() != block_id:
+        raise Conflict(
+            "recovery_backwards",
+            f"{region} has another block at height {height} than the anchored one: take a checkpoint above it",
+        )
+    skipped = at.height - height
+    if skipped:
+        click.echo(f"{skipped} blocks, {height + 1} to {at.height}, will be in no supervisory answer", err=True)
+    trusted = {name: value for name, value in root.to_json().items() if name != "tier"}
+    _print(
+        {
+            "type": "region.recover",
+            "region": region,
+            "trust_root": trusted,
+            "from_height": at.height + 1,
+            "previous_anchored_id": block_id,
+            "reason": reason,
+        }
+    )
+
+
+def _anchored(file: Path, region: str) -> tuple[int, str]:
+    """Height and id of the anchored block in an answer that the user saved."""
+    document = read_json_file(file, MAX_ANSWER_BYTES, "anchoring_not_shown")
+    data = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(data, dict) or data.get("region") != region:
+        raise Malformed("anchoring_not_shown", f"{file} is no answer to GET /v1/regions/{region}")
+    height, block_id = data.get("anchored_height"), data.get("block_id")
+    if not isinstance(height, int) or not isinstance(block_id, str):
+        raise Malformed("anchoring_not_shown", f"{file} does not name the anchored block")
+    return height, block_id
+
+
+def _print(operation: dict[str, Any]) -> None:
+    click.echo(json.dumps(operation, ensure_ascii=False, indent=2))

@@ -1,0 +1,123 @@
+"""The operations that admit and recover a region, and the checkpoints that they need, as governors' commands make
+them. What the custody chain makes of them: tests/unit/custody/test_governance.py, tests/e2e/test_governance.py."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from click.testing import Result
+
+from cli.checkpoint import agreed_checkpoint
+from cli.client import Api
+from cli.trust_root import trust_root
+from common.core.errors import Rejected
+from crosslink.lightclient.trust import build_trust_file
+from custody_chain.regions import new_region
+from tests.support.chains import START_MS, ChainBuilder, validator_set
+from tests.unit.cli.test_founding import example, founded, parts, run
+
+
+class Shown:
+    """A node of `chain` that has its first `height` blocks."""
+
+    def __init__(self, chain: ChainBuilder, height: int) -> None:
+        self.chain, self.height, self.urls = chain, height, ["https://node"]
+
+    def get(self, path: str, **query: Any) -> Any:
+        what = path.removeprefix(f"/v1/networks/{self.chain.network}/")
+        if what == "status":
+            return {"height": self.height, "genesis_id": self.chain.genesis.id.hex()}
+        if what == "blocks":
+            return {"blocks": [{"header": self.chain.block(query["from"]).header.encode().hex()}]}
+        suite = self.chain.suite
+        if what == "governance":
+            following = self.chain.validators if self.height == self.chain.height else self.chain.genesis_validators
+            return {"validators": following.to_json(suite)}
+        members = self.chain.genesis_validators.to_json(suite)
+        return {"validators": [{"index": at, **member} for at, member in enumerate(members)]}
+
+
+def shown(chain: ChainBuilder, height: int) -> Api:
+    return cast(Api, Shown(chain, height))
+
+
+@pytest.fixture
+def chain() -> ChainBuilder:
+    """Three blocks; the third is the last that the founders sign alone."""
+    built = ChainBuilder()
+    built.grow(2)
+    built.extend(next_validators=validator_set(["new-1", "new-2", "new-3", "new-4"]))
+    return built
+
+
+def test_a_checkpoint_is_what_all_nodes_show_with_the_set_that_signs_next(chain: ChainBuilder) -> None:
+    nodes = [shown(chain, 3), shown(chain, 2)]
+    newest = agreed_checkpoint(nodes, chain.genesis, None)
+    assert (newest.height, newest.id) == (2, chain.block(2).id), "the newest block that both have"
+    past = agreed_checkpoint(nodes, chain.genesis, 1)
+    assert (past.id, past.validators) == (chain.block(1).id, chain.genesis_validators)
+    changed = agreed_checkpoint(nodes[:1], chain.genesis, 3)
+    assert changed.validators == chain.validators != chain.genesis_validators
+
+
+def test_nodes_that_show_different_blocks_or_another_chain_make_no_checkpoint(chain: ChainBuilder) -> None:
+    forked, other = ChainBuilder(), ChainBuilder(network="beijing", names=["a", "b", "c", "d"])
+    forked.grow(3, snapshots_each=1)
+    other.grow(3)
+    for node, height, code in (
+        (shown(forked, 3), 2, "nodes_disagree"),
+        (shown(other, 3), 2, "genesis_differs"),
+        (shown(chain, 2), 3, "block_unknown"),
+    ):
+        with pytest.raises(Rejected) as refusal:
+            agreed_checkpoint([shown(chain, 3), node], chain.genesis, height)
+        assert refusal.value.code == code
+
+
+def recover(folder: Path, chain: ChainBuilder, *, at: int | None, anchored: tuple[int, bytes]) -> Result:
+    root = trust_root(chain.genesis)
+    if at is not None:
+        root = replace(root, checkpoint=agreed_checkpoint([shown(chain, 3)], chain.genesis, at))
+    (folder / "trust.json").write_bytes(build_trust_file([root]).encode())
+    answer = {"data": {"region": "beijing", "anchored_height": anchored[0], "block_id": anchored[1].hex()}}
+    (folder / "region.json").write_text(json.dumps(answer))
+    files = ("--trust", folder / "trust.json", "--anchored", folder / "region.json")
+    return run("region", "recover", "beijing", *files, "--reason", "restored")
+
+
+def test_a_recovery_says_which_blocks_it_leaves_out(tmp_path: Path, chain: ChainBuilder) -> None:
+    anchored = (2, chain.block(2).id)
+    whole = recover(tmp_path, chain, at=2, anchored=anchored)
+    assert (whole.exit_code, whole.stderr) == (0, "")
+    operation = json.loads(whole.stdout)
+    assert (operation["from_height"], operation["previous_anchored_id"]) == (3, chain.block(2).id.hex())
+    assert "tier" not in operation["trust_root"]
+    later = recover(tmp_path, chain, at=3, anchored=anchored)
+    assert later.stderr == "1 blocks, 3 to 3, will be in no supervisory answer\n"
+
+
+@pytest.mark.parametrize(
+    ("at", "anchored", "code"),
+    [(None, (2, b""), "recovery_root"), (1, (2, b""), "recovery_backwards"), (2, (2, bytes(32)), "recovery_backwards")],
+)
+def test_a_recovery_that_validators_would_refuse_is_not_even_planned(
+    tmp_path: Path, chain: ChainBuilder, at: int | None, anchored: tuple[int, bytes], code: str
+) -> None:
+    refused = recover(tmp_path, chain, at=at, anchored=(anchored[0], anchored[1] or chain.block(anchored[0]).id))
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith(f"error: {code}: ")
+
+
+def test_a_registration_is_what_the_custody_chain_takes(tmp_path: Path) -> None:
+    genesis = founded(tmp_path, example("business"), "business", parts(tmp_path, "beijing"))
+    options = ("--letters", "BJ", "--silent-after-ms", "9000", "--trusting-period-ms", "90000", "--reason", "it joins")
+    planned = run("region", "register", tmp_path / "beijing-1-genesis.json", *options)
+    assert planned.exit_code == 0, planned.stderr
+    operation = json.loads(planned.stdout)
+    record, root = new_region(operation["region"], custody_network="custody", now_ms=START_MS)
+    assert (root.genesis_id, root.trusting_period_ms, record["silent_after_ms"]) == (genesis.id, 90_000, 9_000)
+    assert planned.stderr.split() == ["beijing", trust_root(genesis).fingerprint().hex()]
