@@ -20,6 +20,7 @@ from common.core.codec import canonical_json
 from common.core.errors import Malformed, Rejected, Unavailable
 
 WAIT_S = 10
+TOO_MANY_REQUESTS = 429
 FINAL = ("applied", "rejected", "expired")
 
 
@@ -98,7 +99,8 @@ class Api:
                     return dict(answer)
                 trouble = f"status {answer.get('status')}"
             except ApiError as error:
-                if error.code not in ("quota_exceeded", "mempool_full", "not_ready"):
+                # A full share or quota says nothing of the transaction: another node may hold it already.
+                if error.parameters.get("http_status") != TOO_MANY_REQUESTS:
                     raise
                 trouble = error.detail
             except Unavailable as error:

@@ -1,10 +1,15 @@
-"""What the client makes of a refusal."""
+"""What the client makes of refusals, of one request and of a submission."""
 
 from __future__ import annotations
 
-import httpx
+from typing import Any
 
-from cli.client import _problem
+import httpx
+import pytest
+
+from cli import client
+from cli.client import Api, _problem
+from common.core.errors import Rejected
 
 
 def test_a_refusal_names_the_parameters_of_its_code() -> None:
@@ -26,3 +31,33 @@ def test_a_refusal_names_the_parameters_of_its_code() -> None:
         2,
     )
     assert error.detail.endswith("(operation_index 2, field regoin)")
+
+
+def node(answers: list[tuple[int, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> Api:
+    """A client whose nodes answer like this, one request after the other."""
+    api = Api(["https://one", "https://two"], "token", None)
+    waiting = iter(answers)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        status, document = next(waiting)
+        return httpx.Response(status, json=document)
+
+    api._http = httpx.Client(transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+    return api
+
+
+@pytest.mark.parametrize("code", ["signer_quota", "share_exhausted"])
+def test_a_node_whose_quota_is_full_does_not_end_a_submission_that_another_holds(
+    code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = {"code": code, "detail": "come back later"}
+    final = {"status": "applied", "height": 7}
+    with node([(202, {"status": "pending"}), (429, full), (200, final)], monkeypatch) as api:
+        assert api.submit(b"{}")["height"] == 7
+
+
+def test_a_refusal_of_what_was_submitted_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with node([(409, {"code": "nonce_used", "detail": ""})], monkeypatch) as api, pytest.raises(Rejected) as refusal:
+        api.submit(b"{}")
+    assert refusal.value.code == "nonce_used"
