@@ -203,30 +203,34 @@ class TokenStore:
         """Raises `Malformed` or `Unavailable` if the file cannot be used at the start."""
         self._path = path
         self._now_ms = now_ms
-        self._stamp = self._current_stamp()
+        self._stamp = self._refused_stamp = self._current_stamp()
         self._by_hash = {record.hash: record.identity for record in _read_tokens(path)}
 
-    def _current_stamp(self) -> tuple[int, int, int] | None:
+    def _current_stamp(self) -> tuple[int, int, int, int] | None:
         try:
             found = os.stat(self._path)
         except OSError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        # With the time of its last change of owner or mode: what could not be read may be readable since.
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def _refresh(self) -> None:
         stamp = self._current_stamp()
         if stamp == self._stamp:
             return
-        self._stamp = stamp
         if stamp is None:
-            self._by_hash = {}
+            self._stamp, self._by_hash = stamp, {}
             _log.error("the tokens file is gone; nobody is admitted", extra={"file": str(self._path)})
             return
         try:
             self._by_hash = {record.hash: record.identity for record in _read_tokens(self._path)}
         except Rejected as error:
-            _log.error("the tokens file is unusable; the last good one stays in force", extra={"error": str(error)})
+            # Tried again with every request, or a revoked token would live on after the cause has gone.
+            if stamp != self._refused_stamp:
+                self._refused_stamp = stamp
+                _log.error("the tokens file is unusable; the last good one stays in force", extra={"error": str(error)})
             return
+        self._stamp = stamp
         _log.info("tokens read again", extra={"count": len(self._by_hash)})
 
     def identify(self, authorization: bytes | None) -> Identity:

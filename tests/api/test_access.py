@@ -136,6 +136,34 @@ def test_a_damaged_file_leaves_the_last_good_tokens_in_force(tmp_path: Path) -> 
     assert refusal(store, bearer(token.secret)) == "token_unknown"
 
 
+def test_a_token_that_was_revoked_while_the_file_could_not_be_read_is_refused_once_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither content nor time of change tell that the cause has gone: an owner, a descriptor, a disk."""
+    path = tmp_path / "tokens.json"
+    token = issue(path)
+    store = TokenStore(path)
+    revoke_token(path, token.id)
+
+    def unreadable(file: Path) -> list[access._Record]:
+        raise Unavailable("tokens_unreadable", f"{file}: too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(access, "_read_tokens", unreadable)
+        assert store.knows(bearer(token.secret)), "the last good tokens stay in force"
+    assert not store.knows(bearer(token.secret))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives files to another user")
+def test_an_administrators_command_leaves_the_file_to_the_node(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    token = issue(path)
+    os.chown(path, 10_001, 10_002)
+    revoke_token(path, token.id)
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (10_001, 10_002, 0o600)
+
+
 def test_the_file_is_replaced_in_one_step_and_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
     issue(path)

@@ -12,6 +12,7 @@ Left out: LevelDB (`storage`), the node's log (lost lines cost nothing).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -101,8 +102,14 @@ def create_file(path: Path, content: bytes, mode: int, point: str) -> None:
 
 
 def replace_file(path: Path, aside: Path, content: bytes, mode: int, point: str) -> None:
-    """Put new content in the place of a file's (K2), by way of a file `aside` in the same directory."""
+    """Put new content in the place of a file's (K2), by way of a file `aside` in the same directory.
+
+    The owner stays where the system lets it: an administrator's command takes no file away from the node that reads it.
+    """
     remove(aside, f"{point}.discard")
     create_file(aside, content, mode, point)
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        replaced = path.stat()
+        os.chown(aside, replaced.st_uid, replaced.st_gid)
     rename(aside, path, f"{point}.rename")
     sync_directory(path.parent, f"{point}.directory_sync")
