@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from common.consensus.agreement import Agreement, SlotState
 from common.consensus.effects import (
@@ -139,8 +140,9 @@ class Replica:
         self._asked_to_build = False
 
     def _resume(self, recovered: Recovered) -> None:
-        if recovered.own and self._voice.index is None:
-            raise InvariantBroken("the vote log holds votes of a height at which we are no member")
+        if self._voice.index is None:
+            # A key that is in no set yet has signed nothing here: these are messages of the key before it.
+            recovered = replace(recovered, own=[])
         for message in recovered.own:
             self._voice.remember(message)
         own = self._voice.latest(Stage.PROPOSAL)

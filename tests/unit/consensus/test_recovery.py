@@ -9,12 +9,14 @@ import pytest
 from common.consensus import effects as fx
 from common.consensus import events as ev
 from common.consensus.messages import Mark, NewView, Phase, Proposal, Stage, ViewChange, Vote
+from common.consensus.params import ConsensusParameters
 from common.consensus.records import CurrentView, decode_record, encode_record
 from common.consensus.recovery import recover
+from common.consensus.replica import Replica
 from common.core.errors import InvariantBroken
 from common.core.validators import ValidatorSet
 from tests.sim.bench import Bench, kind_of
-from tests.sim.toys import CHEAP, genesis_tip
+from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, genesis_tip, seed_of
 from tests.unit.consensus import parts
 from tests.unit.consensus.parts import quiet_bench, sent
 
@@ -236,6 +238,19 @@ def test_the_own_index_must_be_the_one_in_the_set() -> None:
     turned = ValidatorSet(bench.seats[0].sets[0].members[::-1])
     with pytest.raises(InvariantBroken):
         replica.restore(genesis_tip(), turned)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "commit", "view-change"])
+def test_c18_a_new_key_that_is_in_no_set_yet_starts_beside_the_old_keys_votes(stage: str) -> None:
+    """A stolen key is exchanged at once: the node comes back before the height from which its new key signs."""
+    bench = reached(stage)
+    validators = bench.seats[0].sets[0]
+    newcomer = Replica(ConsensusParameters(), bench.suite, GENESIS_ID, NETWORK, None, seed_of(9))
+    newcomer.restore(genesis_tip(), validators, bench.seats[0].records)
+    assert not newcomer.can_vote
+    other = parts.proposal(parts.block_by(bench, 1, "other"), 1)
+    heard = [*newcomer.step(ev.Received(other, 1)), *newcomer.step(ev.WorkPending(True))]
+    assert not [effect for effect in heard if isinstance(effect, fx.Persist)], "it signs nothing"
 
 
 # Records that went backwards
