@@ -130,7 +130,8 @@ def read_file(data: bytes, genesis_id: bytes, mark: Mark | None) -> Scan:
 
 
 def readable_height(data: bytes) -> int:
-    """The highest tip that a damaged file still shows; 0 if none. Believed only to keep silent for longer."""
+    """The highest tip or height of silence that a damaged file still shows; 0 if none. Believed only to keep silent for
+    longer."""
     if len(data) < _HEADER.size:
         return 0
     *_, checksum = _HEADER.unpack_from(data)
@@ -140,7 +141,7 @@ def readable_height(data: bytes) -> int:
             _take_frame(scan, frame)
     except DamagedStore:
         pass
-    return scan.tip[0]
+    return max(scan.tip[0], scan.silent_through)
 
 
 Frame = tuple[int, bytes, int, int]

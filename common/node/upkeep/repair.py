@@ -95,7 +95,7 @@ class Repair:
         old = self._open_old()
         try:
             reader = None if old is None else self._read(old)
-            kept = {} if reader is None else self._kept_marks(reader)
+            kept = {schema.REJOINED: b""} if reader is None else self._kept_marks(reader)
             silent = self._silence(reader, silent_through)
             if silent is not None:
                 kept.pop(schema.VOTE_LOG, None)
@@ -130,7 +130,8 @@ class Repair:
 
     def _kept_marks(self, reader: ChainReader) -> dict[bytes, bytes | None]:
         """What the old database says about votes, which no block can tell again: its point of the vote log, and that
-        earlier votes of the key are not known here (R3). If the latter cannot be read, it is taken to be so.
+        earlier votes of the key are not known here (R3). What cannot be read of the latter is taken to be so, be it a
+        value or the whole database.
         """
         self._done.stored_height = reader.tip().height
         kept: dict[bytes, bytes | None] = {}

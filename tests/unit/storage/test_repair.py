@@ -183,6 +183,26 @@ def test_c16_the_silence_is_as_long_as_anything_shows_or_is_asked_for(place: Pla
     assert state_of(place.open()) == (0, True, 1_000)
 
 
+@pytest.mark.parametrize("asked", [None, 200])
+def test_c16_a_second_repair_does_not_end_the_silence_of_the_first(place: Place, asked: int | None) -> None:
+    votes = place.path / "votes" / "votes.log"
+    shutil.rmtree(place.path / "votes")
+    place.repair("one", silent_through=1_000)
+    if asked is None:
+        votes.write_bytes(votes.read_bytes() + b"\xff" * 99)
+    assert place.repair("two", silent_through=asked).silent_through >= 1_000
+    assert state_of(place.open())[2] >= 1_000
+
+
+def test_c16_a_restored_nodes_unreadable_database_takes_its_mark_along(place: Place) -> None:
+    place.change(schema.REJOINED, b"")
+    (place.path / "chain" / "CURRENT").unlink()
+    place.repair()
+    opened = place.open()
+    assert opened.chain.rejoined
+    opened.close()
+
+
 def test_c16_without_any_trace_of_a_height_nothing_is_replaced(place: Place) -> None:
     (place.path / "chain" / "CURRENT").unlink()
     shutil.rmtree(place.path / "votes")
