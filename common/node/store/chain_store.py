@@ -196,9 +196,7 @@ class ChainStore(ChainReader):
             self._tip = pending.tip
             for key, entry in pending.state_entries.items():
                 self._state_cache.store(key, entry)
-            if len(self._sets) > _KEPT_SETS:
-                self._sets.clear()
-            self._sets[height + 1] = pending.next_validators
+            self._keep_set(height + 1, pending.next_validators)
             self._pending = None
 
     def commit(
@@ -247,8 +245,13 @@ class ChainStore(ChainReader):
         if known is None:
             known = super().validators(height)
             with self._lock:
-                self._sets[height] = known
+                self._keep_set(height, known)
         return known
+
+    def _keep_set(self, height: int, validators: ValidatorSet) -> None:
+        if len(self._sets) > _KEPT_SETS:
+            self._sets.clear()
+        self._sets[height] = validators
 
     def state_proof(self, key: bytes) -> StateProof:
         """The proof of a key's value, or absence, against the tip's state root. Raises DamagedStore."""

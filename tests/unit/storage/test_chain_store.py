@@ -105,6 +105,17 @@ def test_transactions_nonces_and_objects_are_found() -> None:
     assert chain.index_scan(b"at/", b"at/000001", 5) == [(b"at/000002", b"x"), (b"at/000003", b"x")]
 
 
+def test_n2_questions_for_old_validator_sets_take_bounded_memory_while_the_chain_stands_still() -> None:
+    store = MemoryStore()
+    twin = TwinChain.start(store)
+    for _ in range(100):
+        twin.commit({}, transactions=0)
+    chain = ChainStore(store, twin.genesis)
+    for height in range(1, 101):
+        assert chain.validators(height) == twin.sets[height]
+    assert len(chain._sets) <= 65
+
+
 def test_what_is_not_there_is_not_found() -> None:
     chain = TwinChain.start(MemoryStore()).chain
     for read in (chain.block, chain.header, chain.certificate, chain.receipts, chain.snapshots, chain.block_id):
