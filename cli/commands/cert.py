@@ -11,7 +11,7 @@ import click
 from cli import output
 from cli.enrolment import check_host
 from cli.output import Group
-from common.core.errors import Conflict
+from common.core.errors import Conflict, Malformed
 from common.core.names import check_label, check_name
 from common.node.peer.certificates import (
     RENEW_BEFORE_DAYS,
@@ -120,6 +120,8 @@ def rotate(directory: Path, ca_directory: Path) -> None:
     name = {
         attribute.oid._name: str(attribute.value) for attribute in load_certificates(directory / "tls.crt")[0].subject
     }
+    if not {"commonName", "organizationName"} <= name.keys():
+        raise Malformed("certificate_subject", f"{directory / 'tls.crt'} names no program and organisation")
     info = issue_certificate(
         authority,
         directory / "tls.crt",

@@ -23,6 +23,10 @@ from common.core.names import check_label, check_name, check_network
 from common.node.keys import read_passphrase
 from common.node.peer.certificates import create_authority
 
+MAX_COMMON_NAME = 64
+"""X.509's bound (RFC 5280, appendix A.1, ub-common-name)."""
+AUTHORITY_SUFFIX = " authority"
+
 
 @click.group(cls=Group)
 def command() -> None:
@@ -93,7 +97,11 @@ def init(
     now_ms = time.time_ns() // 1_000_000
     name = name or directory.resolve().name
     authority = create_authority(
-        directory / "ca.crt", directory / "ca.key", name=f"{name} authority", organisation=organisation, now_ms=now_ms
+        directory / "ca.crt",
+        directory / "ca.key",
+        name=f"{name[: MAX_COMMON_NAME - len(AUTHORITY_SUFFIX)]}{AUTHORITY_SUFFIX}",
+        organisation=organisation,
+        now_ms=now_ms,
     )
     part = enrol(
         directory,

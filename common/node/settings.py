@@ -46,7 +46,17 @@ ConfiguredPath = Annotated[Path, AfterValidator(_resolved)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 asks the system for a free one (tests)."""
 
-Host = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9.:_-]+$")]
+
+def _resolvable(host: str) -> str:
+    """Refuse what no resolver takes: an empty label, or one above 63 characters."""
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise ValueError("is neither a DNS name nor an address: a label is empty or too long") from error
+    return host
+
+
+Host = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9.:_-]+$"), AfterValidator(_resolvable)]
 """A DNS name or an IP address, without brackets, scheme or port."""
 
 NodeName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]

@@ -162,13 +162,18 @@ def issue_certificate(
 ) -> CertificateInfo:
     """Make a key and a certificate for `hosts` (DNS names and IP addresses), writing over older ones (rotation).
 
-    A leaf never outlives its authority. Raises Malformed('certificate_no_host') without a host.
+    A leaf never outlives its authority. Raises Malformed('certificate_no_host') without a host, and
+    Malformed('certificate_authority_expired').
     """
     if not hosts:
         raise Malformed("certificate_no_host", f"the certificate of {name} needs at least one host name or address")
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = authority.certificate
     until = min(_time(now_ms) + datetime.timedelta(days=days), issuer.not_valid_after_utc)
+    if issuer.not_valid_after_utc <= _time(now_ms):
+        raise Malformed(
+            "certificate_authority_expired", "this authority has expired; make a new one and spread its ca.crt"
+        )
     certificate = (
         x509.CertificateBuilder()
         .subject_name(_name(name, organisation))

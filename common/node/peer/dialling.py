@@ -85,8 +85,7 @@ class Dialler:
         """Stop dialling; open channels stay."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     def wake(self) -> None:
         """Channels or validator sets have changed: look again."""
@@ -145,7 +144,7 @@ class Dialler:
                 await link.finished()
         except TimeoutError:
             link.abort("timeout")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             link.abort(_named(error))
         except asyncio.CancelledError:
             link.abort("shutting_down")
@@ -168,7 +167,9 @@ class Dialler:
             _limited.write(logging.WARNING, "peer not reachable", (self.address.name, reason), extra)
 
 
-def _named(error: OSError) -> str:
+def _named(error: OSError | ValueError) -> str:
+    if isinstance(error, UnicodeError):
+        return "host_invalid"
     if isinstance(error, ssl.SSLError):
         return f"tls_{(error.reason or 'error').lower()}"
     if isinstance(error, ConnectionRefusedError):

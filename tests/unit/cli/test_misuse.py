@@ -114,6 +114,11 @@ def test_a_relays_certificate_is_issued_once_by_an_organisations_authority(tmp_p
     assert files_of(tmp_path / "relay") == before
 
 
+def test_a_name_of_any_permitted_length_gets_an_authority(tmp_path: Path) -> None:
+    name = "n" * 64
+    assert run("node", "init", str(tmp_path / "n"), "--name", name, "--network", "beijing", *NODE).exit_code == 0
+
+
 def test_cert_rotate_takes_no_authority_that_peers_do_not_trust(tmp_path: Path) -> None:
     assert run("localnet", "init", str(tmp_path / "net"), "--regions", "beijing").exit_code == 0
     assert run("node", "init", str(tmp_path / "other"), "--network", "beijing", *NODE).exit_code == 0

@@ -113,6 +113,12 @@ def test_a_host_with_line_breaks_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("host", ["a..b", ".host", "a" * 64])
+def test_a_host_that_no_resolver_takes_is_refused(tmp_path: Path, host: str) -> None:
+    text = NODE_TOML.replace('host = "127.0.0.1"\nport = 18004', f'host = "{host}"\nport = 18004')
+    assert "peers.0.host" in problems_of(tmp_path, text)
+
+
 def test_every_setting_is_explained_where_it_is_declared() -> None:
     tree = ast.parse(inspect.getsource(settings_module))
     bare = []

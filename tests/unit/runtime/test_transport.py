@@ -626,6 +626,18 @@ def test_n5_a_peer_that_does_not_read_is_closed_and_memory_stays_bounded(tmp_pat
     run(case())
 
 
+def test_a_peers_host_that_cannot_be_resolved_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    async def case() -> None:
+        transport = Site(tmp_path).transport(2, Recorder(MEMBERS), {"node-1": 1})
+        (dialler,) = transport.diallers
+        dialler.address = dialler.address.model_copy(update={"host": "a..b"})
+        async with started(transport):
+            await until(lambda: dialler.state.attempts > 1, 3)
+            assert transport.reports()[0].last_error == "host_invalid"
+
+    run(case())
+
+
 def test_a_peer_that_comes_back_is_connected_again(tmp_path: Path) -> None:
     async def case() -> None:
         site = Site(tmp_path)
