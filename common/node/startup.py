@@ -29,6 +29,7 @@ from common.node.logic.node_events import PeerKey
 from common.node.peer.certificates import RENEW_BEFORE_DAYS, check_authorities, check_issued, read_certificates
 from common.node.settings import NodeSettings
 from common.node.store.chain_store import ChainStore
+from common.node.store.exclusive import exclusive
 from common.node.store.log_directory import LogDirectory
 from common.node.store.storage import KeyValueStore, LevelDBStore
 from common.node.store.store_errors import VotingUnsafe
@@ -85,8 +86,8 @@ def open_data(data_dir: Path, genesis: Genesis, application: Application) -> Ope
     document that the application refuses.
     """
     try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        store = LevelDBStore(data_dir / DATABASE_DIRECTORY)
+        with exclusive(data_dir):
+            store = LevelDBStore(data_dir / DATABASE_DIRECTORY)
     except OSError as error:
         raise Unavailable(
             "data_dir_unusable",

@@ -5,7 +5,7 @@ adapter of a running node; `memory_store.MemoryStore` (also importable from here
 
 Invariants
   K1  A batch is applied completely or not at all, also across a crash. `write(..., sync=True)` returns only when the
-      batch and all before it are durable.
+      batch is durable, and all before it if they were synced too; `settle` makes all of a closed database durable.
   K2  Every block that is read is checked against its checksum. Damage raises `DamagedStore`, which names the key and
       the remedy; altered data is never returned (attack S2).
   K3  A directory that holds remains of a database is never turned into a new, empty one: LevelDB itself does that
@@ -270,6 +270,15 @@ class LevelDBStore(_LevelDBView):
         """A LevelDB property such as `leveldb.stats`, empty if unknown."""
         value: bytes | None = self._source.get_property(name.encode("ascii"))
         return "" if value is None else value.decode("utf-8", "replace")
+
+
+def settle(path: Path) -> None:
+    """Make all of a closed database durable, whatever log it is in. Raises as opening does.
+
+    A synced write covers LevelDB's present log. The one before it was closed without a sync when it was full, and what
+    it holds may not be in a table yet; opening writes what the logs hold into tables, which are synced.
+    """
+    LevelDBStore(path).close()
 
 
 def _check_directory(path: Path) -> bool:

@@ -34,6 +34,7 @@ from common.core.suite import parse_hex
 from common.node.startup import DATABASE_DIRECTORY
 from common.node.store import disk, schema
 from common.node.store.chain_store import ChainStore
+from common.node.store.exclusive import exclusive
 from common.node.store.storage import LevelDBStore
 from common.node.upkeep.checkpoint_import import Progress
 from common.node.upkeep.join_process import check_empty, put_in_place
@@ -123,12 +124,17 @@ def read_backup(source: Path, genesis: Genesis) -> BackupInfo:
 def restore(data_dir: Path, genesis: Genesis, source: Path, *, may_have_voted: bool = True) -> Iterator[Progress]:
     """Put a backup into a data directory that holds no chain (B2, B3, B4).
 
-    Raises Conflict('join_chain_exists'), Malformed('backup_invalid', 'backup_damaged'), DamagedStore, OSError.
+    Raises Conflict('join_chain_exists'), Malformed('backup_invalid', 'backup_damaged'), StoreInUse, DamagedStore,
+    OSError.
     """
+    with exclusive(data_dir):
+        yield from _restore(data_dir, genesis, source, may_have_voted)
+
+
+def _restore(data_dir: Path, genesis: Genesis, source: Path, may_have_voted: bool) -> Iterator[Progress]:
     info = read_backup(source, genesis)
     target, staging = data_dir / DATABASE_DIRECTORY, data_dir / RESTORING_DIRECTORY
     check_empty(target)
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     disk.remove_tree(staging, "staging.remove")  # what an interrupted restore has left
     store = LevelDBStore(staging)
     try:

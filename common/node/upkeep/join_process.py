@@ -37,7 +37,8 @@ from common.node.settings import NodeSettings
 from common.node.startup import DATABASE_DIRECTORY
 from common.node.store import disk
 from common.node.store.chain_store import ChainStore
-from common.node.store.storage import LevelDBStore
+from common.node.store.exclusive import exclusive
+from common.node.store.storage import LevelDBStore, settle
 from common.node.upkeep.checkpoint_import import CheckpointImport, Progress
 from common.node.upkeep.join import Join, Phase
 from common.node.upkeep.join_headers import HeaderChain, TrustedBlock
@@ -71,8 +72,15 @@ def join_node(
     """Fill an empty data directory from peers by a checkpoint.
 
     Raises Conflict('join_chain_exists'), RuleBroken('join_archive'), Unavailable('join_no_progress'), or what proving
-    the checkpoint raises; InvariantBroken kinds for the disk.
+    the checkpoint raises; StoreInUse and other InvariantBroken kinds for the disk.
     """
+    with exclusive(settings.data_dir):
+        return _join(settings, say, trusted, may_have_voted, patience_s)
+
+
+def _join(
+    settings: NodeSettings, say: Say, trusted: TrustedBlock | None, may_have_voted: bool, patience_s: float
+) -> Joined:
     began = time.monotonic()
     genesis = read_genesis(settings.genesis_file)
     key = load_key_file(settings.key_file, settings.passphrase_file, genesis.suite)
@@ -83,7 +91,6 @@ def join_node(
         raise RuleBroken(
             "join_archive", "an archive keeps every block: `tongjian node run` fetches them all; a checkpoint has none"
         )
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = LevelDBStore(staging)
     try:
         headers = HeaderChain(store, genesis, trusted)
@@ -113,7 +120,8 @@ def check_empty(target: Path) -> None:
 
 
 def put_in_place(staging: Path, target: Path) -> None:
-    """Rename a closed, synced store to where a node looks for it (P2). Raises OSError."""
+    """Rename a closed store, once all of it is durable, to where a node looks for it (P2). Raises OSError."""
+    settle(staging)
     if target.exists():
         check_empty(target)
         disk.remove_tree(target, "staging.remove")

@@ -32,7 +32,8 @@ from common.node.startup import DATABASE_DIRECTORY, VOTES_DIRECTORY
 from common.node.store import disk, schema
 from common.node.store.chain_reader import ChainReader
 from common.node.store.chain_store import ChainStore
-from common.node.store.storage import LevelDBStore
+from common.node.store.exclusive import exclusive
+from common.node.store.storage import LevelDBStore, settle
 from common.node.store.store_errors import DamagedStore, WrongDatabase
 from common.node.store.vote_frames import Scan, read_file, readable_height
 from common.node.store.vote_log import VoteLog
@@ -91,6 +92,10 @@ class Repair:
         Raises StoreInUse while the node runs, WrongDatabase, StoreFailed if the disk refuses, RuleBroken with the codes
         repair_execution_differs (R4), repair_blocks_pruned and repair_height_unknown.
         """
+        with exclusive(self._data_dir):
+            return self._run(from_peers, silent_through)
+
+    def _run(self, from_peers: bool, silent_through: int | None) -> Repaired:
         self._aside(self._data_dir / NEW_DATABASE)
         old = self._open_old()
         try:
@@ -103,6 +108,7 @@ class Repair:
         finally:
             if old is not None:
                 old.close()
+        settle(self._data_dir / NEW_DATABASE)
         if silent is not None:
             self._replace_votes(silent)
         self._aside(self._data_dir / DATABASE_DIRECTORY)

@@ -15,6 +15,7 @@ from common.node.store.storage import LevelDBStore
 from common.node.store.store_errors import StoreInUse
 from common.node.upkeep import backup as backup_module
 from common.node.upkeep.backup import back_up, read_backup, restore
+from common.node.upkeep.repair import Repair
 from tests.unit.growth.world import GENESIS, NAMES, grown
 from tests.unit.node.toy import ToyApplication, make_genesis
 
@@ -62,6 +63,35 @@ def test_what_comes_back_is_what_was_there(data_dir: Path, tmp_path: Path) -> No
     assert opened.chain.tip().height == HEIGHT
     assert opened.chain.rejoined
     opened.close()
+
+
+def logged_bytes(database: Path) -> int:
+    """What is in LevelDB's logs and in no table yet."""
+    return sum(path.stat().st_size for path in database.glob("*.log"))
+
+
+def test_s1_a_power_cut_after_a_restore_loses_nothing_of_it(data_dir: Path, tmp_path: Path) -> None:
+    """LevelDB leaves full logs behind without a sync; tables are synced."""
+    run(back_up(data_dir, GENESIS, tmp_path / "saved"))
+    run(restore(tmp_path / "other", GENESIS, tmp_path / "saved"))
+    assert logged_bytes(tmp_path / "other" / DATABASE_DIRECTORY) == 0
+
+
+def test_commands_and_nodes_take_turns_on_a_data_directory(data_dir: Path, tmp_path: Path) -> None:
+    run(back_up(data_dir, GENESIS, tmp_path / "saved"))
+    target = tmp_path / "other"
+    first = restore(target, GENESIS, tmp_path / "saved")
+    next(first)
+    half = sorted(target.rglob("*"))
+    with pytest.raises(StoreInUse):
+        run(restore(target, GENESIS, tmp_path / "saved"))
+    with pytest.raises(StoreInUse):
+        Repair(target, GENESIS, ToyApplication(), "now", lambda *_: None).run()
+    with pytest.raises(StoreInUse):
+        open_data(target, GENESIS, ToyApplication())
+    assert sorted(target.rglob("*")) == half
+    run(first)
+    open_data(target, GENESIS, ToyApplication()).close()
 
 
 def test_b1_a_backup_holds_neither_keys_nor_votes(data_dir: Path, tmp_path: Path) -> None:

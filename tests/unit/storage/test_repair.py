@@ -183,6 +183,12 @@ def test_c16_the_silence_is_as_long_as_anything_shows_or_is_asked_for(place: Pla
     assert state_of(place.open()) == (0, True, 1_000)
 
 
+def test_s1_a_power_cut_after_a_repair_loses_nothing_of_it(place: Place) -> None:
+    """LevelDB leaves full logs behind without a sync; tables are synced."""
+    place.repair()
+    assert not [path for path in (place.path / "chain").glob("*.log") if path.stat().st_size]
+
+
 @pytest.mark.parametrize("asked", [None, 200])
 def test_c16_a_second_repair_does_not_end_the_silence_of_the_first(place: Place, asked: int | None) -> None:
     votes = place.path / "votes" / "votes.log"

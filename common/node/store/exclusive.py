@@ -1,0 +1,36 @@
+"""One command at a time on a data directory.
+
+LevelDB's own lock guards a database that is open. Commands that build another one beside it and put it into its place
+(join, restore, repair) work on names that no such lock covers, and a node that starts just then must see all of the
+change or nothing of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.node.store.store_errors import StoreInUse
+
+LOCK_FILE = "upkeep.lock"
+
+
+@contextmanager
+def exclusive(data_dir: Path) -> Iterator[None]:
+    """Hold a data directory, which is made if it is absent. The lock file stays: removing it would let two in.
+
+    Raises StoreInUse if another process holds it, OSError.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(data_dir / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreInUse(f"another command works on {data_dir}; wait until it has ended") from None
+        yield
+    finally:
+        os.close(handle)
