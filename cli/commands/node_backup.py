@@ -46,7 +46,8 @@ def backup(config: Path, target: Path) -> None:
     "--key-has-not-signed",
     is_flag=True,
     help="Only if this node's validator key has certainly signed nothing above the backup's height, no vote on the "
-    "next block either (votes are not in a backup): vote at once.",
+    "next block either (votes are not in a backup), or if a quorum was lost and all organisations give up what was "
+    "signed above it: vote at once.",
 )
 def restore(config: Path, source: Path, key_has_not_signed: bool) -> None:
     """Put a backup into a data directory that holds no chain; every file is checked against its hash.
