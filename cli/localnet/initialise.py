@@ -173,32 +173,47 @@ class _Founder:
             self._credential(f"{region}-reader", network=region, role="reader")
             self._credential(f"{region}-relay-reader", network=region, role="reader")
             self._credential(f"{region}-feedback", network=CUSTODY, role="feedback", regions=[region])
-        self._credential("relay", network=CUSTODY, role="relay", with_key=True)
-        self._credential("custody-reader", network=CUSTODY, role="reader")
         (self.workspace / self._relay_name(1)).mkdir()
+        self._credential("relay", network=CUSTODY, role="relay", with_key=True, also=self._relay_name(1))
+        self._credential("custody-reader", network=CUSTODY, role="reader")
         self._credential("relay-reader", network=self._relay_name(1), role="reader")
         self._credential("supervisor", network=CUSTODY, role="supervisor")
         for number in range(1, GOVERNANCE_KEYS + 1):
             self._credential(f"governance-{number}", network=CUSTODY, role="governance", with_key=True)
 
     def _credential(
-        self, name: str, *, network: str, role: str, with_key: bool = False, regions: list[str] | None = None
+        self,
+        name: str,
+        *,
+        network: str,
+        role: str,
+        with_key: bool = False,
+        regions: list[str] | None = None,
+        also: str | None = None,
     ) -> None:
+        """Keys and a token for the nodes of `network`, and for the status of the relay `also`."""
         folder = self.workspace / "credentials"
         key_file = folder / f"{name}.key" if with_key else None
         if key_file is not None:
             self.public_keys[name] = generate_key(key_file).text
-        token = issue_token(
-            self.workspace / network / "tokens.json",
-            subject=name,
-            organisation=name,
-            role=role,
-            regions=regions,
-            now_ms=self.now_ms,
-        )
+
+        def issue(place: str, secret: str | None = None) -> str:
+            return issue_token(
+                self.workspace / place / "tokens.json",
+                subject=name,
+                organisation=name,
+                role=role,
+                regions=regions,
+                now_ms=self.now_ms,
+                secret=secret,
+            ).secret
+
+        secret = issue(network)
+        if also is not None:
+            issue(also, secret)
         token_file = folder / f"{name}.token"
         with os.fdopen(os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(token.secret + "\n")
+            file.write(secret + "\n")
         self.credentials[name] = {
             "key_file": str(self._final(key_file)) if key_file else None,
             "token_file": str(self._final(token_file)),

@@ -290,8 +290,11 @@ def issue_token(
     regions: Sequence[str] | None = None,
     expires_ms: int | None = None,
     now_ms: int | None = None,
+    secret: str | None = None,
 ) -> IssuedToken:
     """Make a token and add it to the file, which is created if absent. Raises `Malformed`, or `Unavailable` on I/O.
+
+    `secret` is that of a token of another program's file, which its bearer may use here too.
 
     A role of `SCOPED` needs `regions` (`token_regions_missing`): without them its bearer would see nothing. `now_ms` is
     compared with `expires_ms`, so that no token is issued that never works.
@@ -300,7 +303,7 @@ def issue_token(
         raise Malformed("token_expiry_past", "The expiry lies in the past.", expires_ms=expires_ms)
     if regions is None and parse_role(role) in SCOPED:
         raise Malformed("token_regions_missing", "A token of this role names the regions that it may see.")
-    secret = "tj_" + secrets.token_urlsafe(_TOKEN_BYTES)
+    secret = secret or "tj_" + secrets.token_urlsafe(_TOKEN_BYTES)
     issued = IssuedToken(
         id=secrets.token_hex(_ID_BYTES),
         subject=check_label(subject, "subject"),

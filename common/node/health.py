@@ -80,8 +80,9 @@ CATALOGUE: Final[dict[str, Ailment]] = {
         "a validator signs nothing although a quorum is connected: its vote log or database was lost, replaced or set "
         "back",
         "its log says which (`this node does not vote`, or the warning `abstaining`); abstaining ends by itself above "
-        "a height, unless so many abstain that no block comes (docs/operators.md, Backup); otherwise stop it and run `tongjian node repair`, or give the validator a new key by "
-        "`validators.change` and never use the old one again",
+        "a height, unless so many abstain that no block comes (docs/operators.md, Backup); otherwise stop it and run "
+        "`tongjian node repair`, or give the validator a new key by `validators.change` and never use the old one "
+        "again",
     ),
     "duplicate_key": Ailment(
         "fault",

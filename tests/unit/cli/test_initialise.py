@@ -12,6 +12,7 @@ from cli.localnet.initialise import Plan, initialise
 from cli.localnet.layout import LocalNetwork, load_network
 from common.core.errors import Conflict, Malformed, NotFound
 from common.core.genesis import parse_genesis
+from common.node.access import TokenStore
 from common.node.settings import load_settings
 from crosslink.lightclient.trust import parse_trust_file
 
@@ -47,6 +48,14 @@ def test_network_file_lists_what_the_contract_promises(tmp_path: Path) -> None:
             assert file is None or stat.S_IMODE(Path(file).stat().st_mode) == 0o600
     assert Path(document["ca_file"]).is_file()
     assert Path(document["trust_file"]).is_file()
+
+
+def test_the_relays_token_opens_its_own_status_too(tmp_path: Path) -> None:
+    network = found(tmp_path / "net")
+    for place in ("relay", "custody"):
+        tokens = TokenStore(tmp_path / "net" / place / "tokens.json")
+        assert tokens.knows(f"Bearer {network.token('relay')}".encode())
+        assert not tokens.knows(f"Bearer {network.token('beijing-operator')}".encode())
 
 
 def test_every_settings_file_loads_and_names_a_validator_of_its_genesis(tmp_path: Path) -> None:
