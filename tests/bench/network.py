@@ -55,10 +55,11 @@ def processor_seconds(process: Process) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
-def resident_mebibytes(process: Process) -> float:
-    """Resident memory of a process, shared pages included."""
+def resident_mebibytes(process: Process, kind: str = "VmRSS") -> float:
+    """Resident memory of a process, shared pages included; of `RssAnon` without mapped files, which the system takes
+    back when it needs room."""
     for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(f"{kind}:"):
             return int(line.split()[1]) / 1024
     return 0.0
 

@@ -63,6 +63,7 @@ class Sampler:
             {
                 "hours": hours,
                 "rss_mib": resident_mebibytes(process),
+                "anonymous_mib": resident_mebibytes(process, "RssAnon"),
                 "descriptors": len(os.listdir(f"/proc/{process.pid}/fd")),
                 "cpu_s": seconds,
                 "cpu_share": round(share, 3),
