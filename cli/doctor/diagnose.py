@@ -15,6 +15,7 @@ from common.node.peer.certificates import RENEW_BEFORE_DAYS
 __all__ = ["ChainObservation", "Finding", "NodeObservation", "Observation", "RegionObservation", "diagnose"]
 
 MAX_HEIGHT_LAG = 50
+OF_THE_WHOLE_CHAIN = frozenset({"no_quorum", "stalled"})
 TROUBLED_STATES = ("frozen", "expired", "silent", "lagging")
 
 
@@ -98,8 +99,27 @@ def _chain(chain: ChainObservation) -> Iterator[Finding]:
     yield from _versions(chain)
     for node in chain.nodes:
         yield from _node(node, chain.tip)
-        if node.facts is not None:
-            yield from examine(node.facts)
+    yield from _own_words(chain)
+
+
+def _own_words(chain: ChainObservation) -> Iterator[Finding]:
+    """What the nodes say of themselves and of their chain. That the whole chain stands still is not believed of nodes
+    while a quorum knows nothing of it: they are cut off, and it is they who are not ready."""
+    said = [(node.facts, examine(node.facts)) for node in chain.nodes if node.facts is not None]
+    _, quorum = chain.set_in_force()
+    for facts, found in said:
+        for item in found:
+            if item.code in OF_THE_WHOLE_CHAIN and len(_at_ease(said, item.code)) >= quorum:
+                yield finding("not_ready", facts.name, item.detail)
+            else:
+                yield item
+
+
+def _at_ease(said: list[tuple[NodeFacts, list[Finding]]], code: str) -> set[str]:
+    """The members that say nothing under this code."""
+    return {
+        facts.member for facts, found in said if facts.member is not None and code not in {item.code for item in found}
+    }
 
 
 def _quorum(chain: ChainObservation) -> Iterator[Finding]:

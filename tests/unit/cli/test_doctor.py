@@ -59,11 +59,11 @@ def without(*names: str, error: str = "connection_refused") -> list:
     [
         ({"ready": False, "level": False}, [("node_behind", "warning", "beijing-1")]),
         ({"ready": False}, [("not_ready", "warning", "beijing-1")]),
-        ({"stalled": True, "ready": False}, [("stalled", "fault", "beijing")]),
+        ({"stalled": True, "ready": False}, [("not_ready", "warning", "beijing-1")]),
         ({"peers": without("beijing-3")}, [("peers_missing", "warning", "beijing-1")]),
         (
             {"peers": without("beijing-3", "beijing-4"), "short": True, "ready": False},
-            [("no_quorum", "fault", "beijing"), ("peers_missing", "warning", "beijing-1")],
+            [("not_ready", "warning", "beijing-1"), ("peers_missing", "warning", "beijing-1")],
         ),
         (
             {"peers": without("beijing-3", error="hello_unexpected_peer")},
@@ -124,6 +124,14 @@ def test_what_is_seen_from_outside(seen: dict, expected: tuple[str, str, str]) -
 def test_an_observer_owes_no_votes_and_one_dead_validator_of_four_is_no_churn() -> None:
     observer = healthy_facts("watcher", member=None, voting=False, recent_views=[0, 0, 0, 1, 0, 0, 0, 1])
     assert examine(observer) == []
+
+
+@pytest.mark.parametrize(("changes", "code"), [({"short": True}, "no_quorum"), ({"stalled": True}, "stalled")])
+def test_a_chain_stands_still_when_no_quorum_knows_better(changes: dict, code: str) -> None:
+    """One node that says so is cut off; of two of four the others are no quorum."""
+    troubled = [node(name, msgspec.structs.replace(healthy_facts(name), ready=False, **changes)) for name in NAMES[:2]]
+    assert (code, "fault", "beijing") not in codes(observation(troubled[0]))
+    assert (code, "fault", "beijing") in codes(observation(*troubled))
 
 
 def test_two_nodes_with_one_key_are_named() -> None:
