@@ -47,6 +47,16 @@ _encode: Final = msgspec.json.Encoder().encode
 
 AsOf = Annotated[int | None, DIGITS, Query(ge=0, le=_MAX_MS, description="As of this time (ms); the newest if absent.")]
 Proof = Annotated[bool, Query(description="Add an evidence file of kind `state` for the values read (tip only).")]
+PageLimit = Annotated[
+    int | None,
+    DIGITS,
+    Query(
+        ge=1,
+        le=1000,
+        description="At most this many entries; if absent 200 (of feedback 100 of each kind), with `proof=true` as "
+        "many of them as one answer can prove. A limit too large for the proofs is refused (`proof_limit`).",
+    ),
+]
 Cursor = Annotated[str | None, Query(max_length=4096, description="`next_cursor` of the page before.")]
 FromHeight = Annotated[
     int, DIGITS, Query(alias="from", ge=0, le=MAX_HEIGHT, description="From this custody height on.")
@@ -118,7 +128,7 @@ async def get_investor(
     investor_code: str,
     request: Request,
     node: Node,
-    limit: Limit = 200,
+    limit: PageLimit = None,
     cursor: Cursor = None,
     as_of_ms: AsOf = None,
     proof: Proof = False,
@@ -136,7 +146,7 @@ async def get_issuer(
     request: Request,
     node: Node,
     product: Annotated[str | None, Query(max_length=128, description="Holders of this product only.")] = None,
-    limit: Limit = 200,
+    limit: PageLimit = None,
     cursor: Cursor = None,
     as_of_ms: AsOf = None,
     proof: Proof = False,
@@ -160,7 +170,7 @@ async def get_alerts(
     since: Annotated[
         int, DIGITS, Query(ge=0, le=_MAX_MS, description="Opened, changed or cleared at or after this time.")
     ] = 0,
-    limit: Limit = 200,
+    limit: PageLimit = None,
     cursor: Cursor = None,
     as_of_ms: AsOf = None,
     proof: Proof = False,
@@ -197,7 +207,7 @@ async def get_feedback(
     node: Node,
     from_height: FromHeight = 0,
     region: Annotated[str | None, Query(max_length=32, description="One region; all of yours if absent.")] = None,
-    limit: Limit = 100,
+    limit: PageLimit = None,
     cursor: Cursor = None,
     as_of_ms: AsOf = None,
     proof: Proof = False,

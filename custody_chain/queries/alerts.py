@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from common.core.errors import Malformed, NotFound
 from custody_chain import state
-from custody_chain.queries.moment import Moment
+from custody_chain.queries.moment import PAGE, Moment
 from custody_chain.supervision.rules import RULES
 
 _ID: Final = re.compile(r"[a-z][a-z0-9-]{0,31}\.[a-z_]{1,64}\.[0-9a-f]{24}")
@@ -29,9 +29,12 @@ def listed(
     standing: str | None,
     since_ms: int,
     cursor: str | None,
-    limit: int,
+    limit: int | None,
 ) -> dict[str, Any]:
-    """A page of alerts in the order of their ids (region, rule). Raises `NotFound('region_unknown')`, `Malformed`."""
+    """A page of alerts in the order of their ids (region, rule); without a limit `PAGE`, or as many as can be proven.
+
+    Raises `NotFound('region_unknown')`, `Malformed`.
+    """
     if rule is not None and rule not in RULES:
         raise Malformed("alert_rule_unknown", "There is no such alert rule.", rule=ascii(rule[:64]))
     if region is not None:
@@ -46,6 +49,7 @@ def listed(
             and (alert["last"]["time_ms"] >= since_ms)
         )
 
+    size = PAGE if limit is None else limit
     found: list[dict[str, Any]] = []
     budget = _MAX_SCANNED
     for prefix in sorted(map(state.alerts_of, networks)):
@@ -58,7 +62,7 @@ def listed(
                 if budget <= 0:
                     return {"alerts": found, "next_cursor": alert["id"]}
                 continue
-            if len(found) == limit:
+            if len(found) == size or (limit is None and moment.room == 0):
                 return {"alerts": found, "next_cursor": found[-1]["id"]}
             if moment.proven is not None:
                 moment.get(state.alert(alert["id"]))
@@ -69,7 +73,7 @@ def listed(
 def _below(moment: Moment, prefix: bytes, start: bytes | None) -> Iterator[dict[str, Any]]:
     """All alerts below a prefix, read a page at a time."""
     while True:
-        page = moment.scan(prefix, start, _SCAN, prove=False)
+        page = moment.scan(prefix, start, _SCAN)
         for _, alert in page:
             yield alert
         if len(page) < _SCAN:

@@ -13,10 +13,12 @@ from common.core.errors import Malformed, Rejected
 from crosslink.lightclient.client_state import ClientState
 from custody_chain import evidence, regions, state
 from custody_chain.intake import NOT_CANONICAL, SCHEMA_FAILED
-from custody_chain.queries.moment import Moment
+from custody_chain.queries.moment import MAX_PROVEN, Moment
 from custody_chain.schemas import MODEL
 
 _LOG_PLACE: Final = re.compile("([0-9a-f]{16})/[0-9a-f]{16}")
+_FEEDBACK_PAGE: Final = 100
+"""Anomalies, and alerts, of a region if the question names no limit; with proofs fewer, so that all can be proven."""
 _SCAN: Final = 500
 """Entries read at once while filtering."""
 _MAX_SCANNED: Final = 5000
@@ -99,14 +101,25 @@ def crosslink_log(moment: Moment, network: str, from_height: int, cursor: str | 
     }
 
 
-def feedback(moment: Moment, networks: list[str], from_height: int, cursor: str | None, limit: int) -> dict[str, Any]:
+def feedback(
+    moment: Moment, networks: list[str], from_height: int, cursor: str | None, limit: int | None
+) -> dict[str, Any]:
     """For markets: their own anomalies, alerts and lag since a custody height, each with who has to act.
 
-    Raises `Malformed('cursor')`, also for a cursor where several regions are asked for.
+    Without a limit at most `_FEEDBACK_PAGE` of each kind and region, with proofs as many as can be proven for all of
+    them. Raises `Malformed('cursor')`, also for a cursor where several regions are asked for.
     """
     if cursor is not None and len(networks) != 1:
         raise Malformed("cursor", "A cursor goes on with the feedback of one region; name it.")
-    return {"regions": [_feedback_of(moment, network, from_height, cursor, limit) for network in networks]}
+    size = feedback_page(len(networks), proven=moment.proven is not None) if limit is None else limit
+    return {"regions": [_feedback_of(moment, network, from_height, cursor, size) for network in networks]}
+
+
+def feedback_page(regions_asked: int, *, proven: bool) -> int:
+    """Entries of each of two kinds for every region, whose record is proven too. At least 1 for `MAX_REGIONS`."""
+    if not proven or not regions_asked:
+        return _FEEDBACK_PAGE
+    return min(_FEEDBACK_PAGE, (MAX_PROVEN - regions_asked) // (2 * regions_asked))
 
 
 def _feedback_of(moment: Moment, network: str, from_height: int, cursor: str | None, limit: int) -> dict[str, Any]:
@@ -155,7 +168,7 @@ def _recent(
     found: list[dict[str, Any]] = []
     last = prefix + start.encode("ascii") if start else None
     for _ in range(_MAX_SCANNED // _SCAN):
-        page = moment.scan(prefix, last, _SCAN, prove=False)
+        page = moment.scan(prefix, last, _SCAN)
         for key, value in page:
             touched = max(value["opened"]["custody_height"], (value["cleared"] or value["opened"])["custody_height"])
             if touched >= from_height:
@@ -188,7 +201,7 @@ def attribute_lag(moment: Moment, record: dict[str, Any]) -> str | None:
         return "region"
     if record["partial"] is not None:
         return "relay"
-    every = [value for _, value in moment.scan(state.REGIONS, None, regions.MAX_REGIONS, prove=False)]
+    every = [value for _, value in moment.scan(state.REGIONS, None, regions.MAX_REGIONS)]
     if len(every) > 1 and all(regions.derived_state(other, moment.time_ms) != "active" for other in every):
         return "relay"
     return "unknown"

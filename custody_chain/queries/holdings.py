@@ -7,19 +7,26 @@ natural persons' names, which are on no chain.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from common.core.errors import Malformed, NotFound
 from custody_chain import state
-from custody_chain.queries.moment import Moment
+from custody_chain.queries.moment import MAX_PROVEN, PAGE, Moment
 from custody_chain.supervision import codes
 
 MAX_LISTED: Final = 200
 """Subjects, companies and products that one answer names besides the paged rows."""
+MAX_PROVEN_COMPANIES: Final = MAX_PROVEN // 10
+MAX_PROVEN_PRODUCTS: Final = MAX_PROVEN // 5
+"""As many as an answer with proofs names, at least one a region; a product takes two. The other half is for holders and
+what they pledge; with a company and a product in each of `MAX_REGIONS` regions there is room for one holder still.
+"""
 
 
-def investor(moment: Moment, code: str, cursor: str | None, limit: int) -> dict[str, Any]:
-    """Positions of one investor across all markets.
+def investor(moment: Moment, code: str, cursor: str | None, limit: int | None) -> dict[str, Any]:
+    """Positions of one investor across all markets; without a limit `PAGE`, which can be proven.
 
     Raises `Malformed('investor_code')`, `Malformed('cursor')`; an investor without positions has an empty answer,
     which can be proven too.
@@ -31,14 +38,15 @@ def investor(moment: Moment, code: str, cursor: str | None, limit: int) -> dict[
     if cursor is not None:
         _parse_cursor(moment, cursor)
         after = root + cursor.encode("ascii")
+    size = PAGE if limit is None else limit
     rows: list[dict[str, Any]] = []
     last = b""
     for prefix in sorted(root + network.encode("ascii") + b"/" for network in moment.regions()):
         start = _start_in(prefix, after)
         if start is _PASSED:
             continue
-        for key, value in moment.scan(prefix, start, limit + 1 - len(rows), prove=False):
-            if len(rows) == limit:
+        for key, value in moment.scan(prefix, start, size + 1 - len(rows)):
+            if len(rows) == size:
                 return {"investor_code": code, "positions": rows, "next_cursor": last[len(root) :].decode("ascii")}
             moment.get(key)
             rows.append(position_row(moment, key, value))
@@ -99,25 +107,19 @@ def position_row(moment: Moment, key: bytes, value: dict[str, Any]) -> dict[str,
     }
 
 
-def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, limit: int) -> dict[str, Any]:
+def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, limit: int | None) -> dict[str, Any]:
     """Products of an enterprise in all markets, with a page of their holders, pledges and freezes.
 
+    Without a limit the page has `PAGE` holders; with proofs fewer, as many as can be proven with all that is theirs.
+    `truncated` says that companies, products, or pledges and freezes of the first holder are more than are listed.
     Raises `Malformed('enterprise_code')`, `NotFound('enterprise_unknown')`, `NotFound('product_unknown')` for a
     `product` that the enterprise does not have, and `Malformed('cursor')`.
     """
     enterprise = codes.enterprise_key(code)
     if enterprise is None:
         raise Malformed("enterprise_code", "An enterprise code is region letters and six digits (JR/T 0326-2024).")
-    companies = [
-        _company_row(moment, key, value)
-        for key, value in moment.scan(state.companies(enterprise), None, MAX_LISTED)
-        if moment.sees(_network(key))
-    ]
-    products = [
-        _product_row(moment, _network(key), value["product"])
-        for key, value in moment.scan(state.issued_by(enterprise), None, MAX_LISTED)
-        if moment.sees(_network(key))
-    ]
+    companies, more_companies = _listed(moment, state.companies(enterprise), MAX_PROVEN_COMPANIES, _company_row)
+    products, more_products = _listed(moment, state.issued_by(enterprise), MAX_PROVEN_PRODUCTS, _product_row)
     if not companies and not products:
         raise NotFound("enterprise_unknown", "No region has reported this enterprise.", enterprise=enterprise)
     chosen = [(row["region"], row["product"]) for row in products]
@@ -125,25 +127,42 @@ def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, l
         chosen = [(at, product) for at in moment.regions() if moment.peek(state.issued(enterprise, at, product))]
         if not chosen:
             raise NotFound("product_unknown", "The enterprise has no such product, or it is outside your scope.")
-    holders, following = _holders(moment, chosen, cursor, limit)
+    page = _holders(moment, chosen, cursor, limit)
     return {
         "enterprise_code": enterprise,
         "companies": companies,
         "products": products,
-        "holders": holders,
-        "pledges": [line for row in holders for line in _encumbrances(moment, row, "pledge", row["pledged"])],
-        "freezes": [line for row in holders for line in _encumbrances(moment, row, "freeze", row["frozen"])],
-        "truncated": len(products) >= MAX_LISTED or len(companies) >= MAX_LISTED,
-        "next_cursor": following,
+        "holders": page.holders,
+        "pledges": page.encumbrances["pledge"],
+        "freezes": page.encumbrances["freeze"],
+        "truncated": more_companies or more_products or page.truncated,
+        "next_cursor": page.following,
     }
 
 
-def _network(key: bytes) -> str:
-    return key.split(b"/")[2].decode("ascii")
+def _listed(
+    moment: Moment, root: bytes, most_proven: int, row: Callable[[Moment, str, dict[str, Any]], dict[str, Any]]
+) -> tuple[list[dict[str, Any]], bool]:
+    """Proven rows of what regions report below `root`, and whether there is more than that.
+
+    Only regions that the bearer sees are read. Those that report anything share the room evenly.
+    """
+    most = MAX_LISTED if moment.proven is None else most_proven
+    prefixes = {network: root + network.encode("ascii") + b"/" for network in moment.regions()}
+    reporting = [name for name, prefix in prefixes.items() if moment.scan(prefix, None, 1)]
+    share = max(1, most // max(1, len(reporting)))
+    rows: list[dict[str, Any]] = []
+    more = False
+    for network in reporting:
+        found = moment.scan(prefixes[network], None, share + 1)
+        more = more or len(found) > share
+        for key, value in found[:share]:
+            moment.get(key)
+            rows.append(row(moment, network, value))
+    return rows, more
 
 
-def _company_row(moment: Moment, key: bytes, value: dict[str, Any]) -> dict[str, Any]:
-    network = _network(key)
+def _company_row(moment: Moment, network: str, value: dict[str, Any]) -> dict[str, Any]:
     subject = moment.peek(state.subject(network, value["subject"])) or {}
     return {
         "region": network,
@@ -154,7 +173,8 @@ def _company_row(moment: Moment, key: bytes, value: dict[str, Any]) -> dict[str,
     }
 
 
-def _product_row(moment: Moment, network: str, product_id: str) -> dict[str, Any]:
+def _product_row(moment: Moment, network: str, value: dict[str, Any]) -> dict[str, Any]:
+    product_id = value["product"]
     record = moment.get(state.product(network, product_id))
     return {
         "region": network,
@@ -176,19 +196,31 @@ def _product_row(moment: Moment, network: str, product_id: str) -> dict[str, Any
     }
 
 
-def _encumbrances(moment: Moment, row: dict[str, Any], kind: str, balance: int) -> list[dict[str, Any]]:
-    """The pledges or freezes behind a balance; what none is named for comes as one line without an id."""
-    if balance <= 0:
-        return []
+_Named = dict[str, list[tuple[bytes, dict[str, Any]]]]
+"""The pledges and freezes that the state names, by kind."""
+_BALANCES: Final = {"pledge": "pledged", "freeze": "frozen"}
+
+
+def _named(moment: Moment, row: dict[str, Any]) -> tuple[_Named, bool]:
+    """The pledges and freezes behind a holder's balances, and whether there are more than an answer lists."""
+    root = state.encumbrances_of(row["region"], row["product"], row["account"])
+    found = {
+        kind: moment.scan(root + kind.encode("ascii") + b"/", None, MAX_LISTED + 1) if row[balance] > 0 else []
+        for kind, balance in _BALANCES.items()
+    }
+    listed = {kind: entries[:MAX_LISTED] for kind, entries in found.items()}
+    return listed, any(len(entries) > MAX_LISTED for entries in found.values())
+
+
+def _lines(row: dict[str, Any], entries: list[tuple[bytes, dict[str, Any]]], unnamed: int) -> list[dict[str, Any]]:
+    """Pledges or freezes of a holder; what none is named for comes as one line without an id."""
     place = {name: row[name] for name in ("region", "product", "account", "investor_code")}
-    prefix = state.encumbrances_of(row["region"], row["product"], row["account"]) + kind.encode("ascii") + b"/"
     lines = []
-    for _, value in moment.scan(prefix, None, MAX_LISTED):
+    for _, value in entries:
         details = {name: item for name, item in value.items() if name not in _ENCUMBRANCE_PLACE}
         registration = {name: value[name] for name in ("object_id", "height", "index")}
         lines.append({**place, **details, "registration": registration, "registered_at_ms": value["time_ms"]})
-    unnamed = balance - sum(line["quantity"] for line in lines)
-    if unnamed > 0 and len(lines) < MAX_LISTED:
+    if unnamed > 0:
         rest = {"id": None, "quantity": unnamed, "registration": row["registration"]}
         lines.append({**place, **rest, "registered_at_ms": row["registered_at_ms"]})
     return lines
@@ -197,27 +229,68 @@ def _encumbrances(moment: Moment, row: dict[str, Any], kind: str, balance: int) 
 _ENCUMBRANCE_PLACE: Final = frozenset({"kind", "investor", "object_id", "height", "index", "time_ms"})
 
 
-def _holders(
-    moment: Moment, products: list[tuple[str, str]], cursor: str | None, limit: int
-) -> tuple[list[dict[str, Any]], str | None]:
+@dataclass(slots=True)
+class _HolderPage:
+    """A page of holders with the pledges and freezes behind their balances."""
+
+    holders: list[dict[str, Any]] = field(default_factory=list)
+    encumbrances: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in _BALANCES})
+    truncated: bool = False
+    following: str | None = None
+
+    def add(self, row: dict[str, Any], named: _Named, truncated: bool) -> None:
+        """One holder. A balance has an unnamed rest only if everything that is named is listed."""
+        self.holders.append(row)
+        self.truncated |= truncated
+        for kind, entries in named.items():
+            quantity = sum(value["quantity"] for _, value in entries)
+            unnamed = 0 if truncated else row[_BALANCES[kind]] - quantity
+            self.encumbrances[kind] += _lines(row, entries, unnamed)
+
+
+def _holders(moment: Moment, products: list[tuple[str, str]], cursor: str | None, limit: int | None) -> _HolderPage:
     """A page of holders, product by product; the cursor is the last holding's key below `holding/`."""
     after = None
     if cursor is not None:
         if _parse_cursor(moment, cursor) not in products:
             raise Malformed("cursor", "Give the next_cursor of the page before.")
         after = b"holding/" + cursor.encode("ascii")
-    rows: list[dict[str, Any]] = []
+    size = PAGE if limit is None else limit
+    page = _HolderPage()
     last = b""
     for prefix, network, product_id in sorted((state.holdings_of(*place), *place) for place in products):
         start = _start_in(prefix, after)
         if start is _PASSED:
             continue
-        for key, value in moment.scan(prefix, start, limit + 1 - len(rows)):
-            if len(rows) == limit:
-                return rows, last[len(b"holding/") :].decode("ascii")
+        for key, value in moment.scan(prefix, start, size + 1 - len(page.holders)):
             account_id = state.identifier(key.rsplit(b"/", 1)[1].decode("ascii"))
             position_key = state.position(value["investor"], network, product_id, account_id)
-            position = moment.get(position_key)
-            rows.append(position_row(moment, position_key, position))
+            if len(page.holders) == size or not _add(moment, page, position_key, bounded=limit is not None):
+                page.following = last[len(b"holding/") :].decode("ascii")
+                return page
             last = key
-    return rows, None
+    return page
+
+
+def _add(moment: Moment, page: _HolderPage, position_key: bytes, *, bounded: bool) -> bool:
+    """Add a holder with all that is to be proven of it, or say that the page has no room for that.
+
+    The first holder always has: what is too much is left out. So has every one of a page that the question bounds; then
+    the proofs are refused if they are too many.
+    """
+    row = position_row(moment, position_key, moment.peek(position_key))
+    named, truncated = _named(moment, row)
+    if not bounded and sum(map(len, named.values())) >= moment.room:
+        if page.holders:
+            return False
+        named, truncated = _first(named, moment.room - 1), True
+    for key in (position_key, *(key for entries in named.values() for key, _ in entries)):
+        moment.get(key)
+    page.add(row, named, truncated)
+    return True
+
+
+def _first(named: _Named, most: int) -> _Named:
+    """At most so many pledges and freezes together."""
+    pledges = named["pledge"][:most]
+    return {"pledge": pledges, "freeze": named["freeze"][: most - len(pledges)]}

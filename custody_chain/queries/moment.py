@@ -7,13 +7,15 @@ Invariants
   Q3  Regions outside the bearer's scope do not exist here: neither their records nor what depends on them.
   Q4  Every answer says what it rests on: the regions concerned, their state, how far they were verified. It is complete
       only while all of them are active.
-  Q5  Only the tip can be proven.
+  Q5  Only the tip can be proven, and of it what the answer returns. A question without a limit is never refused for its
+      proofs: its page ends where they do, and the cursor goes on.
 
 Left out: the questions themselves.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -30,6 +32,9 @@ from custody_chain.evidence import set_changes
 
 MAX_PROVEN: Final = 200
 """State values that one answer proves; a proof costs some 50 microseconds of the node's event loop."""
+
+PAGE: Final = 200
+"""Rows of a page if the question names no limit; with proofs fewer, as many as `MAX_PROVEN` has room for."""
 
 _ATTEMPTS: Final = 3
 _decode: Final = msgspec.json.Decoder().decode
@@ -62,15 +67,15 @@ class Moment:
         value = self.reader.state_at(key, self.height) if self.past else self.reader.state_get(key)
         return None if value is None else _decode(value)
 
-    def scan(
-        self, prefix: bytes, start_after: bytes | None, limit: int, *, prove: bool = True
-    ) -> list[tuple[bytes, Any]]:
-        """State values below a prefix, decoded, in key order."""
+    def scan(self, prefix: bytes, start_after: bytes | None, limit: int) -> list[tuple[bytes, Any]]:
+        """State values below a prefix, decoded, in key order; not proven, for not all are returned (Q3, Q5)."""
         found = self.reader.state_scan(prefix, start_after, limit, self.height if self.past else None)
-        if prove:
-            for key, value in found:
-                self._prove(key, value)
         return [(key, _decode(value)) for key, value in found]
+
+    @property
+    def room(self) -> int:
+        """How many more values this answer may prove; without proofs there is no bound."""
+        return sys.maxsize if self.proven is None else MAX_PROVEN - len(self.proven)
 
     def _prove(self, key: bytes, value: bytes | None) -> None:
         if self.proven is None:
@@ -91,7 +96,7 @@ class Moment:
     def regions(self) -> dict[str, dict[str, Any]]:
         """Records of all regions that the bearer sees, by network id, in order."""
         if self._regions is None:
-            records = [value for _, value in self.scan(state.REGIONS, None, regions.MAX_REGIONS, prove=False)]
+            records = [value for _, value in self.scan(state.REGIONS, None, regions.MAX_REGIONS)]
             self._regions = {item["network"]: item for item in records if self.sees(item["network"])}
         return self._regions
 
