@@ -121,7 +121,7 @@ class HoldingsAnswer(Provable):
 
 
 class SubjectAnswer(Provable):
-    """A subject with its codes, accounts and products."""
+    """A subject with its codes, and a page of its accounts and of its products, each in the order of their ids."""
 
     object_id: str
     kind: str
@@ -136,4 +136,5 @@ class SubjectAnswer(Provable):
     shareholders: int = Field(description="distinct subjects that hold its shares or equity interests")
     accounts: list[str]
     products: list[str]
-    truncated: bool = Field(description="whether it has more accounts or products than are listed")
+    truncated: bool = Field(description="whether it has more accounts or products than this page and those before")
+    next_cursor: str | None = Field(description="goes on with both; null on the last page")

@@ -52,8 +52,8 @@ from common.node.store.chain_store import ChainReader, ChainStore
 
 MAX_PROVEN: Final = 200
 """Entries that one answer proves; a proof costs some 50 microseconds of the node's event loop."""
-MAX_LISTED: Final = 1000
-"""Accounts and products that a subject's answer lists."""
+_PARTS: Final = "~"
+"""Between the two parts of a subject's cursor, account and product; no identifier holds it."""
 _ATTEMPTS: Final = 3
 """Readings of one answer with proofs, if blocks are committed meanwhile."""
 
@@ -164,8 +164,8 @@ class Queries:
 
         return self._answer(read, None, proof, limit)
 
-    def subject(self, object_id: str, proof: bool) -> SubjectAnswer:
-        """A subject. Raises `subject_unknown`."""
+    def subject(self, object_id: str, limit: int, cursor: str | None, proof: bool) -> SubjectAnswer:
+        """A subject with a page of its accounts and of its products. Raises `subject_unknown`."""
 
         def read(moment: Moment) -> SubjectAnswer:
             data = moment.get(subject_key(object_id))
@@ -174,8 +174,13 @@ class Queries:
             subject = decode_subject(data)
             stored = moment.reader.index_get(standing_index_key(object_id))
             standing = None if stored is None else decode_standing(stored)
-            accounts = moment.reader.index_scan(subject_account_prefix(object_id), None, MAX_LISTED + 1)
-            products = moment.reader.index_scan(issuer_product_prefix(object_id), None, MAX_LISTED + 1)
+            prefixes = subject_account_prefix(object_id), issuer_product_prefix(object_id)
+            starts = ("", "") if cursor is None else _subject_cursor(moment, prefixes, cursor)
+            (accounts, last_account), (products, last_product) = (
+                ([], None) if start is None else _names_below(moment, prefix, start, limit)
+                for prefix, start in zip(prefixes, starts, strict=True)
+            )
+            more = last_account is not None or last_product is not None
             return SubjectAnswer(
                 as_of=moment.as_of(),
                 object_id=object_id,
@@ -189,9 +194,10 @@ class Queries:
                 credit_code=subject.credit_code,
                 qualification_category=subject.qualification_category,
                 shareholders=0 if standing is None else standing.shareholders,
-                accounts=[_name_of(key) for key, _ in accounts[:MAX_LISTED]],
-                products=[_name_of(key) for key, _ in products[:MAX_LISTED]],
-                truncated=max(len(accounts), len(products)) > MAX_LISTED,
+                accounts=accounts,
+                products=products,
+                truncated=more,
+                next_cursor=f"{last_account or ''}{_PARTS}{last_product or ''}" if more else None,
             )
 
         return self._answer(read, None, proof, 1)
@@ -243,6 +249,25 @@ def _page(
     for key, value in found[:limit]:
         moment.prove(key, value)
     return found[:limit], len(found) > limit
+
+
+def _names_below(moment: Moment, prefix: bytes, start: str, limit: int) -> tuple[list[str], str | None]:
+    """At most `limit` names of the index, after `start` if it is not empty; and the last of them if more follow."""
+    found = moment.reader.index_scan(prefix, prefix + start.encode("ascii") if start else None, limit + 1)
+    names = [_name_of(key) for key, _ in found[:limit]]
+    return names, names[-1] if len(found) > limit else None
+
+
+def _subject_cursor(moment: Moment, prefixes: tuple[bytes, bytes], cursor: str) -> tuple[str | None, str | None]:
+    """Where accounts and products go on, each None if it came to its end. Raises `Malformed('cursor')`."""
+    parts = cursor.split(_PARTS)
+    known = len(parts) == len(prefixes) and cursor != _PARTS and cursor.isascii()
+    if not known or any(
+        part and moment.reader.index_get(prefix + part.encode("ascii")) is None
+        for prefix, part in zip(prefixes, parts, strict=True)
+    ):
+        raise Malformed("cursor", "Give the next_cursor of the page before.")
+    return parts[0] or None, parts[1] or None
 
 
 def _checked(moment: Moment, cursor: str, key_of: Callable[[str], bytes]) -> str:

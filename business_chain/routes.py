@@ -22,6 +22,7 @@ from common.node.http.context import DIGITS, MAX_HEIGHT, Limit, Node, require_ro
 router = APIRouter(prefix="/v1", tags=["Business queries"], dependencies=[Depends(require_role(BUSINESS_READERS))])
 
 Cursor = Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")]
+SubjectCursor = Annotated[str | None, Query(max_length=129, description="`next_cursor` of the page before.")]
 Proof = Annotated[bool, Query(description="Add header, certificate and a state proof of every value (at the tip).")]
 AtHeight = Annotated[
     int | None, DIGITS, Query(ge=0, le=MAX_HEIGHT, description="After this block; the newest if absent.")
@@ -55,9 +56,11 @@ async def holdings(
 
 
 @router.get("/subjects/{object_id}")
-async def subject(object_id: str, node: Node, proof: Proof = False) -> SubjectAnswer:
-    """A subject's codes, its accounts and products. Persons have commitments instead of names."""
-    return Queries(node.chain).subject(check_identifier(object_id, "object_id"), proof)
+async def subject(
+    object_id: str, node: Node, limit: Limit = 100, cursor: SubjectCursor = None, proof: Proof = False
+) -> SubjectAnswer:
+    """A subject's codes, its accounts and products: at most `limit` of each. Persons have commitments, no names."""
+    return Queries(node.chain).subject(check_identifier(object_id, "object_id"), limit, cursor, proof)
 
 
 @router.get("/operation-examples", response_model=ExampleStory, response_model_exclude_unset=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +123,12 @@ def test_refusals_name_operation_and_code(market: MarketServer) -> None:
         ("/v1/products", {"limt": 1}, 400, "parameter_unknown"),
         ("/v1/products", {"limit": [1, 2]}, 400, "parameter_repeated"),
         (f"/v1/subjects/{ISSUER}", {"height": 1}, 400, "parameter_unknown"),
+        (f"/v1/subjects/{ISSUER}", {"limit": 1001}, 400, "request_invalid"),
+        (f"/v1/subjects/{ISSUER}", {"cursor": "~"}, 400, "cursor"),
+        (f"/v1/subjects/{ISSUER}", {"cursor": PRODUCT}, 400, "cursor"),
+        (f"/v1/subjects/{ISSUER}", {"cursor": "~BJ000001.ESVUFR2699"}, 400, "cursor"),
+        ("/v1/subjects/P1", {"cursor": "A2~"}, 400, "cursor"),
+        ("/v1/subjects/P1", {"cursor": "Ａ1~"}, 400, "cursor"),
         ("/v1/products", {"limit": 201, "proof": "true"}, 400, "proof_limit"),
         ("/v1/accounts/nobody/holdings", {}, 404, "account_unknown"),
         ("/v1/subjects/nobody", {}, 404, "subject_unknown"),
@@ -141,9 +148,38 @@ def test_the_cursor_of_a_last_page_is_answered_with_an_empty_one(market: MarketS
         ("/v1/products", PRODUCT, "products"),
         (f"/v1/products/{PRODUCT}/register", "A2", "holders"),
         ("/v1/accounts/A1/holdings", PRODUCT, "holdings"),
+        ("/v1/subjects/P1", "A1~", "accounts"),
+        (f"/v1/subjects/{ISSUER}", f"~{PRODUCT}", "products"),
     ):
         status, answer = get(market, path, cursor=cursor)
         assert (status, answer[rows], answer["next_cursor"]) == (200, [], None)
+
+
+def test_a_subjects_accounts_and_products_are_paged(tmp_path: Path) -> None:
+    operations = Operations()
+    codes = [PRODUCT, *(f"BJ000001.ESVUFR26{number:02d}" for number in range(2, 4))]
+    accounts = [operations.account(number, subject="P1") for number in range(11, 16)]
+    with MarketServer(tmp_path) as server:
+        status, answer = server.submit(
+            *operations.foundations(), *accounts, *(operations.product(product=code) for code in codes[1:])
+        )
+        assert (status, answer["status"]) == (200, "applied"), answer
+        for subject, of_accounts, of_products in (
+            ("P1", ["A1", *(f"A{number}" for number in range(11, 16))], []),
+            (ISSUER, [], codes),
+        ):
+            found: list[list[str]] = [[], []]
+            cursor: dict[str, str] = {}
+            for _ in range(10):
+                _, page = get(server, f"/v1/subjects/{subject}", limit=2, proof="true", **cursor)
+                assert max(len(page["accounts"]), len(page["products"])) <= 2
+                assert page["truncated"] is (page["next_cursor"] is not None)
+                found[0] += page["accounts"]
+                found[1] += page["products"]
+                if page["next_cursor"] is None:
+                    break
+                cursor = {"cursor": page["next_cursor"]}
+            assert found == [of_accounts, of_products]
 
 
 @pytest.mark.parametrize("path", ["/v1/products", f"/v1/products/{PRODUCT}/register", "/v1/accounts/A1/holdings"])
@@ -167,4 +203,4 @@ def test_the_story_of_the_documents_is_served_and_every_operation_stands_in_the_
 
 
 def test_integers_of_the_business_routes_have_one_spelling(market: MarketServer) -> None:
-    assert refuse_other_spellings(market, "beijing", "operator") == 15
+    assert refuse_other_spellings(market, "beijing", "operator") == 16

@@ -79,13 +79,13 @@ def test_holdings_subjects_products(chain: StoredMarket) -> None:
     holdings = queries.holdings("A1", 100, None, False)
     assert [(entry.product, entry.held) for entry in holdings.holdings] == [(PRODUCT, 650)]
     assert queries.holdings("A7", 100, None, False).holdings == []
-    issuer = queries.subject(ISSUER, False)
+    issuer = queries.subject(ISSUER, 9, None, False)
     assert (issuer.name, issuer.shareholders, issuer.products) == (COMPANY, 6, [PRODUCT])
-    person = queries.subject("P1", False)
+    person = queries.subject("P1", 9, None, False)
     assert (person.name, person.accounts, person.investor_code) == (None, ["A1"], "Q000000001")
     assert [product.product for product in queries.products(100, None, False).products] == [PRODUCT]
     assert queries.products(100, PRODUCT, False).products == []
-    for ask in (lambda: queries.subject("X", False), lambda: queries.holdings("X", 1, None, False)):
+    for ask in (lambda: queries.subject("X", 9, None, False), lambda: queries.holdings("X", 1, None, False)):
         with pytest.raises(NotFound):
             ask()
 
@@ -142,7 +142,7 @@ def test_r6_a_register_with_something_missing_or_changed_is_refused(
 def test_a_value_of_something_else_does_not_pass_for_a_holding(chain: StoredMarket) -> None:
     queries = Queries(chain.chain)
     root, values = proven(queries.register(PRODUCT, None, 100, None, True).evidence)
-    _, foreign = proven(queries.subject("P1", True).evidence)
+    _, foreign = proven(queries.subject("P1", 9, None, True).evidence)
     with pytest.raises(ProofInvalid, match="register_foreign_value"):
         verify_register(ED25519_SHA256, root, PRODUCT, [*values[:-1], *foreign])
 
@@ -159,7 +159,11 @@ def test_only_the_tip_is_proven_and_within_bounds(chain: StoredMarket) -> None:
 
 def test_every_answer_can_be_proven(chain: StoredMarket) -> None:
     queries = Queries(chain.chain)
-    answers = (queries.products(9, None, True), queries.holdings("A1", 9, None, True), queries.subject("P1", True))
+    answers = (
+        queries.products(9, None, True),
+        queries.holdings("A1", 9, None, True),
+        queries.subject("P1", 9, None, True),
+    )
     for answer, count in zip(answers, (1, 2, 1), strict=True):
         assert answer.evidence is not None
         assert len(answer.evidence.entries) == count
