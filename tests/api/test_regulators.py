@@ -410,8 +410,7 @@ def chain_routes(custody: CustodyServer) -> list[str]:
     tx_id = custody.on_node(lambda node: node.chain.receipts(1)[0].tx_id.hex())
     base = "/v1/networks/custody"
     return [
-        "/v1/networks",
-        *(f"{base}/{name}" for name in ("options", "status", "blocks", "blocks?include=snapshots", "blocks/1")),
+        *(f"{base}/{name}" for name in ("blocks", "blocks?include=snapshots", "blocks/0", "blocks/1")),
         *(f"{base}/blocks/1/{name}" for name in (f"transactions/{tx_id}", "consensus-state", "objects", "objects/x")),
         f"{base}/objects/x",
         f"/v1/transactions/{tx_id}",

@@ -22,6 +22,7 @@ def chain_routers(service: NodeService) -> list[APIRouter]:
         http_operations.operations_router,
         http_health.readiness_router,
         http_transactions.router,
+        http_networks.facts_router,
         http_networks.router,
         http_governance.router,
         http_evidence.router,

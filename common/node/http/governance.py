@@ -1,7 +1,8 @@
 """How a chain is governed: who signs now and later, protocol versions, and what is unhealthy about the set.
 
 `GET /v1/networks/{network}/governance` of the node's own network. `findings` are published, so that nobody has to hold
-the validators' list against the organisations: code, and the parameters that belong to it.
+the validators' list against the organisations: code, and the parameters that belong to it. Nothing that a market has
+registered is in it, so every chain reader may ask on either tier (docs/adr/0063).
 
 Left out: who may govern (`options`), proof (the headers commit the sets; state keys `chain/...` can be proven).
 """
@@ -16,13 +17,11 @@ from common.core.membership import concentrated
 from common.core.protocol import SUPPORTED_VERSIONS
 from common.core.validators import ValidatorSet
 from common.node.access import CHAIN_READERS
-from common.node.http.context import Network, Node, require_chain_role
+from common.node.http.context import Network, Node, require_role
 from common.node.logic.schedule import MAX_SEATS_FIELD, Activation, activations, protocol_version, scheduled_set
 from common.node.store.committed_state import CommittedState
 
-router = APIRouter(
-    prefix="/v1/networks", tags=["Node interface"], dependencies=[Depends(require_chain_role(CHAIN_READERS))]
-)
+router = APIRouter(prefix="/v1/networks", tags=["Node interface"], dependencies=[Depends(require_role(CHAIN_READERS))])
 
 
 @router.get("/{network}/governance")

@@ -5,9 +5,10 @@ Invariants
       snapshots as their canonical JSON text (the Merkle leaf), paths as lists of hex.
   N2  Answers are bounded in entries and bytes, and a bulk answer is gathered block by block with the event loop in
       between, so that a bulk reader never holds up a vote.
-  N3  Reading needs no more than the role `reader`, and that role reaches nothing else. These routes know no regions and
-      leave no line in a query log, so regulators and markets do not get the custody chain's blocks here
-      (`access.chain_content_roles`).
+  N3  Reading needs no more than the role `reader`, and that role reaches nothing else. The routes of `router` know no
+      regions and leave no line in a query log, so regulators and markets do not get the custody chain's blocks here
+      (`access.chain_content_roles`). Those of `facts_router` tell of a network what every chain reader may know on
+      either tier: nothing that a market has registered is in them (docs/adr/0063).
 
 Left out: submission, business queries, evidence files.
 """
@@ -29,10 +30,19 @@ from common.core.header import Header
 from common.core.protocol import SUPPORTED_VERSIONS
 from common.core.snapshot import MAX_SNAPSHOT_BYTES
 from common.core.transaction import MAX_ENVELOPE_BYTES, MAX_OPERATIONS, parse_envelope
-from common.node.access import CHAIN_READERS
+from common.node.access import CHAIN_READERS, SUPERVISORS, Identity
 from common.node.http.answer import PIECE_BYTES
 from common.node.http.budget import HOLDS, Holds
-from common.node.http.context import DIGITS, MAX_HEIGHT, Height, Network, Node, parse_tx_id, require_chain_role
+from common.node.http.context import (
+    DIGITS,
+    MAX_HEIGHT,
+    Height,
+    Network,
+    Node,
+    parse_tx_id,
+    require_chain_role,
+    require_role,
+)
 from common.node.http.ports import NetworkDescription
 from common.node.http.transactions import MAX_WAIT_S
 from common.node.logic.schedule import protocol_version
@@ -74,18 +84,25 @@ def _content(snapshot: bytes) -> _Content:
     return _snapshot_decoder.decode(snapshot).header.content
 
 
+Who = Annotated[Identity, Depends(require_role(CHAIN_READERS))]
+
+facts_router = APIRouter(
+    prefix="/v1/networks", tags=["Node interface"], dependencies=[Depends(require_role(CHAIN_READERS))]
+)
 router = APIRouter(
     prefix="/v1/networks", tags=["Node interface"], dependencies=[Depends(require_chain_role(CHAIN_READERS))]
 )
 
 
-@router.get("")
-async def networks(node: Node) -> dict[str, Any]:
-    """Networks that this node knows: its own, and those below it."""
+@facts_router.get("")
+async def networks(node: Node, who: Who) -> dict[str, Any]:
+    """Networks that this node knows: its own, and those below it; for a regulator those that the token may see."""
     genesis, application = node.genesis, node.application
     below: list[dict[str, Any]] = []
     if isinstance(application, NetworkDescription):
         below = application.sub_networks(CommittedState(node.chain))
+        if who.role in SUPERVISORS:
+            below = [network for network in below if who.may_see_region(network["network_id"])]
     own = {
         "network_id": genesis.network,
         "tier": genesis.tier,
@@ -97,7 +114,7 @@ async def networks(node: Node) -> dict[str, Any]:
     return {"networks": [own]}
 
 
-@router.get("/{network}/options")
+@facts_router.get("/{network}/options")
 async def options(network: Network, node: Node) -> dict[str, Any]:
     """What this network accepts: operation types, result states, suite, limits, and the tier's own facts."""
     genesis = node.genesis
@@ -124,7 +141,7 @@ async def options(network: Network, node: Node) -> dict[str, Any]:
     }
 
 
-@router.get("/{network}/status")
+@facts_router.get("/{network}/status")
 async def status(network: Network, node: Node) -> dict[str, Any]:
     """The node's place in its network: final height, connected peers, view, validators."""
     now = node.status()

@@ -1,0 +1,48 @@
+"""What the custody chain's node interface tells regulators: of the network, and nothing of the markets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from common.node.access import issue_token
+from tests.api.custody_server import SHANGHAI, CustodyServer
+from tests.support.custody import holder
+
+
+@pytest.fixture(scope="module")
+def custody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CustodyServer]:
+    with CustodyServer(tmp_path_factory.mktemp("custody")) as server:
+        yield server
+
+
+FACTS = ["/v1/networks", *(f"/v1/networks/custody/{name}" for name in ("options", "status", "governance"))]
+
+
+@pytest.mark.parametrize("path", FACTS)
+def test_what_tells_of_the_network_alone_is_open_to_regulators_on_the_custody_chain(
+    custody: CustodyServer, path: str
+) -> None:
+    before = custody.get(path, "reader")
+    for role in ("supervisor", "analyst", "auditor"):
+        assert custody.get(path, role) == before
+    for role in ("provincial", "provincial-shanghai", "feedback", "feedback-shanghai"):
+        assert custody.ask(path, role).status_code == 403, role
+    custody.on_node(lambda node: node.deliver(node.chains[1], *holder(9, 1234567, SHANGHAI)))
+    changed = {"height", "block_id", "time_ms", "best_peer_height"}
+    after = custody.get(path, "supervisor")
+    assert {name: after[name] for name in after.keys() - changed} == {
+        name: before[name] for name in before.keys() - changed
+    }, "what a market registers changes nothing here but the height of the chain"
+
+
+def test_a_regulators_token_that_names_regions_is_told_of_these_alone(custody: CustodyServer) -> None:
+    token = issue_token(
+        custody.tokens_file, subject="one", organisation="tests", role="supervisor", regions=["shanghai"]
+    )
+    custody.tokens["supervisor-shanghai"] = token.secret
+    (network,) = custody.get("/v1/networks", "supervisor-shanghai")["networks"]
+    assert [below["network_id"] for below in network["sub_networks"]] == ["shanghai"]
+    (network,) = custody.get("/v1/networks")["networks"]
+    assert [below["network_id"] for below in network["sub_networks"]] == ["beijing", "shanghai"]
