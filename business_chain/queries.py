@@ -145,7 +145,7 @@ class Queries:
         def read(moment: Moment) -> HoldingsAnswer:
             data = moment.get(account_key(account_id))
             if data is None:
-                raise NotFound("account_unknown", "There is no such account.", account=account_id)
+                raise NotFound("account_unknown", "There is no such account.", account=account_id, object_id=account_id)
             account = decode_account(data)
             prefix = account_holding_prefix(account_id)
             start = None if cursor is None else prefix + _checked(moment, cursor, product_key).encode("ascii")
@@ -285,7 +285,7 @@ def _name_of(key: bytes) -> str:
 def _require_product(moment: Moment, code: str) -> Product:
     data = moment.get(product_key(code))
     if data is None:
-        raise NotFound("product_unknown", "There is no such product.", product=code)
+        raise NotFound("product_unknown", "There is no such product.", product=code, object_id=code)
     return decode_product(data)
 
 

@@ -55,14 +55,16 @@ def locate(reader: ChainReader, network: str, object_id: str, height: int | None
     """
     stored = reader.index_get(state.object_record(network, object_id))
     if stored is None:
-        raise NotFound("object_unknown", "The region has reported no such object.", region=network)
+        raise NotFound("object_unknown", "The region has reported no such object.", region=network, object_id=object_id)
     if height is None:
         record = _decode(stored)
         return int(record["height"]), int(record["index"])
     prefix = state.revisions_at(network, object_id, height)
     found = [int(key.rsplit(b"/", 1)[1], 16) for key, _ in reader.index_scan(prefix, None, _MAX_IN_BLOCK)]
     if not found or (index is not None and index not in found):
-        raise NotFound("snapshot_unknown", "That block holds no such snapshot of the object.", height=height)
+        raise NotFound(
+            "snapshot_unknown", "That block holds no such snapshot of the object.", height=height, object_id=object_id
+        )
     return height, found[-1] if index is None else index
 
 
@@ -127,7 +129,9 @@ def build_evidence(
         ids = [] if proven.value is None else _decode(proven.value)
         position = at_height % state.BUCKET_SIZE
         if position >= len(ids) or ids[position] != header.id(suite).hex():
-            raise NotFound("not_anchored", "The block is not completely delivered yet.", height=at_height)
+            raise NotFound(
+                "not_anchored", "The block is not completely delivered yet.", height=at_height, object_id=object_id
+            )
         return Evidence(
             network=reader.genesis.network,
             genesis_id=reader.genesis.id,

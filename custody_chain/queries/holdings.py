@@ -126,7 +126,8 @@ def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, l
     if product is not None:  # looked up by itself: it may be beyond the products that one answer lists
         chosen = [(at, product) for at in moment.regions() if moment.peek(state.issued(enterprise, at, product))]
         if not chosen:
-            raise NotFound("product_unknown", "The enterprise has no such product, or it is outside your scope.")
+            detail = "The enterprise has no such product, or it is outside your scope."
+            raise NotFound("product_unknown", detail, product=product, object_id=product)
     page = _holders(moment, chosen, cursor, limit)
     return {
         "enterprise_code": enterprise,

@@ -143,6 +143,25 @@ def test_queries_that_cannot_be_answered(
     assert (answer[0], answer[1]["code"]) == (status, code)
 
 
+@pytest.mark.parametrize(
+    ("path", "code", "members"),
+    [
+        ("/v1/products/BJ000001.ESVUFR2699/register", "product_unknown", {"product": "BJ000001.ESVUFR2699"}),
+        ("/v1/accounts/nobody/holdings", "account_unknown", {"account": "nobody"}),
+        ("/v1/subjects/nobody", "subject_unknown", {}),
+        ("/v1/networks/beijing/objects/nobody", "object_unknown", {}),
+        ("/v1/networks/beijing/blocks/1/objects/nobody", "object_unknown", {"height": 1}),
+    ],
+)
+def test_a_refusal_about_an_object_names_it(
+    market: MarketServer, path: str, code: str, members: dict[str, Any]
+) -> None:
+    status, problem = get(market, path)
+    object_id = "BJ000001.ESVUFR2699" if "products" in path else "nobody"
+    assert (status, problem["code"], problem["object_id"]) == (404, code, object_id)
+    assert members.items() <= problem.items()
+
+
 def test_the_cursor_of_a_last_page_is_answered_with_an_empty_one(market: MarketServer) -> None:
     for path, cursor, rows in (
         ("/v1/products", PRODUCT, "products"),

@@ -156,6 +156,7 @@ def test_holders_of_one_product(custody: CustodyServer) -> None:
     for path, product in ((ISSUER, "XX"), (ISSUER, SHANGHAI), (ISSUER, ""), (ISSUER, "-")):
         answer = custody.ask(path, product=product)
         assert (answer.status_code, answer.json()["code"]) == (404, "product_unknown")
+        assert answer.json()["object_id"] == answer.json()["product"]
     assert custody.ask(ISSUER, prodct=BEIJING).json()["allowed"] == "as_of_ms, cursor, limit, product, proof"
     assert custody.ask(ALERTS, region=["beijing", "shanghai"]).json()["code"] == "parameter_repeated"
 
@@ -288,6 +289,17 @@ def test_evidence_for_a_snapshot(custody: CustodyServer) -> None:
     assert findings.snapshot["header"]["content"]["object_id"] == "pledge"
     older = custody.ask("/v1/evidence/beijing/person-1", height=1, index=2)
     assert verify_evidence_file(older.content, custody.on_node(lambda node: node.trust())).region_height == 1
+
+
+@pytest.mark.parametrize(
+    ("object_id", "query", "code"),
+    [("nobody", {}, "object_unknown"), ("pledge", {"height": 1}, "snapshot_unknown"), ("甲/乙", {}, "object_unknown")],
+)
+def test_a_refusal_about_an_object_names_it(
+    custody: CustodyServer, object_id: str, query: dict[str, Any], code: str
+) -> None:
+    problem = custody.ask(f"/v1/evidence/beijing/{object_id}", **query).json()
+    assert (problem["code"], problem["object_id"]) == (code, object_id)
 
 
 def test_the_regions_and_the_relays_cursor(custody: CustodyServer) -> None:

@@ -340,7 +340,9 @@ async def block_object(network: Network, height: Height, object_id: str, node: N
     candidates = [(index, _content(data)) for index, data in enumerate(snapshots) if mark in data]
     found = [(index, content) for index, content in candidates if content.object_id == object_id]
     if not found:
-        raise NotFound("object_unknown", "The block holds no snapshot of this object.", height=height)
+        raise NotFound(
+            "object_unknown", "The block holds no snapshot of this object.", height=height, object_id=object_id
+        )
     tree = merkle.Tree(node.suite.hash, snapshots)
     return {
         "network": network,
@@ -374,7 +376,7 @@ async def object_revisions(
     """Every revision of an object with its height and index, latest first; an overwrite reuses its version."""
     revisions = node.chain.object_revisions(object_id, MAX_REVISIONS + 1)
     if not revisions:
-        raise NotFound("object_unknown", "There is no such object.")
+        raise NotFound("object_unknown", "There is no such object.", object_id=object_id)
     return {
         "network": network,
         "object_id": object_id,
