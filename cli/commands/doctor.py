@@ -17,14 +17,14 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command()
-@click.argument("target", metavar="DIRECTORY|URL")
+@click.argument("target", metavar="[DIRECTORY|URL]", default=".")
 @click.option("--token-file", type=FILE, help="For a URL: file with a reader token.")
 @click.option("--ca-file", type=FILE, help="For a URL: certificate to trust for TLS (PEM).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(target: str, token_file: Path | None, ca_file: Path | None, as_json: bool) -> None:
     """Look at the local network in DIRECTORY, or at the node at URL, and name what is wrong: code, reason, remedy.
 
-    Exit code 1 if there is a fault.
+    Without either: at the network in the current directory. Exit code 1 if there is a fault.
     """
     findings = diagnose(_observe(target, token_file, ca_file))
     if as_json:
