@@ -15,6 +15,11 @@ import click
 from common.core.errors import InvariantBroken, Rejected
 from common.node.store.store_errors import DamagedStore, StoreFailed
 
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+"""For commands that print a text for people otherwise."""
+ALWAYS_JSON = click.option("--json", expose_value=False, is_flag=True, help="No effect: JSON is printed anyway.")
+"""For commands whose output is JSON or a file of another command: the option changes nothing."""
+
 
 class Group(click.Group):
     """A command group that turns the suite's errors, and the system's about files, into one line and exit code 1."""

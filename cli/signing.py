@@ -97,6 +97,20 @@ class Draft:
         texts = [None if signature is None else signature.hex() for signature in self.signatures]
         return canonical_json({"transaction": self.transaction, "signatures": texts})
 
+    def facts(self) -> dict[str, Any]:
+        """The same as `summary`, for programs."""
+        parsed = self.parsed
+        return {
+            "tx_id": parsed.id.hex(),
+            "network": parsed.network,
+            "genesis": parsed.genesis.hex(),
+            "expires_at_height": parsed.expires_at_height,
+            "nonce": parsed.nonce,
+            "signers": [{"public_key": key, "signed": key not in self.missing} for key in parsed.signers],
+            "complete": not self.missing,
+            "operations": self.transaction["operations"],
+        }
+
     def summary(self) -> str:
         """What a signer looks at before he signs: everything that the signature is over, and who has signed."""
         parsed = self.parsed

@@ -15,6 +15,7 @@ from common.core.errors import Conflict, Malformed
 from common.core.names import check_label, check_name
 from common.node.peer.certificates import (
     RENEW_BEFORE_DAYS,
+    CertificateInfo,
     check_trusted,
     issue_certificate,
     load_authority,
@@ -39,7 +40,7 @@ def command() -> None:
 
 @command.command(name="list")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output.AS_JSON
 def list_(paths: tuple[Path, ...], as_json: bool) -> None:
     """List the certificates in PATHS (files, or directories with *.crt below them) and the days they have left.
 
@@ -47,17 +48,7 @@ def list_(paths: tuple[Path, ...], as_json: bool) -> None:
     """
     now_ms = time.time_ns() // 1_000_000
     files = [file for path in paths for file in (sorted(path.rglob("*.crt")) if path.is_dir() else [path])]
-    rows: list[dict[str, Any]] = [
-        {
-            "file": str(file),
-            "subject": info.subject,
-            "hosts": list(info.hosts),
-            "days_left": info.days_left(now_ms),
-            "fingerprint": info.fingerprint,
-        }
-        for file in files
-        for info in read_certificates(file)
-    ]
+    rows = [_row(file, info, now_ms) for file in files for info in read_certificates(file)]
     if as_json:
         output.print_json(rows)
     else:
@@ -71,13 +62,27 @@ def list_(paths: tuple[Path, ...], as_json: bool) -> None:
         raise SystemExit(1)
 
 
+def _row(file: Path, info: CertificateInfo, now_ms: int) -> dict[str, Any]:
+    """What is printed of a certificate as JSON."""
+    return {
+        "file": str(file),
+        "subject": info.subject,
+        "hosts": list(info.hosts),
+        "days_left": info.days_left(now_ms),
+        "fingerprint": info.fingerprint,
+    }
+
+
 @command.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @AUTHORITY
 @click.option("--name", required=True, help="The program's name, e.g. relay-1.")
 @click.option("--organisation", required=True, help="The organisation that runs it.")
 @click.option("--host", "hosts", multiple=True, required=True, help="Host name or address under which it is reached.")
-def issue(directory: Path, ca_directory: Path, name: str, organisation: str, hosts: tuple[str, ...]) -> None:
+@output.AS_JSON
+def issue(
+    directory: Path, ca_directory: Path, name: str, organisation: str, hosts: tuple[str, ...], as_json: bool
+) -> None:
     """Make tls.key and tls.crt in DIRECTORY for a program that is no node, such as a relay.
 
     The authority may be that of any node of the organisation. Nothing is written over: `cert rotate` replaces.
@@ -101,13 +106,17 @@ def issue(directory: Path, ca_directory: Path, name: str, organisation: str, hos
         hosts=hosts,
         now_ms=now_ms,
     )
-    click.echo(f"{directory / 'tls.crt'}: {info.subject}, {info.days_left(now_ms)} days")
+    if as_json:
+        output.print_json(_row(directory / "tls.crt", info, now_ms))
+    else:
+        click.echo(f"{directory / 'tls.crt'}: {info.subject}, {info.days_left(now_ms)} days")
 
 
 @command.command()
 @click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @AUTHORITY
-def rotate(directory: Path, ca_directory: Path) -> None:
+@output.AS_JSON
+def rotate(directory: Path, ca_directory: Path, as_json: bool) -> None:
     """Issue a new TLS key and certificate for the node in DIRECTORY, for the same name and hosts.
 
     A running node uses it from the next connection on. The validator key is not touched: the peers' hello binds the new
@@ -122,6 +131,7 @@ def rotate(directory: Path, ca_directory: Path) -> None:
     }
     if not {"commonName", "organizationName"} <= name.keys():
         raise Malformed("certificate_subject", f"{directory / 'tls.crt'} names no program and organisation")
+    now_ms = time.time_ns() // 1_000_000
     info = issue_certificate(
         authority,
         directory / "tls.crt",
@@ -129,7 +139,10 @@ def rotate(directory: Path, ca_directory: Path) -> None:
         name=name["commonName"],
         organisation=name["organizationName"],
         hosts=current.hosts,
-        now_ms=time.time_ns() // 1_000_000,
+        now_ms=now_ms,
     )
-    days_left = info.days_left(time.time_ns() // 1_000_000)
-    click.echo(f"{directory / 'tls.crt'}: {info.subject}, {days_left} days; used from the next connection on")
+    if as_json:
+        output.print_json(_row(directory / "tls.crt", info, now_ms))
+    else:
+        days_left = info.days_left(now_ms)
+        click.echo(f"{directory / 'tls.crt'}: {info.subject}, {days_left} days; used from the next connection on")

@@ -36,6 +36,7 @@ def command() -> None:
 @click.option(
     "--output", "target", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write."
 )
+@output.ALWAYS_JSON
 def assemble(
     parts: tuple[Path, ...], tier: Literal["business", "custody"], application: Path, time_ms: int | None, target: Path
 ) -> None:

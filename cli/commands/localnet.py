@@ -14,7 +14,7 @@ from cli import output
 from cli.localnet import processes
 from cli.localnet.exclusive import changing
 from cli.localnet.launch import launch
-from cli.localnet.layout import Process, load_network
+from cli.localnet.layout import LocalNetwork, Process, load_network
 from cli.localnet.regions import PILOTS
 from cli.output import Group
 from common.core.errors import Conflict, Unavailable
@@ -40,14 +40,25 @@ def command() -> None:
     "--containers", is_flag=True, help="Settings for one container a process, which reach each other by name."
 )
 @click.option("--if-absent", is_flag=True, help="Succeed without touching anything if the network is there already.")
+@output.AS_JSON
 def init(
-    directory: Path, validators: int, regions: str, base_port: int, relays: int, containers: bool, if_absent: bool
+    directory: Path,
+    validators: int,
+    regions: str,
+    base_port: int,
+    relays: int,
+    containers: bool,
+    if_absent: bool,
+    as_json: bool,
 ) -> None:
     """Make keys, certificates, genesis documents and settings in DIRECTORY, and DIRECTORY/network.json."""
     from cli.localnet.initialise import Plan, initialise
 
     if if_absent and (directory / "network.json").is_file():
-        click.echo(f"{directory} holds a network already; nothing was changed")
+        if as_json:
+            output.print_json(_summary(load_network(directory), made=False))
+        else:
+            click.echo(f"{directory} holds a network already; nothing was changed")
         return
     plan = Plan(
         directory=directory,
@@ -58,9 +69,30 @@ def init(
         containers=containers,
     )
     network = initialise(plan, now_ms=time.time_ns() // 1_000_000, progress=output.progress)
+    if as_json:
+        output.print_json(_summary(network, made=True))
+        return
     nodes = sum(len(chain.nodes) for chain in network.chains)
     click.echo(f"{len(network.chains)} chains, {nodes} nodes, {relays} relay(s) in {directory}")
     click.echo(f"run them: tongjian localnet up {directory}")
+
+
+def _summary(network: LocalNetwork, *, made: bool) -> dict[str, Any]:
+    """What `localnet init` made, or found: the rest stands in the network's file."""
+    return {
+        "network_file": str(network.directory / "network.json"),
+        "made": made,
+        "chains": [
+            {
+                "network_id": chain.network_id,
+                "tier": chain.tier,
+                "genesis_id": chain.genesis_id,
+                "nodes": [node.name for node in chain.nodes],
+            }
+            for chain in network.chains
+        ],
+        "relays": [relay.name for relay in network.relays],
+    }
 
 
 @command.command()
@@ -109,7 +141,7 @@ def _record_stopped(directory: Path, ended: list[Process]) -> None:
 
 @command.command()
 @DIRECTORY
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output.AS_JSON
 def status(directory: Path, as_json: bool) -> None:
     """Show every process: running or not, height, view, peers, votes. Exit code 1 if one does not run or answer."""
     from cli.localnet.readiness import node_status
@@ -164,7 +196,8 @@ def down(directory: Path) -> None:
 @command.command()
 @DIRECTORY
 @click.argument("chain")
-def add(directory: Path, chain: str) -> None:
+@output.AS_JSON
+def add(directory: Path, chain: str, as_json: bool) -> None:
     """Make keys and settings of one more node of CHAIN: an observer until governance lets it sign.
 
     Prints the file that `tongjian membership plan --add` takes.
@@ -173,7 +206,14 @@ def add(directory: Path, chain: str) -> None:
 
     with changing(directory) as network:
         network, part = add_node(network, chain, now_ms=time.time_ns() // 1_000_000)
-    click.echo(network.process(part.name).config.parent / "public.json")
+    process = network.process(part.name)
+    public_file = process.config.parent / "public.json"
+    if as_json:
+        output.print_json(
+            {"name": part.name, "public_key": part.public_key, "api": process.api, "public_file": str(public_file)}
+        )
+    else:
+        click.echo(public_file)
 
 
 @command.command()

@@ -68,6 +68,7 @@ def run(config: Path, wait: bool) -> None:
     "--passphrase-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Encrypt the key file."
 )
 @click.option("--unencrypted", is_flag=True, help="Write the key file without encryption (rehearsals only).")
+@output.ALWAYS_JSON
 def init(
     directory: Path,
     network: str,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from cli import output
 from cli.commands.node_join import Teller
 from common.node.genesis_file import read_genesis
 from common.node.settings import load_settings
-from common.node.upkeep.backup import back_up, read_backup
+from common.node.upkeep.backup import BackupInfo, back_up, read_backup
 from common.node.upkeep.backup import restore as restore_backup
 
 CONFIG = click.option(
@@ -24,7 +26,8 @@ DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.command()
 @CONFIG
 @click.option("--to", "target", required=True, type=DIRECTORY, help="A directory that is absent or empty.")
-def backup(config: Path, target: Path) -> None:
+@output.AS_JSON
+def backup(config: Path, target: Path, as_json: bool) -> None:
     """Copy the database of a stopped node, with hashes.
 
     Without keys, tokens, settings and votes: save key files and the genesis document apart. A running node is refused
@@ -36,7 +39,23 @@ def backup(config: Path, target: Path) -> None:
     for step in back_up(settings.data_dir, genesis, target):
         teller(step)
     info = read_backup(target, genesis)
-    click.echo(f"{info.network} up to height {info.height}: {len(info.files)} files, {info.size_bytes:,} bytes")
+    if as_json:
+        output.print_json(_facts(info, target))
+    else:
+        click.echo(f"{info.network} up to height {info.height}: {len(info.files)} files, {info.size_bytes:,} bytes")
+
+
+def _facts(info: BackupInfo, directory: Path) -> dict[str, Any]:
+    """What is printed of a backup as JSON."""
+    return {
+        "network": info.network,
+        "genesis_id": info.genesis_id.hex(),
+        "height": info.height,
+        "block_id": info.block_id.hex(),
+        "files": len(info.files),
+        "bytes": info.size_bytes,
+        "directory": str(directory),
+    }
 
 
 @click.command()
@@ -49,7 +68,8 @@ def backup(config: Path, target: Path) -> None:
     "next block either (votes are not in a backup), or if a quorum was lost and all organisations give up what was "
     "signed above it: vote at once.",
 )
-def restore(config: Path, source: Path, key_has_not_signed: bool) -> None:
+@output.AS_JSON
+def restore(config: Path, source: Path, key_has_not_signed: bool, as_json: bool) -> None:
     """Put a backup into a data directory that holds no chain; every file is checked against its hash.
 
     The node then catches up from its peers. A validator signs nothing before it is level with a quorum, and nothing at
@@ -61,4 +81,7 @@ def restore(config: Path, source: Path, key_has_not_signed: bool) -> None:
     for step in restore_backup(settings.data_dir, genesis, source, may_have_voted=not key_has_not_signed):
         teller(step)
     info = read_backup(source, genesis)
-    click.echo(f"{info.network} restored at height {info.height}")
+    if as_json:
+        output.print_json(_facts(info, source))
+    else:
+        click.echo(f"{info.network} restored at height {info.height}")

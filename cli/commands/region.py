@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 
+from cli import output
 from cli.enrolment import read_json_file
 from cli.output import Group
 from cli.trust_root import trust_root
@@ -32,6 +31,7 @@ def command() -> None:
 @click.option("--lagging-after-ms", type=click.IntRange(1), help="Without a block for so long it counts as lagging.")
 @click.option("--trusting-period-ms", type=click.IntRange(1), help="After so long without a block it has expired.")
 @REASON
+@output.ALWAYS_JSON
 def register(
     genesis_file: Path,
     letters: str,
@@ -53,7 +53,7 @@ def register(
     region = {name: value for name, value in root.to_json().items() if name != "tier"}
     region |= {"region_letters": letters} | {name: value for name, value in periods.items() if value is not None}
     click.echo(f"{root.network:<12} {root.fingerprint().hex()}", err=True)
-    _print({"type": "region.register", "region": region, "reason": reason})
+    output.print_json({"type": "region.register", "region": region, "reason": reason})
 
 
 @command.command()
@@ -61,6 +61,7 @@ def register(
 @click.option("--trust", "trust_file", required=True, type=FILE, help="What `trust export --at HEIGHT` printed.")
 @click.option("--anchored", required=True, type=FILE, help="The custody chain's answer to GET /v1/regions/REGION.")
 @REASON
+@output.ALWAYS_JSON
 def recover(region: str, trust_file: Path, anchored: Path, reason: str) -> None:
     """Print the `region.recover` operation for REGION: verification goes on above the checkpoint of --trust.
 
@@ -83,7 +84,7 @@ def recover(region: str, trust_file: Path, anchored: Path, reason: str) -> None:
     if skipped:
         click.echo(f"{skipped} blocks, {height + 1} to {at.height}, will be in no supervisory answer", err=True)
     trusted = {name: value for name, value in root.to_json().items() if name != "tier"}
-    _print(
+    output.print_json(
         {
             "type": "region.recover",
             "region": region,
@@ -105,7 +106,3 @@ def _anchored(file: Path, region: str) -> tuple[int, str]:
     if not isinstance(height, int) or not isinstance(block_id, str):
         raise Malformed("anchoring_not_shown", f"{file} does not name the anchored block")
     return height, block_id
-
-
-def _print(operation: dict[str, Any]) -> None:
-    click.echo(json.dumps(operation, ensure_ascii=False, indent=2))

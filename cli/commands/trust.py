@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from cli import output
 from cli.checkpoint import agreed_checkpoint
 from cli.client import Api
 from cli.localnet.layout import LocalNetwork, load_network
@@ -38,6 +39,7 @@ def command() -> None:
     "--token-file", "token_files", multiple=True, type=FILE, help="Reader token: one for each --url, or one for all."
 )
 @click.option("--ca-file", type=FILE, help="Certificates to trust for TLS (PEM).")
+@output.ALWAYS_JSON
 def export(
     genesis_files: tuple[Path, ...],
     localnet: Path | None,

@@ -50,6 +50,7 @@ def command() -> None:
     type=int,
     help=f"Last height at which it may commit; the tip + {DEFAULT_LIFE_BLOCKS} if absent.",
 )
+@output.ALWAYS_JSON
 @target_options
 def sign(
     file: Any,
@@ -129,7 +130,8 @@ def _transaction(
 
 @command.command()
 @click.argument("file", type=click.File("rb"))
-def show(file: Any) -> None:
+@output.AS_JSON
+def show(file: Any, as_json: bool) -> None:
     """Say what the document or envelope in FILE (- for standard input) does, for which chain, and who has signed.
 
     Exit code 1 if a signature in it is not over its content.
@@ -137,11 +139,16 @@ def show(file: Any) -> None:
     content = read_document(file.read(MAX_ENVELOPE_BYTES + 1))
     if not is_draft(content):
         raise Malformed("envelope_fields", "the file holds no transaction with signatures, as `tx sign` prints it")
-    click.echo(Draft.parse(content).summary())
+    draft = Draft.parse(content)
+    if as_json:
+        output.print_json(draft.facts())
+    else:
+        click.echo(draft.summary())
 
 
 @command.command()
 @click.argument("files", nargs=-1, required=True, type=click.File("rb"))
+@output.ALWAYS_JSON
 def join(files: tuple[Any, ...]) -> None:
     """Join the copies in FILES, which several people have signed at the same time, into one document."""
     drafts = []
