@@ -43,17 +43,30 @@ _CREDIT_VALUES: Final = {character: value for value, character in enumerate(_CRE
 _CREDIT_WEIGHTS: Final = tuple(pow(3, place, 31) for place in range(17))
 _CREDIT: Final = re.compile(r"[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}")
 
-_RESIDENT: Final = re.compile(
-    r"(?<![0-9])[0-9]{6}(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx](?![0-9])"
+_SEPARATOR: Final = (
+    r"[\t\n\r -/:-@\[-`{-~\u00a0-\u00bf\u00d7\u00f7\u060c\u066b\u066c\u0964\u2000-\u206f\u2190-\u2bff\u3000-\u303f"
+    r"\u30fb\ufe10-\ufe6f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\ufeff]{0,4}"
 )
+"""What may stand between two digits of one number: punctuation, spaces and symbols, no letter. A list of our own, as
+that of digits is. Bounded, so that a place in a text is decided by the characters close to it.
+"""
+_RESIDENT: Final = re.compile(
+    "(?<![0-9])(?=("
+    + "".join(part + _SEPARATOR for part in ["[0-9]"] * 6)
+    + f"(?:1{_SEPARATOR}[89]|2{_SEPARATOR}0){_SEPARATOR}[0-9]{_SEPARATOR}[0-9]{_SEPARATOR}"
+    + f"(?:0{_SEPARATOR}[1-9]|1{_SEPARATOR}[0-2]){_SEPARATOR}"
+    + f"(?:0{_SEPARATOR}[1-9]|[12]{_SEPARATOR}[0-9]|3{_SEPARATOR}[01]){_SEPARATOR}"
+    + "".join(part + _SEPARATOR for part in ["[0-9]"] * 3)
+    + "[0-9Xx])(?![0-9]))"
+)
+"""Region, date of birth, number and check character; looked for at every group of digits, also where one was found."""
 _DIGIT_ZEROS: Final = (0xFF10, 0x0660, 0x06F0, 0x0966)
 """Full-width, Arabic, Persian and Devanagari zero. A list of our own: Unicode tables differ between Pythons."""
 _ASCII_DIGITS: Final = {zero + digit: str(digit) for zero in _DIGIT_ZEROS for digit in range(10)} | {
     0xFF38: "X",
     0xFF58: "x",
 }
-_GROUPED: Final = re.compile(r"[0-9](?:[-\u2010-\u2015\uff0d ._/\u00b7\u3000]?[0-9Xx])+")
-_SEPARATORS: Final = re.compile(r"[^0-9Xx]")
+_NO_DIGIT: Final = re.compile("[^0-9Xx]")
 RESIDENT_NUMBER_LENGTH: Final = 18
 _RESIDENT_WEIGHTS: Final = tuple(pow(2, 17 - place, 11) for place in range(17))
 _RESIDENT_CHECKS: Final = "10X98765432"
@@ -115,18 +128,14 @@ def is_credit_code(text: str) -> bool:
 def holds_resident_number(text: str) -> bool:
     """Whether a part of `text` is a resident identity number by form and check character (GB 11643-1999, MOD 11-2).
 
-    So is one in digits of another width or script, or in groups with a blank, hyphen, dot or slash between them.
+    So is one in digits of another width or script, or in groups with up to four blanks, hyphens, commas, brackets or
+    other punctuation between them. Any group of digits may be its beginning, so nothing before it hides it.
     """
     if len(text) < RESIDENT_NUMBER_LENGTH:
         return False
     folded = text if text.isascii() else text.translate(_ASCII_DIGITS)
-    grouped = " ".join(_SEPARATORS.sub("", match.group()) for match in _GROUPED.finditer(folded))
-    return _names_resident(folded) or _names_resident(grouped)
-
-
-def _names_resident(text: str) -> bool:
-    for match in _RESIDENT.finditer(text):
-        number = match.group()
+    for match in _RESIDENT.finditer(folded):
+        number = _NO_DIGIT.sub("", match[1])
         total = sum(int(digit) * weight for digit, weight in zip(number, _RESIDENT_WEIGHTS, strict=False))
         if _RESIDENT_CHECKS[total % 11] == number[17].upper():
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -59,6 +60,14 @@ def in_digits_from(zero: str, number: str) -> str:
             "证件 0 0 0 0 0 0 1 9 0 0 0 1 0 1 0 0 1 7",
             "000000/19000101/005X",
         ),
+        *("000000 - 19000101 - 0017", "000000  190001010017", "(000000)190001010017", "000000，19000101，0017"),
+        *(
+            "〔000000〕 1900·01·01 －00－17",
+            "000000|1900_01_01|005X",
+            "1. 000000 19000101 0017",
+            "12,000000,19000101,0017,3",
+        ),
+        "000000 1900 0101 0018 / 000000 1900 0101 0017",
     ],
 )
 def test_privacy_resident_identity_numbers_are_found(text: str) -> None:
@@ -69,11 +78,29 @@ def test_privacy_resident_identity_numbers_are_found(text: str) -> None:
     "text",
     [
         *("000000190001010018", "1000000190001010017", "0000001900010100171", "000000190013010017"),
-        *("000000 19000101 0018", "000000  19000101  0017", "000000 19000101 00171", "2026-11-27 10:00 / 1234567"),
+        *("000000 19000101 0018", "000000     19000101 0017", "000000 19000101 00171", "2026-11-27 10:00 / 1234567"),
+        *("000000号19000101号0017", "1,234,567.00，890,123.45，67,890.12", "123,456.78 - 2026-01-05 - 1,000"),
+        *(
+            "1,000,000，1900-01-01，0018",
+            "000000 - 19000101 - 0018",
+            "000000 - 19001301 - 0017",
+            "2026-01-05，2026-02-05",
+        ),
     ],
 )
 def test_other_digits_are_no_resident_identity_numbers(text: str) -> None:
     assert not codes.holds_resident_number(text)
+
+
+@pytest.mark.parametrize("part", ["1", "1 ", "0 0 0 0 0 0 1 9 0 0 0 1 0 1 0 0 ", "，", "000000 1900010100 ", "字 0 "])
+def test_the_cost_grows_with_the_length_alone(part: str) -> None:
+    def seconds(size: int) -> float:
+        text = part * (size // len(part))
+        started = time.process_time()
+        assert not codes.holds_resident_number(text)
+        return time.process_time() - started
+
+    assert min(seconds(200_000) for _ in range(3)) < 1, "quadratic: minutes"
 
 
 @pytest.mark.parametrize(
