@@ -53,7 +53,7 @@ class ProductAnswer(BaseModel):
     scale: int
     currency: str
     face_value_e4: int | None
-    holder_limit: int | None
+    holder_limit: int | None = Field(description="most accounts with a balance; null: no limit of its own")
     authorised_quantity: int
     registered_total: int
     holders: int = Field(description="accounts with a balance")

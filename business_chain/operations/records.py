@@ -168,7 +168,7 @@ class IssueProduct(Operation, frozen=True, kw_only=True):
     authorised_quantity: Annotated[int, QUANTITY]
     currency: Annotated[str, Choice(*CURRENCIES, note="GB/T 12406-2008 numeric code, default 156 (yuan)")] = "156"
     face_value_e4: Annotated[int | None, PRICE] = None
-    holder_limit: Annotated[int | None, Whole(1, 1_000_000, note="most holders this product may have")] = None
+    holder_limit: Annotated[int | None, Whole(1, 1_000_000, note="most accounts that may hold this product")] = None
 
 
 class RegisterInitially(Operation, frozen=True, kw_only=True):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from business_chain.state import Holding, account_holding_prefix, read_standing
+from common.core.errors import Rejected
 from tests.unit.business.market import ISSUER, PRODUCT, Market
 
 
@@ -166,3 +169,15 @@ def test_a_frozen_account_can_be_released_and_a_closed_one_stays_closed() -> Non
     snapshots = market.apply(market.op("account.close", account="A3"))
     basic = snapshots[0]["body"]["account_information"]["basic_account_information"]
     assert (basic["account_status"], snapshots[0]["header"]["content"]["version"]) == (2, 3)
+
+
+def test_a_products_own_holder_limit_counts_accounts_and_not_investors() -> None:
+    """As docs/api-operations.md says; the custody chain's alert counts investors."""
+    market = Market()
+    second_account = market.account(9, subject="P1")
+    market.apply(market.issuer(), market.person(1), market.account(1), second_account, market.product(holder_limit=1))
+    market.apply(market.initial(1, 600))
+    with pytest.raises(Rejected, match="holder_limit_exceeded"):
+        market.apply(market.transfer(1, 9, 100))
+    market.apply(market.transfer(1, 9, 600))
+    assert market.state_product().holders == 1
