@@ -68,6 +68,16 @@ def test_r8_a_relay_reaches_no_privileged_operation(custody: Custody, operation_
     assert code_of(custody, operation, ("relay", *QUORUM)) == "role_not_allowed"
 
 
+@pytest.mark.parametrize(
+    "field", [{"business_id": "b-1"}, {"occurred_at_ms": START_MS}, {"basis": {"kind": "resolution"}}]
+)
+def test_governance_is_no_registration_and_carries_its_reason_alone(custody: Custody, field: dict[str, Any]) -> None:
+    """docs/adr/0064."""
+    operation = {"type": "signer.remove", "public_key": public_key("operator"), "reason": "left"}
+    assert code_of(custody, operation | field, QUORUM) == "field_unknown"
+    custody.run([operation], QUORUM)
+
+
 def test_an_unknown_operation_is_refused(custody: Custody) -> None:
     assert code_of(custody, {"type": "policy.change"}, QUORUM) == "operation_unknown"
 
