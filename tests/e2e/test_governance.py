@@ -97,6 +97,12 @@ def register_company(council: Council, market: Market, name: str) -> int:
     return height
 
 
+def found_by_the_doctor(network: Network) -> set[tuple[str, str]]:
+    """(code, about) of each of its findings."""
+    told = tongjian("doctor", str(network.directory), "--json", check=False)
+    return {(row["code"], row["about"]) for row in json.loads(told.stdout)}
+
+
 def new_key(council: Council, name: str) -> tuple[Path, str]:
     file = council.workspace / f"{name}.key"
     return file, tongjian("key", "generate", str(file), "--unencrypted").stdout.strip()
@@ -170,21 +176,27 @@ def start_chain(network: Network, region: str) -> None:
         network.start(node.name)
 
 
-def recover(council: Council, region: str) -> None:
-    """The documented sequence: a recent root from the region's own validators, and what is anchored now."""
-    exported = tongjian("trust", "export", "--localnet", str(council.network.directory), "--recent").stdout
-    (root,) = [entry for entry in json.loads(exported)["roots"] if entry["network"] == region]
-    root.pop("tier", None)
-    operation = council.operation(
-        CUSTODY,
-        "region.recover",
-        region=region,
-        trust_root=root,
-        from_height=root["checkpoint"]["height"] + 1,
-        previous_anchored_id=council.network.region(region)["block_id"],
-        reason="the market was restored",
-    )
-    council.decide(CUSTODY, operation)
+def recover(council: Council, region: str, *, at: int | None = None) -> None:
+    """As documented: a root from the region's own validators, and what is anchored now."""
+    directory, workspace = council.network.directory, council.workspace
+    place = ("--localnet", str(directory)) if at is None else region_nodes(council, region)
+    point = ("--recent",) if at is None else ("--at", str(at))
+    (workspace / "trust.json").write_text(tongjian("trust", "export", *place, *point).stdout)
+    with council.network.supervisor() as api:
+        (workspace / "region.json").write_text(api.text(f"/v1/regions/{region}"))
+    files = ("--trust", str(workspace / "trust.json"), "--anchored", str(workspace / "region.json"))
+    planned = tongjian("region", "recover", region, *files, "--reason", "the market was restored")
+    assert ("in no supervisory answer" in planned.stderr) is (at is None)
+    council.decide(CUSTODY, json.loads(planned.stdout))
+
+
+def region_nodes(council: Council, region: str) -> tuple[str, ...]:
+    """The genesis document and every node by its URL, as somebody without the local network's files names them."""
+    local = council.network.local
+    chain = local.chain(region)
+    token = local.credentials[f"{region}-reader"]["token_file"]
+    urls = [part for node in chain.nodes for part in ("--url", node.api)]
+    return (str(chain.genesis_file), *urls, "--token-file", str(token), "--ca-file", str(local.ca_file))
 
 
 @ALL_ONLY
@@ -194,22 +206,25 @@ def test_a_region_is_registered_expires_by_silence_and_is_recovered(council: Cou
     with pytest.raises(Rejected) as unknown:
         network.region("shanghai")
     assert unknown.value.code == "region_unknown"
-    root = trust_root(parse_genesis(network.local.chain("shanghai").genesis_file.read_bytes()))
-    region = {**replace(root, tier="", trusting_period_ms=TRUSTING_PERIOD_MS).to_json(), "region_letters": "SH"}
-    council.decide(CUSTODY, council.operation(CUSTODY, "region.register", region=region, reason="a market joins"))
+    genesis = str(network.local.chain("shanghai").genesis_file)
+    period = ("--trusting-period-ms", str(TRUSTING_PERIOD_MS))
+    planned = tongjian("region", "register", genesis, "--letters", "SH", *period, "--reason", "it joins")
+    council.decide(CUSTODY, json.loads(planned.stdout))
     register_company(council, market, "before-the-silence")
     before = evidence_of(council, "shanghai", "before-the-silence")
     assert proves(council, before)["region"] == "shanghai"
 
     kill_chain(network, "shanghai")
     eventually(lambda: network.region("shanghai")["state"] == "expired", "shanghai expires", patience_s=120)
+    assert ("region_expired", "shanghai") in found_by_the_doctor(network)
     start_chain(network, "shanghai")
     late = market.register_company("after-the-silence")
     time.sleep(3)
     assert network.region("shanghai")["anchored_height"] < late["height"]
     assert proves(council, evidence_of(council, "shanghai", "before-the-silence"))
-    recover(council, "shanghai")
+    recover(council, "shanghai", at=network.region("shanghai")["anchored_height"])
     register_company(council, market, "after-the-recovery")
+    assert proves(council, evidence_of(council, "shanghai", "after-the-silence")), "no block was skipped"
     assert network.region("shanghai")["state"] in ("active", "lagging")
     for text in (before, evidence_of(council, "shanghai", "before-the-silence")):
         assert proves(council, text)["snapshot"]["header"]["content"]["object_id"] == "before-the-silence"
@@ -248,6 +263,7 @@ def test_validators_restored_from_an_old_backup_contradict_themselves_and_govern
     network.start("relay")
     eventually(lambda: network.region("beijing")["state"] == "frozen", "the contradiction is proven", patience_s=90)
     assert network.region("beijing")["anchored_height"] == anchored
+    assert ("region_frozen", "beijing") in found_by_the_doctor(network)
 
     recover(council, "beijing")
     register_company(council, market, "after-the-restore")
