@@ -127,9 +127,12 @@ def test_a_change_that_would_stop_the_chain_is_not_even_planned(council: Council
 
 def test_nodes_named_by_url_are_known_by_what_they_say_of_themselves(council: Council, tmp_path: Path) -> None:
     """Each with a token of its own; a newcomer by its key, though nobody lists it; members that were not asked are
-    said not to be, and asked beside network.json."""
+    said not to be, and asked beside network.json. The newcomer's organisation has a seat already, and the
+    doctor tells."""
     chain = "beijing"
     public = found(council, chain)
+    organisation = council.ask(chain, "governance")["validators"][0]["organisation"]
+    public.write_text(json.dumps(json.loads(public.read_text()) | {"organisation": organisation}))
     local, name = council.network.local, public.parent.name
     nodes = local.chain(chain).nodes
     members = validators(council, chain)
@@ -164,7 +167,8 @@ def test_nodes_named_by_url_are_known_by_what_they_say_of_themselves(council: Co
     rows = json.loads(tongjian("membership", "show", *where, "--json").stdout)["validators"]
     assert {row["name"]: row["voting"] for row in rows} == {**dict.fromkeys(members, True), name: None}
     found_by_doctor = json.loads(tongjian("doctor", str(unlisted), "--json", check=False).stdout)
-    assert ("not_observed", name) in {(row["code"], row["about"]) for row in found_by_doctor}
+    told = {(row["code"], row["about"]) for row in found_by_doctor}
+    assert {("not_observed", name), ("organisation_concentrated", chain)} <= told
     assert "no_quorum" not in {row["code"] for row in found_by_doctor}
     beside = ("--url", local.process(name).api)
     eventually(
