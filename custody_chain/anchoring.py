@@ -9,7 +9,8 @@ Invariants:
     (`future_header`, protocol rule 17), and so is one of a protocol version above the custody chain's own
     (`protocol_version_ahead`, protocol rule 8): the custody chain goes first, the regions follow.
   * A contradiction that is validly certified freezes the region, with both sides on chain, whoever brings it
-    (attack R3); the delivery that shows it is applied, not refused, or the proof would be rolled back.
+    (attack R3); the delivery that shows it is applied, not refused, or the proof would be rolled back. What governance
+    has judged by a recovery is refused (`misbehaviour_known`): each contradiction freezes a region once.
   * Roots alone decide anchoring: no snapshot can stop a region, and a block without snapshots whose root is not that of
     none is anchored with an alert (protocol rule 16).
 
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.core import merkle
-from common.core.errors import RuleBroken
+from common.core.errors import Conflict, RuleBroken
 from common.core.header import Header
 from common.core.suite import Suite
 from common.core.validators import ValidatorSet
@@ -37,7 +38,7 @@ from crosslink.lightclient.delivery import (
     verify_items,
 )
 from crosslink.lightclient.messages import HeaderMessage
-from crosslink.lightclient.misbehaviour import Misbehaviour
+from crosslink.lightclient.misbehaviour import SAME_HEIGHT, Misbehaviour
 from crosslink.lightclient.port import LightClient, client_for
 from crosslink.lightclient.verify import Verdict, verify_snapshots
 from custody_chain import regions, state
@@ -135,6 +136,8 @@ class Anchoring:
         )
         misbehaviour = self._client.check_misbehaviour(self._state, verified)
         if misbehaviour is not None:
+            below = regions.anchored_id(self._records, self._network, header.height - 1)
+            self._refuse_judged(*((held, misbehaviour.second_id) for held in (misbehaviour.first_id, below)))
             self.freeze(misbehaviour, [message])
             return
         record = dict(self._record())
@@ -269,12 +272,26 @@ class Anchoring:
         proven = self._client.verify_misbehaviour(
             trusted, first, second, now_ms=self._context.time_ms, validators=validators
         )
+        pairs = [(proven.first_id, proven.second_id)]
+        if proven.kind == SAME_HEIGHT:
+            pairs += [(first.header.parent_id, proven.second_id), (second.header.parent_id, proven.first_id)]
+        self._refuse_judged(*pairs)
         if frozen is None:
             self.freeze(proven, [first, second], validators)
         elif proven.culprits:
             self._name(proven, [first, second], validators)
         else:
             raise RuleBroken("frozen", "The region is frozen already, and this names nobody.", region=self._network)
+
+    def _refuse_judged(self, *pairs: tuple[bytes | None, bytes]) -> None:
+        """A header that contradicts what a recovery has set it against, or a block on top of that, shows nothing new.
+
+        Raises `Conflict('misbehaviour_known')`.
+        """
+        if regions.is_judged(self._record(), *pairs):
+            raise Conflict(
+                "misbehaviour_known", "Governance has recovered the region from this already.", region=self._network
+            )
 
     def _name(self, proven: Misbehaviour, messages: Sequence[HeaderMessage], validators: ValidatorSet | None) -> None:
         """Give names to a freeze that has none."""

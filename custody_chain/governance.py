@@ -15,6 +15,8 @@ Invariants:
   * A recovery names the id that is anchored now, so a proposal that was made before another recovery does nothing.
   * It goes forward only: `from_height` is above the anchored height, and the root's checkpoint is the block before it.
     What was anchored stays where it is and stays provable; heights in between hold an empty id.
+  * What a recovery has judged is judged: the evidence for which the region was frozen freezes it no more (`judged` of
+    the region's record), any other does.
   * A region that starts again from a new genesis is another chain: it is registered under a new network id.
   * Governance cannot end itself: a change that leaves no organisation with a governance key is refused, and one that
     leaves a single one where maker and checker could be of two.
@@ -129,10 +131,15 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
     }
     if abandoned is not None and abandoned["height"] == from_height:
         recovered["abandoned"] = abandoned
+    frozen = record["frozen"]
+    evidence = None if frozen is None else records.get(state.misbehaviour(network, frozen["custody_height"]))
+    judged = regions.judged_pairs(record, evidence, checkpoint.height)
+    recovered.pop("judged", None)
+    if judged:
+        recovered["judged"] = judged
     records.put(state.region(network), recovered)
     regions.keep_anchored_id(records, network, checkpoint.height, checkpoint.id.hex())
     moment = _moment(context, recovered)
-    frozen = record["frozen"]
     if frozen is not None:
         clear_alert(records, moment, "region_misbehaved", [str(frozen["height"])])
     entry = {

@@ -5,15 +5,19 @@ Value of ``region/<network>``::
     {"network", "region_letters", "client": CLIENT STATE, "anchored": {"height", "id", "time_ms"},
      "partial": {"height", "id", "time_ms", "header", "delivered", "count"} | null, "frozen": {...} | null,
      "silent_after_ms", "lagging_after_ms", "blocks", "snapshots", "anomalies", "anomalies_open", "alerts_open", "log",
-     "recoveries", "journal", "abandoned"?: {"height", "id", "delivered"}}
+     "recoveries", "journal", "abandoned"?: {"height", "id", "delivered"},
+     "judged"?: [[height, id, id]]}
 
 `abandoned` is there from a recovery that found a block partly delivered until the next header: what was taken in of
-that block is not taken in twice.
+that block is not taken in twice. `judged` are pairs of blocks for whose contradiction the region was frozen before
+recoveries.
 
 Invariants:
   * Regions and their trust come from genesis or from governance, never from what a relay delivers (attacks R4, R8).
   * `client.height` is the verified height; it is `anchored.height`, or one above while `partial` is open.
   * `anchored/<network>/<height // 64>` holds the id of every anchored height (docs/protocol-evidence.md).
+  * Nobody freezes a region again by what a recovery has judged: a pair in `judged`, in whichever order, at most
+    `MAX_JUDGED`. Pairs at or below the height that is trusted are left out: no client judges them any more.
   * Frozen is state. Lagging, silent and expired follow from the custody tip's time when they are read (rule 19).
 
 Left out: deliveries (`anchoring`), recovery (`governance`).
@@ -25,8 +29,10 @@ from typing import Any, Final
 
 from common.core.errors import Malformed, NotFound
 from common.core.exact_fields import complaint
+from common.core.header import Header
 from common.core.names import check_network
 from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.misbehaviour import WRONG_PARENT
 from crosslink.lightclient.port import client_for
 from crosslink.lightclient.trust_root import TrustRoot
 from custody_chain import state
@@ -41,6 +47,9 @@ DEFAULT_SILENT_AFTER_MS: Final = 600_000
 
 MAX_REGIONS: Final = 64
 """35 region letters exist (JR/T 0326-2024); the rest is room for restarted chains under new names."""
+
+MAX_JUDGED: Final = 64
+"""Pairs of contradicting blocks that are remembered of a region; the oldest are forgotten."""
 
 _LETTERS: Final = frozenset(REGION_LETTERS.split("|"))
 _ROOT_FIELDS: Final = frozenset(
@@ -112,6 +121,27 @@ def load(records: Records, network: str) -> dict[str, Any]:
 def delivered_part(record: dict[str, Any]) -> dict[str, Any]:
     """What is in of the block that is partly delivered, for a recovery to keep."""
     return {name: record["partial"][name] for name in ("height", "id", "delivered")}
+
+
+def judged_pairs(record: dict[str, Any], evidence: dict[str, Any] | None, trusted_height: int) -> list[list[Any]]:
+    """What is judged once governance trusts `trusted_height`, with the evidence for which the region is frozen.
+
+    A block on top of another one than the trusted tip shows that tip and the parent as a pair, too.
+    """
+    pairs: list[list[Any]] = list(record.get("judged", ()))
+    if evidence is not None:
+        height, first_id = evidence["height"], evidence["first_id"]
+        pairs.append([height, first_id, evidence["second_id"]])
+        if evidence["kind"] == WRONG_PARENT:
+            parent_id = Header.decode(bytes.fromhex(evidence["second"]["header"])).parent_id
+            pairs.append([height - 1, first_id, parent_id.hex()])
+    return [pair for pair in pairs if pair[0] > trusted_height][-MAX_JUDGED:]
+
+
+def is_judged(record: dict[str, Any], *pairs: tuple[bytes | None, bytes]) -> bool:
+    """Whether a recovery has judged one of these pairs of block ids."""
+    judged = [{first_id, second_id} for _, first_id, second_id in record.get("judged", ())]
+    return any({first and first.hex(), second.hex()} in judged for first, second in pairs)
 
 
 def keep_anchored_id(records: Records, network: str, height: int, block_id: str) -> None:

@@ -2,7 +2,8 @@
 
 A block above the trusted tip with another parent proves it by itself. A *pair* of certified headers at the tip's
 height proves more: it names the members that signed both in one view (protocol rule 20). So the region's nodes are
-asked for their block at the tip's height; if they hold two, the pair is submitted, and otherwise the block alone.
+asked for their block at the tip's height; if they hold two, the pair is submitted, and otherwise the block alone. The
+block follows, too, where governance has judged the pair already: it may be of a new contradiction.
 
 Left out: judgement. The custody chain verifies either.
 """
@@ -23,15 +24,17 @@ Header = tuple[bytes, bytes]
 """Encoded header and certificate."""
 
 
-async def contradiction_operation(
+async def contradiction_operations(
     source: RegionSource, state: ClientState, block: FetchedBlock, now_ms: int
-) -> dict[str, Any]:
-    """The operation that shows the custody chain what `block` contradicts. Never raises `Rejected`."""
-    pair = await _pair(source, state, now_ms)
-    if pair is not None:
-        return MisbehaviourDelivery(region=state.network, first=pair[0], second=pair[1]).to_operation()
+) -> list[dict[str, Any]]:
+    """Operations that show the custody chain what `block` contradicts, what proves most first. Never raises
+    `Rejected`."""
     entry = BlockDelivery(header=block.header, certificate=block.certificate, next_validators=block.next_validators)
-    return Delivery(state.network, (entry,)).to_operation()
+    alone = Delivery(state.network, (entry,)).to_operation()
+    pair = await _pair(source, state, now_ms)
+    if pair is None:
+        return [alone]
+    return [MisbehaviourDelivery(region=state.network, first=pair[0], second=pair[1]).to_operation(), alone]
 
 
 async def _pair(source: RegionSource, state: ClientState, now_ms: int) -> tuple[Header, Header] | None:

@@ -25,7 +25,7 @@ from common.core.errors import Rejected, Unavailable
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.delivery import MAX_OPERATION_BYTES, Delivery
 from crosslink.relay.checking import Checked, check_blocks
-from crosslink.relay.contradiction import contradiction_operation
+from crosslink.relay.contradiction import contradiction_operations
 from crosslink.relay.node_pool import Fault
 from crosslink.relay.planner import (
     Chunk,
@@ -47,6 +47,9 @@ _log = logging.getLogger("tongjian.relay")
 
 NOT_THE_NODES_FAULT = frozenset({"future_header", "protocol_version_ahead", "expired", "frozen", "unknown_client_type"})
 """Refusals of the light client that follow from time or from the custody chain's state, not from what a node served."""
+
+JUDGED = "misbehaviour_known"
+"""The custody chain's answer to a contradiction from which governance has recovered the region."""
 
 CHECK_IN_THREAD_BYTES = 256 * 1024
 """Larger pages are verified off the event loop, so that other regions go on meanwhile."""
@@ -219,7 +222,7 @@ class RegionWorker:
             self._keep((*self._buffer, *checked.blocks))
             self._state = checked.state
         if checked.conflict is not None and not self._buffer:
-            await self._report(checked.conflict)
+            await self._report(checked.conflict, page.node)
         self._judge(page, checked)
 
     async def _check(self, state: ClientState, page: Page, due_height: int) -> Checked:
@@ -247,8 +250,11 @@ class RegionWorker:
         if not checked.blocks:
             raise fault
 
-    async def _report(self, block: FetchedBlock) -> None:
-        """Submit a certified contradiction, so that the custody chain freezes the region (attack R3)."""
+    async def _report(self, block: FetchedBlock, node: int) -> None:
+        """Submit a certified contradiction, so that the custody chain freezes the region (attack R3).
+
+        A node that serves a branch which governance has given up serves nothing: another one is read.
+        """
         if self._status is None:
             return
         _log.error(
@@ -256,8 +262,13 @@ class RegionWorker:
             extra={"region": self._network, "height": block.height, "id": block.block_id.hex()},
         )
         state = self._status.client_state
-        operation = await contradiction_operation(self._source, state, block, self._clock.now_ms())
-        self._settle(await self._custody.submit(operation, self._status.custody_height))
+        for operation in await contradiction_operations(self._source, state, block, self._clock.now_ms()):
+            result = await self._custody.submit(operation, self._status.custody_height)
+            if result.code != JUDGED:
+                break
+        if result.code == JUDGED:
+            self._source.blame(node, Fault.LYING)
+        self._settle(result)
 
     async def _submit(self, status: RegionStatus, chunk: Chunk) -> None:
         """Send one chunk and wait for its fate, while the next blocks are read if there are any."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crosslink.lightclient.delivery import MAX_OPERATION_BYTES
+from crosslink.lightclient.delivery import MAX_OPERATION_BYTES, MISBEHAVIOUR, SUBMIT
 from crosslink.relay.node_pool import Fault
 from crosslink.relay.planner import Read
 from crosslink.relay.ports import Page, RegionStatus, ServedBlock, SubmitResult
@@ -346,6 +346,26 @@ def test_r3_a_node_that_spoils_its_side_of_a_pair_cannot_stop_the_report() -> No
     asyncio.run(world.until(lambda: world.custody.regions["beijing"].frozen, world.worker(world.chains[0])))
     assert world.custody.culprits == ()
     assert all(result.applied for result in world.custody.results)
+
+
+def test_r3_nodes_on_a_branch_that_governance_has_given_up_are_read_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, fork = forked_world()
+    chain, accept = world.chains[0], world.custody.apply
+    world.nodes["beijing"][0].chain = fork
+    given_up = {block.header.encode().hex() for block in fork.blocks[19:]}
+    shown: list[str] = []
+
+    def judge(operation: dict[str, Any]) -> SubmitResult:
+        if operation["type"] == MISBEHAVIOUR or operation["blocks"][0].get("header") in given_up:
+            shown.append(operation["type"])
+            return SubmitResult("rejected", "misbehaviour_known", world.custody.height)
+        return accept(operation)
+
+    monkeypatch.setattr(world.custody, "apply", judge)
+    chain.grow(2)
+    asyncio.run(world.until(world.complete, world.worker(chain)))
+    assert shown[:2] == [MISBEHAVIOUR, SUBMIT], "the pair may be judged and the block be new"
+    assert {*world.sources["beijing"].faults} == {(0, Fault.LYING)}
 
 
 def test_block_from_the_future_is_awaited_without_blaming_the_node() -> None:

@@ -1,0 +1,150 @@
+"""What `region.recover` decides for good, and what it leaves open: evidence, times, blocks that were skipped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.core.errors import Rejected
+from crosslink.lightclient.delivery import MisbehaviourDelivery
+from custody_chain import regions
+from tests.support.chains import BuiltBlock, ChainBuilder, sample_snapshot
+from tests.support.custody import Custody, entry_of
+from tests.unit.custody.test_governance import QUORUM, recovery
+
+
+@pytest.fixture
+def chain() -> ChainBuilder:
+    """One block, and what follows it on the branch that the market goes on with."""
+    chain = ChainBuilder()
+    chain.extend([sample_snapshot("first")])
+    return chain
+
+
+@pytest.fixture
+def custody(chain: ChainBuilder) -> Custody:
+    custody = Custody([chain])
+    custody.submit("beijing", *chain.blocks)
+    return custody
+
+
+def branch(chain: ChainBuilder, name: str, blocks: int = 1) -> ChainBuilder:
+    """Another continuation of a chain by the same validators."""
+    other = ChainBuilder()
+    other.blocks = list(chain.blocks)
+    for number in range(blocks):
+        other.extend([sample_snapshot(f"{name}-{number}"), sample_snapshot(f"{name}-{number}-more")])
+    return other
+
+
+def pair(first: BuiltBlock, second: BuiltBlock) -> dict[str, Any]:
+    return MisbehaviourDelivery(
+        region="beijing",
+        first=(first.header.encode(), first.certificate.encode()),
+        second=(second.header.encode(), second.certificate.encode()),
+    ).to_operation()
+
+
+def bring(custody: Custody, first: BuiltBlock, second: BuiltBlock) -> None:
+    custody.run([pair(first, second)], ["operator"])
+
+
+def refused(custody: Custody, first: BuiltBlock, second: BuiltBlock) -> str:
+    """The code with which evidence is refused."""
+    with pytest.raises(Rejected) as refusal:
+        bring(custody, first, second)
+    return refusal.value.code
+
+
+def is_frozen(custody: Custody) -> bool:
+    return custody.region()["frozen"] is not None
+
+
+@pytest.mark.parametrize("goes_on_with", [0, 1])
+def test_r3_evidence_that_governance_has_judged_freezes_nothing_again(
+    custody: Custody, chain: ChainBuilder, goes_on_with: int
+) -> None:
+    branches = [branch(chain, "a", 2), branch(chain, "b", 2)]
+    a, b = (other.block(2) for other in branches)
+    bring(custody, a, b)
+    custody.run([recovery(custody, chain, 1)], QUORUM)
+    assert refused(custody, a, b) == refused(custody, b, a) == "misbehaviour_known"
+    kept, lost = branches[goes_on_with], branches[1 - goes_on_with]
+    custody.submit("beijing", kept.block(2))
+    assert refused(custody, a, b) == "misbehaviour_known"
+    assert custody.refused("beijing", lost.block(2)) == "misbehaviour_known"
+    custody.submit("beijing", kept.block(3))
+    assert custody.refused("beijing", lost.block(2)) == "misbehaviour_known"
+    assert not is_frozen(custody)
+
+
+@pytest.mark.parametrize("by_delivery", [True, False])
+def test_r3_a_new_contradiction_freezes_a_recovered_region(
+    custody: Custody, chain: ChainBuilder, by_delivery: bool
+) -> None:
+    a, b, third = (branch(chain, name).block(2) for name in ("a", "b", "third"))
+    bring(custody, a, b)
+    custody.run([recovery(custody, chain, 1)], QUORUM)
+    custody.submit("beijing", b)
+    if by_delivery:
+        custody.submit("beijing", third)
+    else:
+        bring(custody, a, third)
+    assert is_frozen(custody)
+    assert refused(custody, a, b) in ("frozen", "misbehaviour_known"), (
+        "what is judged names no culprits of another freeze"
+    )
+    custody.run([recovery(custody, branch(chain, "b"), 2)], QUORUM)
+    assert "judged" not in custody.region(), "below the height that is trusted nothing can be shown any more"
+
+
+def test_r3_a_new_block_on_the_branch_that_was_given_up_freezes(custody: Custody, chain: ChainBuilder) -> None:
+    given_up, kept = branch(chain, "a", 2), branch(chain, "b", 2)
+    bring(custody, given_up.block(2), kept.block(2))
+    custody.run([recovery(custody, chain, 1)], QUORUM)
+    custody.submit("beijing", kept.block(2))
+    custody.submit("beijing", given_up.block(3))
+    assert is_frozen(custody)
+
+
+def test_r3_a_block_on_top_of_another_one_is_judged_once(custody: Custody, chain: ChainBuilder) -> None:
+    kept, given_up = branch(chain, "a", 3), branch(chain, "b", 2)
+    custody.submit("beijing", kept.block(2))
+    custody.submit("beijing", given_up.block(3))
+    assert custody.region()["frozen"]["kind"] == "wrong_parent"
+    custody.run([recovery(custody, kept, 2)], QUORUM)
+    assert custody.refused("beijing", given_up.block(3)) == "misbehaviour_known"
+    custody.submit("beijing", kept.block(3))
+    assert custody.refused("beijing", given_up.block(3)) == "misbehaviour_known"
+    assert refused(custody, kept.block(3), given_up.block(3)) == "misbehaviour_known"
+    assert refused(custody, given_up.block(3), kept.block(3)) == "misbehaviour_known"
+    custody.submit("beijing", branch(branch(chain, "a"), "third").block(3))
+    assert is_frozen(custody)
+
+
+def test_r3_the_market_may_go_on_with_the_branch_that_contradicted_a_partly_delivered_block(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    given_up, kept = branch(chain, "a"), branch(chain, "b", 2)
+    custody.submit("beijing", entry_of(given_up.block(2), last=1))
+    custody.submit("beijing", kept.block(3))
+    assert custody.region()["frozen"]["kind"] == "wrong_parent"
+    custody.run([recovery(custody, chain, 1)], QUORUM)
+    for height in (2, 3):
+        custody.submit("beijing", kept.block(height))
+        assert custody.refused("beijing", given_up.block(2)) == "misbehaviour_known"
+    assert custody.region()["anchored"]["height"] == 3
+
+
+def test_r3_what_was_judged_is_bounded(custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regions, "MAX_JUDGED", 2)
+    first = branch(chain, "a").block(2)
+    others = [branch(chain, f"other-{number}").block(2) for number in range(3)]
+    for other in others:
+        bring(custody, first, other)
+        custody.run([recovery(custody, chain, 1)], QUORUM)
+    assert len(custody.region()["judged"]) == 2
+    assert refused(custody, first, others[2]) == "misbehaviour_known"
+    bring(custody, first, others[0])
+    assert is_frozen(custody)
