@@ -36,7 +36,7 @@ from common.node.application import BlockContext, StateView
 from common.node.logic.schedule import schedule_protocol, schedule_validators
 from crosslink.lightclient.fields import Fields
 from crosslink.lightclient.port import client_for
-from crosslink.lightclient.trust_root import TrustRoot
+from crosslink.lightclient.trust_root import Checkpoint, TrustRoot
 from custody_chain import policy, regions, state
 from custody_chain.ingest import write_log
 from custody_chain.records import Records
@@ -113,12 +113,8 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
         raise Malformed(
             "recovery_root", "The root needs a checkpoint at the height before from_height.", region=network
         )
-    if checkpoint.height < anchored["height"] or (
-        checkpoint.height == anchored["height"] and checkpoint.id.hex() != anchored["id"]
-    ):
-        raise RuleBroken(
-            "recovery_backwards", "A recovery leaves anchored blocks as they are.", anchored_height=anchored["height"]
-        )
+    regions.check_time(root, context.time_ms)
+    _check_forward(record, checkpoint)
     client = client_for(root.client_type).initial_state(root, established_ms=context.time_ms)
     abandoned = record.pop("abandoned", None) if record["partial"] is None else regions.delivered_part(record)
     recovered = {
@@ -151,6 +147,22 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
         "tx_id": tx_id.hex(),
     }
     write_log(records, moment, entry)
+
+
+def _check_forward(record: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """The checkpoint is the anchored block as it is, or one above it.
+
+    Raises `RuleBroken('recovery_backwards')`, `Malformed('recovery_root')`.
+    """
+    anchored = record["anchored"]
+    if checkpoint.height > anchored["height"]:
+        return
+    if checkpoint.height < anchored["height"] or checkpoint.id.hex() != anchored["id"]:
+        raise RuleBroken(
+            "recovery_backwards", "A recovery leaves anchored blocks as they are.", anchored_height=anchored["height"]
+        )
+    if checkpoint.time_ms != anchored["time_ms"] and not regions.is_tip_given(record):
+        raise Malformed("recovery_root", "The anchored block has another time.", time_ms=anchored["time_ms"])
 
 
 def change_validators(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from common.core.errors import Malformed, NotFound
+from common.core.errors import Malformed, NotFound, RuleBroken
 from common.core.exact_fields import complaint
 from common.core.header import Header
 from common.core.names import check_network
@@ -35,6 +35,7 @@ from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.misbehaviour import WRONG_PARENT
 from crosslink.lightclient.port import client_for
 from crosslink.lightclient.trust_root import TrustRoot
+from crosslink.lightclient.verify import MAX_HEADER_AHEAD_MS
 from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.supervision.codes import REGION_LETTERS
@@ -61,12 +62,14 @@ _OWN_FIELDS: Final = frozenset({"region_letters", "silent_after_ms", "lagging_af
 def new_region(document: Any, *, custody_network: str, now_ms: int) -> tuple[dict[str, Any], TrustRoot]:
     """The record of a region from its trust root and settings, at the custody chain's time `now_ms`.
 
-    Raises `Malformed` for roots that are zero, incomplete or unsafe (attack R4), and for wrong settings.
+    Raises `Malformed` for roots that are zero, incomplete or unsafe (attack R4), and for wrong settings;
+    `RuleBroken('checkpoint_ahead')`.
     """
     wrong = complaint(document, (), _ROOT_FIELDS | _OWN_FIELDS)
     if wrong is not None:
         raise Malformed("region_settings", f"The region is not of the format: it {wrong}.")
     root = TrustRoot.from_json({name: value for name, value in document.items() if name in _ROOT_FIELDS})
+    check_time(root, now_ms)
     network = check_network(root.network)
     if network == custody_network:
         raise Malformed("region_settings", "The custody chain is not its own region.", field="network")
@@ -96,6 +99,15 @@ def new_region(document: Any, *, custody_network: str, now_ms: int) -> tuple[dic
     return record, root
 
 
+def check_time(root: TrustRoot, now_ms: int) -> None:
+    """A trusted block is from the future no more than a delivered one may be. Raises `RuleBroken('checkpoint_ahead')`.
+
+    Else the region would be active without taking a block, and no recovery would be possible, until that time.
+    """
+    if root.checkpoint is not None and root.checkpoint.time_ms > now_ms + MAX_HEADER_AHEAD_MS:
+        raise RuleBroken("checkpoint_ahead", "The checkpoint is ahead of the custody chain's time.", now_ms=now_ms)
+
+
 def _period(document: dict[str, Any], name: str, default: int) -> int:
     value = document.get(name, default)
     if type(value) is not int or not 1 <= value <= 366 * 86_400_000:
@@ -116,6 +128,12 @@ def load(records: Records, network: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise NotFound("region_unknown", "This network is not a region of the custody chain.", region=network)
     return record
+
+
+def is_tip_given(record: dict[str, Any]) -> bool:
+    """Whether the anchored block is the one that a trust root named, so that no header has shown its time."""
+    first_height, height = record["client"]["epochs"][0]["first_height"], record["anchored"]["height"]
+    return int(first_height) > int(height)
 
 
 def delivered_part(record: dict[str, Any]) -> dict[str, Any]:

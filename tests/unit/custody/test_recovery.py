@@ -8,10 +8,12 @@ import pytest
 
 from common.core.errors import Rejected
 from crosslink.lightclient.delivery import MisbehaviourDelivery
+from crosslink.lightclient.trust_root import Checkpoint
+from crosslink.lightclient.verify import MAX_HEADER_AHEAD_MS
 from custody_chain import regions
 from tests.support.chains import BuiltBlock, ChainBuilder, sample_snapshot
 from tests.support.custody import Custody, entry_of
-from tests.unit.custody.test_governance import QUORUM, recovery
+from tests.unit.custody.test_governance import QUORUM, recovery, register
 
 
 @pytest.fixture
@@ -148,3 +150,52 @@ def test_r3_what_was_judged_is_bounded(custody: Custody, chain: ChainBuilder, mo
     assert refused(custody, first, others[2]) == "misbehaviour_known"
     bring(custody, first, others[0])
     assert is_frozen(custody)
+
+
+def at_time(operation: dict[str, Any], time_ms: int) -> dict[str, Any]:
+    """The operation with another time of its checkpoint."""
+    root = operation["trust_root"]
+    return {**operation, "trust_root": {**root, "checkpoint": {**root["checkpoint"], "time_ms": time_ms}}}
+
+
+def code_of(custody: Custody, operation: dict[str, Any]) -> str:
+    """The code with which governance is refused."""
+    with pytest.raises(Rejected) as refusal:
+        custody.run([operation], QUORUM)
+    return refusal.value.code
+
+
+def test_a_checkpoint_from_the_future_recovers_nothing(custody: Custody, chain: ChainBuilder) -> None:
+    chain.grow(2)
+    operation = recovery(custody, chain, 3)
+    latest = custody.context().time_ms + MAX_HEADER_AHEAD_MS
+    assert code_of(custody, at_time(operation, latest + 1)) == "checkpoint_ahead"
+    assert code_of(custody, at_time(operation, latest + 10 * 365 * 86_400_000)) == "checkpoint_ahead"
+    custody.run([at_time(operation, latest)], QUORUM)
+    assert custody.refused("beijing", chain.extend(time_ms=latest)) == "wrong_time"
+    custody.time_ms += 60_000
+    assert regions.derived_state(custody.region(), custody.time_ms) == "lagging"
+    custody.run([recovery(custody, chain, 3)], QUORUM)
+    custody.submit("beijing", chain.block(4))
+    assert custody.region()["anchored"]["height"] == 4
+
+
+def test_a_recovery_leaves_the_time_of_an_anchored_block_as_its_header_has_it(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    operation = recovery(custody, chain, 1)
+    for difference in (-1, 1):
+        wrong = at_time(operation, chain.block(1).header.time_ms + difference)
+        assert code_of(custody, wrong) == "recovery_root"
+    custody.run([operation], QUORUM)
+
+
+def test_no_region_is_registered_with_a_checkpoint_from_the_future(custody: Custody) -> None:
+    shanghai = ChainBuilder(network="shanghai")
+    block = shanghai.extend()
+    latest = custody.context().time_ms + MAX_HEADER_AHEAD_MS
+    checkpoint = Checkpoint(height=1, id=block.id, time_ms=latest + 1, validators=shanghai.validators)
+    operation = register(shanghai, checkpoint=shanghai.trust_root(checkpoint=checkpoint).to_json()["checkpoint"])
+    assert code_of(custody, operation) == "checkpoint_ahead"
+    operation["region"]["checkpoint"]["time_ms"] = latest
+    custody.run([operation], QUORUM)
