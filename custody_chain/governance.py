@@ -14,7 +14,8 @@ Operations::
 Invariants:
   * A recovery names the id that is anchored now, so a proposal that was made before another recovery does nothing.
   * It goes forward only: `from_height` is above the anchored height, and the root's checkpoint is the block before it.
-    What was anchored stays where it is and stays provable; heights in between hold an empty id.
+    What was anchored stays where it is and stays provable; heights in between hold an empty id, and are named in `gaps`
+    of the region's record with the checkpoint's own: their snapshots are in no answer.
   * What a recovery has judged is judged: the evidence for which the region was frozen freezes it no more (`judged` of
     the region's record), any other does.
   * A region that starts again from a new genesis is another chain: it is registered under a new network id.
@@ -124,6 +125,7 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
         "partial": None,
         "frozen": None,
         "recoveries": record["recoveries"] + 1,
+        **regions.gaps_with(record.get("gaps", []), anchored["height"], checkpoint.height),
     }
     if abandoned is not None and abandoned["height"] == from_height:
         recovered["abandoned"] = abandoned

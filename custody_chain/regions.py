@@ -6,11 +6,11 @@ Value of ``region/<network>``::
      "partial": {"height", "id", "time_ms", "header", "delivered", "count"} | null, "frozen": {...} | null,
      "silent_after_ms", "lagging_after_ms", "blocks", "snapshots", "anomalies", "anomalies_open", "alerts_open", "log",
      "recoveries", "journal", "abandoned"?: {"height", "id", "delivered"},
-     "judged"?: [[height, id, id]]}
+     "judged"?: [[height, id, id]], "gaps"?: [[from height, to height]]}
 
 `abandoned` is there from a recovery that found a block partly delivered until the next header: what was taken in of
 that block is not taken in twice. `judged` are pairs of blocks for whose contradiction the region was frozen before
-recoveries.
+recoveries. `gaps` are blocks at and below a checkpoint that were never taken in: no figure knows them.
 
 Invariants:
   * Regions and their trust come from genesis or from governance, never from what a relay delivers (attacks R4, R8).
@@ -51,6 +51,9 @@ MAX_REGIONS: Final = 64
 
 MAX_JUDGED: Final = 64
 """Pairs of contradicting blocks that are remembered of a region; the oldest are forgotten."""
+
+MAX_GAPS: Final = 64
+"""Gaps that are told apart; beyond, the oldest two are one that covers both."""
 
 _LETTERS: Final = frozenset(REGION_LETTERS.split("|"))
 _ROOT_FIELDS: Final = frozenset(
@@ -95,6 +98,7 @@ def new_region(document: Any, *, custody_network: str, now_ms: int) -> tuple[dic
         "log": 0,
         "recoveries": 0,
         "journal": bytes(32).hex(),
+        **gaps_with([], 0, client.height),
     }
     return record, root
 
@@ -139,6 +143,17 @@ def is_tip_given(record: dict[str, Any]) -> bool:
 def delivered_part(record: dict[str, Any]) -> dict[str, Any]:
     """What is in of the block that is partly delivered, for a recovery to keep."""
     return {name: record["partial"][name] for name in ("height", "id", "delivered")}
+
+
+def gaps_with(gaps: list[list[int]], anchored_height: int, trusted_height: int) -> dict[str, list[list[int]]]:
+    """The member `gaps` of a record when trust moves up from an anchored height; none while nothing was skipped."""
+    gaps = list(gaps)
+    if trusted_height > anchored_height:
+        first = gaps.pop()[0] if gaps and gaps[-1][1] == anchored_height else anchored_height + 1
+        gaps.append([first, trusted_height])
+    if len(gaps) > MAX_GAPS:
+        gaps[:2] = [[gaps[0][0], gaps[1][1]]]
+    return {"gaps": gaps} if gaps else {}
 
 
 def judged_pairs(record: dict[str, Any], evidence: dict[str, Any] | None, trusted_height: int) -> list[list[Any]]:

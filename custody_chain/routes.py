@@ -73,6 +73,7 @@ class BasisEntry(BaseModel):
     block_time_ms: int
     lag_ms: int
     anomalies: int = Field(description="open anomalies: snapshots kept out of every figure")
+    gaps: list[tuple[int, int]] = Field(description="first and last height of blocks that a recovery skipped")
 
 
 class Envelope(BaseModel):
@@ -80,7 +81,7 @@ class Envelope(BaseModel):
 
     as_of_ms: int = Field(description="time of the custody block that the answer holds after")
     custody_height: int
-    complete: bool = Field(description="false while any region concerned is not active")
+    complete: bool = Field(description="false while any region concerned is not active or has gaps")
     basis: list[BasisEntry]
     data: dict[str, Any]
     evidence: dict[str, Any] | None = Field(default=None, description="with `proof=true`: tongjian/evidence/v1")

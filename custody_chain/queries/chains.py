@@ -56,6 +56,7 @@ def region_row(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
         if partial is None
         else {"height": partial["height"], "next_index": partial["delivered"], "count": partial["count"]},
         "frozen": record["frozen"],
+        "gaps": record.get("gaps", []),
         "counts": {
             name: record[name]
             for name in ("blocks", "snapshots", "anomalies", "anomalies_open", "alerts_open", "recoveries")

@@ -6,7 +6,7 @@ Invariants
       asked time; lagging, silent and expired follow from that block's time, never from a wall clock (protocol rule 19).
   Q3  Regions outside the bearer's scope do not exist here: neither their records nor what depends on them.
   Q4  Every answer says what it rests on: the regions concerned, their state, how far they were verified. It is complete
-      only while all of them are active.
+      only while all of them are active and no block of theirs was skipped.
   Q5  Only the tip can be proven, and of it what the answer returns. A question without a limit is never refused for its
       proofs: its page ends where they do, and the cursor goes on.
 
@@ -116,7 +116,7 @@ class Moment:
 
 
 def basis_entry(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
-    """State, anchored block, lag and open anomalies of one region."""
+    """State, anchored block, lag, open anomalies and skipped blocks of one region."""
     anchored = record["anchored"]
     return {
         "region": record["network"],
@@ -126,6 +126,7 @@ def basis_entry(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
         "block_time_ms": anchored["time_ms"],
         "lag_ms": regions.lag_ms(record, now_ms),
         "anomalies": record["anomalies_open"],
+        "gaps": record.get("gaps", []),
     }
 
 
@@ -164,7 +165,7 @@ class Questions:
             envelope = {
                 "as_of_ms": time_ms,
                 "custody_height": height,
-                "complete": all(entry["state"] == "active" for entry in basis),
+                "complete": all(entry["state"] == "active" and not entry["gaps"] for entry in basis),
                 "basis": basis,
                 "data": data,
             }

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from custody_chain.queries import holdings
+from crosslink.lightclient.trust_root import Checkpoint
+from custody_chain.policy import REGION_RECOVER
+from custody_chain.queries import chains, holdings
 from custody_chain.queries.moment import Moment, Questions
 from tests.support.chains import ChainBuilder
 from tests.support.custody import company, holder, market_with_product, product
@@ -68,3 +70,36 @@ def test_a_market_that_reports_alone_has_all_the_room(node: CustodyNode) -> None
     node.deliver(node.chains[0], product(f"{ENTERPRISE}.ESVUFR4000", "issuer"))
     data = issuer(node, "beijing")["data"]
     assert (len(data["products"]), data["truncated"]) == (holdings.MAX_LISTED, True)
+
+
+def test_answers_are_incomplete_where_a_recovery_skipped_blocks(node: CustodyNode) -> None:
+    before, chain = issuer(node, *ALL), node.chains[0]
+    assert before["complete"] is True
+    assert [entry["gaps"] for entry in before["basis"]] == [[], []]
+    node.commit(time_ms=node.time_ms + 60_000)
+    skipped = chain.extend(holder(7, 5), time_ms=node.time_ms)
+    checkpoint = Checkpoint(height=2, id=skipped.id, time_ms=skipped.header.time_ms, validators=chain.validators)
+    recovery = {
+        "type": REGION_RECOVER,
+        "region": "beijing",
+        "trust_root": chain.trust_root(checkpoint=checkpoint, tier="").to_json(),
+        "from_height": 3,
+        "previous_anchored_id": chain.id_at(1).hex(),
+        "reason": "the market lost its nodes",
+    }
+    receipt = node.commit(recovery, signers=("governance-1", "governance-2", "governance-3"))
+    assert receipt is not None
+    assert receipt.status == "applied", receipt
+    for each in node.chains:
+        node.deliver(each)
+    answer = issuer(node, *ALL)
+    assert {entry["region"]: (entry["state"], entry["gaps"]) for entry in answer["basis"]} == {
+        "beijing": ("active", [[2, 2]]),
+        "shanghai": ("active", []),
+    }
+    assert answer["complete"] is False
+    assert issuer(node, "shanghai")["complete"] is True
+    questions = Questions(node.chain, lambda network: True)
+    regions = questions.answer(chains.all_regions)["data"]["regions"]
+    assert {row["region"]: row["gaps"] for row in regions} == {"beijing": [[2, 2]], "shanghai": []}
+    assert questions.answer(chains.all_regions, as_of_ms=before["as_of_ms"])["complete"] is True

@@ -199,3 +199,29 @@ def test_no_region_is_registered_with_a_checkpoint_from_the_future(custody: Cust
     assert code_of(custody, operation) == "checkpoint_ahead"
     operation["region"]["checkpoint"]["time_ms"] = latest
     custody.run([operation], QUORUM)
+
+
+def test_blocks_that_a_recovery_skips_are_named_for_good(
+    custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custody.run([recovery(custody, chain, 1)], QUORUM)
+    assert "gaps" not in custody.region(), "a recovery from the anchored block skips nothing"
+    chain.grow(20)
+    for height, gaps in ((3, [[2, 3]]), (5, [[2, 5]]), (9, [[2, 5], [7, 9]])):
+        custody.run([recovery(custody, chain, height)], QUORUM)
+        assert custody.region()["gaps"] == gaps
+        if height == 5:
+            custody.submit("beijing", chain.block(6))
+    monkeypatch.setattr(regions, "MAX_GAPS", 2)
+    custody.submit("beijing", chain.block(10))
+    custody.run([recovery(custody, chain, 12)], QUORUM)
+    assert custody.region()["gaps"] == [[2, 9], [11, 12]], "what is told as one covers both"
+
+
+def test_blocks_below_the_checkpoint_of_a_registration_are_a_gap(custody: Custody) -> None:
+    shanghai = ChainBuilder(network="shanghai")
+    block = shanghai.grow(4)[-1]
+    checkpoint = Checkpoint(height=4, id=block.id, time_ms=block.header.time_ms, validators=shanghai.validators)
+    root = shanghai.trust_root(checkpoint=checkpoint).to_json()
+    custody.run([register(shanghai, checkpoint=root["checkpoint"])], QUORUM)
+    assert custody.region("shanghai")["gaps"] == [[1, 4]]
