@@ -5,6 +5,7 @@ no second copy of snapshots: they are read from the transactions that delivered 
 
 Invariants:
   * Everything belongs to one tip. If a block is committed meanwhile, the file is made again.
+  * A file is about the object that was asked for, whatever the index says.
   * What is not anchored yet (a block that is partly delivered) has no evidence.
 
 Left out: verification, and who may ask.
@@ -25,7 +26,7 @@ from common.node.store import schema
 from common.node.store.chain_store import ChainReader, ChainStore
 from crosslink.lightclient.evidence_file import Evidence, SnapshotEvidence, StateEntry
 from crosslink.lightclient.messages import HeaderMessage
-from custody_chain import state
+from custody_chain import intake, state
 
 _ATTEMPTS: Final = 3
 _decode: Final = msgspec.json.Decoder().decode
@@ -99,6 +100,19 @@ def read_snapshot(
     raise NotFound("snapshot_unknown", "That snapshot was not delivered.", height=height, index=index)
 
 
+def snapshot_of(
+    reader: ChainReader, suite: Suite, network: str, object_id: str, height: int, index: int, *, prove: bool = True
+) -> tuple[str, tuple[bytes, ...]]:
+    """Like `read_snapshot`, of this object alone. Raises `NotFound('snapshot_unknown')` if another one stands there.
+
+    The index names what was taken in of a block that a recovery abandoned too; another block may be at its height.
+    """
+    text, proof = read_snapshot(reader, suite, network, height, index, prove=prove)
+    if intake.read_snapshot(text.encode("utf-8")).object_id != object_id:
+        raise NotFound("snapshot_unknown", "That block holds no such snapshot of the object.", height=height)
+    return text, proof
+
+
 def read_header(reader: ChainReader, network: str, height: int) -> Header:
     """A region's header as it was delivered. Raises `NotFound('snapshot_unknown')`."""
     stored = reader.index_get(state.header(network, height))
@@ -120,7 +134,7 @@ def build_evidence(
         if tip.header is None or tip.certificate is None:
             raise Unavailable("chain_empty", "The custody chain has no block yet.")
         at_height, at_index = locate(reader, network, object_id, height, index)
-        text, proof = read_snapshot(reader, suite, network, at_height, at_index)
+        text, proof = snapshot_of(reader, suite, network, object_id, at_height, at_index)
         header = read_header(reader, network, at_height)
         key = state.anchored(network, at_height)
         proven = chain.proven_state(key)

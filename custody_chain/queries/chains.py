@@ -214,9 +214,8 @@ def _explained(moment: Moment, record: dict[str, Any], anomaly: dict[str, Any]) 
     if anomaly["code"] == SCHEMA_FAILED and anomaly["state"] == "open":
         suite = ClientState.from_json(record["client"]).algorithms
         try:
-            text, _ = evidence.read_snapshot(
-                moment.reader, suite, record["network"], anomaly["height"], anomaly["index"], prove=False
-            )
+            place = record["network"], anomaly["object_id"], anomaly["height"], anomaly["index"]
+            text, _ = evidence.snapshot_of(moment.reader, suite, *place, prove=False)
             document = parse_json(text.encode("utf-8"), max_size=len(text) * 4)
             reasons = MODEL.explain(anomaly["kind"], document)
         except Rejected:

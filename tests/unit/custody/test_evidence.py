@@ -9,6 +9,8 @@ from crosslink.lightclient.evidence import verify_evidence_file
 from crosslink.lightclient.trust_root import Checkpoint
 from custody_chain.evidence import build_evidence
 from custody_chain.policy import REGION_RECOVER, VALIDATORS_CHANGE
+from custody_chain.queries.chains import feedback
+from custody_chain.queries.moment import Questions
 from tests.support.chains import ChainBuilder, member_names, sample_snapshot, validator_set
 from tests.support.custody import SUITE, entry_of, holder, market_with_product, person
 from tests.support.custody_node import CustodyNode
@@ -120,15 +122,16 @@ def test_r5_a_changed_file_is_refused(node: CustodyNode) -> None:
     assert refused == len(range(0, len(data), 97))
 
 
-def test_evidence_about_a_block_does_not_come_from_the_one_that_a_recovery_abandoned(chain: ChainBuilder) -> None:
+def abandoned_block(chain: ChainBuilder, *snapshots: bytes) -> CustodyNode:
+    """These snapshots came of a block that a recovery abandoned; another block took its place, with four others."""
     node = CustodyNode([chain])
     first = node.deliver(chain, sample_snapshot("first"))
     other = ChainBuilder()
     other.blocks = list(chain.blocks)
-    abandoned = other.extend([sample_snapshot(f"old-{number}") for number in range(6)])
+    abandoned = other.extend([*snapshots, sample_snapshot("missing"), sample_snapshot("missing too")])
     block = chain.extend([sample_snapshot(f"new-{number}") for number in range(4)])
     node.submit("beijing", entry_of(abandoned, last=1))
-    node.submit("beijing", entry_of(abandoned, first=1, last=4, header=False))
+    node.submit("beijing", entry_of(abandoned, first=1, last=len(snapshots), header=False))
     node.submit("beijing", block)  # freezes the region
     checkpoint = Checkpoint(height=1, id=first.id, time_ms=first.header.time_ms, validators=chain.validators)
     recovery = {
@@ -144,6 +147,32 @@ def test_evidence_about_a_block_does_not_come_from_the_one_that_a_recovery_aband
     assert receipt.status == "applied", receipt
     node.submit("beijing", entry_of(block, last=2))
     node.submit("beijing", entry_of(block, first=2, header=False))
+    return node
+
+
+def test_evidence_about_a_block_does_not_come_from_the_one_that_a_recovery_abandoned(chain: ChainBuilder) -> None:
+    node = abandoned_block(chain, *[sample_snapshot(f"old-{number}") for number in range(4)])
     for number in range(4):
         findings = verify_evidence_file(evidence(node, f"new-{number}"), node.trust())
         assert findings.snapshot_index == number
+
+
+def test_there_is_no_file_for_an_object_of_a_block_that_was_abandoned(chain: ChainBuilder) -> None:
+    node = abandoned_block(chain, *[sample_snapshot(f"old-{number}") for number in range(4)])
+    for place in ((None, None), (2, None), (2, 2)):
+        with pytest.raises(NotFound) as refusal:
+            evidence(node, "old-2", *place)
+        assert refusal.value.code == "snapshot_unknown"
+
+
+def test_reasons_in_feedback_are_not_those_of_another_object(chain: ChainBuilder) -> None:
+    bad = [person(f"bad-{number}", "Q1").replace(b'"subject_type":2', b'"subject_type":9') for number in range(4)]
+    node = abandoned_block(chain, *bad)
+    questions = Questions(node.chain, lambda network: True)
+    (row,) = questions.answer(lambda moment: feedback(moment, ["beijing"], 0, None, 100))["data"]["regions"]
+    codes = {item["object_id"]: item["code"] for item in row["anomalies"]}
+    assert codes == dict.fromkeys(
+        [f"{name}-{n}" for name in ("bad", "new") for n in range(4)] + ["first"], "schema_failed"
+    )
+    for item in row["anomalies"]:
+        assert (item["reasons"] == []) == item["object_id"].startswith("bad"), item
