@@ -33,6 +33,7 @@ from common.node.access import SCOPED, SUPERVISORS, Identity, Role
 from common.node.http.context import DIGITS, MAX_HEIGHT, Limit, Node, require_role
 from common.node.http.edge import IDENTITY, REQUEST_ID, escaped_path
 from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.evidence_file import MAX_KEY_CHARACTERS
 from custody_chain.audit_log import AuditedQuery, AuditLog
 from custody_chain.evidence import build_evidence
 from custody_chain.queries import alerts, chains, holdings
@@ -57,7 +58,7 @@ PageLimit = Annotated[
         "many of them as one answer can prove. A limit too large for the proofs is refused (`proof_limit`).",
     ),
 ]
-Cursor = Annotated[str | None, Query(max_length=4096, description="`next_cursor` of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=MAX_KEY_CHARACTERS, description="`next_cursor` of the page before.")]
 FromHeight = Annotated[
     int, DIGITS, Query(alias="from", ge=0, le=MAX_HEIGHT, description="From this custody height on.")
 ]

@@ -48,6 +48,9 @@ MAX_EVIDENCE_BYTES = 32 * 1024 * 1024
 
 MAX_SET_CHANGES = 10_000
 MAX_STATE_ENTRIES = 1000
+MAX_KEY_CHARACTERS = 8192
+"""A state key. The longest, of a pledge, has names of 128, 256 and 256 characters: percent-encoded 7,680 at most."""
+
 MAX_TEXT = 2_000_000
 """Characters of a state value or snapshot: above the largest snapshot that an operation can carry."""
 
@@ -170,7 +173,7 @@ def _set_change(item: Any) -> HeaderMessage:
 
 def _state_entry(item: Any) -> StateEntry:
     fields = Fields(item, "state")
-    key = fields.text("key", max_size=1024)
+    key = fields.text("key", max_size=MAX_KEY_CHARACTERS)
     value = fields.any("value")
     if value is not None and not isinstance(value, str):
         raise Malformed("field_type", "state.value is not a string or null.", field="state.value")

@@ -20,7 +20,7 @@ from custody_chain.supervision.rules import RULES
 from tests.api.custody_server import BEIJING, SHANGHAI, CustodyServer
 from tests.api.spellings import refuse_other_spellings
 from tests.support.chains import START_MS
-from tests.support.custody import entry_of, holder, market_with_product, registration, snapshot
+from tests.support.custody import entry_of, holder, market_with_product, product, registration, snapshot
 from tests.support.custody_node import CustodyNode
 
 INVESTOR = "/v1/supervision/investors/Q000000001"
@@ -104,6 +104,28 @@ def test_answers_are_paged(custody: CustodyServer) -> None:
     assert custody.ask(INVESTOR, cursor="\n").json()["code"] == "cursor"
 
 
+def test_the_longest_identifiers_are_paged_and_proven(tmp_path: Path) -> None:
+    unknown, account_id, short = "\U00020000" * 254, "\U00020001" * 254, "\U00020002" * 128
+    first = registration("long-1", short, account_id, change=(9, 0, 0))
+    pledged = {"metadata": {"pledge": "\U00020003" * 256}}
+    second = registration("long-2", short, account_id, before=(9, 0, 0), change=(-4, 4, 0), **pledged)
+    others = [registration(f"other-{n}", unknown, f"{account_id[:-1]}{n}", change=(1, 0, 0)) for n in range(3)]
+    with CustodyServer(tmp_path) as server:
+        server.on_node(lambda node: node.deliver(node.chains[0], product(short, "issuer"), first, second, *others))
+        trust = server.on_node(lambda node: node.trust())
+        for path, name in (("/v1/supervision/investors/-", "positions"), (ISSUER, "holders")):
+            rows: list[dict[str, Any]] = []
+            page: dict[str, Any] = {"next_cursor": ""}
+            while page["next_cursor"] is not None:
+                cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
+                answer = server.get(path, limit=1, proof=True, **cursor)
+                verify_evidence_file(canonical_json(answer["evidence"]), trust)
+                page = answer["data"]
+                rows += page[name]
+            assert rows == server.get(path)["data"][name]
+            assert account_id in {row["account"] for row in rows}
+
+
 HOLDING = f"beijing/{BEIJING}/A1"
 
 
@@ -153,8 +175,8 @@ def test_a_cursor_into_an_invisible_region_is_as_wrong_as_one_into_none(custody:
 def test_holders_of_one_product(custody: CustodyServer) -> None:
     data = custody.get(ISSUER, product=BEIJING)["data"]
     assert [row["account"] for row in data["holders"]] == ["A1", "A2"]
-    for path, product in ((ISSUER, "XX"), (ISSUER, SHANGHAI), (ISSUER, ""), (ISSUER, "-")):
-        answer = custody.ask(path, product=product)
+    for path, code in ((ISSUER, "XX"), (ISSUER, SHANGHAI), (ISSUER, ""), (ISSUER, "-")):
+        answer = custody.ask(path, product=code)
         assert (answer.status_code, answer.json()["code"]) == (404, "product_unknown")
         assert answer.json()["object_id"] == answer.json()["product"]
     assert custody.ask(ISSUER, prodct=BEIJING).json()["allowed"] == "as_of_ms, cursor, limit, product, proof"
