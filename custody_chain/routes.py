@@ -11,7 +11,8 @@ Every answer is the envelope `{as_of_ms, custody_height, complete, basis, data}`
 Invariants:
   * A provincial or feedback token without regions sees none; with regions it sees these, and others do not exist for
     it.
-  * Each question of a regulator, refused ones included, is in the query log before its answer leaves.
+  * Each question of a regulator, refused ones and those at which the node failed included, is in the query log before
+    its answer leaves.
 
 Left out: tokens and bounds of requests (common.node), the answers (`queries`).
 """
@@ -32,6 +33,7 @@ from common.core.errors import Malformed, Rejected
 from common.node.access import SCOPED, SUPERVISORS, Identity, Role
 from common.node.http.context import DIGITS, MAX_HEIGHT, Limit, Node, require_role
 from common.node.http.edge import IDENTITY, REQUEST_ID, escaped_path
+from common.node.store.store_errors import DamagedStore
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.evidence_file import MAX_KEY_CHARACTERS
 from custody_chain.audit_log import AuditedQuery, AuditLog
@@ -312,9 +314,9 @@ def audited_route(audit: AuditLog) -> type[APIRoute]:
             async def audited(request: Request) -> Response:
                 try:
                     response = await answer(request)
-                except (Rejected, RequestValidationError) as refusal:
-                    code = refusal.code if isinstance(refusal, Rejected) else "request_invalid"
-                    _record(audit, request, None, code)
+                except Exception as failure:
+                    # Broad on purpose: whatever becomes of a question, it was asked.
+                    _record(audit, request, None, _code_of(failure))
                     raise
                 _record(audit, request, response.status_code, None)
                 return response
@@ -322,6 +324,19 @@ def audited_route(audit: AuditLog) -> type[APIRoute]:
             return audited
 
     return AuditedRoute
+
+
+def _code_of(failure: Exception) -> str:
+    """The code with which the edge answers what a route raises."""
+    match failure:
+        case Rejected():
+            return failure.code
+        case RequestValidationError():
+            return "request_invalid"
+        case DamagedStore():
+            return "database_damaged"
+        case _:
+            return "internal_error"
 
 
 def _record(audit: AuditLog, request: Request, status: int | None, code: str | None) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from common.core.codec import canonical_json
-from common.core.errors import Unavailable
+from common.core.errors import InvariantBroken, Unavailable
+from common.node.store.store_errors import DamagedStore
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.evidence import verify_evidence_file
 from crosslink.relay.http_custody import parse_region_status
 from custody_chain.audit_log import AuditedQuery, AuditLog, verify_log
+from custody_chain.queries import holdings
 from custody_chain.supervision.rules import RULES
 from tests.api.custody_server import BEIJING, SHANGHAI, CustodyServer
 from tests.api.spellings import refuse_other_spellings
@@ -497,6 +499,28 @@ def test_every_question_is_in_the_query_log_with_its_outcome(custody: CustodySer
     assert malformed["code"] == "request_invalid"
     assert evidence["custody_height"] == 4
     assert verify_log(custody.audit_file) == len(lines(custody))
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [
+        (DamagedStore("a value is damaged", remedy="none"), 503, "database_damaged"),
+        (InvariantBroken("the index names a transaction that the chain does not have"), 500, "internal_error"),
+        (KeyError("name"), 500, "internal_error"),
+    ],
+)
+def test_a_question_at_which_the_node_fails_is_in_the_query_log(
+    custody: CustodyServer, monkeypatch: pytest.MonkeyPatch, failure: Exception, status: int, code: str
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(holdings, "investor", fail)
+    before = len(lines(custody))
+    answer = custody.ask(INVESTOR, "provincial-beijing")
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    (line,) = lines(custody)[before:]
+    assert (line["subject"], line["path"], line["code"], line["status"]) == ("provincial-beijing", INVESTOR, code, None)
 
 
 def test_n6_a_client_cannot_write_a_line_of_the_query_log(custody: CustodyServer) -> None:
