@@ -40,7 +40,7 @@ from crosslink.lightclient.delivery import (
 from crosslink.lightclient.messages import HeaderMessage
 from crosslink.lightclient.misbehaviour import SAME_HEIGHT, Misbehaviour
 from crosslink.lightclient.port import LightClient, client_for
-from crosslink.lightclient.verify import Verdict, verify_snapshots
+from crosslink.lightclient.verify import Verdict, check_usable, verify_snapshots
 from custody_chain import regions, state
 from custody_chain.accountability import evidence_entry, judged_as_if_not_frozen
 from custody_chain.ingest import ingest, write_log
@@ -187,8 +187,7 @@ class Anchoring:
         record = self._record()
         partial, height = record["partial"], entry.height or 0
         if partial is not None and partial["height"] == height:
-            if self._state.frozen_height is not None or self._state.is_expired(self._context.time_ms):
-                raise RuleBroken("frozen", "The region takes no deliveries now.", region=self._network)
+            check_usable(self._state, self._context.time_ms)
             self._deliver(number, Header.decode(bytes.fromhex(partial["header"])), entry.snapshots)
         elif height > record["anchored"]["height"]:
             raise RuleBroken(

@@ -59,6 +59,17 @@ def test_r1_a_continuation_is_refused_when_the_region_expired_meanwhile(chain: C
     block = chain.grow(1, snapshots_each=2)[0]
     custody.submit("beijing", entry_of(block, first=0, last=1))
     custody.time_ms += 2_000_000
+    assert custody.refused("beijing", entry_of(block, first=1, header=False)) == "expired"
+
+
+def test_r3_a_continuation_is_refused_when_the_region_was_frozen_meanwhile(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    first, second = conflicting(chain)
+    custody.submit("beijing", *chain.blocks)
+    block = chain.grow(1, snapshots_each=2)[0]
+    custody.submit("beijing", entry_of(block, first=0, last=1))
+    custody.run([misbehaviour(first, second)], ["operator"])
     assert custody.refused("beijing", entry_of(block, first=1, header=False)) == "frozen"
 
 
