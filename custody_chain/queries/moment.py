@@ -4,7 +4,8 @@ Invariants
   Q1  An answer comes from one moment: figures, basis and proofs fit each other.
   Q2  Time is the custody chain's: an answer about the past is the state after the last block that is not later than the
       asked time; lagging, silent and expired follow from that block's time, never from a wall clock (protocol rule 19).
-  Q3  Regions outside the bearer's scope do not exist here: neither their records nor what depends on them.
+  Q3  Regions outside the bearer's scope do not exist here: neither their records nor what depends on them, but
+      for what docs/supervision.md names ("Who may ask").
   Q4  Every answer says what it rests on: the regions concerned, their state, how far they were verified. It is complete
       only while all of them are active and no block of theirs was skipped.
   Q5  Only the tip can be proven, and of it what the answer returns. A question without a limit is never refused for its
