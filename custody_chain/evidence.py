@@ -109,7 +109,9 @@ def snapshot_of(
     """
     text, proof = read_snapshot(reader, suite, network, height, index, prove=prove)
     if intake.read_snapshot(text.encode("utf-8")).object_id != object_id:
-        raise NotFound("snapshot_unknown", "That block holds no such snapshot of the object.", height=height)
+        raise NotFound(
+            "snapshot_unknown", "That block holds no such snapshot of the object.", object_id=object_id, height=height
+        )
     return text, proof
 
 
