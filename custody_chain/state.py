@@ -22,7 +22,7 @@ Authenticated state (history is kept, so that regulators may ask for the past)::
     agreement/<investor>/<contract>                    regions with open pledges under one contract
     alert/<id>                                         alerts, open and cleared
     anomaly/<region>/<object>                          snapshots kept out of the positions
-    refile/<region>/<what>/<object>/<investor>         positions that still have to move to another investor
+    refile/<region>/<what>/<object>                    positions that still have to move to another investor
 
 Index (derived, not proven; the region record chains a hash over every entry's verdict)::
 
@@ -31,9 +31,10 @@ Index (derived, not proven; the region record chains a hash over every entry's v
     movement/<region>/<product>/<account>/<number>     one registration's effect on one position
     settled/<region>/<product>/<account>/<kind>/<id>   a pledge or freeze of which nothing is left
     last_movement/<region>/<product>/<account>         number of the newest, and how many were given
-    filed/<region>/<account>/<investor>/<product>      positions of an account
-    owned/<region>/<subject>/<investor>/<account>      accounts of a subject
-    waiting/<region>/<what>/<object>                   something is filed as unresolved until this is reported
+    filed/<region>/<account>/<changes>/<changes>/<product>  positions of an account, by changes of its owner and of its
+                                                       owner's code
+    owned/<region>/<subject>/<changes>/<account>       accounts of a subject, by changes of its code
+    waiting/<region>/<what>/<object>                   named by something, and not reported yet
     holder/<region>/<product>/<holder>                 accounts with a balance
     security_holder/<security>/<holder>                products of that security with a balance
     delivery/<region>/<height>/<first index>           which transaction brought these snapshots
@@ -244,9 +245,9 @@ def unnamed(height: int, index: int) -> str:
     return f"#{height}.{index}"
 
 
-def refile(network: str, what: str, object_id: str, investor: str) -> bytes:
-    """Work: positions of an account or subject (`what`) still filed under `investor`."""
-    return _path("refile", network, what, component(object_id), investor)
+def refile(network: str, what: str, object_id: str) -> bytes:
+    """Work: an account or subject (`what`) with something filed as it was before a change."""
+    return _path("refile", network, what, component(object_id))
 
 
 def object_record(network: str, object_id: str) -> bytes:
@@ -274,28 +275,38 @@ def last_movement(network: str, product_id: str, account_id: str) -> bytes:
     return _path("last_movement", network, component(product_id), component(account_id))
 
 
-def filed(network: str, account_id: str, investor: str, product_id: str) -> bytes:
-    """Index: an account has a position in a product, filed under an investor."""
-    return _path("filed", network, component(account_id), investor, component(product_id))
+def filed(network: str, account_id: str, changes: tuple[int, int], product_id: str) -> bytes:
+    """Index: a position of an account, filed after so many changes of its owner and of its owner's code."""
+    return _path("filed", network, component(account_id), *map(_number, changes), component(product_id))
 
 
-def filed_under(network: str, account_id: str, investor: str) -> bytes:
-    """Index: prefix of an account's positions filed under one investor."""
-    return _path("filed", network, component(account_id), investor, "")
+def filed_by(network: str, account_id: str) -> bytes:
+    """Index: prefix of an account's positions, those filed longest ago first."""
+    return _path("filed", network, component(account_id), "")
 
 
-def owned(network: str, subject_id: str, investor: str, account_id: str) -> bytes:
-    """Index: a subject owns an account, filed under an investor."""
-    return _path("owned", network, component(subject_id), investor, component(account_id))
+def filed_since(network: str, account_id: str, changes: tuple[int, int]) -> bytes:
+    """Index: prefix of an account's positions filed after so many changes; what was filed before sorts below it."""
+    return _path("filed", network, component(account_id), *map(_number, changes), "")
 
 
-def owned_under(network: str, subject_id: str, investor: str) -> bytes:
-    """Index: prefix of a subject's accounts filed under one investor."""
-    return _path("owned", network, component(subject_id), investor, "")
+def owned(network: str, subject_id: str, changes: int, account_id: str) -> bytes:
+    """Index: a subject owns an account, whose positions are filed as after so many changes of the subject's code."""
+    return _path("owned", network, component(subject_id), _number(changes), component(account_id))
+
+
+def owned_by(network: str, subject_id: str) -> bytes:
+    """Index: prefix of a subject's accounts, those filed longest ago first."""
+    return _path("owned", network, component(subject_id), "")
+
+
+def owned_since(network: str, subject_id: str, changes: int) -> bytes:
+    """Index: prefix of a subject's accounts filed after so many changes; what was filed before sorts below it."""
+    return _path("owned", network, component(subject_id), _number(changes), "")
 
 
 def waiting(network: str, what: str, object_id: str) -> bytes:
-    """Index: something is filed as unresolved until this account or subject (`what`) is reported."""
+    """Index: something names this account or subject (`what`), which has not been reported."""
     return _path("waiting", network, what, component(object_id))
 
 

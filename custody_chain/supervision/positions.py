@@ -25,7 +25,7 @@ from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.supervision import codes, rules
 from custody_chain.supervision.alerts import Moment, judge
-from custody_chain.supervision.registry import NEW_PRODUCT, investor_of_account, with_alert
+from custody_chain.supervision.registry import NEW_PRODUCT, filing_of, investor_of_account, with_alert
 from custody_chain.supervision.rules import NOTHING, Balances
 
 
@@ -66,12 +66,14 @@ def set_position(
     product = _add_totals(product, before, after)
     if holds and held is None:
         records.put(holding_key, {"investor": investor})
-        records.put_index(state.filed(network, account_id, investor, product_id), {"product": product_id})
+        filed = state.filed(network, account_id, filing_of(records, network, account_id), product_id)
+        records.put_index(filed, {"product": product_id})
         product = {**product, "accounts": product["accounts"] + 1}
         product = count_holders(records, moment, product_id, product, account_id, [(investor, 1)])
     elif held is not None and not holds:
         records.put(holding_key, None)
-        records.put_index(state.filed(network, account_id, investor, product_id), None)
+        # What is listed as filed before a change waits for `refile`, which finds it empty.
+        records.put_index(state.filed(network, account_id, filing_of(records, network, account_id), product_id), None)
         product = {**product, "accounts": product["accounts"] - 1}
         product = count_holders(records, moment, product_id, product, account_id, [(investor, -1)])
     records.put(state.product(network, product_id), product)
@@ -189,8 +191,9 @@ def _judge_references(
     if not product["known"]:
         about, objects = ["product", product_id], [{"kind": "product", "id": product_id}]
         judge(records, moment, True, "reference_unresolved", about, objects, {"missing": "product"}, was_wrong=False)
-    if investor == state.UNRESOLVED:
+    if records.get(state.account(moment.network, account_id)) is None:
         records.put_index(state.waiting(moment.network, "account", account_id), {})
+    if investor == state.UNRESOLVED:
         about, objects = ["account", account_id], [{"kind": "account", "id": account_id}]
         details = {"missing": "investor_code"}
         judge(records, moment, True, "reference_unresolved", about, objects, details, was_wrong=False)

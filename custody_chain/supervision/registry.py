@@ -2,17 +2,18 @@
 
 Values::
 
-    subject/…   {"investor", "enterprise", "organisation", "name", "shareholders", "height", "index", "deleted"}
-    account/…   {"subject", "account_type", "height", "index", "deleted"}
+    subject/…   {"investor", "enterprise", "organisation", "name", "shareholders", "changes": how often its investor
+                 code changed, "height", "index", "deleted"}
+    account/…   {"subject", "account_type", "changes": how often its owner changed, "height", "index", "deleted"}
     product/…   {"known", "code", "name", "issuer_subject", "issuer", "security", "product_type", "issue_size", "unit",
                  "scale" (decimal places), "holders", "accounts", "available", "pledged", "frozen", "alerts", "height",
                  "index", "deleted"}
     issuer/…    {"regions": {region: number of products}, "alerted": region that has the alert, or null}
 
 Invariants:
-  * A position is filed under the investor code its account led to when it was filed. When the answer changes later, the
-    account or subject is queued and `refile` moves its positions, a bounded number a block: no snapshot can cause
-    unbounded work.
+  * A position is filed under the investor code its account led to when it was filed, and listed by the changes of
+    account and subject until then. A later change queues the account or subject, and `refile` moves what was filed
+    before it, a bounded number a block: no snapshot can cause unbounded work.
   * Objects belong to the region that reported them; nothing here can change another region's records (attack R8).
 
 References: JR/T 0326-2024; 国办发〔2017〕11号; data model v2.0.0. Left out: balances (`positions`).
@@ -65,12 +66,28 @@ def investor_of_account(records: Records, network: str, account: str) -> str:
     return state.UNRESOLVED if record is None else investor_of_subject(records, network, record["subject"])
 
 
+def changes_of_subject(records: Records, network: str, subject: str | None) -> int:
+    """How often a subject's investor code changed; none before it is reported."""
+    return _changes(None if subject is None else records.get(state.subject(network, subject)))
+
+
+def filing_of(records: Records, network: str, account: str) -> tuple[int, int]:
+    """Changes of an account's owner and of the owner's code. It only grows, and names one investor code."""
+    record = records.get(state.account(network, account))
+    return (0, 0) if record is None else (_changes(record), changes_of_subject(records, network, record["subject"]))
+
+
+def _changes(record: dict[str, Any] | None) -> int:
+    return 0 if record is None else int(record["changes"])
+
+
 def apply_subject(records: Records, moment: Moment, object_id: str, facts: SubjectFacts, *, deleted: bool) -> None:
     """Keep a subject's codes; queue its accounts if its investor code changed."""
     network = moment.network
     key = state.subject(network, object_id)
     before = records.get(key)
     investor = None if deleted else facts.investor
+    changed = investor != (None if before is None else before["investor"])
     records.put(
         key,
         {
@@ -79,16 +96,14 @@ def apply_subject(records: Records, moment: Moment, object_id: str, facts: Subje
             "organisation": facts.organisation,
             "name": facts.name,
             "shareholders": facts.shareholders,
+            "changes": _changes(before) + changed,
             "height": moment.height,
             "index": moment.index,
             "deleted": deleted,
         },
     )
-    filed_under = state.UNRESOLVED if before is None or before["investor"] is None else before["investor"]
-    if filed_under != (investor or state.UNRESOLVED):
-        _queue(records, network, "subject", object_id, filed_under)
-    if investor is None and before is not None:
-        records.put_index(state.waiting(network, "subject", object_id), {})
+    if changed:
+        _queue(records, network, "subject", object_id, is_new=before is None)
     borne = None if before is None or before["deleted"] else before["enterprise"]
     bears = None if deleted else facts.enterprise
     if borne != bears:
@@ -99,42 +114,39 @@ def apply_subject(records: Records, moment: Moment, object_id: str, facts: Subje
 
 
 def apply_account(records: Records, moment: Moment, object_id: str, facts: AccountFacts, *, deleted: bool) -> None:
-    """Keep whose account it is; queue its positions if it leads to another investor than before."""
+    """Keep whose account it is; queue its positions if that changed."""
     network = moment.network
     key = state.account(network, object_id)
     before = records.get(key)
     old_subject = None if before is None else before["subject"]
-    old_investor = investor_of_account(records, network, object_id)
+    changed = facts.subject != old_subject
     records.put(
         key,
         {
             "subject": facts.subject,
             "account_type": facts.account_type,
+            "changes": _changes(before) + changed,
             "height": moment.height,
             "index": moment.index,
             "deleted": deleted,
         },
     )
-    investor = investor_of_subject(records, network, facts.subject)
-    if old_subject != facts.subject:
-        if old_subject is not None:
-            records.put_index(state.owned(network, old_subject, old_investor, object_id), None)
-        if facts.subject is not None:
-            records.put_index(state.owned(network, facts.subject, investor, object_id), {"account": object_id})
-    if investor == state.UNRESOLVED and facts.subject is not None:
+    if not changed:
+        return
+    for subject, entry in ((old_subject, None), (facts.subject, {"account": object_id})):
+        if subject is not None:
+            changes = changes_of_subject(records, network, subject)
+            records.put_index(state.owned(network, subject, changes, object_id), entry)
+    if facts.subject is not None and records.get(state.subject(network, facts.subject)) is None:
         records.put_index(state.waiting(network, "subject", facts.subject), {})
-    if investor != old_investor:
-        _queue(records, network, "account", object_id, old_investor)
-    if investor == state.UNRESOLVED and old_investor != state.UNRESOLVED:
-        # Some positions may be filed as unresolved still: the account had a code for less than a block.
-        records.put_index(state.waiting(network, "account", object_id), {})
+    _queue(records, network, "account", object_id, is_new=before is None)
 
 
-def _queue(records: Records, network: str, what: str, object_id: str, filed_under: str) -> None:
-    """Have positions moved, if there can be any: what is new and was never waited for has none."""
+def _queue(records: Records, network: str, what: str, object_id: str, *, is_new: bool) -> None:
+    """Have refiled what was filed before a change, if there can be any: nothing is, if nothing named a new object."""
     waiting = state.waiting(network, what, object_id)
-    if filed_under != state.UNRESOLVED or records.get_index(waiting) is not None:
-        records.put(state.refile(network, what, object_id, filed_under), {"object": object_id})
+    if not is_new or records.get_index(waiting) is not None:
+        records.put(state.refile(network, what, object_id), {"object": object_id})
         records.put_index(waiting, None)
 
 

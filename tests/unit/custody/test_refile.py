@@ -1,0 +1,176 @@
+"""Positions follow the investor behind their account, whatever changes before they are moved."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from custody_chain.supervision import refile
+from tests.support.chains import ChainBuilder
+from tests.support.custody import (
+    Custody,
+    account,
+    holder,
+    market_with_product,
+    person,
+    product,
+    registration,
+    snapshot,
+)
+
+CODE, SECOND = "BJ000001.ESVUFR2601", "BJ000001.ESVUFR2602"
+
+
+@pytest.fixture
+def chain() -> ChainBuilder:
+    return ChainBuilder()
+
+
+@pytest.fixture
+def custody(chain: ChainBuilder) -> Custody:
+    """A market with two products and one holder of 100 shares in the first."""
+    custody = Custody([chain])
+    custody.deliver(chain, *market_with_product(), product(SECOND, "issuer"), *holder(1, 100))
+    return custody
+
+
+def drain(custody: Custody) -> None:
+    """Empty blocks until no work is queued."""
+    for _ in range(400):
+        if not custody.scan("refile/"):
+            return
+        custody.empty_block()
+    raise AssertionError("the work does not end")
+
+
+def filed(custody: Custody) -> set[str]:
+    """Investor, product and account of every position."""
+    return {key.removeprefix("position/").replace("beijing/", "") for key in custody.scan("position/")}
+
+
+@pytest.mark.parametrize("wrong", ["Q000000077", "no code"])
+def test_a_code_that_was_wrong_for_less_than_a_block_keeps_no_position(
+    custody: Custody, chain: ChainBuilder, wrong: str
+) -> None:
+    custody.deliver(
+        chain,
+        person("person-1", wrong, version=1),
+        registration("new", SECOND, "A1", change=(5, 0, 0)),
+        person("person-1", "Q000000001", version=1, operation="overwrite"),
+    )
+    drain(custody)
+    assert filed(custody) == {f"Q000000001/{CODE}/A1", f"Q000000001/{SECOND}/A1"}
+    assert custody.alerts() == []
+
+
+def test_a_code_that_changes_again_before_all_positions_are_moved_leaves_none_behind(
+    custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refile, "MAX_STEPS", 4)
+    products = [f"BJ000001.ESVUFR27{number:02d}" for number in range(20)]
+    custody.deliver(chain, *(product(code, "issuer") for code in products))
+    custody.deliver(chain, *(registration(f"i{code}", code, "A1", change=(1, 0, 0)) for code in products))
+    custody.deliver(chain, person("person-1", "Q000000002", version=1))
+    custody.empty_block()
+    custody.deliver(chain, person("person-1", "Q000000003", version=2))
+    drain(custody)
+    assert filed(custody) == {f"Q000000003/{code}/A1" for code in [CODE, *products]}
+
+
+def test_an_account_that_left_a_subject_whose_code_came_back_is_moved(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(
+        chain,
+        person("person-2", "Q000000002"),
+        person("person-1", "Q000000077", version=1),
+        account("A1", "person-2", version=1),
+        person("person-1", "Q000000001", version=1, operation="overwrite"),
+    )
+    drain(custody)
+    assert filed(custody) == {f"Q000000002/{CODE}/A1"}
+
+
+def test_a_position_that_ends_before_it_is_moved_leaves_no_work_and_may_begin_again(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    custody.deliver(
+        chain,
+        person("person-1", "Q000000077", version=1),
+        registration("out", CODE, "A1", before=(100, 0, 0), change=(-100, 0, 0), report="r"),
+    )
+    drain(custody)
+    assert filed(custody) == set()
+    custody.deliver(chain, registration("in", CODE, "A1", change=(7, 0, 0), report="r"))
+    custody.deliver(chain, person("person-1", "Q000000078", version=2))
+    drain(custody)
+    assert custody.position("Q000000078", CODE, "A1") == (7, 0, 0)
+
+
+INVESTORS = ["Q000000001", "Q000000002", "R000000003", "no code"]
+SUBJECTS, ACCOUNTS = ["s1", "s2", "s3"], ["A1", "A2", "A3"]
+
+
+class Market:
+    """Random reports about three subjects, three accounts and their positions, right and wrong ones in any order."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._versions: dict[str, int] = {}
+        self._numbers = 0
+        self.shares: dict[tuple[str, str], int] = {}
+
+    def report(self) -> bytes:
+        """The next snapshot: a person, an account, or a registration."""
+        rng = self._rng
+        kind = rng.choice(["subject", "subject", "account", "registration"])
+        if kind == "registration":
+            self._numbers += 1
+            where = code, name = rng.choice([CODE, SECOND]), rng.choice(ACCOUNTS)
+            before, after = self.shares.get(where, 0), rng.choice([0, 1, 5])
+            self.shares[where] = after
+            return registration(
+                f"r{self._numbers}", code, name, before=(before, 0, 0), change=(after - before, 0, 0), report="t"
+            )
+        name = rng.choice(SUBJECTS if kind == "subject" else ACCOUNTS)
+        version = self._versions.get(name, -1)
+        operation = "overwrite" if version >= 0 and rng.random() < 0.4 else ""
+        self._versions[name] = version = version + (operation == "")
+        if kind == "account":
+            return account(name, rng.choice([*SUBJECTS, "nobody"]), version=version, operation=operation)
+        if version > 0 and rng.random() < 0.1:
+            return snapshot("subject", name, None, version=version, operation="delete")
+        return person(name, rng.choice(INVESTORS), version=version, operation=operation)
+
+
+def investor_behind(custody: Custody, name: str) -> str:
+    """What the account leads to, read from account and subject alone."""
+    owner = (custody.get("account", "beijing", name) or {"subject": None})["subject"]
+    subject = None if owner is None else custody.get("subject", "beijing", owner)
+    return "-" if subject is None or subject["investor"] is None else str(subject["investor"])
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6))
+def test_when_the_work_is_done_every_position_is_under_the_investor_of_its_account(seed: int) -> None:
+    rng = random.Random(seed)
+    chain, market = ChainBuilder(), Market(rng)
+    custody = Custody([chain])
+    custody.deliver(chain, *market_with_product(), product(SECOND, "issuer"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refile, "MAX_STEPS", rng.choice([1, 2, 3, 256]))
+        for _ in range(rng.randint(1, 8)):
+            custody.deliver(chain, *(market.report() for _ in range(rng.randint(1, 6))))
+            for _ in range(rng.choice([0, 0, 1, 3])):
+                custody.empty_block()
+        drain(custody)
+    held = {where: shares for where, shares in market.shares.items() if shares}
+    behind = {name: investor_behind(custody, name) for name in ACCOUNTS}
+    assert filed(custody) == {f"{behind[name]}/{code}/{name}" for code, name in held}
+    for code in (CODE, SECOND):
+        holders = {name if behind[name] == "-" else behind[name] for product_id, name in held if product_id == code}
+        assert custody.get("product", "beijing", code)["holders"] == len(holders)
+    unresolved = {alert["objects"][0]["id"] for alert in custody.alerts("reference_unresolved")}
+    assert {name for _, name in held if behind[name] == "-"} <= unresolved
+    assert unresolved <= {name for name in ACCOUNTS if behind[name] == "-"}
