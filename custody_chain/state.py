@@ -250,6 +250,11 @@ def refile(network: str, what: str, object_id: str) -> bytes:
     return _path("refile", network, what, component(object_id))
 
 
+def refiles_of(network: str) -> bytes:
+    """Prefix of a region's work."""
+    return _path("refile", network, "")
+
+
 def object_record(network: str, object_id: str) -> bytes:
     """Index: version and verdict of an object."""
     return _path("object", network, component(object_id))

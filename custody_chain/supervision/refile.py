@@ -6,6 +6,8 @@ in everything but that.
 
 Invariants:
   * At most `MAX_STEPS` positions and entries are moved in one block, whatever a region reports.
+  * Every region with work gets its share of them, so that none waits for another one's; what is left over or not used
+    goes to the regions in turn.
   * What is filed is listed by the changes until then, so what a change left behind comes first, however many changes
     followed before it was moved. An item ends when nothing older than the newest change is left.
   * What is moved leaves the list of what is older, so every block makes progress.
@@ -21,6 +23,7 @@ from typing import Final
 
 from custody_chain import state
 from custody_chain.records import Records
+from custody_chain.regions import MAX_REGIONS
 from custody_chain.supervision.alerts import Moment, clear_alert, raise_alert
 from custody_chain.supervision.positions import count_holders
 from custody_chain.supervision.registry import changes_of_subject, filing_of, investor_of_account
@@ -41,14 +44,26 @@ class _Budget:
 
 def work(records: Records, moment_of: Callable[[str], Moment]) -> None:
     """Do up to `MAX_STEPS` of the queued work. `moment_of` gives a region's moment, which its alerts name."""
-    budget = _Budget(MAX_STEPS)
-    for key in records.scan(state.REFILES, MAX_STEPS):
+    networks = [key.decode("ascii").split("/")[1] for key in records.scan(state.REGIONS, MAX_REGIONS)]
+    busy = [moment_of(network) for network in networks if records.scan(state.refiles_of(network), 1)]
+    if not busy:
+        return
+    share, rest = divmod(MAX_STEPS, len(busy))
+    first = busy[0].custody_height % len(busy)
+    for moment in busy[first:] + busy[:first]:
+        budget = _Budget(share + rest)
+        _work_for(records, moment, budget)
+        rest = budget.steps
+
+
+def _work_for(records: Records, moment: Moment, budget: _Budget) -> None:
+    """Do one region's work until it or the budget ends."""
+    for key in records.scan(state.refiles_of(moment.network), budget.steps):
         if budget.steps <= 0:
             return
-        _, network, what, _ = key.decode("ascii").split("/")
-        object_id = records.get(key)["object"]
+        what = key.decode("ascii").split("/")[2]
         move = _move_account if what == "account" else _move_subject
-        if not move(records, moment_of(network), object_id, budget):
+        if not move(records, moment, records.get(key)["object"], budget):
             return
         records.put(key, None)
         budget.steps -= 1

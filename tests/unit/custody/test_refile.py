@@ -108,6 +108,43 @@ def test_a_position_that_ends_before_it_is_moved_leaves_no_work_and_may_begin_ag
     assert custody.position("Q000000078", CODE, "A1") == (7, 0, 0)
 
 
+@pytest.mark.parametrize("busy", ["beijing", "shanghai"])
+@pytest.mark.parametrize("steps", [4, 5])
+def test_a_region_with_endless_work_holds_up_no_other_one(
+    monkeypatch: pytest.MonkeyPatch, busy: str, steps: int
+) -> None:
+    monkeypatch.setattr(refile, "MAX_STEPS", steps)
+    chains = {network: ChainBuilder(network=network) for network in ("beijing", "shanghai")}
+    custody = Custody(list(chains.values()))
+    calm = "shanghai" if busy == "beijing" else "beijing"
+    custody.deliver(chains[calm], *market_with_product(), *holder(5, 30))
+    custody.deliver(chains[busy], *(person(f"p{number}", f"Q{number:09d}") for number in range(10)))
+    for version in range(1, 7):
+        renamed = (person(f"p{number}", f"Q{version}0000000{number}", version=version) for number in range(10))
+        custody.deliver(chains[busy], *renamed)
+        if version == 3:
+            custody.deliver(chains[calm], person("person-5", "Q000000055", version=1))
+    assert len(custody.scan(f"refile/{busy}/")) > 5, "the region has work all the time"
+    assert custody.position("Q000000055", CODE, "A5", calm) == (30, 0, 0)
+    assert custody.scan(f"refile/{calm}/") == {}
+
+
+def test_steps_that_cannot_be_shared_go_to_the_regions_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refile, "MAX_STEPS", 1)
+    networks = ("beijing", "jiangsu", "shanghai")
+    chains = {network: ChainBuilder(network=network) for network in networks}
+    custody = Custody(list(chains.values()))
+    for network in networks:
+        custody.deliver(chains[network], *(person(f"p{number}", f"Q{number:09d}") for number in range(9)))
+    monkeypatch.setattr(refile, "MAX_STEPS", 0)
+    for network in networks:
+        custody.deliver(chains[network], *(person(f"p{number}", "Q000000077", version=1) for number in range(9)))
+    monkeypatch.setattr(refile, "MAX_STEPS", 1)
+    for _ in range(6):
+        custody.empty_block()
+    assert [len(custody.scan(f"refile/{network}/")) for network in networks] == [7, 7, 7]
+
+
 INVESTORS = ["Q000000001", "Q000000002", "R000000003", "no code"]
 SUBJECTS, ACCOUNTS = ["s1", "s2", "s3"], ["A1", "A2", "A3"]
 
