@@ -74,10 +74,14 @@ def _take(
     header: SnapshotHeader,
     before: dict[str, Any] | None,
 ) -> tuple[str | None, Any]:
-    """Judge by the schema and supervise. Returns the anomaly's code or None, and a registration's place."""
+    """Judge by the schema and supervise. Returns the anomaly's code or None, and a registration's place.
+
+    The place stays where it is until a registration takes another one: a wrong kind between two registrations loses
+    nothing, so that the second one replaces the first.
+    """
     network, object_id = moment.network, header.object_id
     same_kind = before is not None and before["kind"] == header.kind
-    place = before["place"] if before is not None and same_kind else None
+    place = None if before is None else before["place"]
     merged = header.kind in MERGED_KINDS
     earlier = records.get_index(state.body(network, object_id)) if merged and same_kind else None
     body = body_to_judge(reading, earlier)
@@ -109,7 +113,7 @@ def _take(
     elif header.kind == "product":
         product = facts.product_facts(content, reading.document["header"].get("metadata"))
         registry.apply_product(records, moment, object_id, product, deleted=deleted)
-    return None, None
+    return None, place
 
 
 def _keep_out(records: Records, moment: Moment, reading: Reading, code: str, digest: bytes) -> None:

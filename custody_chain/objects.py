@@ -2,8 +2,9 @@
 
 Value of the index entry ``object/…``::
 
-    {"kind", "version": newest, "rewritten": version of the last overwrite while later ones are still due | null,
-     "anomalous", "deleted", "gap", "place": where a registration stands | null,
+    {"kind": kind of the last usable snapshot, empty before one, "version": newest,
+     "rewritten": version of the last overwrite while later ones are still due | null,
+     "anomalous", "deleted", "gap", "place": where its last usable registration stands | null,
      "since": [height, index] of its first snapshot, "height", "index", "unread"?: true}
 
 `unread` is there while the newest snapshot is one whose header could not be read: it may have taken the next version.
@@ -11,7 +12,8 @@ Value of the index entry ``object/…``::
 Invariants:
   * A wrong version never keeps a snapshot out: the region committed to it, so the supervisor shows it and raises
     `version_gap`.
-  * An anomalous snapshot takes its version: its correction is an overwrite of that version, not a gap.
+  * An anomalous snapshot takes its version: its correction is an overwrite of that version, not a gap. It takes nothing
+    else: kind and place stay those of the last usable one, which the correction replaces.
 
 Reference: JR/T 0314-2024, life cycle (create 0, update and delete + 1, overwrite the same version and then all later
 ones, delete is terminal). Left out: bodies.
@@ -32,7 +34,7 @@ def version_fault(before: dict[str, Any] | None, header: SnapshotHeader) -> str 
     """
     if before is None:
         return None if header.operation == CREATE else "missing_create"
-    if before["kind"] != header.kind and not before["anomalous"]:
+    if before["kind"] not in ("", header.kind):
         return "kind_changed"
     if header.operation == CREATE:
         return None if before["anomalous"] and before["version"] == 0 else "repeated_create"
@@ -61,8 +63,9 @@ def next_record(
     """The object's entry after a snapshot with a readable header."""
     newest = header.version if before is None else max(header.version, before["version"])
     corrects = header.operation == OVERWRITE
+    usable_before = "" if before is None else before["kind"]
     return {
-        "kind": header.kind,
+        "kind": usable_before if anomalous else header.kind,
         "version": newest,
         "rewritten": header.version if corrects and header.version < newest else None,
         "anomalous": anomalous,

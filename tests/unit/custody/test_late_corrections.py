@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -100,6 +101,51 @@ def test_a_correction_behind_very_many_later_registrations_still_decides_no_posi
     custody.deliver(chain, *(sale(f"t{number}", 91 - number, 1) for number in range(1, 9)))
     custody.deliver(chain, sale("t0", 100, 10, operation="overwrite"))
     assert custody.position(INVESTOR, CODE, "A1") == (82, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda good: good.replace(b'"type":"registration"', b'"type":"registratio"'),
+        lambda good: good.replace(b'"type":"registration"', b'"type":"account"'),
+        lambda good: account("initial-2", "person-2", operation="overwrite"),
+    ],
+    ids=["no such kind", "body of another kind", "another kind"],
+)
+def test_a_registration_reported_under_a_wrong_kind_is_replaced_by_its_correction_and_counted_once(
+    custody: Custody, chain: ChainBuilder, wrong: Callable[[bytes], bytes]
+) -> None:
+    custody.deliver(chain, *holder(2, 10))
+    elsewhere = registration(
+        "initial-2", CODE, "A1", before=(100, 0, 0), change=(10, 0, 0), report="r", operation="overwrite"
+    )
+    custody.deliver(chain, wrong(elsewhere))
+    assert [alert["details"]["fault"] for alert in custody.alerts()] == ["kind_changed"]
+    custody.deliver(chain, elsewhere)
+    assert custody.position(INVESTOR, CODE, "A1") == (110, 0, 0)
+    assert custody.position("Q000000002", CODE, "A2") == (0, 0, 0)
+    assert custody.get("product", "beijing", CODE)["available"] == 110
+    custody.deliver(chain, elsewhere)
+    assert (custody.alerts(), custody.region()["anomalies_open"]) == ([], 0)
+
+
+def test_an_update_is_merged_with_what_was_known_before_a_snapshot_of_a_wrong_kind(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    wrong = person("person-1", "Q000000001", version=1).replace(b'"type":"subject"', b'"type":"subjec"')
+    custody.deliver(chain, wrong)
+    information = {"basic_information_subject": {"general_information_subject": {"subject_id": "Q000000009"}}}
+    body = {"subject_information": information}
+    custody.deliver(chain, snapshot("subject", "person-1", body, version=1, operation="update"))
+    assert custody.get("subject", "beijing", "person-1")["investor"] == "Q000000009"
+    assert custody.region()["anomalies_open"] == 0
+
+
+def test_another_kind_after_an_anomaly_is_a_version_gap(custody: Custody, chain: ChainBuilder) -> None:
+    custody.deliver(chain, *holder(2, 10), unusable(registration("initial-2", CODE, "A2", operation="overwrite")))
+    assert custody.alerts() == []
+    custody.deliver(chain, account("initial-2", "person-2", operation="overwrite"))
+    assert [alert["details"]["fault"] for alert in custody.alerts()] == ["kind_changed"]
 
 
 def encumber(object_id: str, available: int, pledged: int, change: int, **options: Any) -> bytes:
