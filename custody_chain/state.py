@@ -22,7 +22,7 @@ Authenticated state (history is kept, so that regulators may ask for the past)::
     agreement/<investor>/<contract>                    regions with open pledges under one contract
     alert/<id>                                         alerts, open and cleared
     anomaly/<region>/<object>                          snapshots kept out of the positions
-    refile/<region>/<what>/<object>                    positions that still have to move to another investor
+    refile/<region>/<what>/<object>                    what is still filed as before a change
 
 Index (derived, not proven; the region record chains a hash over every entry's verdict)::
 
@@ -32,10 +32,12 @@ Index (derived, not proven; the region record chains a hash over every entry's v
     settled/<region>/<product>/<account>/<kind>/<id>   a pledge or freeze of which nothing is left
     last_movement/<region>/<product>/<account>         number of the newest, and how many were given
     filed/<region>/<account>/<changes>/<changes>/<product>  positions of an account, by changes of its owner and of its
-                                                       owner's code
-    owned/<region>/<subject>/<changes>/<account>       accounts of a subject, by changes of its code
+                                                       owner's codes
+    owned/<region>/<subject>/<changes>/<account>       accounts of a subject, by changes of its codes
+    offered/<region>/<subject>/<changes>/<product>     products of an issuer's subject, by changes of its codes
     waiting/<region>/<what>/<object>                   named by something, and not reported yet
-    holder/<region>/<product>/<holder>                 accounts with a balance
+    holder/<region>/<product>/<holder>                 accounts with a balance, and the security they are counted to
+    counted/<region>/<product>/<changes>/<holder>      holders of a product, by changes of its security
     security_holder/<security>/<holder>                products of that security with a balance
     delivery/<region>/<height>/<first index>           which transaction brought these snapshots
     header/<region>/<height>                           which transaction brought the header
@@ -246,7 +248,7 @@ def unnamed(height: int, index: int) -> str:
 
 
 def refile(network: str, what: str, object_id: str) -> bytes:
-    """Work: an account or subject (`what`) with something filed as it was before a change."""
+    """Work: an account, product or subject (`what`) with something filed as it was before a change."""
     return _path("refile", network, what, component(object_id))
 
 
@@ -281,7 +283,7 @@ def last_movement(network: str, product_id: str, account_id: str) -> bytes:
 
 
 def filed(network: str, account_id: str, changes: tuple[int, int], product_id: str) -> bytes:
-    """Index: a position of an account, filed after so many changes of its owner and of its owner's code."""
+    """Index: a position of an account, filed after so many changes of its owner and of its owner's codes."""
     return _path("filed", network, component(account_id), *map(_number, changes), component(product_id))
 
 
@@ -296,7 +298,7 @@ def filed_since(network: str, account_id: str, changes: tuple[int, int]) -> byte
 
 
 def owned(network: str, subject_id: str, changes: int, account_id: str) -> bytes:
-    """Index: a subject owns an account, whose positions are filed as after so many changes of the subject's code."""
+    """Index: a subject owns an account, whose positions are filed as after so many changes of the subject's codes."""
     return _path("owned", network, component(subject_id), _number(changes), component(account_id))
 
 
@@ -310,14 +312,44 @@ def owned_since(network: str, subject_id: str, changes: int) -> bytes:
     return _path("owned", network, component(subject_id), _number(changes), "")
 
 
+def offered(network: str, subject_id: str, changes: int, product_id: str) -> bytes:
+    """Index: a product names a subject as its issuer, listed as after so many changes of the subject's codes."""
+    return _path("offered", network, component(subject_id), _number(changes), component(product_id))
+
+
+def offered_by(network: str, subject_id: str) -> bytes:
+    """Index: prefix of a subject's products, those listed longest ago first."""
+    return _path("offered", network, component(subject_id), "")
+
+
+def offered_since(network: str, subject_id: str, changes: int) -> bytes:
+    """Index: prefix of a subject's products listed after so many changes; what was listed before sorts below it."""
+    return _path("offered", network, component(subject_id), _number(changes), "")
+
+
 def waiting(network: str, what: str, object_id: str) -> bytes:
     """Index: something names this account or subject (`what`), which has not been reported."""
     return _path("waiting", network, what, component(object_id))
 
 
 def holder(network: str, product_id: str, holder_id: str) -> bytes:
-    """Index: number of accounts with a balance that one holder has in a product."""
+    """Index: number of accounts with a balance that one holder has in a product, and the security it is counted to."""
     return _path("holder", network, component(product_id), holder_id)
+
+
+def counted(network: str, product_id: str, changes: int, holder_id: str) -> bytes:
+    """Index: a holder of a product, counted after so many changes of the product's security."""
+    return _path("counted", network, component(product_id), _number(changes), holder_id)
+
+
+def counted_in(network: str, product_id: str) -> bytes:
+    """Index: prefix of a product's holders, those counted longest ago first."""
+    return _path("counted", network, component(product_id), "")
+
+
+def counted_since(network: str, product_id: str, changes: int) -> bytes:
+    """Index: prefix of a product's holders counted after so many changes; what was counted before sorts below it."""
+    return _path("counted", network, component(product_id), _number(changes), "")
 
 
 def security_holder(name: str, holder_id: str) -> bytes:

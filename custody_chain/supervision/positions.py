@@ -105,15 +105,16 @@ def count_holders(
     added up without a code, and nobody is lost. The rules see the outcome alone: moving an account from one investor to
     another neither raises nor clears an alert on the way.
     """
-    named = [(state.holder_name(investor, moment.network, account_id), change) for investor, change in changes]
-    moved = [
-        (holder, change)
-        for holder, change in named
-        if _tally(records, state.holder(moment.network, product_id, holder), "accounts", change)
+    tallies = [
+        _tally_holder(
+            records, moment, product_id, product, state.holder_name(investor, moment.network, account_id), change
+        )
+        for investor, change in changes
     ]
+    moved = [tally for tally in tallies if tally is not None]
     if not moved:
         return product
-    product = {**product, "holders": product["holders"] + sum(change for _, change in moved)}
+    product = {**product, "holders": product["holders"] + sum(change for _, _, change in moved)}
     crowded = judge(
         records,
         moment,
@@ -125,9 +126,43 @@ def count_holders(
         was_wrong="holder_cap" in product["alerts"],
     )
     product = {**product, "alerts": with_alert(product["alerts"], "holder_cap", crowded)}
-    if product["security"] is not None:
-        _count_security_holders(records, moment, product["security"], product_id, product["holders"], moved)
+    for security in sorted({security for security, _, _ in moved if security is not None}):
+        of_security = [(holder, change) for named, holder, change in moved if named == security]
+        _count_security_holders(records, moment, security, product_id, product["holders"], of_security)
     return product
+
+
+def recount_holder(records: Records, moment: Moment, product_id: str, holder: str) -> None:
+    """Count a holder of a product to the security that the product belongs to now, if it is still a holder."""
+    key = state.holder(moment.network, product_id, holder)
+    entry, product = records.get_index(key), records.get(state.product(moment.network, product_id))
+    if entry is None:
+        return
+    counted = state.counted(moment.network, product_id, product["changes"], holder)
+    records.put_index(counted, {"holder": holder})
+    records.put_index(key, {**entry, "security": product["security"]})
+    if entry["security"] == product["security"]:
+        return
+    for security, change in ((entry["security"], -1), (product["security"], 1)):
+        if security is not None:
+            _count_security_holders(records, moment, security, product_id, product["holders"], [(holder, change)])
+
+
+def _tally_holder(
+    records: Records, moment: Moment, product_id: str, product: dict[str, Any], holder: str, change: int
+) -> tuple[str | None, str, int] | None:
+    """Count one account to or from a holder. If the holder begins or ends by that, returns of what security, who, and 1
+    or -1. One who begins is counted to the security that the product belongs to now.
+    """
+    key = state.holder(moment.network, product_id, holder)
+    entry = records.get_index(key) or {"accounts": 0, "security": product["security"]}
+    accounts = entry["accounts"] + change
+    records.put_index(key, {**entry, "accounts": accounts} if accounts > 0 else None)
+    if accounts > 0 and entry["accounts"] > 0:
+        return None
+    counted = state.counted(moment.network, product_id, product["changes"], holder)
+    records.put_index(counted, {"holder": holder} if accounts > 0 else None)
+    return entry["security"], holder, change
 
 
 def _tally(records: Records, key: bytes, name: str, change: int) -> bool:

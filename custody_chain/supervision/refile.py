@@ -1,11 +1,11 @@
-"""Move positions to another investor, a bounded number a block.
+"""Positions move to another investor, products to another issuer, holders to another security; a few a block.
 
-Work is queued under ``refile/…`` by `registry` when an account gets another owner or a subject another investor code
-(first report, correction, change of owner). Positions that are not yet moved stay under the old code and remain right
-in everything but that.
+Work is queued under ``refile/…`` by `registry` when an account gets another owner, a subject other codes, or a product
+with holders another security (first report, correction, change of owner). What is not yet moved stays where it was and
+remains right in everything but that.
 
 Invariants:
-  * At most `MAX_STEPS` positions and entries are moved in one block, whatever a region reports.
+  * At most `MAX_STEPS` entries are moved in one block, whatever a region reports.
   * Every region with work gets its share of them, so that none waits for another one's; what is left over or not used
     goes to the regions in turn.
   * What is filed is listed by the changes until then, so what a change left behind comes first, however many changes
@@ -19,17 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.regions import MAX_REGIONS
 from custody_chain.supervision.alerts import Moment, clear_alert, raise_alert
-from custody_chain.supervision.positions import count_holders
-from custody_chain.supervision.registry import changes_of_subject, filing_of, investor_of_account
+from custody_chain.supervision.positions import count_holders, recount_holder
+from custody_chain.supervision.registry import changes_of_subject, filing_of, investor_of_account, rejudge_issuer
 
 MAX_STEPS: Final = 256
-"""Moves a block; each changes up to five state values, so a block's share of this is well below 100 ms."""
+"""Moves a block; each changes some five state values, so a block's share of this is well below 100 ms."""
 
 MAX_SCANNED: Final = 32
 """Entries looked at in one go, so that finding nothing to move costs little where much has been moved."""
@@ -62,59 +62,90 @@ def _work_for(records: Records, moment: Moment, budget: _Budget) -> None:
         if budget.steps <= 0:
             return
         what = key.decode("ascii").split("/")[2]
-        move = _move_account if what == "account" else _move_subject
-        if not move(records, moment, records.get(key)["object"], budget):
+        if not _WORK[what](records, moment, records.get(key)["object"], budget):
             return
         records.put(key, None)
         budget.steps -= 1
 
 
-def _older(records: Records, prefix: bytes, newest: bytes, budget: _Budget) -> list[bytes]:
-    """Some entries below a prefix that were filed before the newest change; none if all are moved."""
-    return [key for key in records.scan_index(prefix, min(budget.steps, MAX_SCANNED)) if key < newest]
+def _each_older(records: Records, listed: bytes, newest: bytes, budget: _Budget, move: Callable[[Any], bool]) -> bool:
+    """Move entries of a list that were made before its newest change. Returns whether none is left, and a step is.
+
+    `move` says whether it did all that belongs to an entry, which leaves the list then.
+    """
+    while budget.steps > 0:
+        limit = min(budget.steps, MAX_SCANNED)
+        keys = records.scan_index(listed, limit)
+        for key in keys:
+            if budget.steps <= 0:
+                return False
+            if key >= newest:
+                return True
+            if not move(records.get_index(key)):
+                return False
+            records.put_index(key, None)
+            budget.steps -= 1
+        if len(keys) < limit:
+            return budget.steps > 0
+    return False
 
 
 def _move_subject(records: Records, moment: Moment, subject: str, budget: _Budget) -> bool:
-    """Accounts of a subject that are filed as before its code changed. Returns whether all are done."""
+    """Accounts and products of a subject as before its codes changed. Returns whether all are done."""
     network = moment.network
     changes = changes_of_subject(records, network, subject)
-    prefix, newest = state.owned_by(network, subject), state.owned_since(network, subject, changes)
-    while budget.steps > 0:
-        entries = _older(records, prefix, newest, budget)
-        if not entries:
-            return True
-        for key in entries:
-            account = records.get_index(key)["account"]
-            if records.get(state.account(network, account))["subject"] == subject:
-                if not _move_account(records, moment, account, budget):
-                    return False
-                records.put_index(state.owned(network, subject, changes, account), {"account": account})
-            records.put_index(key, None)
-            budget.steps -= 1
-            if budget.steps <= 0:
-                break
-    return False
+
+    def move_account(entry: Any) -> bool:
+        account = entry["account"]
+        if records.get(state.account(network, account))["subject"] == subject:
+            if not _move_account(records, moment, account, budget):
+                return False
+            records.put_index(state.owned(network, subject, changes, account), entry)
+        return True
+
+    def move_product(entry: Any) -> bool:
+        product_id = entry["product"]
+        if records.get(state.product(network, product_id))["issuer_subject"] == subject:
+            rejudge_issuer(records, moment, product_id)
+            records.put_index(state.offered(network, subject, changes, product_id), entry)
+        return True
+
+    accounts = state.owned_by(network, subject), state.owned_since(network, subject, changes)
+    products = state.offered_by(network, subject), state.offered_since(network, subject, changes)
+    return _each_older(records, *accounts, budget, move_account) and _each_older(
+        records, *products, budget, move_product
+    )
+
+
+def _move_product(records: Records, moment: Moment, product_id: str, budget: _Budget) -> bool:
+    """Holders of a product that are counted to another security than it belongs to. Returns whether all are done."""
+    changes = records.get(state.product(moment.network, product_id))["changes"]
+
+    def move(entry: Any) -> bool:
+        recount_holder(records, moment, product_id, entry["holder"])
+        return True
+
+    listed = state.counted_in(moment.network, product_id)
+    return _each_older(records, listed, state.counted_since(moment.network, product_id, changes), budget, move)
 
 
 def _move_account(records: Records, moment: Moment, account: str, budget: _Budget) -> bool:
     """Positions of an account that are filed as before its investor changed. Returns whether all are done."""
     network = moment.network
     investor, filing = investor_of_account(records, network, account), filing_of(records, network, account)
-    prefix, newest = state.filed_by(network, account), state.filed_since(network, account, filing)
-    while budget.steps > 0:
-        entries = _older(records, prefix, newest, budget)
-        if not entries:
-            if investor != state.UNRESOLVED:
-                clear_alert(records, moment, "reference_unresolved", ["account", account])
-            return True
-        for key in entries:
-            product_id = records.get_index(key)["product"]
-            records.put_index(key, None)
-            if records.get(state.holding(network, product_id, account)) is not None:
-                records.put_index(state.filed(network, account, filing, product_id), {"product": product_id})
-                _move_position(records, moment, account, product_id, investor)
-            budget.steps -= 1
-    return False
+
+    def move(entry: Any) -> bool:
+        product_id = entry["product"]
+        if records.get(state.holding(network, product_id, account)) is not None:
+            _move_position(records, moment, account, product_id, investor)
+            records.put_index(state.filed(network, account, filing, product_id), entry)
+        return True
+
+    listed = state.filed_by(network, account)
+    done = _each_older(records, listed, state.filed_since(network, account, filing), budget, move)
+    if done and investor != state.UNRESOLVED:
+        clear_alert(records, moment, "reference_unresolved", ["account", account])
+    return done
 
 
 def _move_position(records: Records, moment: Moment, account: str, product_id: str, new: str) -> None:
@@ -132,3 +163,6 @@ def _move_position(records: Records, moment: Moment, account: str, product_id: s
     if new == state.UNRESOLVED:
         objects, details = [{"kind": "account", "id": account}], {"missing": "investor_code"}
         raise_alert(records, moment, "reference_unresolved", ["account", account], objects, details)
+
+
+_WORK: Final = {"account": _move_account, "product": _move_product, "subject": _move_subject}

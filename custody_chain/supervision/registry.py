@@ -2,18 +2,19 @@
 
 Values::
 
-    subject/…   {"investor", "enterprise", "organisation", "name", "shareholders", "changes": how often its investor
-                 code changed, "height", "index", "deleted"}
+    subject/…   {"investor", "enterprise", "organisation", "name", "shareholders", "changes": how often its codes
+                 changed, "height", "index", "deleted"}
     account/…   {"subject", "account_type", "changes": how often its owner changed, "height", "index", "deleted"}
     product/…   {"known", "code", "name", "issuer_subject", "issuer", "security", "product_type", "issue_size", "unit",
-                 "scale" (decimal places), "holders", "accounts", "available", "pledged", "frozen", "alerts", "height",
-                 "index", "deleted"}
+                 "scale" (decimal places), "holders", "accounts", "available", "pledged", "frozen", "alerts",
+                 "changes": how often its security changed, "height", "index", "deleted"}
     issuer/…    {"regions": {region: number of products}, "alerted": region that has the alert, or null}
 
 Invariants:
   * A position is filed under the investor code its account led to when it was filed, and listed by the changes of
     account and subject until then. A later change queues the account or subject, and `refile` moves what was filed
-    before it, a bounded number a block: no snapshot can cause unbounded work.
+    before it, a bounded number a block: no snapshot can cause unbounded work. So are the issuer of products whose code
+    names none, and the security that a product's holders are counted to.
   * Objects belong to the region that reported them; nothing here can change another region's records (attack R8).
 
 References: JR/T 0326-2024; 国办发〔2017〕11号; data model v2.0.0. Left out: balances (`positions`).
@@ -21,6 +22,7 @@ References: JR/T 0326-2024; 国办发〔2017〕11号; data model v2.0.0. Left ou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -47,6 +49,7 @@ NEW_PRODUCT: Final[dict[str, Any]] = {
     "pledged": 0,
     "frozen": 0,
     "alerts": [],
+    "changes": 0,
     "height": 0,
     "index": 0,
     "deleted": False,
@@ -67,12 +70,12 @@ def investor_of_account(records: Records, network: str, account: str) -> str:
 
 
 def changes_of_subject(records: Records, network: str, subject: str | None) -> int:
-    """How often a subject's investor code changed; none before it is reported."""
+    """How often a subject's codes changed; never before it is reported."""
     return _changes(None if subject is None else records.get(state.subject(network, subject)))
 
 
 def filing_of(records: Records, network: str, account: str) -> tuple[int, int]:
-    """Changes of an account's owner and of the owner's code. It only grows, and names one investor code."""
+    """Changes of an account's owner and of the owner's codes. It only grows, and names one investor code."""
     record = records.get(state.account(network, account))
     return (0, 0) if record is None else (_changes(record), changes_of_subject(records, network, record["subject"]))
 
@@ -82,12 +85,13 @@ def _changes(record: dict[str, Any] | None) -> int:
 
 
 def apply_subject(records: Records, moment: Moment, object_id: str, facts: SubjectFacts, *, deleted: bool) -> None:
-    """Keep a subject's codes; queue its accounts if its investor code changed."""
+    """Keep a subject's codes; queue its accounts and products if they changed."""
     network = moment.network
     key = state.subject(network, object_id)
     before = records.get(key)
     investor = None if deleted else facts.investor
-    changed = investor != (None if before is None else before["investor"])
+    codes_before = (None, None) if before is None else (before["investor"], before["enterprise"])
+    changed = (investor, facts.enterprise) != codes_before
     records.put(
         key,
         {
@@ -133,13 +137,25 @@ def apply_account(records: Records, moment: Moment, object_id: str, facts: Accou
     )
     if not changed:
         return
-    for subject, entry in ((old_subject, None), (facts.subject, {"account": object_id})):
-        if subject is not None:
-            changes = changes_of_subject(records, network, subject)
-            records.put_index(state.owned(network, subject, changes, object_id), entry)
-    if facts.subject is not None and records.get(state.subject(network, facts.subject)) is None:
-        records.put_index(state.waiting(network, "subject", facts.subject), {})
+    _list_under(records, network, state.owned, old_subject, facts.subject, object_id, {"account": object_id})
     _queue(records, network, "account", object_id, is_new=before is None)
+
+
+def _list_under(
+    records: Records,
+    network: str,
+    listed: Callable[[str, str, int, str], bytes],
+    old: str | None,
+    new: str | None,
+    object_id: str,
+    entry: dict[str, Any],
+) -> None:
+    """List an account or product under another subject. What a change left in an older list goes when that is done."""
+    for subject, value in ((old, None), (new, entry)):
+        if subject is not None:
+            records.put_index(listed(network, subject, changes_of_subject(records, network, subject), object_id), value)
+    if new is not None and records.get(state.subject(network, new)) is None:
+        records.put_index(state.waiting(network, "subject", new), {})
 
 
 def _queue(records: Records, network: str, what: str, object_id: str, *, is_new: bool) -> None:
@@ -155,42 +171,60 @@ def apply_product(records: Records, moment: Moment, object_id: str, facts: Produ
     network = moment.network
     key = state.product(network, object_id)
     before = records.get(key) or NEW_PRODUCT
-    issuer_record = None if facts.issuer_subject is None else records.get(state.subject(network, facts.issuer_subject))
-    issuer = codes.product_enterprise(facts.code) or (None if issuer_record is None else issuer_record["enterprise"])
-    security = codes.security_of(facts.code) if before["accounts"] == 0 else before["security"]
-    alerts = _judge_issuer(records, moment, object_id, None if deleted else issuer, before["alerts"])
+    security = codes.security_of(facts.code)
+    changed = security != before["security"]
+    product = {
+        **before,
+        "known": True,
+        "code": facts.code,
+        "name": facts.name,
+        "issuer_subject": facts.issuer_subject,
+        "security": security,
+        "product_type": facts.product_type,
+        "issue_size": facts.issue_size,
+        "unit": facts.unit,
+        # Metadata are no part of what an update merges: an update without them leaves the decimal places.
+        "scale": before["scale"] if facts.scale is None else facts.scale,
+        "changes": before["changes"] + changed,
+        "height": moment.height,
+        "index": moment.index,
+        "deleted": deleted,
+    }
     if not deleted:
-        alerts = _judge_totals(records, moment, object_id, {**before, "alerts": alerts}, facts)
-    records.put(
-        key,
-        {
-            **before,
-            "known": True,
-            "code": facts.code,
-            "name": facts.name,
-            "issuer_subject": facts.issuer_subject,
-            "issuer": issuer,
-            "security": security,
-            "product_type": facts.product_type,
-            "issue_size": facts.issue_size,
-            "unit": facts.unit,
-            # Metadata are no part of what an update merges: an update without them leaves the decimal places.
-            "scale": before["scale"] if facts.scale is None else facts.scale,
-            "alerts": alerts,
-            "height": moment.height,
-            "index": moment.index,
-            "deleted": deleted,
-        },
-    )
-    listed_before = before["issuer"] if before["known"] and not before["deleted"] else None
-    listed = None if deleted else issuer
+        product["alerts"] = _judge_totals(records, moment, object_id, product, facts)
+    records.put(key, _with_issuer(records, moment, object_id, before, product))
+    if changed and before["holders"]:
+        _queue(records, network, "product", object_id, is_new=False)
+    if facts.issuer_subject != before["issuer_subject"]:
+        subjects = before["issuer_subject"], facts.issuer_subject
+        _list_under(records, network, state.offered, *subjects, object_id, {"product": object_id})
+    if not before["known"]:
+        clear_alert(records, moment, "reference_unresolved", ["product", object_id])
+
+
+def rejudge_issuer(records: Records, moment: Moment, object_id: str) -> None:
+    """Ask again who issued a product, after its issuer's subject changed."""
+    key = state.product(moment.network, object_id)
+    product = records.get(key)
+    records.put(key, _with_issuer(records, moment, object_id, product, product))
+
+
+def _with_issuer(
+    records: Records, moment: Moment, object_id: str, before: dict[str, Any], product: dict[str, Any]
+) -> dict[str, Any]:
+    """The product with the issuer that its code names, or its issuer's subject: listed there, and judged."""
+    subject = product["issuer_subject"]
+    record = None if subject is None else records.get(state.subject(moment.network, subject))
+    issuer = codes.product_enterprise(product["code"]) or (None if record is None else record["enterprise"])
+    listed_before = None if before["deleted"] else before["issuer"]
+    listed = None if product["deleted"] else issuer
     if listed_before != listed:
         if listed_before is not None:
             _unlist(records, moment, listed_before, object_id)
         if listed is not None:
             _list(records, moment, listed, object_id)
-    if not before["known"]:
-        clear_alert(records, moment, "reference_unresolved", ["product", object_id])
+    alerts = _judge_issuer(records, moment, object_id, listed, product["alerts"])
+    return {**product, "issuer": issuer, "alerts": alerts}
 
 
 def _judge_issuer(records: Records, moment: Moment, object_id: str, issuer: str | None, alerts: list[str]) -> list[str]:
