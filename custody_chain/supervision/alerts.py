@@ -9,6 +9,7 @@ Value of ``alert/<id>``::
 Invariants:
   * The id is a hash of (rule, region, what the alert is about), so the same fault is one alert however often it is met,
     on every validator the same.
+  * An alert over several regions stands in one that is concerned, and moves to another one when that is no more.
   * `times` counts the openings; a cleared alert that is raised again is open again with its history kept in the chain.
 
 Left out: the rules (`rules`), who may see what (routes).
@@ -16,8 +17,8 @@ Left out: the rules (`rules`), who may see what (routes).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from common.core.codec import canonical_json
@@ -66,13 +67,14 @@ def raise_alert(
     objects: Sequence[Mapping[str, Any]],
     details: Mapping[str, Any],
 ) -> None:
-    """Open an alert, or refresh its details if it is open already."""
+    """Open an alert, or refresh what it names and its details if it is open already."""
     identity = alert_id(moment.suite, moment.network, rule, about)
     key = state.alert(identity)
     now = moment.to_json()
     before = records.get(key)
     reopened = before is None or before["state"] == "cleared"
-    if before is not None and not reopened and before["details"] == details:
+    named = [dict(item) for item in objects[:MAX_OBJECTS]]
+    if before is not None and not reopened and (before["objects"], before["details"]) == (named, details):
         return
     records.put(
         key,
@@ -82,7 +84,7 @@ def raise_alert(
             "source": RULES[rule].source,
             "region": moment.network,
             "state": "open",
-            "objects": [dict(item) for item in objects[:MAX_OBJECTS]],
+            "objects": named,
             "details": dict(details),
             "opened": now if reopened else before["opened"],
             "last": now,
@@ -122,6 +124,33 @@ def judge(
     elif was_wrong:
         clear_alert(records, moment, rule, about)
     return wrong
+
+
+def home_of(moment: Moment, home: str | None, concerned: Collection[str]) -> str:
+    """Where an alert over several regions stands: where it stood, while that region is concerned; else here, or in the
+    first one.
+    """
+    if home is not None and home in concerned:
+        return home
+    return moment.network if moment.network in concerned else min(concerned)
+
+
+def judge_across(
+    records: Records,
+    moment: Moment,
+    rule: str,
+    about: Sequence[str],
+    objects: Sequence[Mapping[str, Any]],
+    details: Mapping[str, Any],
+    *,
+    home: str | None,
+    stood_in: str | None,
+) -> None:
+    """Let an alert over several regions stand in `home`, and no more where it stood before; None is nowhere."""
+    if stood_in is not None and stood_in != home:
+        clear_alert(records, replace(moment, network=stood_in), rule, about)
+    if home is not None:
+        raise_alert(records, replace(moment, network=home), rule, about, objects, details)
 
 
 def _count(records: Records, moment: Moment, change: int) -> None:

@@ -22,13 +22,12 @@ Left out: whether balances cover it (`rules`).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from common.core.snapshot import MAX_QUANTITY
 from custody_chain import state
 from custody_chain.records import Records
-from custody_chain.supervision.alerts import Moment, clear_alert, raise_alert
+from custody_chain.supervision.alerts import Moment, home_of, judge_across
 from custody_chain.supervision.facts import Encumbrance
 from custody_chain.supervision.positions import QuantityOutOfRange
 from custody_chain.supervision.registry import investor_of_account
@@ -124,13 +123,16 @@ def _count_agreement(records: Records, moment: Moment, agreed: tuple[str, str] |
     regions = {**before["regions"], moment.network: before["regions"].get(moment.network, 0) + change}
     if regions[moment.network] <= 0:
         regions.pop(moment.network)
-    alerted, about = before["alerted"], [investor, contract]
-    if len(regions) > 1:
-        alerted = alerted or moment.network
-        objects = [{"kind": "investor", "id": investor}, {"kind": "contract", "id": contract}]
-        named, details = replace(moment, network=alerted), {"regions": sorted(regions)}
-        raise_alert(records, named, "contract_on_two_chains", about, objects, details)
-    elif alerted is not None:
-        clear_alert(records, replace(moment, network=alerted), "contract_on_two_chains", about)
-        alerted = None
-    records.put(key, {"regions": regions, "alerted": alerted} if regions else None)
+    alerted = before["alerted"]
+    home = home_of(moment, alerted, regions) if len(regions) > 1 else None
+    judge_across(
+        records,
+        moment,
+        "contract_on_two_chains",
+        [investor, contract],
+        [{"kind": "investor", "id": investor}, {"kind": "contract", "id": contract}],
+        {"regions": sorted(regions)},
+        home=home,
+        stood_in=alerted,
+    )
+    records.put(key, {"regions": regions, "alerted": home} if regions else None)

@@ -4,7 +4,8 @@ Values::
 
     position/…  {"available", "pledged", "frozen", "object_id", "height", "index", "time_ms"}
     holding/…   {"investor"}
-    security/…  {"holders", "alerted": region that has the alert, or null}
+    security/…  {"holders", "regions": {region: {"holders": of its products, added up, "product": one or null}},
+                 "alerted": region that has the alert, or null}
 
 Invariants:
   * The position is what the last registration states *after* it, even if its arithmetic is wrong: the alert says so,
@@ -18,13 +19,12 @@ Reference: Decree 132, Art. 13 and 14. Left out: the order and correctness of re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.supervision import codes, rules
-from custody_chain.supervision.alerts import Moment, judge
+from custody_chain.supervision.alerts import Moment, home_of, judge, judge_across
 from custody_chain.supervision.registry import NEW_PRODUCT, filing_of, investor_of_account, with_alert
 from custody_chain.supervision.rules import NOTHING, Balances
 
@@ -128,7 +128,7 @@ def count_holders(
     product = {**product, "alerts": with_alert(product["alerts"], "holder_cap", crowded)}
     for security in sorted({security for security, _, _ in moved if security is not None}):
         of_security = [(holder, change) for named, holder, change in moved if named == security]
-        _count_security_holders(records, moment, security, product_id, product["holders"], of_security)
+        _count_security_holders(records, moment, security, product_id, product, of_security)
     return product
 
 
@@ -145,7 +145,7 @@ def recount_holder(records: Records, moment: Moment, product_id: str, holder: st
         return
     for security, change in ((entry["security"], -1), (product["security"], 1)):
         if security is not None:
-            _count_security_holders(records, moment, security, product_id, product["holders"], [(holder, change)])
+            _count_security_holders(records, moment, security, product_id, product, [(holder, change)])
 
 
 def _tally_holder(
@@ -178,7 +178,7 @@ def _count_security_holders(
     moment: Moment,
     security: str,
     product_id: str,
-    product_holders: int,
+    product: dict[str, Any],
     changes: Sequence[tuple[str, int]],
 ) -> None:
     """Holders of one security over all instalments (Decree 132, Art. 14: instalments are added up)."""
@@ -187,26 +187,44 @@ def _count_security_holders(
         for holder, change in changes
         if _tally(records, state.security_holder(security, holder), "products", change)
     ]
-    if not moved:
-        return
-    record = records.get(state.security(security)) or {"holders": 0, "alerted": None}
-    holders = record["holders"] + sum(moved)
-    # One instalment alone is judged by holder_cap; this rule is for what only the sum shows.
-    crowded = rules.too_many_holders(holders) and product_holders < holders
-    alerted = record["alerted"]
-    if crowded or alerted is not None:
-        judge(
-            records,
-            moment if alerted is None else replace(moment, network=alerted),
-            crowded,
-            "holder_cap_instalments",
-            [security],
-            [{"kind": "security", "id": security}, {"kind": "product", "id": product_id}],
-            {"holders": holders, "limit": rules.MAX_HOLDERS},
-            was_wrong=alerted is not None,
-        )
-        alerted = (alerted or moment.network) if crowded else None
-    records.put(state.security(security), {"holders": holders, "alerted": alerted} if holders > 0 else None)
+    record = records.get(state.security(security)) or {"holders": 0, "regions": {}, "alerted": None}
+    holders, alerted = record["holders"] + sum(moved), record["alerted"]
+    regions = _count_region(record["regions"], moment, security, product_id, product, changes)
+    crowded = alerted is not None
+    if moved:
+        # One instalment alone is judged by holder_cap; this rule is for what only the sum shows.
+        crowded = rules.too_many_holders(holders) and product["holders"] < holders
+    home = home_of(moment, alerted, regions) if crowded else None
+    objects = [{"kind": "security", "id": security}]
+    if home is not None and regions[home]["product"] is not None:
+        objects.append({"kind": "product", "id": regions[home]["product"]})
+    details = {"holders": holders, "limit": rules.MAX_HOLDERS}
+    rule = "holder_cap_instalments"
+    judge_across(records, moment, rule, [security], objects, details, home=home, stood_in=alerted)
+    value = {"holders": holders, "regions": regions, "alerted": home}
+    records.put(state.security(security), value if holders > 0 else None)
+
+
+def _count_region(
+    regions: dict[str, Any],
+    moment: Moment,
+    security: str,
+    product_id: str,
+    product: dict[str, Any],
+    changes: Sequence[tuple[str, int]],
+) -> dict[str, Any]:
+    """The regions of a security with this one's holders counted. An alert there names the first product that has some,
+    until that is no instalment any more; then the next one that is seen to be.
+    """
+    before = regions.get(moment.network, {"holders": 0, "product": None})
+    holders, named = before["holders"] + sum(change for _, change in changes), before["product"]
+    if product["security"] == security:
+        named = named or product_id
+    elif named == product_id:
+        named = None
+    if holders > 0:
+        return {**regions, moment.network: {"holders": holders, "product": named}}
+    return {network: value for network, value in regions.items() if network != moment.network}
 
 
 def _judge_references(

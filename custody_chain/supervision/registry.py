@@ -23,13 +23,12 @@ References: JR/T 0326-2024; 国办发〔2017〕11号; data model v2.0.0. Left ou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.supervision import codes
-from custody_chain.supervision.alerts import Moment, clear_alert, judge, raise_alert
+from custody_chain.supervision.alerts import Moment, clear_alert, home_of, judge, judge_across
 from custody_chain.supervision.facts import AccountFacts, ProductFacts, SubjectFacts
 
 NEW_PRODUCT: Final[dict[str, Any]] = {
@@ -287,11 +286,8 @@ def _count_product(records: Records, moment: Moment, enterprise: str, change: in
     if count <= 0:
         regions.pop(moment.network)
     alerted = before["alerted"]
-    if len(regions) > 1:
-        alerted = alerted or moment.network
-        objects, details = [{"kind": "enterprise", "id": enterprise}], {"regions": sorted(regions)}
-        raise_alert(records, replace(moment, network=alerted), "issuer_on_two_chains", [enterprise], objects, details)
-    elif alerted is not None:
-        clear_alert(records, replace(moment, network=alerted), "issuer_on_two_chains", [enterprise])
-        alerted = None
-    records.put(key, {"regions": regions, "alerted": alerted} if regions else None)
+    home = home_of(moment, alerted, regions) if len(regions) > 1 else None
+    objects, details = [{"kind": "enterprise", "id": enterprise}], {"regions": sorted(regions)}
+    rule = "issuer_on_two_chains"
+    judge_across(records, moment, rule, [enterprise], objects, details, home=home, stood_in=alerted)
+    records.put(key, {"regions": regions, "alerted": home} if regions else None)

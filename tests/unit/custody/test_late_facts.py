@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from custody_chain.supervision import codes, refile
 from tests.support.chains import ChainBuilder
 from tests.support.custody import Custody, account, company, holder, product, registration, snapshot
-from tests.unit.custody.test_refile import drain
+from tests.unit.custody.test_refile import changes, drain, index
 
 LEGACY = "LEGACY-1"
 FIRST, SECOND = "BJ000001.ESVUFR2601", "BJ000001.ESVUFR2602"
@@ -83,6 +83,28 @@ def test_holders_of_a_product_whose_code_comes_later_are_holders_of_its_security
     assert custody.alerts() == []
 
 
+def test_holder_cap_instalments_names_no_product_that_is_no_instalment_any_more(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    third = "BJ000001.ESVUFR2603"
+    held = ((third, range(211, 251)), (FIRST, range(1, 151)), (SECOND, range(151, 211)))
+    custody.deliver(chain, *(product(code, "issuer") for code, _ in held))
+    for code, numbers in held:
+        custody.deliver(chain, *(part for number in numbers for part in holder(number, 1, code)))
+    security = {"kind": "security", "id": "BJ000001.ESVUFR"}
+
+    def named() -> tuple[int, list[dict[str, str]]]:
+        (alert,) = custody.alerts()
+        return alert["details"]["holders"], alert["objects"]
+
+    assert named() == (250, [security, {"kind": "product", "id": third}])
+    custody.deliver(chain, product("BJ000001.DCFGFR2601", "issuer", object_id=third, operation="overwrite"))
+    drain(custody)
+    assert named() == (210, [security])
+    custody.deliver(chain, registration("more", SECOND, "A1", change=(1, 0, 0)))
+    assert named() == (210, [security, {"kind": "product", "id": SECOND}])
+
+
 PRODUCTS = ["p1", "p2", "BJ000001.ESVUFR2603"]
 CODES = [FIRST, SECOND, "BJ000001.ESVUFR2603", "SH000002.ESVUFR2601", LEGACY]
 SUBJECTS, BORNE = ["s1", "s2"], ["BJ000001", "SH000002", "no code", "Q000000001", "Q000000002"]
@@ -144,16 +166,19 @@ def check_issuers(custody: Custody) -> None:
 
 
 def check_securities(custody: Custody, market: Market) -> None:
-    """Holders of every security, from the holdings alone."""
-    holders: dict[str, set[str]] = {}
+    """Holders of every security, all together and added up over its products, from the holdings alone."""
+    holders: dict[str, set[tuple[str, str]]] = {}
     for (product_id, name), held in market.held.items():
         record = custody.get("product", "beijing", product_id)
         security = codes.security_of(record["code"] if record["known"] else product_id)
         if held and security is not None:
             investor = custody.get("holding", "beijing", product_id, name)["investor"]
-            holders.setdefault(f"security/{security}", set()).add(name if investor == "-" else investor)
-    found = {key: value["holders"] for key, value in custody.scan("security/").items()}
-    assert found == {key: len(who) for key, who in holders.items()}
+            holders.setdefault(f"security/{security}", set()).add((product_id, name if investor == "-" else investor))
+    found = {
+        key: (value["holders"], value["regions"]["beijing"]["holders"])
+        for key, value in custody.scan("security/").items()
+    }
+    assert found == {key: (len({who for _, who in pairs}), len(pairs)) for key, pairs in holders.items()}
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -171,3 +196,16 @@ def test_when_the_work_is_done_issuers_and_securities_are_what_the_newest_facts_
         drain(custody)
     check_issuers(custody)
     check_securities(custody, market)
+    products = {name: custody.get("product", "beijing", name) for name in PRODUCTS}
+    assert index(custody, "offered/") == sorted(
+        f"{record['issuer_subject']}/{changes(custody, 'subject', record['issuer_subject'])}/{name}"
+        for name, record in products.items()
+        if record is not None and record["known"]
+    )
+    counted = sorted(key.rsplit("/", 1)[0] for key in index(custody, "counted/"))
+    assert counted == sorted(
+        f"{name}/{record['changes']}"
+        for name, record in products.items()
+        if record is not None
+        for _ in range(record["holders"])
+    )

@@ -145,6 +145,33 @@ def test_steps_that_cannot_be_shared_go_to_the_regions_in_turn(monkeypatch: pyte
     assert [len(custody.scan(f"refile/{network}/")) for network in networks] == [7, 7, 7]
 
 
+def index(custody: Custody, prefix: str) -> list[str]:
+    """Keys of the index below a prefix, without it and the region; numbers in decimal."""
+    keys = [key.decode().split("/")[2:] for key in custody.state.index if key.startswith(prefix.encode())]
+    return sorted("/".join(str(int(step, 16)) if len(step) == 16 else step for step in key) for key in keys)
+
+
+def changes(custody: Custody, what: str, object_id: str | None) -> int:
+    """How often what a subject, account or product leads to changed."""
+    record = None if object_id is None else custody.get(what, "beijing", object_id)
+    return 0 if record is None else int(record["changes"])
+
+
+def check_lists(custody: Custody, held: set[tuple[str, str]]) -> None:
+    """Nothing is listed as before a change, nothing twice, and nothing is missing."""
+    owners = {name: custody.get("account", "beijing", name) for name in ACCOUNTS}
+    filings = {
+        name: f"{changes(custody, 'account', name)}/{changes(custody, 'subject', (owner or {}).get('subject'))}"
+        for name, owner in owners.items()
+    }
+    assert index(custody, "filed/") == sorted(f"{name}/{filings[name]}/{code}" for code, name in held)
+    assert index(custody, "owned/") == sorted(
+        f"{owner['subject']}/{changes(custody, 'subject', owner['subject'])}/{name}"
+        for name, owner in owners.items()
+        if owner is not None
+    )
+
+
 INVESTORS = ["Q000000001", "Q000000002", "R000000003", "no code"]
 SUBJECTS, ACCOUNTS = ["s1", "s2", "s3"], ["A1", "A2", "A3"]
 
@@ -205,6 +232,7 @@ def test_when_the_work_is_done_every_position_is_under_the_investor_of_its_accou
     held = {where: shares for where, shares in market.shares.items() if shares}
     behind = {name: investor_behind(custody, name) for name in ACCOUNTS}
     assert filed(custody) == {f"{behind[name]}/{code}/{name}" for code, name in held}
+    check_lists(custody, set(held))
     for code in (CODE, SECOND):
         holders = {name if behind[name] == "-" else behind[name] for product_id, name in held if product_id == code}
         assert custody.get("product", "beijing", code)["holders"] == len(holders)
