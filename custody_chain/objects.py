@@ -13,7 +13,7 @@ Invariants:
   * A wrong version never keeps a snapshot out: the region committed to it, so the supervisor shows it and raises
     `version_gap`.
   * An anomalous snapshot takes its version: its correction is an overwrite of that version, not a gap. It takes nothing
-    else: kind and place stay those of the last usable one, which the correction replaces.
+    else: kind, place and whether the object is deleted stay as the last usable one left them.
 
 Reference: JR/T 0314-2024, life cycle (create 0, update and delete + 1, overwrite the same version and then all later
 ones, delete is terminal). Left out: bodies.
@@ -63,13 +63,15 @@ def next_record(
     """The object's entry after a snapshot with a readable header."""
     newest = header.version if before is None else max(header.version, before["version"])
     corrects = header.operation == OVERWRITE
-    usable_before = "" if before is None else before["kind"]
+    kind, deleted = header.kind, header.operation == "delete"
+    if anomalous:
+        kind, deleted = ("", False) if before is None else (before["kind"], before["deleted"])
     return {
-        "kind": usable_before if anomalous else header.kind,
+        "kind": kind,
         "version": newest,
         "rewritten": header.version if corrects and header.version < newest else None,
         "anomalous": anomalous,
-        "deleted": header.operation == "delete",
+        "deleted": deleted,
         "gap": fault is not None or (before is not None and before["gap"] and not corrects),
         "place": place,
         "since": [height, index] if before is None else before["since"],

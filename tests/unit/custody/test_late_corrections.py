@@ -141,6 +141,17 @@ def test_an_update_is_merged_with_what_was_known_before_a_snapshot_of_a_wrong_ki
     assert custody.region()["anomalies_open"] == 0
 
 
+def test_a_deletion_under_a_wrong_kind_deletes_nothing_and_may_be_repeated(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    deletion = snapshot("subject", "person-1", None, version=1, operation="delete")
+    custody.deliver(chain, deletion.replace(b'"type":"subject"', b'"type":"subjec"'))
+    custody.deliver(chain, person("person-1", "Q000000001", version=1, operation="overwrite"))
+    assert (custody.alerts(), custody.region()["anomalies_open"]) == ([], 0)
+    custody.deliver(chain, snapshot("subject", "person-1", None, version=2, operation="delete"))
+    assert (custody.alerts(), custody.get("subject", "beijing", "person-1")["deleted"]) == ([], True)
+
+
 def test_another_kind_after_an_anomaly_is_a_version_gap(custody: Custody, chain: ChainBuilder) -> None:
     custody.deliver(chain, *holder(2, 10), unusable(registration("initial-2", CODE, "A2", operation="overwrite")))
     assert custody.alerts() == []
