@@ -44,6 +44,11 @@ def unusable(good: bytes) -> bytes:
     return good.replace(b'"register_asset_unit":4', b'"register_asset_unit":77')
 
 
+def misnamed(good: bytes) -> bytes:
+    """The same registration under a kind that the data model does not have."""
+    return good.replace(b'"type":"registration"', b'"type":"registratio"')
+
+
 def incomplete(object_id: str) -> bytes:
     """A registration of rights that names neither account nor product."""
     body = {
@@ -106,7 +111,7 @@ def test_a_correction_behind_very_many_later_registrations_still_decides_no_posi
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda good: good.replace(b'"type":"registration"', b'"type":"registratio"'),
+        misnamed,
         lambda good: good.replace(b'"type":"registration"', b'"type":"account"'),
         lambda good: account("initial-2", "person-2", operation="overwrite"),
     ],
@@ -242,6 +247,7 @@ def spoilt(rng: random.Random, step: dict[str, Any]) -> bytes:
     return rng.choice(
         [
             unusable(good),
+            misnamed(good),
             incomplete(step["object_id"]),
             registration(code=CODE, account_id="A2", **step),
             registration(
@@ -281,6 +287,8 @@ def test_a_history_that_is_corrected_in_any_order_ends_as_if_it_had_been_right_a
         if corrected:
             rng.shuffle(wrong)
             for step in wrong:
-                custody.deliver(chain, registration(code=CODE, account_id="A1", operation="overwrite", **step))
+                right = registration(code=CODE, account_id="A1", operation="overwrite", **step)
+                again = rng.choice([[], [misnamed(right)], [unusable(right)]])
+                custody.deliver(chain, *again, right)
         answers.append(figures(custody))
     assert answers[0] == answers[1]
