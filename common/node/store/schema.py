@@ -38,7 +38,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-DB_VERSION: Final = 3
+DB_VERSION: Final = 4
 
 VERSION: Final = b"!version"
 GENESIS: Final = b"!genesis"
