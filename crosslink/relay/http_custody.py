@@ -37,6 +37,10 @@ EXPIRY_BLOCKS = 1_000
 """A submission that is not in by then was lost: half a minute of a busy chain, hours of an idle one."""
 
 WAIT_S = 10
+RECEIPT_WAIT_S = 3
+"""How long one node is waited for: a view change and some blocks. A node that is cut off from the others takes a
+submission and cannot pass it on; the next one gets the same bytes (K1)."""
+
 REQUEST_TIMEOUT_S = 25.0
 MAX_STATUS_BYTES = 1024 * 1024
 MAX_RECEIPT_BYTES = 2 * 1024 * 1024
@@ -136,7 +140,11 @@ class HttpCustody:
         url = f"{self._pool.url(node)}/v1/transactions"
         try:
             _, body = await self._connection.post(
-                url, envelope, {"Prefer": f"wait={WAIT_S}"}, timeout_s=REQUEST_TIMEOUT_S, max_bytes=MAX_RECEIPT_BYTES
+                url,
+                envelope,
+                {"Prefer": f"wait={RECEIPT_WAIT_S}"},
+                timeout_s=REQUEST_TIMEOUT_S,
+                max_bytes=MAX_RECEIPT_BYTES,
             )
             fate = decode(body, _Fate, url)
         except Refused as refusal:
