@@ -123,9 +123,9 @@ def view_changes(peer: HostilePeer) -> Payloads:
 
 
 def gossip(peer: HostilePeer) -> Payloads:
-    """Valid transactions, each fresh: what the pool's bounds are for."""
+    """Valid transactions of a signer of its own, each fresh: what the pool's bounds are for."""
     for number in itertools.count(0, 16):
-        batch = tuple(transfer(peer.network.genesis, f"flood-{number + at}") for at in range(16))
+        batch = tuple(transfer(peer.network.genesis, f"flood-{number + at}", client="flood") for at in range(16))
         yield Channel.TRANSACTIONS, pm.Transactions(batch).encode()
 
 

@@ -7,6 +7,7 @@ import contextlib
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,8 @@ class Watched:
     rss_mib: list[float] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     failed: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    """Of those who got no receipt."""
 
     def __enter__(self) -> Watched:
         self._stopping = threading.Event()
@@ -79,6 +82,7 @@ class Watched:
                     self.latencies_ms.append((time.monotonic() - began) * 1000)
                 else:
                     self.failed += 1
+                    self.answers[f"{response.status_code} {response.json().get('code', '')}"] += 1
 
     def figures(self) -> dict[str, Any]:
         """What was seen."""
@@ -88,6 +92,7 @@ class Watched:
             "rss_after_mib": round(self.rss_mib[-1], 1),
             "honest_receipts": len(self.latencies_ms),
             "honest_without_receipt": self.failed,
+            "honest_answers": dict(self.answers),
             "honest_p50_ms": round(percentile(self.latencies_ms, 0.5), 1),
             "honest_p99_ms": round(percentile(self.latencies_ms, 0.99), 1),
         }
@@ -223,21 +228,23 @@ async def stalled_bodies(network: ToyNetwork, target: ToyNode, seconds: float) -
 
 async def slow_readers(network: ToyNetwork, target: ToyNode, seconds: float) -> dict[str, Any]:
     """Bulk answers of up to 8 MiB, asked for and not read."""
-    await asyncio.to_thread(_fill, network, target)
-    head = "GET /v1/networks/toytown/blocks?from=1&limit=512&include=snapshots,validators HTTP/1.1\r\n"
+    path = await asyncio.to_thread(_fill, network, target)
+    head = f"GET {path} HTTP/1.1\r\n"
     return dict(await _stalled(network, target, seconds, STALLED_CONNECTIONS, head, b""))
 
 
-def _fill(network: ToyNetwork, target: ToyNode) -> None:
-    """Commit blocks until a bulk answer is large."""
+def _fill(network: ToyNetwork, target: ToyNode) -> str:
+    """Commit blocks until a bulk answer about them is large; the path that asks for it."""
     number = 0
+    first = network.height(target) + 1
     with network.client(target) as client:
-        path = "/v1/networks/toytown/blocks?from=1&limit=512&include=snapshots,validators"
+        path = f"/v1/networks/toytown/blocks?from={first}&limit=512&include=snapshots,validators"
         while len(client.get(path).content) < LARGE_ANSWER_BYTES:
             for _ in range(20):
                 number += 1
                 envelope = make_envelope(network.genesis, f"bulk-{time.time_ns()}-{number}", [BULKY] * 200)
                 client.post("/v1/transactions", content=envelope, headers={"Prefer": "wait=10"})
+    return path
 
 
 HTTP_FLOODS: dict[str, Callable[[ToyNetwork, ToyNode, float], Awaitable[dict[str, Any]]]] = {
