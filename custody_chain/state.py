@@ -55,6 +55,7 @@ Left out: values (each module documents its own; all are canonical JSON).
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -282,49 +283,33 @@ def last_movement(network: str, product_id: str, account_id: str) -> bytes:
     return _path("last_movement", network, component(product_id), component(account_id))
 
 
-def filed(network: str, account_id: str, changes: tuple[int, int], product_id: str) -> bytes:
-    """Index: a position of an account, filed after so many changes of its owner and of its owner's codes."""
-    return _path("filed", network, component(account_id), *map(_number, changes), component(product_id))
+@dataclass(frozen=True, slots=True)
+class ListByChanges:
+    """Index: what is filed as it was after so many changes of its owner; what was filed longest ago comes first."""
+
+    kind: str
+
+    def of(self, network: str, owner: str) -> bytes:
+        """Prefix of all that an owner has here."""
+        return _path(self.kind, network, component(owner), "")
+
+    def since(self, network: str, owner: str, *changes: int) -> bytes:
+        """Prefix of what was filed after so many changes; what was filed before sorts below it."""
+        return _path(self.kind, network, component(owner), *map(_number, changes), "")
+
+    def entry(self, network: str, owner: str, *changes: int, step: str) -> bytes:
+        """One entry; `step` is its name as a step of a key path (`component`, `holder_name`)."""
+        return self.since(network, owner, *changes) + step.encode("ascii")
 
 
-def filed_by(network: str, account_id: str) -> bytes:
-    """Index: prefix of an account's positions, those filed longest ago first."""
-    return _path("filed", network, component(account_id), "")
-
-
-def filed_since(network: str, account_id: str, changes: tuple[int, int]) -> bytes:
-    """Index: prefix of an account's positions filed after so many changes; what was filed before sorts below it."""
-    return _path("filed", network, component(account_id), *map(_number, changes), "")
-
-
-def owned(network: str, subject_id: str, changes: int, account_id: str) -> bytes:
-    """Index: a subject owns an account, whose positions are filed as after so many changes of the subject's codes."""
-    return _path("owned", network, component(subject_id), _number(changes), component(account_id))
-
-
-def owned_by(network: str, subject_id: str) -> bytes:
-    """Index: prefix of a subject's accounts, those filed longest ago first."""
-    return _path("owned", network, component(subject_id), "")
-
-
-def owned_since(network: str, subject_id: str, changes: int) -> bytes:
-    """Index: prefix of a subject's accounts filed after so many changes; what was filed before sorts below it."""
-    return _path("owned", network, component(subject_id), _number(changes), "")
-
-
-def offered(network: str, subject_id: str, changes: int, product_id: str) -> bytes:
-    """Index: a product names a subject as its issuer, listed as after so many changes of the subject's codes."""
-    return _path("offered", network, component(subject_id), _number(changes), component(product_id))
-
-
-def offered_by(network: str, subject_id: str) -> bytes:
-    """Index: prefix of a subject's products, those listed longest ago first."""
-    return _path("offered", network, component(subject_id), "")
-
-
-def offered_since(network: str, subject_id: str, changes: int) -> bytes:
-    """Index: prefix of a subject's products listed after so many changes; what was listed before sorts below it."""
-    return _path("offered", network, component(subject_id), _number(changes), "")
+FILED: Final = ListByChanges("filed")
+"""Positions (products) of an account, by changes of its owner and of the owner's codes."""
+OWNED: Final = ListByChanges("owned")
+"""Accounts of a subject, by changes of its codes."""
+OFFERED: Final = ListByChanges("offered")
+"""Products that name a subject as their issuer, by changes of its codes."""
+COUNTED: Final = ListByChanges("counted")
+"""Holders of a product, by changes of its security."""
 
 
 def waiting(network: str, what: str, object_id: str) -> bytes:
@@ -335,21 +320,6 @@ def waiting(network: str, what: str, object_id: str) -> bytes:
 def holder(network: str, product_id: str, holder_id: str) -> bytes:
     """Index: number of accounts with a balance that one holder has in a product, and the security it is counted to."""
     return _path("holder", network, component(product_id), holder_id)
-
-
-def counted(network: str, product_id: str, changes: int, holder_id: str) -> bytes:
-    """Index: a holder of a product, counted after so many changes of the product's security."""
-    return _path("counted", network, component(product_id), _number(changes), holder_id)
-
-
-def counted_in(network: str, product_id: str) -> bytes:
-    """Index: prefix of a product's holders, those counted longest ago first."""
-    return _path("counted", network, component(product_id), "")
-
-
-def counted_since(network: str, product_id: str, changes: int) -> bytes:
-    """Index: prefix of a product's holders counted after so many changes; what was counted before sorts below it."""
-    return _path("counted", network, component(product_id), _number(changes), "")
 
 
 def security_holder(name: str, holder_id: str) -> bytes:

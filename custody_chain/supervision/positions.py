@@ -66,18 +66,23 @@ def set_position(
     product = _add_totals(product, before, after)
     if holds and held is None:
         records.put(holding_key, {"investor": investor})
-        filed = state.filed(network, account_id, filing_of(records, network, account_id), product_id)
-        records.put_index(filed, {"product": product_id})
+        records.put_index(_filed(records, network, product_id, account_id), {"product": product_id})
         product = {**product, "accounts": product["accounts"] + 1}
         product = count_holders(records, moment, product_id, product, account_id, [(investor, 1)])
     elif held is not None and not holds:
         records.put(holding_key, None)
         # What is listed as filed before a change waits for `refile`, which finds it empty.
-        records.put_index(state.filed(network, account_id, filing_of(records, network, account_id), product_id), None)
+        records.put_index(_filed(records, network, product_id, account_id), None)
         product = {**product, "accounts": product["accounts"] - 1}
         product = count_holders(records, moment, product_id, product, account_id, [(investor, -1)])
     records.put(state.product(network, product_id), product)
     _judge_references(records, moment, where, product, investor, holds=holds, is_new=held is None)
+
+
+def _filed(records: Records, network: str, product_id: str, account_id: str) -> bytes:
+    """Where a position is listed that is filed now."""
+    changes = filing_of(records, network, account_id)
+    return state.FILED.entry(network, account_id, *changes, step=state.component(product_id))
 
 
 def _add_totals(product: dict[str, Any], before: Balances, after: Balances) -> dict[str, Any]:
@@ -138,8 +143,7 @@ def recount_holder(records: Records, moment: Moment, product_id: str, holder: st
     entry, product = records.get_index(key), records.get(state.product(moment.network, product_id))
     if entry is None:
         return
-    counted = state.counted(moment.network, product_id, product["changes"], holder)
-    records.put_index(counted, {"holder": holder})
+    records.put_index(_counted(moment.network, product_id, product, holder), {"holder": holder})
     records.put_index(key, {**entry, "security": product["security"]})
     if entry["security"] == product["security"]:
         return
@@ -160,9 +164,14 @@ def _tally_holder(
     records.put_index(key, {**entry, "accounts": accounts} if accounts > 0 else None)
     if accounts > 0 and entry["accounts"] > 0:
         return None
-    counted = state.counted(moment.network, product_id, product["changes"], holder)
-    records.put_index(counted, {"holder": holder} if accounts > 0 else None)
+    counted = {"holder": holder} if accounts > 0 else None
+    records.put_index(_counted(moment.network, product_id, product, holder), counted)
     return entry["security"], holder, change
+
+
+def _counted(network: str, product_id: str, product: dict[str, Any], holder: str) -> bytes:
+    """Where a holder is listed that is counted to the product's security of now."""
+    return state.COUNTED.entry(network, product_id, product["changes"], step=holder)
 
 
 def _tally(records: Records, key: bytes, name: str, change: int) -> bool:

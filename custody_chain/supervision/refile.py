@@ -68,14 +68,14 @@ def _work_for(records: Records, moment: Moment, budget: _Budget) -> None:
         budget.steps -= 1
 
 
-def _each_older(records: Records, listed: bytes, newest: bytes, budget: _Budget, move: Callable[[Any], bool]) -> bool:
+def _each_older(records: Records, all_of: bytes, newest: bytes, budget: _Budget, move: Callable[[Any], bool]) -> bool:
     """Move entries of a list that were made before its newest change. Returns whether none is left, and a step is.
 
     `move` says whether it did all that belongs to an entry, which leaves the list then.
     """
     while budget.steps > 0:
         limit = min(budget.steps, MAX_SCANNED)
-        keys = records.scan_index(listed, limit)
+        keys = records.scan_index(all_of, limit)
         for key in keys:
             if budget.steps <= 0:
                 return False
@@ -100,33 +100,34 @@ def _move_subject(records: Records, moment: Moment, subject: str, budget: _Budge
         if records.get(state.account(network, account))["subject"] == subject:
             if not _move_account(records, moment, account, budget):
                 return False
-            records.put_index(state.owned(network, subject, changes, account), entry)
+            records.put_index(state.OWNED.entry(network, subject, changes, step=state.component(account)), entry)
         return True
 
     def move_product(entry: Any) -> bool:
         product_id = entry["product"]
         if records.get(state.product(network, product_id))["issuer_subject"] == subject:
             rejudge_issuer(records, moment, product_id)
-            records.put_index(state.offered(network, subject, changes, product_id), entry)
+            records.put_index(state.OFFERED.entry(network, subject, changes, step=state.component(product_id)), entry)
         return True
 
-    accounts = state.owned_by(network, subject), state.owned_since(network, subject, changes)
-    products = state.offered_by(network, subject), state.offered_since(network, subject, changes)
-    return _each_older(records, *accounts, budget, move_account) and _each_older(
-        records, *products, budget, move_product
+    moves = (state.OWNED, move_account), (state.OFFERED, move_product)
+    return all(
+        _each_older(records, listed.of(network, subject), listed.since(network, subject, changes), budget, move)
+        for listed, move in moves
     )
 
 
 def _move_product(records: Records, moment: Moment, product_id: str, budget: _Budget) -> bool:
     """Holders of a product that are counted to another security than it belongs to. Returns whether all are done."""
-    changes = records.get(state.product(moment.network, product_id))["changes"]
+    network = moment.network
+    changes = records.get(state.product(network, product_id))["changes"]
 
     def move(entry: Any) -> bool:
         recount_holder(records, moment, product_id, entry["holder"])
         return True
 
-    listed = state.counted_in(moment.network, product_id)
-    return _each_older(records, listed, state.counted_since(moment.network, product_id, changes), budget, move)
+    newest = state.COUNTED.since(network, product_id, changes)
+    return _each_older(records, state.COUNTED.of(network, product_id), newest, budget, move)
 
 
 def _move_account(records: Records, moment: Moment, account: str, budget: _Budget) -> bool:
@@ -138,11 +139,11 @@ def _move_account(records: Records, moment: Moment, account: str, budget: _Budge
         product_id = entry["product"]
         if records.get(state.holding(network, product_id, account)) is not None:
             _move_position(records, moment, account, product_id, investor)
-            records.put_index(state.filed(network, account, filing, product_id), entry)
+            records.put_index(state.FILED.entry(network, account, *filing, step=state.component(product_id)), entry)
         return True
 
-    listed = state.filed_by(network, account)
-    done = _each_older(records, listed, state.filed_since(network, account, filing), budget, move)
+    newest = state.FILED.since(network, account, *filing)
+    done = _each_older(records, state.FILED.of(network, account), newest, budget, move)
     if done and investor != state.UNRESOLVED:
         clear_alert(records, moment, "reference_unresolved", ["account", account])
     return done

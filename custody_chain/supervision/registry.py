@@ -22,7 +22,6 @@ References: JR/T 0326-2024; 国办发〔2017〕11号; data model v2.0.0. Left ou
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from custody_chain import state
@@ -136,14 +135,14 @@ def apply_account(records: Records, moment: Moment, object_id: str, facts: Accou
     )
     if not changed:
         return
-    _list_under(records, network, state.owned, old_subject, facts.subject, object_id, {"account": object_id})
+    _list_under(records, network, state.OWNED, old_subject, facts.subject, object_id, {"account": object_id})
     _queue(records, network, "account", object_id, is_new=before is None)
 
 
 def _list_under(
     records: Records,
     network: str,
-    listed: Callable[[str, str, int, str], bytes],
+    listed: state.ListByChanges,
     old: str | None,
     new: str | None,
     object_id: str,
@@ -152,7 +151,8 @@ def _list_under(
     """List an account or product under another subject. What a change left in an older list goes when that is done."""
     for subject, value in ((old, None), (new, entry)):
         if subject is not None:
-            records.put_index(listed(network, subject, changes_of_subject(records, network, subject), object_id), value)
+            changes = changes_of_subject(records, network, subject)
+            records.put_index(listed.entry(network, subject, changes, step=state.component(object_id)), value)
     if new is not None and records.get(state.subject(network, new)) is None:
         records.put_index(state.waiting(network, "subject", new), {})
 
@@ -196,7 +196,7 @@ def apply_product(records: Records, moment: Moment, object_id: str, facts: Produ
         _queue(records, network, "product", object_id, is_new=False)
     if facts.issuer_subject != before["issuer_subject"]:
         subjects = before["issuer_subject"], facts.issuer_subject
-        _list_under(records, network, state.offered, *subjects, object_id, {"product": object_id})
+        _list_under(records, network, state.OFFERED, *subjects, object_id, {"product": object_id})
     if not before["known"]:
         clear_alert(records, moment, "reference_unresolved", ["product", object_id])
 
