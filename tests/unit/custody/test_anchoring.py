@@ -15,16 +15,6 @@ from tests.support.chains import START_MS, BuiltBlock, ChainBuilder, member_name
 from tests.support.custody import SUITE, Custody, entry_of, holder, market_with_product
 
 
-@pytest.fixture
-def chain() -> ChainBuilder:
-    return ChainBuilder()
-
-
-@pytest.fixture
-def custody(chain: ChainBuilder) -> Custody:
-    return Custody([chain])
-
-
 def anchored(custody: Custody) -> int:
     height = custody.region()["anchored"]["height"]
     assert isinstance(height, int)

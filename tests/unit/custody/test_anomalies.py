@@ -30,11 +30,6 @@ MODEL = {"protocol": "区域性股权市场跨链业务数据模型", "version":
 
 
 @pytest.fixture
-def chain() -> ChainBuilder:
-    return ChainBuilder()
-
-
-@pytest.fixture
 def custody(chain: ChainBuilder) -> Custody:
     custody = Custody([chain])
     custody.deliver(chain, *market_with_product(), *holder(1, 100))

@@ -19,11 +19,6 @@ GOVERNORS = ("governance-1", "governance-2", "governance-3")
 
 
 @pytest.fixture
-def chain() -> ChainBuilder:
-    return ChainBuilder()
-
-
-@pytest.fixture
 def node(chain: ChainBuilder) -> CustodyNode:
     node = CustodyNode([chain])
     node.deliver(chain, *market_with_product(), *holder(1, 100))

@@ -29,16 +29,6 @@ from tests.support.custody import (
 QUORUM = ("governance-1", "governance-2", "governance-3")
 
 
-@pytest.fixture
-def chain() -> ChainBuilder:
-    return ChainBuilder()
-
-
-@pytest.fixture
-def custody(chain: ChainBuilder) -> Custody:
-    return Custody([chain])
-
-
 def code_of(custody: Custody, operation: dict[str, Any], signers: tuple[str, ...]) -> str:
     """The code with which one operation is refused at admission; execution must refuse it alike."""
     with pytest.raises(Rejected) as refusal:

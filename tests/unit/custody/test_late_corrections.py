@@ -27,11 +27,6 @@ INVESTOR = "Q000000001"
 
 
 @pytest.fixture
-def chain() -> ChainBuilder:
-    return ChainBuilder()
-
-
-@pytest.fixture
 def custody(chain: ChainBuilder) -> Custody:
     """A market with one product and one holder of 100 shares."""
     custody = Custody([chain])

@@ -18,16 +18,6 @@ LEGACY = "LEGACY-1"
 FIRST, SECOND = "BJ000001.ESVUFR2601", "BJ000001.ESVUFR2602"
 
 
-@pytest.fixture
-def chain() -> ChainBuilder:
-    return ChainBuilder()
-
-
-@pytest.fixture
-def custody(chain: ChainBuilder) -> Custody:
-    return Custody([chain])
-
-
 def test_an_issuer_that_is_reported_after_its_product_is_its_issuer(custody: Custody, chain: ChainBuilder) -> None:
     custody.deliver(chain, product(LEGACY, "issuer"))
     custody.deliver(chain, company("issuer", "SH000001"))

@@ -25,11 +25,6 @@ CODE, SECOND = "BJ000001.ESVUFR2601", "BJ000001.ESVUFR2602"
 
 
 @pytest.fixture
-def chain() -> ChainBuilder:
-    return ChainBuilder()
-
-
-@pytest.fixture
 def custody(chain: ChainBuilder) -> Custody:
     """A market with two products and one holder of 100 shares in the first."""
     custody = Custody([chain])

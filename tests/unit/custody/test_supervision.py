@@ -24,11 +24,6 @@ CODE = "BJ000001.ESVUFR2601"
 
 
 @pytest.fixture
-def chain() -> ChainBuilder:
-    return ChainBuilder()
-
-
-@pytest.fixture
 def custody(chain: ChainBuilder) -> Custody:
     """A market with one product and one holder of 100 shares."""
     custody = Custody([chain])
