@@ -12,7 +12,7 @@ COPY business_chain /opt/tongjian/suite/business_chain
 COPY custody_chain /opt/tongjian/suite/custody_chain
 COPY crosslink /opt/tongjian/suite/crosslink
 RUN echo /opt/tongjian/suite > "$(/opt/tongjian/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/tongjian.pth" \
- && printf '#!/bin/sh\nexec /opt/tongjian/bin/python -m cli.main "$@"\n' > /opt/tongjian/bin/tongjian \
+ && printf '#!/bin/sh\nexec /opt/tongjian/bin/python -P -m cli.main "$@"\n' > /opt/tongjian/bin/tongjian \
  && chmod +x /opt/tongjian/bin/tongjian \
  && /opt/tongjian/bin/python -m compileall -q /opt/tongjian
 

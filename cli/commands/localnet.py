@@ -143,20 +143,23 @@ def _record_stopped(directory: Path, ended: list[Process]) -> None:
 @DIRECTORY
 @output.AS_JSON
 def status(directory: Path, as_json: bool) -> None:
-    """Show every process: running or not, height, view, peers, votes. Exit code 1 if one does not run or answer."""
-    from cli.localnet.readiness import node_status
+    """Show every process: running or not, height, view, peers, votes. Exit code 1 if one does not run or answer.
+
+    What answers runs, though this command line has not started it (containers): then without a pid.
+    """
+    from cli.localnet.readiness import is_relay_serving, node_status
 
     network = load_network(directory)
     rows: list[dict[str, Any]] = []
     for chain in network.chains:
         for node in chain.nodes:
-            running = processes.is_running(node)
-            answer = node_status(network, chain, node) if running else None
+            started = processes.is_running(node)
+            answer = node_status(network, chain, node)
             rows.append(
                 {
                     "name": node.name,
-                    "running": running,
-                    "pid": node.pid if running else None,
+                    "running": started or answer is not None,
+                    "pid": node.pid if started else None,
                     "height": answer and answer["height"],
                     "view": answer and answer["view"],
                     "peers": answer and _peer_count(answer),
@@ -165,8 +168,9 @@ def status(directory: Path, as_json: bool) -> None:
                 }
             )
     for relay in network.relays:
-        running = processes.is_running(relay)
-        rows.append({"name": relay.name, "running": running, "pid": relay.pid if running else None, "ready": running})
+        started, serving = processes.is_running(relay), is_relay_serving(network, relay)
+        pid = relay.pid if started else None
+        rows.append({"name": relay.name, "running": started or serving, "pid": pid, "ready": serving})
     if as_json:
         output.print_json(rows)
     else:

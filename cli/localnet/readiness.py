@@ -15,6 +15,8 @@ from common.core.errors import Rejected, Unavailable
 
 POLL_S = 0.15
 LOG_TAIL_LINES = 1
+ANSWER_PATIENCE_S = 4.0
+"""How long a process is waited for that may be paused."""
 STARTED_LINES = (b'"message": "node started"', b'"message": "relay started"')
 """What a node or relay logs once it listens."""
 
@@ -31,12 +33,23 @@ def node_api(network: LocalNetwork, chain: Chain, nodes: Sequence[Process] | Non
 
 
 def node_status(network: LocalNetwork, chain: Chain, node: Process) -> dict[str, Any] | None:
-    """One node's answer to the status call, or None if it does not answer."""
+    """One node's answer to the status call, or None if it does not answer in time."""
+    token = network.token(reader_credential(chain.network_id))
     try:
-        with node_api(network, chain, [node]) as api:
+        with Api([node.api], token, network.ca_file, timeout_s=ANSWER_PATIENCE_S) as api:
             return dict(api.get(f"/v1/networks/{chain.network_id}/status"))
     except (Rejected, httpx.HTTPError):
         return None
+
+
+def is_relay_serving(network: LocalNetwork, relay: Process) -> bool:
+    """Whether a relay answers its health check in time."""
+    try:
+        with Api([relay.api], None, network.ca_file, timeout_s=ANSWER_PATIENCE_S) as api:
+            api.text("/healthz")
+    except (Rejected, httpx.HTTPError):
+        return False
+    return True
 
 
 def wait_until_committing(

@@ -15,7 +15,7 @@ from cli.localnet.readiness import node_status, wait_until_committing
 from cli.localnet.regions import PILOTS
 from tests.compose.stack import Stack, compose_command
 from tests.support.market import Market
-from tests.support.running import eventually
+from tests.support.running import eventually, tongjian
 
 START_PATIENCE_S = 240.0
 CHAINS = (CUSTODY, *PILOTS)
@@ -115,6 +115,7 @@ def main() -> int:
             eventually(lambda: _copied(stack, target), "the init service has made the network", patience_s=120)
             network = load_network(target)
             wait_until_committing(network, patience_s=START_PATIENCE_S, progress=say)
+            tongjian("localnet", "status", str(target))
             use(network)
             restart(stack, network, break_and_mend(stack, network))
     except BaseException:

@@ -186,3 +186,14 @@ def test_doctor_names_a_dead_validator_and_nothing_once_it_is_back(network: Netw
     network.start("shanghai-3")
     eventually(lambda: tongjian("doctor", directory, check=False).returncode == 0, "no faults after the restart")
     assert tongjian("localnet", "status", directory).returncode == 0
+
+
+def test_status_sees_what_another_tool_has_started(network: Network, tmp_path: Path) -> None:
+    document = json.loads((network.directory / "network.json").read_text())
+    for process in [node for chain in document["chains"] for node in chain["nodes"]] + document["relays"]:
+        process["pid"] = process["started_ticks"] = None
+    (tmp_path / "network.json").write_text(json.dumps(document))
+    (tmp_path / "ca").symlink_to(network.directory / "ca")
+    rows = json.loads(tongjian("localnet", "status", str(tmp_path), "--json").stdout)
+    assert len(rows) == 13
+    assert all(row["running"] and row["ready"] and row["pid"] is None for row in rows)
