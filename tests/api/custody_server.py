@@ -22,6 +22,9 @@ from tests.support.custody_node import CustodyNode
 Answer = TypeVar("Answer")
 BEIJING = "BJ000001.ESVUFR2601"
 SHANGHAI = "SH000001.ESVUFR2601"
+INVESTOR = "/v1/supervision/investors/Q000000001"
+ISSUER = "/v1/supervision/issuers/BJ000001"
+ALERTS = "/v1/supervision/alerts"
 
 
 def sample_node() -> CustodyNode:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from common.node.access import issue_token
 from tests.api.custody_server import SHANGHAI, CustodyServer
 from tests.support.custody import holder
-
-
-@pytest.fixture(scope="module")
-def custody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CustodyServer]:
-    with CustodyServer(tmp_path_factory.mktemp("custody")) as server:
-        yield server
-
 
 FACTS = ["/v1/networks", *(f"/v1/networks/custody/{name}" for name in ("options", "status", "governance"))]
 

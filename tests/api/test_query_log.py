@@ -1,0 +1,140 @@
+"""The query log: every question of a regulator is in it before its answer leaves, and what is taken out of it shows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.core.errors import InvariantBroken, Unavailable
+from common.node.store.store_errors import DamagedStore
+from custody_chain.audit_log import AuditedQuery, AuditLog, verify_log
+from custody_chain.queries import holdings
+from tests.api.custody_server import ALERTS, INVESTOR, CustodyServer
+
+
+def lines(custody: CustodyServer) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in custody.audit_file.read_text("ascii").splitlines()]
+
+
+def test_every_question_is_in_the_query_log_with_its_outcome(custody: CustodyServer) -> None:
+    before = len(lines(custody))
+    custody.get(INVESTOR, role="provincial-beijing", limit=7)
+    custody.ask(INVESTOR, "reader")
+    custody.ask(ALERTS, since="x")
+    custody.get("/v1/regions", role="relay")
+    custody.ask("/v1/evidence/beijing/pledge")
+    asked, refused, malformed, evidence = lines(custody)[before:]
+    assert (asked["subject"], asked["role"], asked["path"], asked["query"], asked["status"]) == (
+        "provincial-beijing",
+        "provincial",
+        INVESTOR,
+        "limit=7",
+        200,
+    )
+    assert asked["custody_height"] == 4
+    assert (refused["role"], refused["code"]) == ("reader", "role_not_allowed")
+    assert malformed["code"] == "request_invalid"
+    assert evidence["custody_height"] == 4
+    assert verify_log(custody.audit_file) == len(lines(custody))
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [
+        (DamagedStore("a value is damaged", remedy="none"), 503, "database_damaged"),
+        (InvariantBroken("the index names a transaction that the chain does not have"), 500, "internal_error"),
+        (KeyError("name"), 500, "internal_error"),
+    ],
+)
+def test_a_question_at_which_the_node_fails_is_in_the_query_log(
+    custody: CustodyServer, monkeypatch: pytest.MonkeyPatch, failure: Exception, status: int, code: str
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(holdings, "investor", fail)
+    before = len(lines(custody))
+    answer = custody.ask(INVESTOR, "provincial-beijing")
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    (line,) = lines(custody)[before:]
+    assert (line["subject"], line["path"], line["code"], line["status"]) == ("provincial-beijing", INVESTOR, code, None)
+
+
+def test_n6_a_client_cannot_write_a_line_of_the_query_log(custody: CustodyServer) -> None:
+    before = len(lines(custody))
+    path = "/v1/supervision/investors/Q1%0A%7B%22sequence%22%3A0%7D%E2%80%AE"
+    custody.ask(path, cursor='a\n{"sequence":0}\r\x1b[31m\u202e')
+    text = custody.audit_file.read_bytes()
+    assert len(lines(custody)) == before + 1
+    assert text.isascii()
+    assert not set(text) & {*range(32)} - {10}
+
+
+def test_nothing_is_answered_that_cannot_be_logged(custody: CustodyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: AuditLog, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AuditLog, "_append", fail)
+    answer = custody.ask(INVESTOR)
+    assert (answer.status_code, answer.json()["code"]) == (503, "audit_unavailable")
+    assert "positions" not in answer.text
+
+
+def query(path: str) -> AuditedQuery:
+    return AuditedQuery(request_id="1", method="GET", path=path, query="", status=200, code=None, custody_height=1)
+
+
+def test_the_query_log_goes_on_after_a_restart_a_torn_line_and_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "log" / "queries.jsonl"
+    log = AuditLog(path, now_ms=lambda: 7)
+    log.record(None, query("/1"))
+    log.close()
+    with path.open("ab") as file:
+        file.write(b'{"sequence":1,"torn')
+    log = AuditLog(path)
+    log.record(None, query("/2"))
+    assert verify_log(path) == 2
+    path.rename(tmp_path / "old.jsonl")
+    log.record(None, query("/3"))
+    log.close()
+    newest = json.loads(path.read_text())
+    assert (newest["sequence"], newest["path"]) == (2, "/3")
+    joined = tmp_path / "joined.jsonl"
+    joined.write_bytes((tmp_path / "old.jsonl").read_bytes() + path.read_bytes())
+    assert verify_log(joined) == 3
+
+
+def test_a_line_taken_out_of_the_query_log_shows(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    log = AuditLog(path)
+    for number in range(4):
+        log.record(None, query(f"/{number}"))
+    log.close()
+    kept = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(kept[:1] + kept[2:]))
+    with pytest.raises(ValueError, match="line 2"):
+        verify_log(path)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_lines_cut_off_the_start_of_the_query_log_show(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "queries.jsonl"
+    log = AuditLog(path)
+    for number in range(4):
+        log.record(None, query(f"/{number}"))
+    log.close()
+    kept = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(kept[cut:]))
+    with pytest.raises(ValueError, match="line 1"):
+        verify_log(path)
+    last = hashlib.sha256(kept[cut - 1].rstrip(b"\n")).hexdigest()
+    assert verify_log(path, last) == 4 - cut, "a rotated file is checked against the one before"
+
+
+def test_the_query_log_must_be_writable_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        AuditLog(tmp_path)
