@@ -39,6 +39,7 @@ Index (derived, not proven; the region record chains a hash over every entry's v
     holder/<region>/<product>/<holder>                 accounts with a balance, and the security they are counted to
     counted/<region>/<product>/<changes>/<holder>      holders of a product, by changes of its security
     security_holder/<security>/<holder>                products of that security with a balance
+    instalment/<security>/<region>/<product>           holders of that product who are counted to the security
     delivery/<region>/<height>/<first index>           which transaction brought these snapshots
     header/<region>/<height>                           which transaction brought the header
     revision/<region>/<object>/<height>/<index>        every snapshot of an object
@@ -325,6 +326,11 @@ def holder(network: str, product_id: str, holder_id: str) -> bytes:
 def security_holder(name: str, holder_id: str) -> bytes:
     """Index: number of products of a security in which one holder has a balance."""
     return _path("security_holder", name, holder_id)
+
+
+def instalment(name: str, network: str, product_id: str) -> bytes:
+    """Index: number of a product's holders who are counted to a security."""
+    return _path("instalment", name, network, component(product_id))
 
 
 def holder_name(investor: str, network: str, account_id: str) -> str:

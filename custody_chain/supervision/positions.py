@@ -4,8 +4,8 @@ Values::
 
     position/…  {"available", "pledged", "frozen", "object_id", "height", "index", "time_ms"}
     holding/…   {"investor"}
-    security/…  {"holders", "regions": {region: {"holders": of its products, added up, "product": one or null}},
-                 "alerted": region that has the alert, or null}
+    security/…  {"holders", "instalments": products that have any of them, "regions": {region: {"holders": of its
+                 products, added up, "product": one or null}}, "alerted": region that has the alert, or null}
 
 Invariants:
   * The position is what the last registration states *after* it, even if its arithmetic is wrong: the alert says so,
@@ -19,7 +19,7 @@ Reference: Decree 132, Art. 13 and 14. Left out: the order and correctness of re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from custody_chain import state
 from custody_chain.records import Records
@@ -27,6 +27,9 @@ from custody_chain.supervision import codes, rules
 from custody_chain.supervision.alerts import Moment, home_of, judge, judge_across
 from custody_chain.supervision.registry import NEW_PRODUCT, filing_of, investor_of_account, with_alert
 from custody_chain.supervision.rules import NOTHING, Balances
+
+NO_HOLDERS: Final[dict[str, Any]] = {"holders": 0, "instalments": 0, "regions": {}, "alerted": None}
+"""A security that nobody holds yet."""
 
 
 class QuantityOutOfRange(Exception):
@@ -196,21 +199,22 @@ def _count_security_holders(
         for holder, change in changes
         if _tally(records, state.security_holder(security, holder), "products", change)
     ]
-    record = records.get(state.security(security)) or {"holders": 0, "regions": {}, "alerted": None}
+    record = records.get(state.security(security)) or NO_HOLDERS
     holders, alerted = record["holders"] + sum(moved), record["alerted"]
-    regions = _count_region(record["regions"], moment, security, product_id, product, changes)
-    crowded = alerted is not None
-    if moved:
-        # One instalment alone is judged by holder_cap; this rule is for what only the sum shows.
-        crowded = rules.too_many_holders(holders) and product["holders"] < holders
+    instalments, added = record["instalments"], sum(change for _, change in changes)
+    if added and _tally(records, state.instalment(security, moment.network, product_id), "holders", added):
+        instalments += added
+    regions = _count_region(record["regions"], moment, security, product_id, product, added)
+    # One instalment alone is judged by holder_cap; this rule is for what is added up.
+    crowded = rules.too_many_holders(holders) and instalments > 1
     home = home_of(moment, alerted, regions) if crowded else None
     objects = [{"kind": "security", "id": security}]
     if home is not None and regions[home]["product"] is not None:
         objects.append({"kind": "product", "id": regions[home]["product"]})
-    details = {"holders": holders, "limit": rules.MAX_HOLDERS}
+    details = {"holders": holders, "instalments": instalments, "limit": rules.MAX_HOLDERS}
     rule = "holder_cap_instalments"
     judge_across(records, moment, rule, [security], objects, details, home=home, stood_in=alerted)
-    value = {"holders": holders, "regions": regions, "alerted": home}
+    value = {"holders": holders, "instalments": instalments, "regions": regions, "alerted": home}
     records.put(state.security(security), value if holders > 0 else None)
 
 
@@ -220,13 +224,13 @@ def _count_region(
     security: str,
     product_id: str,
     product: dict[str, Any],
-    changes: Sequence[tuple[str, int]],
+    added: int,
 ) -> dict[str, Any]:
     """The regions of a security with this one's holders counted. An alert there names the first product that has some,
     until that is no instalment any more; then the next one that is seen to be.
     """
     before = regions.get(moment.network, {"holders": 0, "product": None})
-    holders, named = before["holders"] + sum(change for _, change in changes), before["product"]
+    holders, named = before["holders"] + added, before["product"]
     if product["security"] == security:
         named = named or product_id
     elif named == product_id:

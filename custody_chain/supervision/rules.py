@@ -43,7 +43,7 @@ _RULES: Final = (
     ),
     Rule(
         rule="holder_cap_instalments",
-        title="More than 200 holders of one security over all its instalments and markets",
+        title="More than 200 holders of one security over several instalments or markets",
         title_zh="分期发行合并计算后持有人累计超过200人",
         source="CSRC Decree 132, Art. 13 and 14",
     ),

@@ -38,7 +38,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-DB_VERSION: Final = 4
+DB_VERSION: Final = 5
 
 VERSION: Final = b"!version"
 GENESIS: Final = b"!genesis"

@@ -92,11 +92,18 @@ def test_holder_cap_instalments_moves_when_a_region_leaves_by_holders_who_are_co
     assert (alert["region"], alert["details"]["holders"]) == ("beijing", 201)
 
 
-def test_holder_cap_instalments_is_not_for_what_one_instalment_shows_alone(
+def test_holder_cap_instalments_is_not_for_one_instalment_alone_and_clears_when_only_one_has_holders(
     custody: Custody, chains: dict[str, ChainBuilder]
 ) -> None:
     custody.deliver(chains["beijing"], *(part for n in range(1, 202) for part in holder(n, 1, CODES["beijing"])))
+    assert states(custody, "holder_cap") == {"beijing": "open"}
     custody.deliver(chains["jiangsu"], *holder(1, 1, CODES["jiangsu"]))
-    assert [alert["rule"] for alert in custody.alerts("holder_cap_instalments")] == []
+    (alert,) = custody.alerts("holder_cap_instalments")
+    assert (alert["region"], alert["details"]) == ("jiangsu", {"holders": 201, "instalments": 2, "limit": 200})
     custody.deliver(chains["jiangsu"], *holder(300, 1, CODES["jiangsu"]))
     assert states(custody, "holder_cap_instalments") == {"jiangsu": "open"}
+    custody.deliver(chains["jiangsu"], sale(300, "jiangsu"))
+    assert states(custody, "holder_cap_instalments") == {"jiangsu": "open"}
+    custody.deliver(chains["jiangsu"], sale(1, "jiangsu"))
+    assert states(custody, "holder_cap_instalments") == {"jiangsu": "cleared"}
+    assert states(custody, "holder_cap") == {"beijing": "open"}

@@ -165,10 +165,13 @@ def check_securities(custody: Custody, market: Market) -> None:
             investor = custody.get("holding", "beijing", product_id, name)["investor"]
             holders.setdefault(f"security/{security}", set()).add((product_id, name if investor == "-" else investor))
     found = {
-        key: (value["holders"], value["regions"]["beijing"]["holders"])
+        key: (value["holders"], value["regions"]["beijing"]["holders"], value["instalments"])
         for key, value in custody.scan("security/").items()
     }
-    assert found == {key: (len({who for _, who in pairs}), len(pairs)) for key, pairs in holders.items()}
+    assert found == {
+        key: (len({who for _, who in pairs}), len(pairs), len({product_id for product_id, _ in pairs}))
+        for key, pairs in holders.items()
+    }
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -168,6 +168,8 @@ def check_counts(custody: Custody, twin: NaiveTwin) -> None:
     holders = {a for (c, a), b in twin.balances.items() if c.startswith("BJ000001.") and any(b)}
     security = custody.get("security", "BJ000001.ESVUFR")
     assert (security or {"holders": 0})["holders"] == len(holders)
+    instalments = {c for (c, _), b in twin.balances.items() if c.startswith("BJ000001.") and any(b)}
+    assert (security or {"instalments": 0})["instalments"] == len(instalments)
 
 
 json_values = st.recursive(

@@ -109,7 +109,10 @@ def test_rule_holder_cap_instalments(custody: Custody, chain: ChainBuilder) -> N
     assert custody.alerts() == [], "who holds both instalments is counted once"
     custody.deliver(chain, *holder(201, 1, second))
     alert = only_alert(custody)
-    assert (alert["rule"], alert["details"]) == ("holder_cap_instalments", {"holders": 201, "limit": 200})
+    assert (alert["rule"], alert["details"]) == (
+        "holder_cap_instalments",
+        {"holders": 201, "instalments": 2, "limit": 200},
+    )
     custody.deliver(chain, registration("x", second, "A201", before=(1, 0, 0), change=(-1, 0, 0), report="r"))
     assert custody.alerts() == []
 
