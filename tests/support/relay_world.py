@@ -167,8 +167,10 @@ class ModelCustody:
     def complete(self, chain: ChainBuilder) -> bool:
         """Whether everything of a chain is in, once, in order."""
         region = self.regions[chain.network]
+        if region.anchored != chain.height or region.partial is not None:
+            return False
         expected = [(block.height, index, data) for block in chain.blocks for index, data in enumerate(block.snapshots)]
-        return region.anchored == chain.height and region.partial is None and region.taken == expected
+        return region.taken == expected
 
 
 Tamper = Callable[[BuiltBlock], ServedBlock | None]

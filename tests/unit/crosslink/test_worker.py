@@ -60,7 +60,7 @@ class World:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while not condition():
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.001)  # leaves the processor to the workers and their threads
                     for task in tasks:
                         assert not task.done(), "a worker ends by cancellation only"
         finally:
