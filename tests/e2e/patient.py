@@ -11,7 +11,7 @@ import time
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import tomli_w
@@ -38,6 +38,9 @@ DAY_MS = 86_400_000
 
 class Patient(Network):
     """The network under examination."""
+
+    examined: ClassVar[set[str]] = set()
+    """Codes that the doctor was waited for to find, by every test so far."""
 
     def findings(self) -> set[tuple[str, str]]:
         """(code, about) of everything that the doctor finds."""
@@ -75,6 +78,7 @@ class Patient(Network):
             eventually(found, f"{expected}", patience_s=patience_s)
         except AssertionError as error:
             raise AssertionError(f"{expected} not among {sorted(seen)}") from error
+        self.examined.update(code for code, _ in expected)
         return set(seen)
 
     def until_well(self, patience_s: float = 40.0) -> None:
@@ -219,11 +223,13 @@ async def vote_twice(patient: Patient, name: str) -> int:
             if len(voter.tips) == len(settings.peers):
                 break
             await asyncio.sleep(0.05)
+        else:
+            raise AssertionError(f"only {len(voter.tips)} peers connected")
         open_height = max(voter.tips.values()) + 1
         for block_id in (b"a" * 32, b"b" * 32):
             for height in (open_height, open_height + 1):
                 transport.broadcast(Channel.CONSENSUS, voter.vote(height, block_id))
-        await asyncio.sleep(0.3)
+        await asyncio.to_thread(eventually, lambda: patient.get("beijing-1", "/evidence")["evidence"], "evidence")
         return open_height
     finally:
         await transport.close()

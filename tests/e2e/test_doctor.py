@@ -1,6 +1,6 @@
 """The findings of the catalogue are provoked on real processes, and the doctor names them.
 
-One network for all cases, one region and the custody chain; each case mends what it broke. Four are provoked where
+One network for all cases, one region and the custody chain; each case mends what it broke. Five are provoked where
 their causes are: `not_observed` and `organisation_concentrated` in test_membership.py, `data_damaged` in
 test_repair.py, `region_expired` and `region_frozen` in test_governance.py. `EXAMINED_ELSEWHERE` and the last test hold
 this list against the catalogue. The rules themselves are tested in tests/unit/cli/test_doctor.py.
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -47,11 +48,11 @@ EXAMINED_ELSEWHERE = {
 
 @pytest.fixture(scope="module")
 def patient() -> Iterator[Patient]:
-    """A running network whose custody chain calls a region lagging after 14 s and silent after 22 s."""
+    """A running network whose custody chain calls a region lagging after 14 s and silent after 32 s."""
     folder = Path(tempfile.mkdtemp(prefix="tongjian-doctor-"))
     try:
         with reserved_base_port(3) as port:
-            periods = {"lagging_after_ms": 14_000, "silent_after_ms": 22_000}
+            periods = {"lagging_after_ms": 14_000, "silent_after_ms": 32_000}
             plan = Plan(directory=folder / "network", regions=["beijing"], base_port=port, region_periods=periods)
             initialise(plan, now_ms=time.time_ns() // 1_000_000, progress=lambda text: None)
             network = Patient(folder / "network")
@@ -66,7 +67,7 @@ def patient() -> Iterator[Patient]:
 
 @pytest.fixture(scope="module")
 def market(patient: Patient) -> Market:
-    """The region's operator: one for all cases, since it numbers its nonces."""
+    """The region's operator."""
     return Market(patient.local, "beijing")
 
 
@@ -82,11 +83,9 @@ def test_s3_a_silent_validator_is_noticed_within_the_bound(patient: Patient) -> 
     """SIGSTOP: its sockets stay open, and only silence tells."""
     patient.signal("beijing-4", signal.SIGSTOP)
     try:
-        began = time.monotonic()
         eventually(
             lambda: "beijing-4" not in patient.get("beijing-1", "/status")["peers"], "silence", patience_s=NOTICED_S
         )
-        assert time.monotonic() - began < NOTICED_S
         seen = patient.until_found(("node_unreachable", "beijing-4"), ("peers_missing", "beijing-1"))
         assert ("no_quorum", "beijing") not in seen
         assert "beijing-4" in patient.detail("peers_missing")
@@ -97,7 +96,12 @@ def test_s3_a_silent_validator_is_noticed_within_the_bound(patient: Patient) -> 
 
 def company(market: Market, name: str) -> bytes:
     """A small transaction."""
-    fields = {"object_id": name, "kind": "organisation", "name": name, "investor_code": f"R{hash(name) % 10**9:09d}"}
+    fields = {
+        "object_id": name,
+        "kind": "organisation",
+        "name": name,
+        "investor_code": f"R{zlib.crc32(name.encode()) % 10**9:09d}",
+    }
     return market.sign([operation("subject.register", name, **fields)])
 
 
@@ -158,7 +162,12 @@ def test_a_node_and_the_relay_fall_behind_and_the_region_lags_and_falls_silent(
     try:
         for number in range(MANY_BLOCKS):
             market.register_company(f"ahead-{number}")
-        seen = patient.until_found(("relay_down", "relay"), ("relay_behind", "beijing"), ("node_behind", "beijing-4"))
+        seen = patient.until_found(
+            ("relay_down", "relay"),
+            ("relay_behind", "beijing"),
+            ("node_behind", "beijing-4"),
+            ("not_ready", "beijing-4"),
+        )
         assert ("no_quorum", "beijing") not in seen, "the cut-off node alone believes so"
         patient.until_found(("region_lagging", "beijing"), patience_s=60)
         patient.until_found(("region_silent", "beijing"), patience_s=60)
@@ -274,7 +283,6 @@ def test_n5_c16_another_key_another_version_and_lost_votes(patient: Patient) -> 
 def test_c1_a_double_voter_is_accused_on_chain_and_named(patient: Patient) -> None:
     patient.kill("beijing-4")
     height = asyncio.run(vote_twice(patient, "beijing-4"))
-    eventually(lambda: patient.get("beijing-1", "/evidence")["evidence"], "evidence on chain", patience_s=30)
     answer = patient.get("beijing-1", "/evidence")
     entry = answer["evidence"][0]
     assert [culprit["name"] for culprit in entry["culprits"]] == ["beijing-4"]
@@ -291,9 +299,7 @@ def test_no_quorum_names_who_is_missing_and_an_expired_certificate(patient: Pati
     patient.kill("custody-3")
     certify(patient, "custody-4", days_left=-3)
     patient.kill("custody-4")
-    began = time.monotonic()
     eventually(lambda: patient.ready("custody-1").status_code == 503, "not ready", patience_s=NOTICED_S)
-    assert time.monotonic() - began < NOTICED_S
     problem = patient.ready("custody-1").json()
     assert problem["code"] == "not_ready"
     assert "no_quorum" in problem["codes"]
@@ -304,12 +310,13 @@ def test_no_quorum_names_who_is_missing_and_an_expired_certificate(patient: Pati
     assert "no_quorum" in told.stdout
 
 
-def test_every_finding_of_the_catalogue_is_provoked_by_a_test_on_real_processes() -> None:
-    """By name: a new finding without such a test is noticed here."""
+def test_every_finding_of_the_catalogue_is_provoked_by_a_test_on_real_processes(request: pytest.FixtureRequest) -> None:
+    """Here, by the tests before this one, or in a file that names it: a new finding without a test is noticed."""
     here = Path(__file__)
+    cases = {name for name in globals() if name.startswith("test_")}
+    if not cases <= {item.name for item in request.session.items if item.path == here}:
+        pytest.skip("needs all cases of this file")
     for file, codes in EXAMINED_ELSEWHERE.items():
         text = (here.with_name(file)).read_text()
         assert not [code for code in codes if f'"{code}"' not in text], file
-    elsewhere = set().union(*EXAMINED_ELSEWHERE.values())
-    cases = here.read_text().split("\ndef test_", 1)[1]
-    assert not [code for code in CATALOGUE if code not in elsewhere and f'"{code}"' not in cases]
+    assert set(CATALOGUE) == Patient.examined.union(*EXAMINED_ELSEWHERE.values())
