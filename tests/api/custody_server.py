@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,15 @@ SHANGHAI = "SH000001.ESVUFR2601"
 INVESTOR = "/v1/supervision/investors/Q000000001"
 ISSUER = "/v1/supervision/issuers/BJ000001"
 ALERTS = "/v1/supervision/alerts"
+
+
+MAX_PAGES = 1_000
+
+
+def paged(answer: dict[str, Any]) -> dict[str, Any]:
+    """The part of an answer that is paged; feedback has one a region."""
+    data: dict[str, Any] = answer["data"]
+    return data if "next_cursor" in data else data["regions"][0]
 
 
 def sample_node() -> CustodyNode:
@@ -82,6 +91,19 @@ class CustodyServer(LiveServer):
         document = answer.json()
         assert isinstance(document, dict)
         return document
+
+    def pages(self, path: str, role: str = "supervisor", **parameters: Any) -> Iterator[dict[str, Any]]:
+        """The answers page by page, to the last one; fails if a cursor comes again or the pages do not end."""
+        cursors: list[str] = []
+        while len(cursors) < MAX_PAGES:
+            answer = self.get(path, role, **parameters, **({"cursor": cursors[-1]} if cursors else {}))
+            yield answer
+            following = paged(answer)["next_cursor"]
+            if following is None:
+                return
+            assert following not in cursors
+            cursors.append(following)
+        raise AssertionError(f"more than {MAX_PAGES} pages")
 
     def ask(self, path: str, role: str = "supervisor", **parameters: Any) -> httpx.Response:
         """Any GET."""

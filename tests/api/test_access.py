@@ -122,14 +122,17 @@ def test_a_file_that_disappears_admits_nobody(tmp_path: Path) -> None:
         TokenStore(path)
 
 
-def test_a_damaged_file_leaves_the_last_good_tokens_in_force(tmp_path: Path) -> None:
+def test_a_damaged_file_leaves_the_last_good_tokens_in_force(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "tokens.json"
     token = issue(path)
     store = TokenStore(path)
     good = path.read_bytes()
     for text in (b"", b"{", b'{"format":"tongjian/tokens/v2","tokens":[]}', good.replace(b"operator", b"emperor")):
         path.write_bytes(text)
-        assert store.identify(bearer(token.secret)).id == token.id
+        caplog.clear()
+        for _ in range(3):
+            assert store.identify(bearer(token.secret)).id == token.id
+        assert [record.levelname for record in caplog.records] == ["ERROR"], "once, not with every request"
         with pytest.raises(Malformed):
             TokenStore(path)
     path.write_bytes(b'{"format":"tongjian/tokens/v1","tokens":[]}')
@@ -152,6 +155,18 @@ def test_a_token_that_was_revoked_while_the_file_could_not_be_read_is_refused_on
         patch.setattr(access, "_read_tokens", unreadable)
         assert store.knows(bearer(token.secret)), "the last good tokens stay in force"
     assert not store.knows(bearer(token.secret))
+
+
+def test_a_file_of_the_same_size_and_time_is_read_again(tmp_path: Path) -> None:
+    """A copy that keeps times, or an editor: the file system tells of it all the same."""
+    path = tmp_path / "tokens.json"
+    token, other = issue(path), issue(path)
+    store = TokenStore(path)
+    found, good = path.stat(), path.read_bytes()
+    path.write_bytes(good.replace(token.id.encode(), other.id.encode()))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert path.stat().st_size == found.st_size
+    assert store.identify(bearer(token.secret)).id == other.id
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="gives files to another user")

@@ -12,7 +12,7 @@ from crosslink.lightclient.evidence import verify_evidence_file
 from custody_chain.queries import chains, holdings
 from custody_chain.queries.moment import MAX_PROVEN
 from custody_chain.regions import MAX_REGIONS
-from tests.api.custody_server import BEIJING, SHANGHAI, CustodyServer
+from tests.api.custody_server import BEIJING, SHANGHAI, CustodyServer, paged
 from tests.support.custody import account, company, holder, product, registration
 from tests.support.custody_node import CustodyNode
 
@@ -71,16 +71,11 @@ def _pages(custody: CustodyServer, path: str, rows: str, **parameters: Any) -> l
     """All rows, page by page, each page with a proof that holds and no more values than one answer proves."""
     found: list[dict[str, Any]] = []
     trust = custody.on_node(lambda node: node.trust())
-    cursor: dict[str, str] = {}
-    while True:
-        answer = custody.get(path, proof="true", **parameters, **cursor)
+    for answer in custody.pages(path, proof="true", **parameters):
         assert len(verify_evidence_file(canonical_json(answer["evidence"]), trust).state) <= MAX_PROVEN
-        data = answer["data"] if rows in answer["data"] else answer["data"]["regions"][0]
-        found += data[rows]
-        if data["next_cursor"] is None:
-            return found
-        assert data[rows]
-        cursor = {"cursor": data["next_cursor"]}
+        assert paged(answer)[rows]
+        found += paged(answer)[rows]
+    return found
 
 
 def test_an_issuer_with_more_holders_than_one_answer_proves(custody: CustodyServer) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from common.core.codec import canonical_json
 from crosslink.lightclient.evidence import verify_evidence_file
-from tests.api.custody_server import ALERTS, BEIJING, INVESTOR, ISSUER, CustodyServer
+from tests.api.custody_server import ALERTS, BEIJING, INVESTOR, ISSUER, CustodyServer, paged
 from tests.support.custody import holder, market_with_product, product, registration, snapshot
 from tests.support.custody_node import CustodyNode
 
@@ -39,13 +39,9 @@ def test_the_longest_identifiers_are_paged_and_proven(tmp_path: Path) -> None:
         trust = server.on_node(lambda node: node.trust())
         for path, name in (("/v1/supervision/investors/-", "positions"), (ISSUER, "holders")):
             rows: list[dict[str, Any]] = []
-            page: dict[str, Any] = {"next_cursor": ""}
-            while page["next_cursor"] is not None:
-                cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
-                answer = server.get(path, limit=1, proof=True, **cursor)
+            for answer in server.pages(path, limit=1, proof=True):
                 verify_evidence_file(canonical_json(answer["evidence"]), trust)
-                page = answer["data"]
-                rows += page[name]
+                rows += answer["data"][name]
             assert rows == server.get(path)["data"][name]
             assert account_id in {row["account"] for row in rows}
 
@@ -103,15 +99,8 @@ def test_pages_miss_nobody_where_one_products_id_begins_with_anothers(tmp_path: 
         server.on_node(lambda node: node.deliver(node.chains[0], *market_with_product(other)[1:], *holder(3, 5, other)))
         whole = [(row["product"], row["account"]) for row in server.get(ISSUER)["data"]["holders"]]
         assert sorted(whole) == [(BEIJING, "A1"), (BEIJING, "A2"), (other, "A3")]
-        paged, cursor = [], None
-        while True:
-            query = {} if cursor is None else {"cursor": cursor}
-            page = server.get(ISSUER, limit=1, **query)["data"]
-            paged += [(row["product"], row["account"]) for row in page["holders"]]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                break
-        assert paged == whole
+        rows = [row for page in server.pages(ISSUER, limit=1) for row in page["data"]["holders"]]
+        assert [(row["product"], row["account"]) for row in rows] == whole
 
 
 def test_feedback_is_paged_until_everything_was_told(tmp_path: Path) -> None:
@@ -129,13 +118,7 @@ def test_feedback_is_paged_until_everything_was_told(tmp_path: Path) -> None:
         (whole,) = server.get("/v1/feedback", role=market)["data"]["regions"]
         assert (whole["truncated"], whole["next_cursor"]) == (False, None)
         assert (len(whole["anomalies"]), len(whole["alerts"])) == (6, 7)
-        pages, cursor = [], {}
-        while True:
-            (page,) = server.get("/v1/feedback", role=market, limit=2, **cursor)["data"]["regions"]
-            pages.append(page)
-            if page["next_cursor"] is None:
-                break
-            cursor = {"cursor": page["next_cursor"]}
+        pages = [paged(answer) for answer in server.pages("/v1/feedback", role=market, limit=2)]
         assert len(pages) == 4
         for name in ("anomalies", "alerts"):
             assert [item for page in pages for item in page[name]] == whole[name]

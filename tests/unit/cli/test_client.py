@@ -33,12 +33,16 @@ def test_a_refusal_names_the_parameters_of_its_code() -> None:
     assert error.detail.endswith("(operation_index 2, field regoin)")
 
 
-def node(answers: list[tuple[int, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> Api:
-    """A client whose nodes answer like this, one request after the other."""
+def nodes(
+    answers: list[tuple[int, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, asked: list[str] | None = None
+) -> Api:
+    """A client whose nodes answer like this, one request after the other; `asked` takes their names."""
     api = Api(["https://one", "https://two"], "token", None)
     waiting = iter(answers)
 
     def answer(request: httpx.Request) -> httpx.Response:
+        if asked is not None:
+            asked.append(request.url.host)
         status, document = next(waiting)
         return httpx.Response(status, json=document)
 
@@ -53,11 +57,13 @@ def test_a_node_whose_quota_is_full_does_not_end_a_submission_that_another_holds
 ) -> None:
     full = {"code": code, "detail": "come back later"}
     final = {"status": "applied", "height": 7}
-    with node([(202, {"status": "pending"}), (429, full), (200, final)], monkeypatch) as api:
+    asked: list[str] = []
+    with nodes([(202, {"status": "pending"}), (429, full), (200, final)], monkeypatch, asked) as api:
         assert api.submit(b"{}")["height"] == 7
+    assert asked == ["one", "two", "one"]
 
 
 def test_a_refusal_of_what_was_submitted_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with node([(409, {"code": "nonce_used", "detail": ""})], monkeypatch) as api, pytest.raises(Rejected) as refusal:
+    with nodes([(409, {"code": "nonce_used", "detail": ""})], monkeypatch) as api, pytest.raises(Rejected) as refusal:
         api.submit(b"{}")
     assert refusal.value.code == "nonce_used"

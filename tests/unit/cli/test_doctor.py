@@ -132,6 +132,9 @@ def test_a_chain_stands_still_when_no_quorum_knows_better(changes: dict, code: s
     troubled = [node(name, msgspec.structs.replace(healthy_facts(name), ready=False, **changes)) for name in NAMES[:2]]
     assert (code, "fault", "beijing") not in codes(observation(troubled[0]))
     assert (code, "fault", "beijing") in codes(observation(*troubled))
+    easy = [node(name, healthy_facts(name, member=None, voting=False)) for name in ("watcher-1", "watcher-2")]
+    chain = ChainObservation(network="beijing", quorum=3, nodes=(*troubled, *map(node, NAMES[2:]), *easy))
+    assert (code, "fault", "beijing") in codes(Observation(chains=(chain,))), "observers are no quorum"
 
 
 def test_two_nodes_with_one_key_are_named() -> None:

@@ -15,42 +15,53 @@ from cli.checkpoint import agreed_checkpoint
 from cli.client import Api
 from cli.trust_root import trust_root
 from common.core.errors import Rejected
+from common.core.validators import ValidatorSet
 from crosslink.lightclient.trust import build_trust_file
 from custody_chain.regions import new_region
 from tests.support.chains import START_MS, ChainBuilder, validator_set
 from tests.unit.cli.test_founding import example, founded, parts, run
 
+CHANGED = 3
+"""The block that names other validators for those after it."""
+
 
 class Shown:
-    """A node of `chain` that has its first `height` blocks."""
+    """A node of `chain` that has its first `height` blocks, and shows the one that is `off` above what it is asked for.
 
-    def __init__(self, chain: ChainBuilder, height: int) -> None:
+    `signers` are the next block's, if it says others than the chain's.
+    """
+
+    def __init__(self, chain: ChainBuilder, height: int, off: int = 0, signers: ValidatorSet | None = None) -> None:
         self.chain, self.height, self.urls = chain, height, ["https://node"]
+        self._off, self._signers = off, signers
 
     def get(self, path: str, **query: Any) -> Any:
         what = path.removeprefix(f"/v1/networks/{self.chain.network}/")
         if what == "status":
             return {"height": self.height, "genesis_id": self.chain.genesis.id.hex()}
         if what == "blocks":
-            return {"blocks": [{"header": self.chain.block(query["from"]).header.encode().hex()}]}
-        suite = self.chain.suite
+            return {"blocks": [{"header": self.chain.block(query["from"] + self._off).header.encode().hex()}]}
         if what == "governance":
-            following = self.chain.validators if self.height == self.chain.height else self.chain.genesis_validators
-            return {"validators": following.to_json(suite)}
-        members = self.chain.genesis_validators.to_json(suite)
+            return {"validators": (self._signers or self._signing(self.height + 1)).to_json(self.chain.suite)}
+        assert what.endswith("/consensus-state")
+        members = self._signing(int(what.split("/")[1])).to_json(self.chain.suite)
         return {"validators": [{"index": at, **member} for at, member in enumerate(members)]}
 
+    def _signing(self, height: int) -> ValidatorSet:
+        return self.chain.validators if height > CHANGED else self.chain.genesis_validators
 
-def shown(chain: ChainBuilder, height: int) -> Api:
-    return cast(Api, Shown(chain, height))
+
+def shown(chain: ChainBuilder, height: int, **options: Any) -> Api:
+    return cast(Api, Shown(chain, height, **options))
 
 
 @pytest.fixture
 def chain() -> ChainBuilder:
-    """Three blocks; the third is the last that the founders sign alone."""
+    """Four blocks; the third is the last that the founders sign alone."""
     built = ChainBuilder()
-    built.grow(2)
+    built.grow(CHANGED - 1)
     built.extend(next_validators=validator_set(["new-1", "new-2", "new-3", "new-4"]))
+    built.grow(1)
     return built
 
 
@@ -60,8 +71,9 @@ def test_a_checkpoint_is_what_all_nodes_show_with_the_set_that_signs_next(chain:
     assert (newest.height, newest.id) == (2, chain.block(2).id), "the newest block that both have"
     past = agreed_checkpoint(nodes, chain.genesis, 1)
     assert (past.id, past.validators) == (chain.block(1).id, chain.genesis_validators)
-    changed = agreed_checkpoint(nodes[:1], chain.genesis, 3)
-    assert changed.validators == chain.validators != chain.genesis_validators
+    for has in (CHANGED, CHANGED + 1):
+        changed = agreed_checkpoint([shown(chain, has)], chain.genesis, CHANGED)
+        assert changed.validators == chain.validators != chain.genesis_validators
 
 
 def test_nodes_that_show_different_blocks_or_another_chain_make_no_checkpoint(chain: ChainBuilder) -> None:
@@ -72,6 +84,9 @@ def test_nodes_that_show_different_blocks_or_another_chain_make_no_checkpoint(ch
         (shown(forked, 3), 2, "nodes_disagree"),
         (shown(other, 3), 2, "genesis_differs"),
         (shown(chain, 2), 3, "block_unknown"),
+        (shown(chain, 3, off=-1), 3, "block_unknown"),
+        (shown(chain, 3, off=1), 3, "block_unknown"),
+        (shown(chain, 3, signers=chain.genesis_validators), 3, "set_changed"),
     ):
         with pytest.raises(Rejected) as refusal:
             agreed_checkpoint([shown(chain, 3), node], chain.genesis, height)

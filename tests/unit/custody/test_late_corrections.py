@@ -34,6 +34,10 @@ def custody(chain: ChainBuilder) -> Custody:
     return custody
 
 
+ROSTER = {"register_basic_information": {"register_object_type": 2, "register_event_type": 255}}
+"""What a registration says that is a list of members: no balances."""
+
+
 def unusable(good: bytes) -> bytes:
     """The same registration with a unit that the schema does not have."""
     return good.replace(b'"register_asset_unit":4', b'"register_asset_unit":77')
@@ -44,13 +48,13 @@ def misnamed(good: bytes) -> bytes:
     return good.replace(b'"type":"registration"', b'"type":"registratio"')
 
 
-def incomplete(object_id: str) -> bytes:
+def incomplete(object_id: str, **options: Any) -> bytes:
     """A registration of rights that names neither account nor product."""
     body = {
         "register_basic_information": {"register_object_type": 1, "register_event_type": 255},
         "registration_rights": {},
     }
-    return snapshot("registration", object_id, {"registration_information": body})
+    return snapshot("registration", object_id, {"registration_information": body}, **options)
 
 
 def sale(object_id: str, before: int, quantity: int, **options: Any) -> bytes:
@@ -127,6 +131,29 @@ def test_a_registration_reported_under_a_wrong_kind_is_replaced_by_its_correctio
     assert custody.get("product", "beijing", CODE)["available"] == 110
     custody.deliver(chain, elsewhere)
     assert (custody.alerts(), custody.region()["anomalies_open"]) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        incomplete("initial-2", operation="overwrite"),
+        snapshot("registration", "initial-2", {"registration_information": ROSTER}, operation="overwrite"),
+        snapshot("registration", "initial-2", None, version=1, operation="delete"),
+    ],
+    ids=["incomplete", "roster", "deletion"],
+)
+def test_a_registration_that_said_nothing_for_a_while_is_replaced_by_its_correction_and_counted_once(
+    custody: Custody, chain: ChainBuilder, between: bytes
+) -> None:
+    custody.deliver(chain, *holder(2, 10))
+    custody.deliver(chain, between)
+    elsewhere = registration(
+        "initial-2", CODE, "A1", before=(100, 0, 0), change=(10, 0, 0), report="r", operation="overwrite"
+    )
+    custody.deliver(chain, elsewhere)
+    assert custody.position(INVESTOR, CODE, "A1") == (110, 0, 0)
+    assert custody.position("Q000000002", CODE, "A2") == (0, 0, 0)
+    assert custody.get("product", "beijing", CODE)["available"] == 110
 
 
 def test_an_update_is_merged_with_what_was_known_before_a_snapshot_of_a_wrong_kind(

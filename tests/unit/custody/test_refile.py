@@ -140,6 +140,43 @@ def test_steps_that_cannot_be_shared_go_to_the_regions_in_turn(monkeypatch: pyte
     assert [len(custody.scan(f"refile/{network}/")) for network in networks] == [7, 7, 7]
 
 
+def test_steps_that_one_region_does_not_need_go_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = ("beijing", "shanghai")
+    chains = {network: ChainBuilder(network=network) for network in networks}
+    custody = Custody(list(chains.values()))
+    for network, count in zip(networks, (1, 9), strict=True):
+        custody.deliver(chains[network], *(person(f"p{number}", f"Q{number:09d}") for number in range(count)))
+    monkeypatch.setattr(refile, "MAX_STEPS", 0)
+    for network, count in zip(networks, (1, 9), strict=True):
+        renamed = (person(f"p{number}", "Q000000077", version=1) for number in range(count))
+        custody.deliver(chains[network], *renamed)
+    if custody.context().height % 2:
+        custody.empty_block()
+    monkeypatch.setattr(refile, "MAX_STEPS", 8)
+    custody.empty_block()
+    assert [len(custody.scan(f"refile/{network}/")) for network in networks] == [0, 2]
+
+
+def test_an_account_is_unresolved_until_the_last_of_its_positions_is_moved(
+    chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custody = Custody([chain])
+    products = [f"BJ000001.ESVUFR260{number}" for number in range(2, 6)]
+    held = (registration(f"r{number}", code, "A1", change=(1, 0, 0)) for number, code in enumerate(products))
+    custody.deliver(chain, *market_with_product(), *(product(code, "issuer") for code in products), *held)
+    monkeypatch.setattr(refile, "MAX_STEPS", 0)
+    custody.deliver(chain, person("person-1", "Q000000001"), account("A1", "person-1"))
+    monkeypatch.setattr(refile, "MAX_STEPS", 1)
+    unresolved = []
+    for _ in range(8):
+        waiting = [key for key in custody.scan("position/") if key.startswith("position/-/")]
+        unresolved.append(len(waiting))
+        assert bool(custody.alerts("reference_unresolved")) or not waiting
+        custody.empty_block()
+    assert unresolved[:5] == [4, 3, 2, 1, 0]
+    assert custody.alerts() == []
+
+
 def index(custody: Custody, prefix: str) -> list[str]:
     """Keys of the index below a prefix, without it and the region; numbers in decimal."""
     keys = [key.decode().split("/")[2:] for key in custody.state.index if key.startswith(prefix.encode())]
