@@ -139,11 +139,7 @@ class OfflineChain:
 
     def market(self) -> Market:
         """Signs like the region's operator, without asking anybody for a height."""
-        market = Market.__new__(Market)
-        market.network, market.region, market.chain = self.network, REGION, self.network.chain(REGION)
-        market.key = load_key_file(self.network.key_file(f"{REGION}-operator"), None)
-        market._expires_at_height = 90_000
-        return market
+        return Market(self.network, REGION, expires_at_height=90_000)
 
 
 @contextlib.contextmanager

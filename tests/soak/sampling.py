@@ -6,19 +6,12 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cli.localnet.layout import LocalNetwork, Process
 from cli.localnet.processes import is_running
-from tests.bench.network import TICKS_PER_SECOND, disk_bytes, resident_mebibytes
+from tests.bench.network import disk_bytes, processor_seconds, resident_mebibytes
 
 MIB = 1024 * 1024
-
-
-def cpu_of(process: Process) -> float:
-    """Processor seconds of one process so far."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
 @dataclass
@@ -55,7 +48,7 @@ class Sampler:
             return
         hours = (time.monotonic() - self._began) / 3600
         kept = self.samples.setdefault(process.name, [])
-        seconds = cpu_of(process)
+        seconds = processor_seconds(process)
         share = 0.0
         if kept:
             share = (seconds - kept[-1]["cpu_s"]) / ((hours - kept[-1]["hours"]) * 3600)

@@ -29,11 +29,12 @@ def operation(operation_type: str, business_id: str, /, **fields: Any) -> dict[s
 class Market:
     """One region's operator."""
 
-    def __init__(self, network: LocalNetwork, region: str) -> None:
+    def __init__(self, network: LocalNetwork, region: str, *, expires_at_height: int | None = None) -> None:
+        """Transactions live for `LIFE_BLOCKS` from now, unless it is said; then no node is asked."""
         self.network, self.region, self.chain = network, region, network.chain(region)
         self.key: KeyPair = load_key_file(network.key_file(f"{region}-operator"), None)
         self.token = network.token(f"{region}-operator")
-        self._expires_at_height = self.height() + LIFE_BLOCKS
+        self._expires_at_height = self.height() + LIFE_BLOCKS if expires_at_height is None else expires_at_height
 
     def height(self) -> int:
         """The chain's tip, as the first node that answers says."""
