@@ -32,6 +32,7 @@ class Refusal:
 
 
 _CONTRACT: Final = "public contract, transactions"
+_BOUNDS: Final = "bounds of the chain"
 _PRACTICE: Final = "registration practice"
 _PRIVACY: Final = "no personal identifier in clear on any chain"
 _CODES: Final = "JR/T 0326-2024"
@@ -40,11 +41,11 @@ _TABLE: Final = (
     # shape of an operation
     Refusal("operation_type_unknown", Malformed, "This chain does not know the operation type.", _CONTRACT),
     Refusal("field_missing", Malformed, "A required field is missing.", _CONTRACT),
-    Refusal("field_unknown", Malformed, "The operation has a field that its type does not have.", "attack E2"),
+    Refusal("field_unknown", Malformed, "The operation has a field that its type does not have.", _CONTRACT),
     Refusal("field_type", Malformed, "A field has the wrong JSON type.", _CONTRACT),
     Refusal("field_range", Malformed, "A number or a length is outside its range.", _CONTRACT),
     Refusal("field_invalid", Malformed, "A field does not have the form that its meaning demands.", _CONTRACT),
-    Refusal("entries_limit", TooLarge, "The operations of one transaction list too many holders.", "attack N1"),
+    Refusal("entries_limit", TooLarge, "The operations of one transaction list too many holders.", _BOUNDS),
     # who may do it
     Refusal("signer_unknown", Forbidden, "A signer's key is not registered on this chain.", "policy of the chain"),
     Refusal("role_not_allowed", Forbidden, "The maker's role may not make this operation.", "policy of the chain"),
@@ -72,9 +73,14 @@ _TABLE: Final = (
         "Some organisation keeps a governance key, and two do where two had one.",
         "protocol rule 21",
     ),
-    Refusal("signers_too_many", TooLarge, "There is no room for another registered key.", "attack N1"),
+    Refusal("signers_too_many", TooLarge, "There is no room for another registered key.", _BOUNDS),
     Refusal("signer_absent", NotFound, "The key is not registered.", "policy of the chain"),
-    Refusal("signer_key_invalid", Malformed, "The key is no safe public key of the chain's suite.", "attack E3"),
+    Refusal(
+        "signer_key_invalid",
+        Malformed,
+        "The key is no safe public key of the chain's suite.",
+        "suite, RFC 8032",
+    ),
     Refusal(
         "validators_invalid",
         Malformed,

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from common.core.errors import Unavailable
 from common.node.access import Identity
 
@@ -92,12 +94,10 @@ class AuditLog:
         if tail and not tail.endswith(b"\n"):
             os.write(self._file, b"\n")
         for line in reversed(tail.split(b"\n")):
-            try:
-                self._sequence = int(json.loads(line)["sequence"]) + 1
-            except (ValueError, KeyError, TypeError):
-                continue
-            self._previous = hashlib.sha256(line).hexdigest()
-            return
+            entry = _entry(line)
+            if entry is not None:
+                self._sequence, self._previous = entry.sequence + 1, hashlib.sha256(line).hexdigest()
+                return
 
     def _reopen_if_moved(self) -> None:
         try:
@@ -156,29 +156,55 @@ def _unavailable(error: OSError) -> Unavailable:
     return Unavailable("audit_unavailable", f"The query log cannot be written: {error.strerror or error}.")
 
 
-def verify_log(path: Path, previous: str = FIRST_PREVIOUS) -> int:
-    """The number of lines of a log file whose chain of hashes holds. Raises as `follow_log`."""
-    return follow_log(path, previous)[0]
+class _Entry(msgspec.Struct):
+    """What checking needs of a line."""
+
+    sequence: int
+    previous: str
 
 
-def follow_log(path: Path, previous: str = FIRST_PREVIOUS) -> tuple[int, str]:
-    """Check a log file's chain of hashes: the number of its lines, and the hash of the last. Raises `ValueError` naming
-    the line.
+def _entry(line: bytes) -> _Entry | None:
+    try:
+        return msgspec.json.decode(line, type=_Entry)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A log file whose chain of hashes holds: its entries, lines that a crash tore, and the last entry's hash."""
+
+    lines: int
+    torn: int
+    last_hash: str
+
+
+def follow_log(path: Path, previous: str = FIRST_PREVIOUS) -> Followed:
+    """Check a log file's chain of hashes. Raises `ValueError` naming the line.
 
     `previous` is the hash that the first line has to name: zeros for a log from its beginning, and for a file that goes
     on after rotation the SHA-256 of the last line (without its line end) of the file before, which the caller keeps.
+    A line that is no entry must be the beginning of the next one, as a crash leaves it; a power cut may leave zeros.
     """
-    count = 0
+    count = torn = 0
+    following: int | None = None
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             text = line.rstrip(b"\n")
-            try:
-                entry = json.loads(text)
-                named = entry["previous"]
-            except (ValueError, KeyError, TypeError):
-                continue  # torn by a crash; the next line names the last whole one
-            if named != previous:
+            entry = _entry(text)
+            if entry is None:
+                if not _is_torn(text, following):
+                    raise ValueError(f"line {number} is no entry, nor the beginning of one that a crash tore")
+                torn += 1
+                continue
+            if entry.previous != previous or following not in (None, entry.sequence):
                 raise ValueError(f"line {number} does not follow the one before it")
-            previous = hashlib.sha256(text).hexdigest()
+            previous, following = hashlib.sha256(text).hexdigest(), entry.sequence + 1
             count += 1
-    return count, previous
+    return Followed(count, torn, previous)
+
+
+def _is_torn(text: bytes, sequence: int | None) -> bool:
+    begun = text.strip(b"\0")
+    beginning = b'{"sequence":' if sequence is None else b'{"sequence":%d,' % sequence
+    return bool(text) and (begun.startswith(beginning) or beginning.startswith(begun))

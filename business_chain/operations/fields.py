@@ -5,8 +5,8 @@ once. Reading is one strict pass over the parsed JSON. Invariants:
   * Nothing is coerced: `true` is not 1, "1" is not 1, null is not "absent".
   * Which of several errors is reported depends on the record alone, never on the order of keys or on a library's
     text: codes and parameters of refusals are consensus data.
-  * Text is free of control, format and line-separator characters (attack N6), by a fixed list: `str.isprintable`
-    differs between versions of Python.
+  * Text is free of control, format, blank and private-use characters (attack N6), by the fixed list of
+    `common.core.names`: `str.isprintable` differs between versions of Python.
 
 Left out: rules that need state.
 """
@@ -22,11 +22,9 @@ import msgspec
 from business_chain import codes
 from business_chain.refusals import refuse
 from common.core.codec import MAX_SAFE_INTEGER
+from common.core.names import UNPRINTABLE
 
 _ABSENT: Final = object()
-_UNFIT_FOR_TEXT: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\uffff\U000e0000-\U000e0fff]"
-)
 _LAST_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _FEBRUARY: Final = 2
 _LEAP_FEBRUARY: Final = 29
@@ -133,7 +131,7 @@ class Text:
             raise refuse("field_type", field=path)
         if not 1 <= len(value) <= self.maximum:
             raise refuse("field_range", field=path, minimum=1, maximum=self.maximum)
-        if value[0] == " " or value[-1] == " " or _UNFIT_FOR_TEXT.search(value) is not None:
+        if value[0] == " " or value[-1] == " " or UNPRINTABLE.search(value) is not None:
             raise refuse("field_invalid", field=path)
         if codes.holds_resident_number(value):
             raise refuse("personal_identifier", field=path)

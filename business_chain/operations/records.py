@@ -25,6 +25,7 @@ from business_chain.operations.fields import (
     Text,
     Whole,
 )
+from common.core.names import IDENTIFIER_PATTERN
 from common.core.snapshot import MAX_QUANTITY
 from common.core.validators import MAX_VALIDATORS
 
@@ -33,8 +34,7 @@ MAX_ENTRIES: Final = 100
 MAX_TIME_MS: Final = 253_402_214_400_000
 """31 December 9999, 24:00 in +08:00: dates have four-digit years."""
 
-_IDENTIFIER_PATTERN: Final = "[A-Za-z0-9._:-]{1,64}"
-IDENTIFIER: Final = Pattern(_IDENTIFIER_PATTERN, note="identifier")
+IDENTIFIER: Final = Pattern(IDENTIFIER_PATTERN, note="identifier")
 COMMITMENT: Final = Pattern("[0-9a-f]{64}", note="salted commitment, 64 hex characters; the salt stays with the market")
 FILE_HASH: Final = Pattern("[0-9a-f]{64}", note="hash of the file, 64 hex characters")
 DATE: Final = Date(note="date, YYYY-MM-DD")
@@ -88,7 +88,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str]
 
-    business_id: Annotated[str, Pattern(_IDENTIFIER_PATTERN, note="unique in the network for ever")]
+    business_id: Annotated[str, Pattern(IDENTIFIER_PATTERN, note="unique in the network for ever")]
     occurred_at_ms: Annotated[int, TIME]
     basis: Annotated[Basis | None, Nested(Basis)] = None
 
@@ -293,9 +293,7 @@ class SetSigner(Operation, frozen=True, kw_only=True):
     public_key: Annotated[str, PUBLIC_KEY]
     organisation: Annotated[str, ORGANISATION]
     role: Annotated[str, ROLE]
-    person: Annotated[str | None, Pattern(_IDENTIFIER_PATTERN, note="pseudonym shared by all keys of one person")] = (
-        None
-    )
+    person: Annotated[str | None, Pattern(IDENTIFIER_PATTERN, note="pseudonym shared by all keys of one person")] = None
     reason: Annotated[str, REASON]
 
 

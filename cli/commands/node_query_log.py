@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -22,10 +23,11 @@ def query_log(file: Path, previous: str, as_json: bool) -> None:
     Exit code 1 and the line otherwise.
     """
     try:
-        lines, newest = follow_log(file, previous)
+        followed = follow_log(file, previous)
     except ValueError as error:
         raise Malformed("query_log_broken", f"{file}: {error}") from error
     if as_json:
-        output.print_json({"lines": lines, "last_hash": newest})
-    else:
-        click.echo(f"{lines} lines, each after the one before; last hash {newest}")
+        output.print_json(asdict(followed))
+        return
+    torn = f"; {followed.torn} torn by a crash" if followed.torn else ""
+    click.echo(f"{followed.lines} lines, each after the one before{torn}; last hash {followed.last_hash}")

@@ -186,7 +186,7 @@ class LocalNetwork:
 
 
 def load_network(directory: Path) -> LocalNetwork:
-    """Read DIR/network.json. Raises NotFound if there is none, Malformed if it is not one of ours."""
+    """Read DIR/network.json. Raises NotFound if there is none, Malformed if it is not one of ours or damaged."""
     path = directory.resolve() / "network.json"
     if not path.is_file():
         raise NotFound("no_local_network", f"{path} does not exist; create it: tongjian localnet init {directory}")
@@ -209,5 +209,9 @@ def load_network(directory: Path) -> LocalNetwork:
             relays=tuple(Process.parse(relay) for relay in document["relays"]),
             credentials=document["credentials"],
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Malformed("network_file_damaged", f"{path} cannot be read: {error!r}") from error
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise Malformed(
+            "network_file_damaged",
+            f"{path} is no JSON or lacks what is needed: restore it from a copy. `pgrep -fa localnet` lists processes "
+            "that still run, each with the directory of its network",
+        ) from error

@@ -13,12 +13,15 @@ from common.core.errors import Malformed
 
 _NETWORK: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_UNPRINTABLE: Final = re.compile(
-    "[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
-    "\ud800-\uf8ff\ufeff\ufff0-\uffff\U000e0000-\U0010ffff]"
+IDENTIFIER_PATTERN: Final = r"[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,63}"
+"""No dot at the beginning: clients take `.` and `..` out of a URL's path before they send it (RFC 3986, 5.2.4)."""
+_IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
+UNPRINTABLE: Final = re.compile(
+    "[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u2000-\u200f\u2028-\u202f"
+    "\u205f-\u206f\u2800\u3000\u3164\ud800-\uf8ff\ufeff\uffa0\ufff0-\uffff\U000e0000-\U0010ffff]"
 )
-"""Controls, invisible and directional characters, spaces other than U+0020, surrogates, private use, specials, tags.
+"""Controls, invisible and directional characters, spaces other than U+0020, blank letters, surrogates, private use,
+specials, tags.
 
 A fixed list, because a language's own notion of printable grows with its Unicode version and validators must agree.
 """
@@ -39,9 +42,9 @@ def check_name(text: object, field: str) -> str:
 
 
 def check_identifier(text: object, field: str) -> str:
-    """A business identifier: `[A-Za-z0-9._:-]{1,64}`. Raises `Malformed('identifier_invalid')`."""
+    """A business identifier: `IDENTIFIER_PATTERN`. Raises `Malformed('identifier_invalid')`."""
     if not isinstance(text, str) or _IDENTIFIER.fullmatch(text) is None:
-        raise Malformed("identifier_invalid", f"{field} must match [A-Za-z0-9._:-]{{1,64}}.", field=field)
+        raise Malformed("identifier_invalid", f"{field} must match {IDENTIFIER_PATTERN}.", field=field)
     return text
 
 
@@ -50,6 +53,6 @@ def check_label(text: object, field: str) -> str:
 
     Raises `Malformed('label_invalid')`.
     """
-    if not isinstance(text, str) or not 1 <= len(text) <= 128 or _UNPRINTABLE.search(text) is not None:
+    if not isinstance(text, str) or not 1 <= len(text) <= 128 or UNPRINTABLE.search(text) is not None:
         raise Malformed("label_invalid", f"{field} must be 1 to 128 printable characters.", field=field)
     return text

@@ -40,7 +40,7 @@ def _resolved(value: Path, info: ValidationInfo) -> Path:
     return (Path(base) / value.expanduser()).resolve()
 
 
-ConfiguredPath = Annotated[Path, AfterValidator(_resolved)]
+ConfiguredPath = Annotated[Path, Field(strict=False), AfterValidator(_resolved)]
 """A path; relative ones are taken from the directory of the settings file, so that a directory can be moved."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -64,7 +64,7 @@ NodeName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class ApiSettings(_Section):
@@ -193,7 +193,7 @@ class NodeSettings(_Section):
     """The HTTPS interface."""
     peer: PeerSettings
     """The channel between validators."""
-    peers: tuple[PeerAddress, ...] = Field(default=(), max_length=200)
+    peers: Annotated[tuple[PeerAddress, ...], Field(strict=False, max_length=200)] = ()
     """The other validators; at most 200: the current and next set of 100 each."""
     limits: LimitSettings = LimitSettings()
     """Bounds; the defaults suit a validator with 1 GiB of memory."""
@@ -250,6 +250,8 @@ def _contradictions(settings: NodeSettings) -> list[str]:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         problems.append(f"peers: {', '.join(repeated)} stands there more than once (keep one entry a validator)")
+    if settings.name in names:
+        problems.append(f"peers: {settings.name} is this node itself (remove its entry)")
     if settings.api.port and settings.api.port == settings.peer.port and settings.api.host == settings.peer.host:
         problems.append("peer.port: the same as api.port (give each listener a port of its own)")
     limits = settings.limits

@@ -26,7 +26,7 @@ NodeUrl = Annotated[str, Field(pattern=r"^https://[A-Za-z0-9.:_\[\]-]{1,255}$")]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class CustodySettings(_Section):
@@ -34,7 +34,7 @@ class CustodySettings(_Section):
 
     network: NetworkId = "custody"
     """The custody chain's id."""
-    nodes: Annotated[tuple[NodeUrl, ...], Field(min_length=1, max_length=100)]
+    nodes: Annotated[tuple[NodeUrl, ...], Field(strict=False, min_length=1, max_length=100)]
     """Nodes to submit to; another one takes over when one fails."""
     token_file: ConfiguredPath
     """Bearer token of role `relay`."""
@@ -45,7 +45,7 @@ class RegionSettings(_Section):
 
     network: NetworkId
     """The region's id, as the custody chain knows it."""
-    nodes: Annotated[tuple[NodeUrl, ...], Field(min_length=2, max_length=100)]
+    nodes: Annotated[tuple[NodeUrl, ...], Field(strict=False, min_length=2, max_length=100)]
     """At least two different full nodes."""
     token_file: ConfiguredPath
     """Bearer token of role `reader` on that chain."""
@@ -94,7 +94,7 @@ class RelaySettings(_Section):
     """Authorities of the nodes' certificates, PEM."""
     custody: CustodySettings
     """The custody chain."""
-    regions: Annotated[tuple[RegionSettings, ...], Field(min_length=1, max_length=64)]
+    regions: Annotated[tuple[RegionSettings, ...], Field(strict=False, min_length=1, max_length=64)]
     """The business chains."""
     api: ApiSettings
     """The status interface."""

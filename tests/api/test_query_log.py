@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from common.core.errors import InvariantBroken, Unavailable
 from common.node.store.store_errors import DamagedStore
-from custody_chain.audit_log import AuditedQuery, AuditLog, verify_log
+from custody_chain.audit_log import AuditedQuery, AuditLog, follow_log
 from custody_chain.queries import holdings
 from tests.api.custody_server import ALERTS, INVESTOR, CustodyServer
 
@@ -39,7 +41,7 @@ def test_every_question_is_in_the_query_log_with_its_outcome(custody: CustodySer
     assert (refused["role"], refused["code"]) == ("reader", "role_not_allowed")
     assert malformed["code"] == "request_invalid"
     assert evidence["custody_height"] == 4
-    assert verify_log(custody.audit_file) == len(lines(custody))
+    assert follow_log(custody.audit_file).lines == len(lines(custody))
 
 
 @pytest.mark.parametrize(
@@ -94,10 +96,10 @@ def test_the_query_log_goes_on_after_a_restart_a_torn_line_and_rotation(tmp_path
     log.record(None, query("/1"))
     log.close()
     with path.open("ab") as file:
-        file.write(b'{"sequence":1,"torn')
+        file.write(b'{"sequence":1,"time_ms":7')
     log = AuditLog(path)
     log.record(None, query("/2"))
-    assert verify_log(path) == 2
+    assert (follow_log(path).lines, follow_log(path).torn) == (2, 1)
     path.rename(tmp_path / "old.jsonl")
     log.record(None, query("/3"))
     log.close()
@@ -105,7 +107,7 @@ def test_the_query_log_goes_on_after_a_restart_a_torn_line_and_rotation(tmp_path
     assert (newest["sequence"], newest["path"]) == (2, "/3")
     joined = tmp_path / "joined.jsonl"
     joined.write_bytes((tmp_path / "old.jsonl").read_bytes() + path.read_bytes())
-    assert verify_log(joined) == 3
+    assert follow_log(joined).lines == 3
 
 
 def test_a_line_taken_out_of_the_query_log_shows(tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_a_line_taken_out_of_the_query_log_shows(tmp_path: Path) -> None:
     kept = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(kept[:1] + kept[2:]))
     with pytest.raises(ValueError, match="line 2"):
-        verify_log(path)
+        follow_log(path)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
@@ -130,11 +132,54 @@ def test_lines_cut_off_the_start_of_the_query_log_show(tmp_path: Path, cut: int)
     kept = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(kept[cut:]))
     with pytest.raises(ValueError, match="line 1"):
-        verify_log(path)
+        follow_log(path)
     last = hashlib.sha256(kept[cut - 1].rstrip(b"\n")).hexdigest()
-    assert verify_log(path, last) == 4 - cut, "a rotated file is checked against the one before"
+    assert follow_log(path, last).lines == 4 - cut, "a rotated file is checked against the one before"
 
 
 def test_the_query_log_must_be_writable_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         AuditLog(tmp_path)
+
+
+def spoil(kept: list[bytes], number: int, line: bytes) -> list[bytes]:
+    return [*kept[:number], line, *kept[number + 1 :]]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda kept: [kept[0], *(b"#" + line for line in kept[1:])], 2),
+        (lambda kept: spoil(kept, 3, b"x\n"), 4),
+        (lambda kept: spoil(kept, 1, b"\n" + kept[1]), 2),
+        (lambda kept: [*kept, b"null\n"], 5),
+        (lambda kept: [*kept, b"[" * 50_000], 5),
+        (lambda kept: [*kept[:2], kept[1][:20] + b"\n", *kept[2:]], 3),
+        (lambda kept: spoil(kept, 2, kept[2].replace(b'"sequence":2', b'"sequence":7')), 3),
+        (lambda kept: [b"name = 'a settings file'\n"], 1),
+    ],
+)
+def test_a_spoilt_line_of_the_query_log_shows(
+    tmp_path: Path, change: Callable[[list[bytes]], list[bytes]], line: int
+) -> None:
+    path = tmp_path / "queries.jsonl"
+    log = AuditLog(path)
+    for number in range(4):
+        log.record(None, query(f"/{number}"))
+    log.close()
+    path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+    with pytest.raises(ValueError, match=f"line {line} "):
+        follow_log(path)
+
+
+@pytest.mark.parametrize("left", [b'{"sequence":4,"time_', b"\0" * 300, b'{"seq\0\0'])
+def test_what_a_crash_leaves_of_a_line_is_counted_and_the_log_goes_on(tmp_path: Path, left: bytes) -> None:
+    path = tmp_path / "queries.jsonl"
+    for number in (0, 4):
+        log = AuditLog(path)
+        for at in range(number, number + 4):
+            log.record(None, query(f"/{at}"))
+        log.close()
+        with path.open("ab") as file:
+            file.write(left.replace(b":4,", b":%d," % (number + 4)))
+    assert follow_log(path) == replace(follow_log(path), lines=8, torn=2)

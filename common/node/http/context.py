@@ -110,7 +110,7 @@ _DIGITS: Final = re.compile("0|[1-9][0-9]{0,15}")
 
 def _plain_digits(value: object) -> object:
     if isinstance(value, str) and _DIGITS.fullmatch(value) is None:
-        raise ValueError("a whole number is written with digits alone")
+        raise ValueError("a whole number is written with digits alone, at most 16, and no zero before others")
     return value
 
 

@@ -140,7 +140,22 @@ def test_tables_have_the_numbers_of_the_sources() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a\nb", "a\x00", "\x7f", "\u202eabc", "zero\u200bwidth", " a", "a ", "\U000e0041", "\ufeffa"]
+    "text",
+    [
+        "a\nb",
+        "a\x00",
+        "\x7f",
+        "\u202eabc",
+        "zero\u200bwidth",
+        " a",
+        "a ",
+        "\U000e0041",
+        "\ufeffa",
+        "\u3164",
+        "\u2800",
+        "\ue000",
+        "a\u00a0b",
+    ],
 )
 def test_n6_text_with_control_or_format_characters_is_refused(text: str) -> None:
     with pytest.raises(Rejected, match="field_invalid"):

@@ -43,7 +43,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, arguments: tuple[str, ...
 
 
 @pytest.mark.parametrize("command", ["status", "down", "up"])
-@pytest.mark.parametrize("content", ["[]", "7", "{", '{"format": "tongjian/localnet/v1", "chains": [3]}'])
+@pytest.mark.parametrize("content", ["[]", "7", "{", '{"format": "tongjian/localnet/v1", "chains": [3]}', "[" * 90_000])
 def test_damaged_network_files(tmp_path: Path, command: str, content: str) -> None:
     (tmp_path / "network.json").write_text(content)
     result = run("localnet", command, str(tmp_path))

@@ -48,7 +48,7 @@ def test_the_query_log_is_checked_by_a_command(tmp_path: Path) -> None:
         previous = hashlib.sha256(lines[-1].encode()).hexdigest()
     file.write_text("\n".join(lines) + "\n")
     whole = run("node", "query-log", file, "--json")
-    assert json.loads(whole.stdout) == {"lines": 3, "last_hash": previous}
+    assert json.loads(whole.stdout) == {"lines": 3, "torn": 0, "last_hash": previous}
     file.write_text("\n".join(lines[1:]) + "\n")
     assert run("node", "query-log", file).stderr.startswith("error: query_log_broken: ")
     first = hashlib.sha256(lines[0].encode()).hexdigest()

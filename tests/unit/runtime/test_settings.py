@@ -92,6 +92,16 @@ def test_a_peer_listed_twice_is_refused(tmp_path: Path) -> None:
     assert "beijing-2 stands there more than once" in problems_of(tmp_path, again)
 
 
+def test_a_node_is_no_peer_of_its_own(tmp_path: Path) -> None:
+    assert "peers: beijing-1 is this node itself" in problems_of(tmp_path, NODE_TOML.replace("beijing-2", "beijing-1"))
+
+
+def test_a_number_in_quotes_is_refused(tmp_path: Path) -> None:
+    detail = problems_of(tmp_path, NODE_TOML.replace("18001", '"18001"'))
+    assert "api.port" in detail
+    assert "write a whole number without quotes" in detail
+
+
 def test_the_two_listeners_need_ports_of_their_own(tmp_path: Path) -> None:
     assert "peer.port: the same as api.port" in problems_of(tmp_path, NODE_TOML.replace("18002", "18001"))
 
