@@ -18,6 +18,9 @@ Invariants
       honest ones among them at t-1 or higher. Any q-1 members share f with those; counting this forgetful validator, at
       most f-1 others are faulty, so one of them is honest, and its tip, at least t-1, is not above ours. The earlier
       self voted at t+1 at most, which is tip + 2.
+  D5  A member whose newest word is our tip is sent our messages of the open height again, once a height. While it was
+      far behind it could keep none of them (`common.consensus.future`), and a quorum that needs it would wait for the
+      whole time-out.
 
 Left out: blocks' contents (`block_assembly`), commits (`committer`).
 """
@@ -109,6 +112,8 @@ class ConsensusDriver:
         self._replica: Replica | None = None
         self._greeted: set[PeerKey] = set()
         """Who has said hello so far; nobody any more once the replica has started."""
+        self._reminded: dict[PeerKey, int] = {}
+        """For connected members, the height for which they were sent our messages again (D5)."""
         self._floor = Mark(abstain_through_height, 0, Stage.COMMIT) if abstain_through_height else None
         self._inbox: deque[Event] = deque()
         self._draining = False
@@ -151,6 +156,17 @@ class ConsensusDriver:
         index = self._chain.validators(self._chain.tip().height + 1).index_of(peer)
         if index is not None:
             self.deliver(PeerConnected(index))
+
+    def level(self, peer: PeerKey, tip_height: int) -> None:
+        """A peer says its tip. At ours it has reached the open height, perhaps just now and from far behind: it gets
+        what it could not keep then, once a height (D5).
+        """
+        height = self._chain.tip().height
+        index = self._chain.validators(height + 1).index_of(peer)
+        if index is None or tip_height != height or self._reminded.get(peer) == height:
+            return
+        self._reminded[peer] = height
+        self.deliver(PeerConnected(index))
 
     def _shown(self, message: ConsensusMessage) -> None:
         if self._replica is not None:
@@ -239,6 +255,7 @@ class ConsensusDriver:
         validators = self._chain.validators(self._chain.tip().height + 1)
         if validators.index_of(peer) is None:
             self._greeted.discard(peer)  # observers come under as many keys as they like (attack N3)
+        self._reminded.pop(peer, None)
         timer = self._timer
         if timer is None or self._hastened:
             return

@@ -301,6 +301,7 @@ class Node:
             case Status():
                 self._peers.set_claim(peer, message.tip_height)
                 self._driver.start_if_ready()
+                self._driver.level(peer, message.tip_height)
                 self._sync.consider()
 
     def _on_bodies(self, progress: Progress) -> None:

@@ -458,3 +458,24 @@ def test_c19_gossip_that_only_the_application_refuses_is_nobodys_fault() -> None
 
 def test_application_port_is_satisfied_by_the_toy() -> None:
     assert isinstance(ToyApplication(), Application)
+
+
+def test_validator_that_catches_up_is_sent_what_it_could_not_keep_of_the_open_height() -> None:
+    """A quorum that needs it loses no view: what came while it was far behind comes again once it is level."""
+    bus = network(view_timeout_ms=4_000)
+    late = leader_of(bus, 10)
+    others = [name for name in bus.machines if name != late]
+    bus.partition(others, [late])
+    for height in range(1, 9):
+        bus.submit(others[0], transfer(bus.genesis, f"n{height}"))
+        bus.run_to_height(height, names=others)
+    dead = leader_of(bus, 11)
+    bus.kill(dead)
+    others.remove(dead)
+    bus.submit(others[0], transfer(bus.genesis, "n9"))
+    bus.pass_time(100)
+    bus.partition()
+    began_ms = bus.now_ms
+    bus.run_to_height(9)
+    assert bus.now_ms - began_ms < 1_000
+    assert {machine.chain.certificate(9).view for machine in bus.machines.values() if machine.node} == {0}
