@@ -18,8 +18,6 @@ from tests.api.market_server import MarketServer
 from tests.support.custody_node import CustodyNode
 from tests.unit.business.market import genesis, key, seed
 
-pytestmark = pytest.mark.xdist_group("accountability")
-
 BASE = "/v1/networks/beijing/evidence"
 
 

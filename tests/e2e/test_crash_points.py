@@ -21,8 +21,6 @@ from tests.e2e.test_processes import Load, check_history, metrics
 from tests.e2e.toy_network import ToyNetwork, ToyNode, until
 from tests.support.signed import Heard
 
-pytestmark = pytest.mark.xdist_group("processes")
-
 EVERYTHING = os.environ.get("CRASH_POINTS") == "all"
 SEED = int(os.environ.get("SEED", "1"))
 VOTE_LOG_BYTES = 12_000

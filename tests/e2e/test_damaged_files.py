@@ -20,8 +20,6 @@ import pytest
 from tests.support.region import NETWORK, Region, RegionNode
 from tests.support.running import eventually
 
-pytestmark = pytest.mark.xdist_group("network")
-
 EVERYTHING = os.environ.get("CRASH_POINTS") == "all"
 COMPANIES = 12
 

@@ -9,13 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from cli.localnet.layout import load_network
 from cli.localnet.processes import start_ticks
 from tests.support.running import COMMAND
-
-pytestmark = pytest.mark.xdist_group("network")
 
 
 def heed_interrupts() -> None:

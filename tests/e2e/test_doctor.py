@@ -34,7 +34,6 @@ from tests.e2e.toy_network import free_ports
 from tests.support.market import Market, operation
 from tests.support.running import eventually, tongjian
 
-pytestmark = pytest.mark.xdist_group("doctor")
 NOTICED_S = 15.0
 """Bound for a machine that falls silent: 10 s until its channels close, 5 s until a quorum counts as lost."""
 MANY_BLOCKS = 55

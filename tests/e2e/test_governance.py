@@ -32,8 +32,6 @@ from tests.support.council import Council
 from tests.support.market import Market
 from tests.support.running import Network, eventually, tongjian
 
-pytestmark = pytest.mark.xdist_group("network")
-
 EVERYTHING = os.environ.get("GOVERNANCE_TEST") == "all"
 ALL_ONLY = pytest.mark.skipif(not EVERYTHING, reason="make governance-test")
 REGIONS = ["beijing", "shanghai"] if EVERYTHING else ["beijing"]

@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from common.node.startup import DATABASE_DIRECTORY
 from common.node.store import fault_points
 from common.node.store.chain_prune import prune
@@ -19,8 +17,6 @@ from common.node.store.storage import LevelDBStore
 from tests.e2e.test_processes import Load, check_history
 from tests.e2e.toy_network import ROOT, ToyNetwork, ToyNode, until
 from tests.unit.node.toy import transfer
-
-pytestmark = pytest.mark.xdist_group("processes")
 
 
 def join(node: ToyNode, *, fault: str | None = None) -> str:

@@ -19,8 +19,6 @@ from tests.support.market import Market
 from tests.support.running import Network, eventually, tongjian
 from tests.unit.node.toy import SUITE, key_of
 
-pytestmark = pytest.mark.xdist_group("network")
-
 
 @pytest.fixture(scope="module")
 def council() -> Iterator[Council]:

@@ -15,8 +15,6 @@ from common.core.errors import Rejected
 from tests.support.market import Market, operation
 from tests.support.running import Network, eventually, tongjian
 
-pytestmark = pytest.mark.xdist_group("network")
-
 REGIONS = ("beijing", "shanghai")
 
 

@@ -22,8 +22,6 @@ import tomli_w
 from tests.e2e.toy_network import ToyNetwork, ToyNode, free_ports, until
 from tests.unit.node.toy import transfer
 
-pytestmark = pytest.mark.xdist_group("processes")
-
 Start = Callable[..., ToyNetwork]
 
 

@@ -19,8 +19,6 @@ from tests.support.market import Market
 from tests.support.region import NETWORK, Region, RegionNode
 from tests.support.running import eventually
 
-pytestmark = pytest.mark.xdist_group("network")
-
 COMPANIES = 25
 TMPFS_BYTES = 1_500_000
 

@@ -33,8 +33,6 @@ from tests.support.council import Council
 from tests.support.market import Market
 from tests.support.running import Network, eventually, tongjian
 
-pytestmark = pytest.mark.xdist_group("network")
-
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("business_chain", "cli", "common", "crosslink", "custody_chain")
 OLD_VERSION = "0.0.9"

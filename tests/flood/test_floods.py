@@ -9,8 +9,6 @@ import pytest
 from tests.e2e.toy_network import ToyNetwork
 from tests.flood.measure import under_flood
 
-pytestmark = pytest.mark.xdist_group("processes")
-
 RSS_GROWTH_MIB = 160.0
 """Far above what was measured (under 45 MiB in six seconds), far below what an unbounded queue would take."""
 

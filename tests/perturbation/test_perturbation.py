@@ -20,8 +20,6 @@ from tests.perturbation.manifest import MANIFESTS, Step, read_manifest
 from tests.perturbation.proxy import Forwarder
 from tests.perturbation.run import run
 
-pytestmark = pytest.mark.xdist_group("network")
-
 
 def test_s1_s3_s4_a_disturbed_network_keeps_every_promise() -> None:
     """A killed leader, a paused leader, two halves; judged through the public API only."""
