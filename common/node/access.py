@@ -3,8 +3,8 @@
 Invariants
   T1  The file holds SHA-256 hashes only; a token's text is shown once, when it is issued. Tokens carry 256 bits of
       randomness, so a plain hash is enough and a look-up by hash leaks nothing by its timing.
-  T2  A change of the file counts from the next request on: its identity (inode, size, modification time) is compared
-      on every look-up, which costs two microseconds. Writers replace the file in one step.
+  T2  A change of the file counts from the next request on: its identity (inode, size, times of modification and
+      change) is compared on every look-up, which costs two microseconds. Writers replace the file in one step.
   T3  A file that disappears admits nobody. A file that cannot be understood leaves the tokens of the last good one in
       force and says so in the log, so that a slip of an editor does not lock out a market.
   T4  A token opens routes; it never replaces the signatures of a transaction.
@@ -225,10 +225,13 @@ class TokenStore:
         try:
             self._by_hash = {record.hash: record.identity for record in _read_tokens(self._path)}
         except Rejected as error:
-            # Tried again with every request, or a revoked token would live on after the cause has gone.
             if stamp != self._refused_stamp:
                 self._refused_stamp = stamp
                 _log.error("the tokens file is unusable; the last good one stays in force", extra={"error": str(error)})
+            # What could not be read is tried again with every request, or a revoked token would live on after the
+            # cause has gone; a content that could not be understood stays as it is until the file changes.
+            if isinstance(error, Malformed):
+                self._stamp = stamp
             return
         self._stamp = stamp
         _log.info("tokens read again", extra={"count": len(self._by_hash)})

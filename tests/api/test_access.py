@@ -12,6 +12,7 @@ import pytest
 from common.core.errors import Malformed, NotFound, Unauthorised, Unavailable
 from common.node import access
 from common.node.access import Role, TokenStore, issue_token, list_tokens, revoke_token
+from common.node.store import disk
 from custody_chain.routes import sees
 
 
@@ -122,16 +123,29 @@ def test_a_file_that_disappears_admits_nobody(tmp_path: Path) -> None:
         TokenStore(path)
 
 
-def test_a_damaged_file_leaves_the_last_good_tokens_in_force(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_leaves_the_last_good_tokens_in_force(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "tokens.json"
     token = issue(path)
     store = TokenStore(path)
     good = path.read_bytes()
+    parsed: list[Path] = []
+    read_tokens = access._read_tokens
+
+    def counted(file: Path) -> list[access._Record]:
+        parsed.append(file)
+        return read_tokens(file)
+
     for text in (b"", b"{", b'{"format":"tongjian/tokens/v2","tokens":[]}', good.replace(b"operator", b"emperor")):
         path.write_bytes(text)
         caplog.clear()
-        for _ in range(3):
-            assert store.identify(bearer(token.secret)).id == token.id
+        with monkeypatch.context() as patch:
+            patch.setattr(access, "_read_tokens", counted)
+            for _ in range(3):
+                assert store.identify(bearer(token.secret)).id == token.id
+        assert len(parsed) == 1, "a damaged file is parsed once, however many ask"
+        parsed.clear()
         assert [record.levelname for record in caplog.records] == ["ERROR"], "once, not with every request"
         with pytest.raises(Malformed):
             TokenStore(path)
@@ -177,6 +191,27 @@ def test_an_administrators_command_leaves_the_file_to_the_node(tmp_path: Path) -
     revoke_token(path, token.id)
     found = path.stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (10_001, 10_002, 0o600)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives files to another user")
+def test_a_replaced_file_has_its_owner_before_it_has_a_name_that_others_could_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node's user may write the directory: by name, another file could be put under an administrator's hands."""
+    path, foreign = tmp_path / "tokens.json", tmp_path / "foreign"
+    issue(path)
+    foreign.write_text("root's")
+    os.chown(path, 10_001, 10_002)
+
+    def turned(aside: Path, *content: object, **options: object) -> None:
+        create_file(aside, *content, **options)  # type: ignore[arg-type]
+        aside.rename(tmp_path / "away")
+        aside.symlink_to(foreign)
+
+    create_file = disk.create_file
+    monkeypatch.setattr(disk, "create_file", turned)
+    issue(path)
+    assert (foreign.stat().st_uid, (tmp_path / "away").stat().st_uid) == (os.getuid(), 10_001)
 
 
 def test_the_file_is_replaced_in_one_step_and_leaves_nothing_behind(tmp_path: Path) -> None:

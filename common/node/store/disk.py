@@ -85,13 +85,17 @@ def write_file(path: Path, content: bytes, point: str) -> None:
         os.close(descriptor)
 
 
-def create_file(path: Path, content: bytes, mode: int, point: str) -> None:
+def create_file(path: Path, content: bytes, mode: int, point: str, owner: tuple[int, int] | None = None) -> None:
     """Make a new file, durably. Raises FileExistsError; what cannot be completed is removed again.
 
-    `point` is the first part of the names of its points.
+    `point` is the first part of the names of its points. `owner` (user and group id) gets the file where the system
+    lets it.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
+        if owner is not None:
+            with contextlib.suppress(OSError):
+                os.fchown(descriptor, *owner)
         write_all(descriptor, content, f"{point}.write")
         sync(descriptor, f"{point}.sync")
     except OSError:
@@ -107,9 +111,14 @@ def replace_file(path: Path, aside: Path, content: bytes, mode: int, point: str)
     The owner stays where the system lets it: an administrator's command takes no file away from the node that reads it.
     """
     remove(aside, f"{point}.discard")
-    create_file(aside, content, mode, point)
-    with contextlib.suppress(FileNotFoundError, PermissionError):
-        replaced = path.stat()
-        os.chown(aside, replaced.st_uid, replaced.st_gid)
+    create_file(aside, content, mode, point, _owner(path))
     rename(aside, path, f"{point}.rename")
     sync_directory(path.parent, f"{point}.directory_sync")
+
+
+def _owner(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_uid, found.st_gid
