@@ -15,17 +15,17 @@ from pathlib import Path
 
 from common.node.store.store_errors import StoreInUse
 
-LOCK_FILE = "upkeep.lock"
-
 
 @contextmanager
 def exclusive(data_dir: Path) -> Iterator[None]:
-    """Hold a data directory, which is made if it is absent. The lock file stays: removing it would let two in.
+    """Hold a data directory, which is made if it is absent.
+
+    The lock is on the directory itself: a file that an administrator's command made would shut out the node's user.
 
     Raises StoreInUse if another process holds it, OSError.
     """
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(data_dir / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

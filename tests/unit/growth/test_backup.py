@@ -83,6 +83,7 @@ def test_commands_and_nodes_take_turns_on_a_data_directory(data_dir: Path, tmp_p
     first = restore(target, GENESIS, tmp_path / "saved")
     next(first)
     half = sorted(target.rglob("*"))
+    assert {path.relative_to(target).parts[0] for path in half} <= {"restoring", DATABASE_DIRECTORY}, "no lock file"
     with pytest.raises(StoreInUse):
         run(restore(target, GENESIS, tmp_path / "saved"))
     with pytest.raises(StoreInUse):
