@@ -45,8 +45,8 @@ def _tip(node: Api, genesis: Genesis) -> int:
 def _block(node: Api, genesis: Genesis, height: int) -> Checkpoint:
     base = f"/v1/networks/{genesis.network}"
     blocks = node.get(f"{base}/blocks", **{"from": height, "limit": 1})["blocks"]
-    header = Header.decode(bytes.fromhex(blocks[0]["header"]))
-    if header.height != height:
+    header = Header.decode(bytes.fromhex(blocks[0]["header"])) if blocks else None
+    if header is None or header.height != height:
         raise NotFound("block_unknown", f"{node.urls[0]} does not show block {height}", height=height)
     following = ValidatorSet.from_json(_signers_after(node, base, height), genesis.suite)
     if header.next_validators_hash != following.hash(genesis.suite):

@@ -296,7 +296,8 @@ class Anchoring:
         """Give names to a freeze that has none."""
         record = self._record()
         place = self._place(proven)
-        self._put({**record, "frozen": {**record["frozen"], "culprits": list(proven.culprits)}})
+        named = {"culprits": list(proven.culprits), "named_custody_height": self._context.height}
+        self._put({**record, "frozen": {**record["frozen"], **named}})
         entry = evidence_entry(proven, messages, validators or self._state.validators, self._suite, place, None)
         self._records.put(state.named_culprits(self._network, self._context.height), entry)
         told = {"type": "culprits_named", "height": proven.height, "tx_id": self._source.tx_id.hex()}

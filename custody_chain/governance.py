@@ -15,7 +15,7 @@ Invariants:
   * A recovery names the id that is anchored now, so a proposal that was made before another recovery does nothing.
   * It goes forward only: `from_height` is above the anchored height, and the root's checkpoint is the block before it.
     What was anchored stays where it is and stays provable; heights in between hold an empty id, and are named in `gaps`
-    of the region's record with the checkpoint's own: their snapshots are in no answer.
+    of the region's record with the checkpoint's own: they were not completely taken in.
   * What a recovery has judged is judged: the evidence for which the region was frozen freezes it no more (`judged` of
     the region's record), any other does.
   * A region that starts again from a new genesis is another chain: it is registered under a new network id.
@@ -28,6 +28,7 @@ Reference: protocol rules 8, 20 and 21. Left out: who may (`policy`), when a sch
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from common.core.errors import Conflict, Malformed, NotFound, RuleBroken
@@ -100,55 +101,78 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
     Raises `RuleBroken`, `Conflict`, `NotFound` or `Malformed`.
     """
     network = operation["region"]
-    record = dict(regions.load(records, network))
+    record = regions.load(records, network)
+    root, checkpoint = _new_trust(record, context, operation)
+    recovered = _trusted_anew(record, root, checkpoint, _evidence(records, record), context.time_ms)
+    records.put(state.region(network), recovered)
+    regions.keep_anchored_id(records, network, checkpoint.height, checkpoint.id.hex())
+    moment = _moment(context, recovered)
+    if record["frozen"] is not None:
+        clear_alert(records, moment, "region_misbehaved", [str(record["frozen"]["height"])])
+    entry = {
+        "type": "recovered",
+        "from_height": operation["from_height"],
+        "previous_height": record["anchored"]["height"],
+        "previous_anchored_id": record["anchored"]["id"],
+        "reason": operation["reason"],
+        "tx_id": tx_id.hex(),
+    }
+    write_log(records, moment, entry)
+
+
+def _new_trust(
+    record: dict[str, Any], context: BlockContext, operation: dict[str, Any]
+) -> tuple[TrustRoot, Checkpoint]:
+    """The root and checkpoint of a recovery that is allowed. Raises `RuleBroken`, `Conflict` or `Malformed`."""
+    network = record["network"]
     if regions.derived_state(record, context.time_ms) == "active":
         raise RuleBroken("region_active", "An active region needs no recovery.", region=network)
-    anchored, from_height = record["anchored"], operation["from_height"]
-    if operation["previous_anchored_id"] != anchored["id"]:
+    if operation["previous_anchored_id"] != record["anchored"]["id"]:
         raise Conflict("recovery_outdated", "Another block is anchored than the proposal names.", region=network)
     root = TrustRoot.from_json(operation["trust_root"])
     checkpoint = root.checkpoint
     if root.network != network or root.genesis_id.hex() != record["client"]["genesis_id"]:
         raise Malformed("recovery_root", "The root is of another chain; register it as a new region.", region=network)
-    if checkpoint is None or checkpoint.height != from_height - 1:
+    if checkpoint is None or checkpoint.height != operation["from_height"] - 1:
         raise Malformed(
             "recovery_root", "The root needs a checkpoint at the height before from_height.", region=network
         )
     regions.check_time(root, context.time_ms)
     _check_forward(record, checkpoint)
-    client = client_for(root.client_type).initial_state(root, established_ms=context.time_ms)
-    abandoned = record.pop("abandoned", None) if record["partial"] is None else regions.delivered_part(record)
-    recovered = {
-        **record,
-        "client": client.to_json(),
+    return root, checkpoint
+
+
+def _evidence(records: Records, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """For what a region is frozen, and what named the culprits if that did not."""
+    network, frozen = record["network"], record["frozen"]
+    if frozen is None:
+        return []
+    keys = [state.misbehaviour(network, frozen["custody_height"])]
+    if "named_custody_height" in frozen:
+        keys.append(state.named_culprits(network, frozen["named_custody_height"]))
+    return [records.get(key) for key in keys]
+
+
+def _trusted_anew(
+    record: dict[str, Any], root: TrustRoot, checkpoint: Checkpoint, evidence: Sequence[dict[str, Any]], now_ms: int
+) -> dict[str, Any]:
+    """A region's record once governance trusts `checkpoint`."""
+    anchored_height = record["anchored"]["height"]
+    abandoned = record.get("abandoned") if record["partial"] is None else regions.delivered_part(record)
+    judged = regions.judged_pairs(record, evidence, checkpoint.height)
+    recovered = {name: value for name, value in record.items() if name not in ("abandoned", "judged")} | {
+        "client": client_for(root.client_type).initial_state(root, established_ms=now_ms).to_json(),
         "anchored": {"height": checkpoint.height, "id": checkpoint.id.hex(), "time_ms": checkpoint.time_ms},
         "partial": None,
         "frozen": None,
         "recoveries": record["recoveries"] + 1,
-        **regions.gaps_with(record.get("gaps", []), anchored["height"], checkpoint.height),
+        **regions.gaps_with(record.get("gaps", []), anchored_height, checkpoint.height),
     }
-    if abandoned is not None and abandoned["height"] == from_height:
+    if abandoned is not None and abandoned["height"] == checkpoint.height + 1:
         recovered["abandoned"] = abandoned
-    frozen = record["frozen"]
-    evidence = None if frozen is None else records.get(state.misbehaviour(network, frozen["custody_height"]))
-    judged = regions.judged_pairs(record, evidence, checkpoint.height)
-    recovered.pop("judged", None)
     if judged:
         recovered["judged"] = judged
-    records.put(state.region(network), recovered)
-    regions.keep_anchored_id(records, network, checkpoint.height, checkpoint.id.hex())
-    moment = _moment(context, recovered)
-    if frozen is not None:
-        clear_alert(records, moment, "region_misbehaved", [str(frozen["height"])])
-    entry = {
-        "type": "recovered",
-        "from_height": from_height,
-        "previous_height": anchored["height"],
-        "previous_anchored_id": anchored["id"],
-        "reason": operation["reason"],
-        "tx_id": tx_id.hex(),
-    }
-    write_log(records, moment, entry)
+    return recovered
 
 
 def _check_forward(record: dict[str, Any], checkpoint: Checkpoint) -> None:

@@ -10,7 +10,8 @@ Value of ``region/<network>``::
 
 `abandoned` is there from a recovery that found a block partly delivered until the next header: what was taken in of
 that block is not taken in twice. `judged` are pairs of blocks for whose contradiction the region was frozen before
-recoveries. `gaps` are blocks at and below a checkpoint that were never taken in: no figure knows them.
+recoveries. `gaps` are blocks at and below a checkpoint that were not completely taken in: what is
+missing of them is in no figure.
 
 Invariants:
   * Regions and their trust come from genesis or from governance, never from what a relay delivers (attacks R4, R8).
@@ -25,6 +26,7 @@ Left out: deliveries (`anchoring`), recovery (`governance`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from common.core.errors import Malformed, NotFound, RuleBroken
@@ -156,17 +158,17 @@ def gaps_with(gaps: list[list[int]], anchored_height: int, trusted_height: int) 
     return {"gaps": gaps} if gaps else {}
 
 
-def judged_pairs(record: dict[str, Any], evidence: dict[str, Any] | None, trusted_height: int) -> list[list[Any]]:
+def judged_pairs(record: dict[str, Any], evidence: Sequence[dict[str, Any]], trusted_height: int) -> list[list[Any]]:
     """What is judged once governance trusts `trusted_height`, with the evidence for which the region is frozen.
 
     A block on top of another one than the trusted tip shows that tip and the parent as a pair, too.
     """
     pairs: list[list[Any]] = list(record.get("judged", ()))
-    if evidence is not None:
-        height, first_id = evidence["height"], evidence["first_id"]
-        pairs.append([height, first_id, evidence["second_id"]])
-        if evidence["kind"] == WRONG_PARENT:
-            parent_id = Header.decode(bytes.fromhex(evidence["second"]["header"])).parent_id
+    for entry in evidence:
+        height, first_id = entry["height"], entry["first_id"]
+        pairs.append([height, first_id, entry["second_id"]])
+        if entry["kind"] == WRONG_PARENT:
+            parent_id = Header.decode(bytes.fromhex(entry["second"]["header"])).parent_id
             pairs.append([height - 1, first_id, parent_id.hex()])
     return [pair for pair in pairs if pair[0] > trusted_height][-MAX_JUDGED:]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -60,19 +61,20 @@ def register(
 @click.argument("region")
 @click.option("--trust", "trust_file", required=True, type=FILE, help="What `trust export --at HEIGHT` printed.")
 @click.option("--anchored", required=True, type=FILE, help="The custody chain's answer to GET /v1/regions/REGION.")
+@click.option("--trusting-period-ms", type=click.IntRange(1), help="Another period than the region has.")
 @REASON
 @output.ALWAYS_JSON
-def recover(region: str, trust_file: Path, anchored: Path, reason: str) -> None:
+def recover(region: str, trust_file: Path, anchored: Path, trusting_period_ms: int | None, reason: str) -> None:
     """Print the `region.recover` operation for REGION: verification goes on above the checkpoint of --trust.
 
     Take the anchored block itself as the checkpoint if the region still has it; then no block is skipped. Standard
-    error says how many blocks are.
+    error says how many blocks are. The region keeps its trusting period.
     """
     root = parse_trust_file(trust_file.read_bytes()).root(region)
     if root.checkpoint is None:
         raise Malformed("recovery_root", f"the root of {region} has no checkpoint: `trust export --at HEIGHT`")
-    height, block_id = _anchored(anchored, region)
-    at = root.checkpoint
+    held = _anchored(anchored, region)
+    height, block_id, at = held.height, held.block_id, root.checkpoint
     if at.height < height:
         raise RuleBroken("recovery_backwards", f"{region} is anchored at {height}, above the checkpoint at {at.height}")
     if at.height == height and at.id.hex() != block_id:
@@ -82,8 +84,9 @@ def recover(region: str, trust_file: Path, anchored: Path, reason: str) -> None:
         )
     skipped = at.height - height
     if skipped:
-        click.echo(f"{skipped} blocks, {height + 1} to {at.height}, will be in no supervisory answer", err=True)
+        click.echo(f"{skipped} blocks, {height + 1} to {at.height}, will not be completely taken in", err=True)
     trusted = {name: value for name, value in root.to_json().items() if name != "tier"}
+    trusted["trusting_period_ms"] = trusting_period_ms or held.trusting_period_ms
     output.print_json(
         {
             "type": "region.recover",
@@ -96,13 +99,20 @@ def recover(region: str, trust_file: Path, anchored: Path, reason: str) -> None:
     )
 
 
-def _anchored(file: Path, region: str) -> tuple[int, str]:
-    """Height and id of the anchored block in an answer that the user saved."""
+class _Held(NamedTuple):
+    """What the custody chain holds of a region, as the user saved its answer."""
+
+    height: int
+    block_id: str
+    trusting_period_ms: int
+
+
+def _anchored(file: Path, region: str) -> _Held:
     document = read_json_file(file, MAX_ANSWER_BYTES, "anchoring_not_shown")
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(data, dict) or data.get("region") != region:
         raise Malformed("anchoring_not_shown", f"{file} is no answer to GET /v1/regions/{region}")
-    height, block_id = data.get("anchored_height"), data.get("block_id")
-    if not isinstance(height, int) or not isinstance(block_id, str):
-        raise Malformed("anchoring_not_shown", f"{file} does not name the anchored block")
-    return height, block_id
+    height, block_id, period = data.get("anchored_height"), data.get("block_id"), data.get("trusting_period_ms")
+    if not isinstance(height, int) or not isinstance(block_id, str) or not isinstance(period, int):
+        raise Malformed("anchoring_not_shown", f"{file} does not name the anchored block and the trusting period")
+    return _Held(height, block_id, period)

@@ -28,17 +28,27 @@ CHANGED = 3
 class Shown:
     """A node of `chain` that has its first `height` blocks, and shows the one that is `off` above what it is asked for.
 
-    `signers` are the next block's, if it says others than the chain's.
+    `signers` are the next block's, if it says others than the chain's. A `pruned` one has no blocks.
     """
 
-    def __init__(self, chain: ChainBuilder, height: int, off: int = 0, signers: ValidatorSet | None = None) -> None:
+    def __init__(
+        self,
+        chain: ChainBuilder,
+        height: int,
+        off: int = 0,
+        signers: ValidatorSet | None = None,
+        *,
+        pruned: bool = False,
+    ) -> None:
         self.chain, self.height, self.urls = chain, height, ["https://node"]
-        self._off, self._signers = off, signers
+        self._off, self._signers, self._pruned = off, signers, pruned
 
     def get(self, path: str, **query: Any) -> Any:
         what = path.removeprefix(f"/v1/networks/{self.chain.network}/")
         if what == "status":
             return {"height": self.height, "genesis_id": self.chain.genesis.id.hex()}
+        if what == "blocks" and self._pruned:
+            return {"blocks": []}
         if what == "blocks":
             return {"blocks": [{"header": self.chain.block(query["from"] + self._off).header.encode().hex()}]}
         if what == "governance":
@@ -86,6 +96,7 @@ def test_nodes_that_show_different_blocks_or_another_chain_make_no_checkpoint(ch
         (shown(chain, 2), 3, "block_unknown"),
         (shown(chain, 3, off=-1), 3, "block_unknown"),
         (shown(chain, 3, off=1), 3, "block_unknown"),
+        (shown(chain, 3, pruned=True), 1, "block_unknown"),
         (shown(chain, 3, signers=chain.genesis_validators), 3, "set_changed"),
     ):
         with pytest.raises(Rejected) as refusal:
@@ -93,15 +104,20 @@ def test_nodes_that_show_different_blocks_or_another_chain_make_no_checkpoint(ch
         assert refusal.value.code == code
 
 
-def recover(folder: Path, chain: ChainBuilder, *, at: int | None, anchored: tuple[int, bytes]) -> Result:
+def recover(folder: Path, chain: ChainBuilder, *options: str, at: int | None, anchored: tuple[int, bytes]) -> Result:
     root = trust_root(chain.genesis)
     if at is not None:
         root = replace(root, checkpoint=agreed_checkpoint([shown(chain, 3)], chain.genesis, at))
     (folder / "trust.json").write_bytes(build_trust_file([root]).encode())
-    answer = {"data": {"region": "beijing", "anchored_height": anchored[0], "block_id": anchored[1].hex()}}
-    (folder / "region.json").write_text(json.dumps(answer))
+    data = {
+        "region": "beijing",
+        "anchored_height": anchored[0],
+        "block_id": anchored[1].hex(),
+        "trusting_period_ms": 90_000,
+    }
+    (folder / "region.json").write_text(json.dumps({"data": data}))
     files = ("--trust", folder / "trust.json", "--anchored", folder / "region.json")
-    return run("region", "recover", "beijing", *files, "--reason", "restored")
+    return run("region", "recover", "beijing", *files, "--reason", "restored", *options)
 
 
 def test_a_recovery_says_which_blocks_it_leaves_out(tmp_path: Path, chain: ChainBuilder) -> None:
@@ -112,7 +128,13 @@ def test_a_recovery_says_which_blocks_it_leaves_out(tmp_path: Path, chain: Chain
     assert (operation["from_height"], operation["previous_anchored_id"]) == (3, chain.block(2).id.hex())
     assert "tier" not in operation["trust_root"]
     later = recover(tmp_path, chain, at=3, anchored=anchored)
-    assert later.stderr == "1 blocks, 3 to 3, will be in no supervisory answer\n"
+    assert later.stderr == "1 blocks, 3 to 3, will not be completely taken in\n"
+
+
+def test_a_recovered_region_keeps_its_trusting_period_unless_told_another(tmp_path: Path, chain: ChainBuilder) -> None:
+    for options, period_ms in (((), 90_000), (("--trusting-period-ms", "5000"), 5_000)):
+        planned = recover(tmp_path, chain, *options, at=2, anchored=(2, chain.block(2).id))
+        assert json.loads(planned.stdout)["trust_root"]["trusting_period_ms"] == period_ms
 
 
 @pytest.mark.parametrize(

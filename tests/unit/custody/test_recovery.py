@@ -137,6 +137,22 @@ def test_r3_the_market_may_go_on_with_the_branch_that_contradicted_a_partly_deli
     assert custody.region()["anchored"]["height"] == 3
 
 
+def test_r3_the_pair_that_named_the_culprits_of_a_freeze_is_judged_with_it(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    a, b, c, d = (branch(chain, name).block(2) for name in "abcd")
+    across_views = chain.seal(b.header, signers=[0, 1, 2], view=4)
+    bring(custody, a, across_views)
+    assert custody.region()["frozen"]["culprits"] == []
+    bring(custody, c, d)
+    assert custody.region()["frozen"]["culprits"] != []
+    custody.run([recovery(custody, chain, 1)], QUORUM)
+    for pair_of_blocks in ((a, across_views), (c, d), (d, c)):
+        assert refused(custody, *pair_of_blocks) == "misbehaviour_known"
+    bring(custody, a, c)
+    assert is_frozen(custody)
+
+
 def test_r3_what_was_judged_is_bounded(custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regions, "MAX_JUDGED", 2)
     first = branch(chain, "a").block(2)
