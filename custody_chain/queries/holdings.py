@@ -146,21 +146,29 @@ def _listed(
 ) -> tuple[list[dict[str, Any]], bool]:
     """Proven rows of what regions report below `root`, and whether there is more than that.
 
-    Only regions that the bearer sees are read. Those that report anything share the room evenly.
+    Only regions that the bearer sees are read. They share the room evenly; what one does not need is the others'.
     """
     most = MAX_LISTED if moment.proven is None else most_proven
-    prefixes = {network: root + network.encode("ascii") + b"/" for network in moment.regions()}
-    reporting = [name for name, prefix in prefixes.items() if moment.scan(prefix, None, 1)]
-    share = max(1, most // max(1, len(reporting)))
-    rows: list[dict[str, Any]] = []
-    more = False
-    for network in reporting:
-        found = moment.scan(prefixes[network], None, share + 1)
-        more = more or len(found) > share
-        for key, value in found[:share]:
+    found = {
+        network: moment.scan(root + network.encode("ascii") + b"/", None, most + 1) for network in moment.regions()
+    }
+    shares = shares_of({network: len(entries) for network, entries in found.items() if entries}, most)
+    rows = []
+    for network, share in shares.items():
+        for key, value in found[network][:share]:
             moment.get(key)
             rows.append(row(moment, network, value))
-    return rows, more
+    return rows, any(len(found[network]) > share for network, share in shares.items())
+
+
+def shares_of(counts: dict[str, int], most: int) -> dict[str, int]:
+    """How many of each region's entries to list, at least one, together as near to `most` as that allows."""
+    shares = {}
+    left = most
+    for number, network in enumerate(sorted(counts, key=counts.__getitem__)):
+        shares[network] = min(counts[network], max(1, left // (len(counts) - number)))
+        left -= shares[network]
+    return {network: shares[network] for network in counts}
 
 
 def _company_row(moment: Moment, network: str, value: dict[str, Any]) -> dict[str, Any]:

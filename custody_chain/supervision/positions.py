@@ -204,7 +204,9 @@ def _count_security_holders(
     instalments, added = record["instalments"], sum(change for _, change in changes)
     if added and _tally(records, state.instalment(security, moment.network, product_id), "holders", added):
         instalments += added
-    regions = _count_region(record["regions"], moment, security, product_id, product, added)
+    belongs = product["security"] == security
+    held = records.get_index(state.instalment(security, moment.network, product_id)) is not None
+    regions = _count_region(record["regions"], moment.network, product_id, added, is_instalment=belongs and held)
     # One instalment alone is judged by holder_cap; this rule is for what is added up.
     crowded = rules.too_many_holders(holders) and instalments > 1
     home = home_of(moment, alerted, regions) if crowded else None
@@ -219,25 +221,20 @@ def _count_security_holders(
 
 
 def _count_region(
-    regions: dict[str, Any],
-    moment: Moment,
-    security: str,
-    product_id: str,
-    product: dict[str, Any],
-    added: int,
+    regions: dict[str, Any], network: str, product_id: str, added: int, *, is_instalment: bool
 ) -> dict[str, Any]:
     """The regions of a security with this one's holders counted. An alert there names the first product that has some,
     until that is no instalment any more; then the next one that is seen to be.
     """
-    before = regions.get(moment.network, {"holders": 0, "product": None})
+    before = regions.get(network, {"holders": 0, "product": None})
     holders, named = before["holders"] + added, before["product"]
-    if product["security"] == security:
+    if is_instalment:
         named = named or product_id
     elif named == product_id:
         named = None
     if holders > 0:
-        return {**regions, moment.network: {"holders": holders, "product": named}}
-    return {network: value for network, value in regions.items() if network != moment.network}
+        return {**regions, network: {"holders": holders, "product": named}}
+    return {region: value for region, value in regions.items() if region != network}
 
 
 def _judge_references(

@@ -95,6 +95,27 @@ def test_holder_cap_instalments_names_no_product_that_is_no_instalment_any_more(
     assert named() == (210, [security, {"kind": "product", "id": SECOND}])
 
 
+def test_holder_cap_instalments_names_no_product_that_nobody_holds_any_more(
+    custody: Custody, chain: ChainBuilder
+) -> None:
+    third = "BJ000001.ESVUFR2603"
+    held = ((third, range(211, 251)), (FIRST, range(1, 151)), (SECOND, range(151, 211)))
+    for code, numbers in held:
+        custody.deliver(chain, product(code, "issuer"))
+        custody.deliver(chain, *(part for number in numbers for part in holder(number, 1, code)))
+    assert [named["id"] for named in custody.alerts("holder_cap_instalments")[0]["objects"]] == [
+        "BJ000001.ESVUFR",
+        third,
+    ]
+    gone = (
+        registration(f"gone-{number}", third, f"A{number}", before=(1, 0, 0), change=(-1, 0, 0))
+        for number in held[0][1]
+    )
+    custody.deliver(chain, *gone)
+    (alert,) = custody.alerts("holder_cap_instalments")
+    assert (alert["details"]["holders"], [named["id"] for named in alert["objects"]]) == (210, ["BJ000001.ESVUFR"])
+
+
 PRODUCTS = ["p1", "p2", "BJ000001.ESVUFR2603"]
 CODES = [FIRST, SECOND, "BJ000001.ESVUFR2603", "SH000002.ESVUFR2601", LEGACY]
 SUBJECTS, BORNE = ["s1", "s2"], ["BJ000001", "SH000002", "no code", "Q000000001", "Q000000002"]

@@ -59,7 +59,7 @@ def test_no_markets_reports_hide_those_of_another(node: CustodyNode) -> None:
         assert regions_of(data["holders"]) == sorted(seen)
         assert data["truncated"] is ("beijing" in seen), "what is not seen is not counted"
     data = issuer(node, *ALL)["data"]
-    assert [len(data[name]) for name in ("companies", "products")] == [101, 101]
+    assert [len(data[name]) for name in ("companies", "products")] == [200, 200]
 
 
 def test_a_market_that_reports_alone_has_all_the_room(node: CustodyNode) -> None:
@@ -70,6 +70,22 @@ def test_a_market_that_reports_alone_has_all_the_room(node: CustodyNode) -> None
     node.deliver(node.chains[0], product(f"{ENTERPRISE}.ESVUFR4000", "issuer"))
     data = issuer(node, "beijing")["data"]
     assert (len(data["products"]), data["truncated"]) == (holdings.MAX_LISTED, True)
+
+
+@pytest.mark.parametrize(
+    ("counts", "most", "shares"),
+    [
+        ({}, 9, {}),
+        ({"a": 3, "b": 3}, 9, {"a": 3, "b": 3}),
+        ({"a": 9, "b": 1, "c": 9}, 9, {"a": 4, "b": 1, "c": 4}),
+        ({"a": 5, "b": 2, "c": 9}, 12, {"a": 5, "b": 2, "c": 5}),
+        ({"a": 7, "b": 7, "c": 7}, 2, {"a": 1, "b": 1, "c": 1}),
+    ],
+)
+def test_what_a_market_does_not_need_of_the_room_is_the_others(
+    counts: dict[str, int], most: int, shares: dict[str, int]
+) -> None:
+    assert holdings.shares_of(counts, most) == shares
 
 
 def test_answers_are_incomplete_where_a_recovery_skipped_blocks(node: CustodyNode) -> None:
