@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ FIRST_PREVIOUS: Final = bytes(32).hex()
 """What the first line of a log names."""
 _TAIL_BYTES: Final = 64 * 1024
 """More than the longest line: every field is bounded, and escaping makes six characters of one."""
+
+
+_SEQUENCE: Final = re.compile(rb'\{"sequence":(0|[1-9][0-9]*)')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,5 +210,9 @@ def follow_log(path: Path, previous: str = FIRST_PREVIOUS) -> Followed:
 
 def _is_torn(text: bytes, sequence: int | None) -> bool:
     begun = text.strip(b"\0")
-    beginning = b'{"sequence":' if sequence is None else b'{"sequence":%d,' % sequence
-    return bool(text) and (begun.startswith(beginning) or beginning.startswith(begun))
+    if not text or _entry(begun) is not None:
+        return False
+    shown = _SEQUENCE.match(begun)
+    number = b"%d" % sequence if sequence is not None else shown[1] if shown is not None else b""
+    beginning = b'{"sequence":%b,"time_ms":' % number
+    return begun.startswith(beginning) or beginning.startswith(begun)

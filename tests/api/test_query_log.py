@@ -157,6 +157,10 @@ def spoil(kept: list[bytes], number: int, line: bytes) -> list[bytes]:
         (lambda kept: [*kept[:2], kept[1][:20] + b"\n", *kept[2:]], 3),
         (lambda kept: spoil(kept, 2, kept[2].replace(b'"sequence":2', b'"sequence":7')), 3),
         (lambda kept: [b"name = 'a settings file'\n"], 1),
+        (lambda kept: [b'{"sequence":0,"note":"nothing asked"}\n', *kept], 1),
+        (lambda kept: [*kept, b'{"sequence":4,"note":"nothing asked"\n'], 5),
+        (lambda kept: spoil(kept, 2, b"\0\0" + kept[2]), 3),
+        (lambda kept: [*kept, b'{"sequence":40'], 5),
     ],
 )
 def test_a_spoilt_line_of_the_query_log_shows(
@@ -172,7 +176,7 @@ def test_a_spoilt_line_of_the_query_log_shows(
         follow_log(path)
 
 
-@pytest.mark.parametrize("left", [b'{"sequence":4,"time_', b"\0" * 300, b'{"seq\0\0'])
+@pytest.mark.parametrize("left", [b'{"sequence":4', b'{"sequence":4,"time_', b"\0" * 300, b'{"seq\0\0'])
 def test_what_a_crash_leaves_of_a_line_is_counted_and_the_log_goes_on(tmp_path: Path, left: bytes) -> None:
     path = tmp_path / "queries.jsonl"
     for number in (0, 4):
@@ -181,5 +185,5 @@ def test_what_a_crash_leaves_of_a_line_is_counted_and_the_log_goes_on(tmp_path: 
             log.record(None, query(f"/{at}"))
         log.close()
         with path.open("ab") as file:
-            file.write(left.replace(b":4,", b":%d," % (number + 4)))
+            file.write(left.replace(b":4", b":%d" % (number + 4)))
     assert follow_log(path) == replace(follow_log(path), lines=8, torn=2)
