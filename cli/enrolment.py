@@ -7,13 +7,13 @@ and can compare the genesis id."""
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import tomli_w
+from pydantic import TypeAdapter, ValidationError
 
 from common.core.codec import parse_json
 from common.core.errors import Malformed, Rejected
@@ -23,18 +23,20 @@ from common.core.suite import ED25519_SHA256, Suite
 from common.core.validators import Validator, ValidatorSet
 from common.node.keys import generate_key
 from common.node.peer.certificates import Authority, issue_certificate
+from common.node.settings import Host
 
 PUBLIC_PART_FORMAT = "tongjian/node-public/v1"
 MAX_PUBLIC_PART_BYTES = 64 * 1024
 """One has a few hundred bytes."""
-_HOST = re.compile(r"[A-Za-z0-9.:-]{1,255}")
+_HOST: TypeAdapter[str] = TypeAdapter(Host)
 
 
 def check_host(host: str) -> str:
-    """A DNS name or an address as it may stand in a certificate. Raises `Malformed('host_invalid')`."""
-    if _HOST.fullmatch(host) is None:
-        raise Malformed("host_invalid", f"{host!r} is neither a DNS name nor an address")
-    return host
+    """A DNS name or an address as a node's settings take it. Raises `Malformed('host_invalid')`."""
+    try:
+        return _HOST.validate_python(host)
+    except ValidationError:
+        raise Malformed("host_invalid", f"{host!r} is neither a DNS name nor an address") from None
 
 
 def read_json_file(path: Path, max_size: int, code: str) -> Any:

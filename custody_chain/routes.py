@@ -24,16 +24,15 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from common.core.errors import Malformed, Rejected
+from common.core.errors import Malformed
 from common.node.access import SCOPED, SUPERVISORS, Identity, Role
 from common.node.http.context import DIGITS, MAX_HEIGHT, Limit, Node, require_role
 from common.node.http.edge import IDENTITY, REQUEST_ID, escaped_path
-from common.node.store.store_errors import DamagedStore
+from common.node.http.problems import code_of
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.evidence_file import MAX_KEY_CHARACTERS
 from custody_chain.audit_log import AuditedQuery, AuditLog
@@ -316,7 +315,7 @@ def audited_route(audit: AuditLog) -> type[APIRoute]:
                     response = await answer(request)
                 except Exception as failure:
                     # Broad on purpose: whatever becomes of a question, it was asked.
-                    _record(audit, request, None, _code_of(failure))
+                    _record(audit, request, None, code_of(failure))
                     raise
                 _record(audit, request, response.status_code, None)
                 return response
@@ -324,19 +323,6 @@ def audited_route(audit: AuditLog) -> type[APIRoute]:
             return audited
 
     return AuditedRoute
-
-
-def _code_of(failure: Exception) -> str:
-    """The code with which the edge answers what a route raises."""
-    match failure:
-        case Rejected():
-            return failure.code
-        case RequestValidationError():
-            return "request_invalid"
-        case DamagedStore():
-            return "database_damaged"
-        case _:
-            return "internal_error"
 
 
 def _record(audit: AuditLog, request: Request, status: int | None, code: str | None) -> None:

@@ -62,7 +62,7 @@ CREDIT_CODE: Final = Code(
 )
 
 PUBLIC_KEY: Final = Pattern("[a-z0-9]{1,16}:[0-9a-f]{2,512}", note="public key in the chain's suite, text form")
-ROLE: Final = Pattern("[A-Za-z0-9._:-]{1,64}", note="role that the policy names")
+ROLE: Final = Pattern(IDENTIFIER_PATTERN, note="role that the policy names")
 ORGANISATION: Final = Text(128, note="name of the organisation")
 REASON: Final = Text(256, note="why, for the record")
 HEIGHT: Final = Whole(1, note="height of this chain")

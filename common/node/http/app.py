@@ -36,7 +36,7 @@ from common.node.http.metrics import Metrics
 from common.node.http.openapi import complete_document
 from common.node.http.operations import MAX_STREAMS
 from common.node.http.ports import NodeService
-from common.node.http.problems import edge_problem, problem_of
+from common.node.http.problems import code_of, edge_problem, problem_of
 from common.node.http.transactions import SUBMIT_PATH, SubmitRoute
 from common.version import VERSION
 
@@ -127,7 +127,7 @@ def _request_id(request: Request) -> str:
 async def _rejected(request: Request, error: Exception) -> Response:
     if not isinstance(error, Rejected):
         raise error
-    request.scope["tongjian.code"] = error.code
+    request.scope["tongjian.code"] = code_of(error)
     return problem_of(error, _request_id(request))
 
 
@@ -135,7 +135,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     """A parameter of a wrong type or out of bounds: 400, naming fields, never echoing their values."""
     if not isinstance(error, RequestValidationError):
         raise error
-    request.scope["tongjian.code"] = "request_invalid"
+    request.scope["tongjian.code"] = code_of(error)
     fields = [".".join(str(part) for part in item["loc"])[:64] for item in error.errors()[:MAX_PROBLEM_FIELDS]]
     reasons = "; ".join(f"{field}: {item['msg'][:120]}" for field, item in zip(fields, error.errors(), strict=False))
     return edge_problem("request_invalid", _request_id(request), detail=reasons, fields=fields)

@@ -23,7 +23,7 @@ from starlette.types import Scope
 
 from common.core.errors import Forbidden, InvariantBroken, Malformed, NotFound
 from common.core.suite import HASH_SIZE, parse_hex
-from common.node.access import Identity, Role, chain_content_roles
+from common.node.access import CHAIN_READERS, Identity, Role, chain_content_roles
 from common.node.http.edge import IDENTITY
 from common.node.http.ports import NodeService
 
@@ -89,6 +89,10 @@ def check_role(identity: Identity, roles: frozenset[Role]) -> Identity:
 def require_role(roles: Iterable[Role]) -> RequireRole:
     """The dependency for a route or a router."""
     return RequireRole(roles)
+
+
+Reader = Annotated[Identity, Depends(require_role(CHAIN_READERS))]
+"""The bearer on a route that every chain reader may use."""
 
 
 class RequireChainRole(RequireRole):

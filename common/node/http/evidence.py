@@ -19,11 +19,11 @@ import re
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
 from common.core.errors import Malformed, NotFound
-from common.node.access import CHAIN_READERS, SCOPED, Identity
-from common.node.http.context import Limit, Node, require_role
+from common.node.access import SCOPED
+from common.node.http.context import Limit, Node, Reader
 from common.node.http.ports import RegionEvidence
 from common.node.logic.evidence import ACCUSED, EVIDENCE
 from common.node.store.chain_store import ChainReader
@@ -33,14 +33,13 @@ MAX_ACCUSED: Final = 1_000
 _CURSOR: Final = re.compile(r"[0-9A-Za-z:_/-]{1,600}")
 _decode: Final = msgspec.json.Decoder().decode
 
-Who = Annotated[Identity, Depends(require_role(CHAIN_READERS))]
 Cursor = Annotated[str | None, Query(max_length=600, description="`next_cursor` of the page before.")]
 
 router = APIRouter(prefix="/v1/networks", tags=["Node interface"])
 
 
 @router.get("/{network}/evidence")
-async def evidence(network: str, node: Node, who: Who, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+async def evidence(network: str, node: Node, who: Reader, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
     """Proven violations of the protocol with their culprits, by height; and every culprit with the number of acts."""
     own, application = network == node.genesis.network, node.application
     if own:

@@ -30,7 +30,7 @@ from common.core.header import Header
 from common.core.protocol import SUPPORTED_VERSIONS
 from common.core.snapshot import MAX_SNAPSHOT_BYTES
 from common.core.transaction import MAX_ENVELOPE_BYTES, MAX_OPERATIONS, parse_envelope
-from common.node.access import CHAIN_READERS, SUPERVISORS, Identity
+from common.node.access import CHAIN_READERS, SUPERVISORS
 from common.node.http.answer import PIECE_BYTES
 from common.node.http.budget import HOLDS, Holds
 from common.node.http.context import (
@@ -39,6 +39,7 @@ from common.node.http.context import (
     Height,
     Network,
     Node,
+    Reader,
     parse_tx_id,
     require_chain_role,
     require_role,
@@ -84,8 +85,6 @@ def _content(snapshot: bytes) -> _Content:
     return _snapshot_decoder.decode(snapshot).header.content
 
 
-Who = Annotated[Identity, Depends(require_role(CHAIN_READERS))]
-
 facts_router = APIRouter(
     prefix="/v1/networks", tags=["Node interface"], dependencies=[Depends(require_role(CHAIN_READERS))]
 )
@@ -95,7 +94,7 @@ router = APIRouter(
 
 
 @facts_router.get("")
-async def networks(node: Node, who: Who) -> dict[str, Any]:
+async def networks(node: Node, who: Reader) -> dict[str, Any]:
     """Networks that this node knows: its own, and those below it; for a regulator those that the token may see."""
     genesis, application = node.genesis, node.application
     below: list[dict[str, Any]] = []

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from fastapi.exceptions import RequestValidationError
 from starlette.responses import Response
 
 from common.core.errors import (
@@ -28,6 +29,7 @@ from common.core.errors import (
     Unauthorised,
     Unavailable,
 )
+from common.node.store.store_errors import DamagedStore
 
 PROBLEM_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:tongjian:error:"
@@ -91,6 +93,19 @@ def status_of(error: Rejected) -> int:
         if status is not None:
             return status
     return 400
+
+
+def code_of(failure: Exception) -> str:
+    """The code with which the edge answers what a route raises."""
+    match failure:
+        case Rejected():
+            return failure.code
+        case RequestValidationError():
+            return "request_invalid"
+        case DamagedStore():
+            return "database_damaged"
+        case _:
+            return "internal_error"
 
 
 def problem(

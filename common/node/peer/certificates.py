@@ -167,13 +167,13 @@ def issue_certificate(
     """
     if not hosts:
         raise Malformed("certificate_no_host", f"the certificate of {name} needs at least one host name or address")
-    key = ec.generate_private_key(ec.SECP256R1())
     issuer = authority.certificate
-    until = min(_time(now_ms) + datetime.timedelta(days=days), issuer.not_valid_after_utc)
     if issuer.not_valid_after_utc <= _time(now_ms):
         raise Malformed(
             "certificate_authority_expired", "this authority has expired; make a new one and spread its ca.crt"
         )
+    until = min(_time(now_ms) + datetime.timedelta(days=days), issuer.not_valid_after_utc)
+    key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
         x509.CertificateBuilder()
         .subject_name(_name(name, organisation))

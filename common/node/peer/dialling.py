@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import socket
 import ssl
 from dataclasses import dataclass
 from typing import Protocol
@@ -144,7 +145,7 @@ class Dialler:
                 await link.finished()
         except TimeoutError:
             link.abort("timeout")
-        except (OSError, ValueError) as error:
+        except OSError as error:
             link.abort(_named(error))
         except asyncio.CancelledError:
             link.abort("shutting_down")
@@ -167,9 +168,9 @@ class Dialler:
             _limited.write(logging.WARNING, "peer not reachable", (self.address.name, reason), extra)
 
 
-def _named(error: OSError | ValueError) -> str:
-    if isinstance(error, UnicodeError):
-        return "host_invalid"
+def _named(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "host_unknown"
     if isinstance(error, ssl.SSLError):
         return f"tls_{(error.reason or 'error').lower()}"
     if isinstance(error, ConnectionRefusedError):

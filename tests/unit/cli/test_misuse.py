@@ -57,6 +57,7 @@ def test_damaged_network_files(tmp_path: Path, command: str, content: str) -> No
         ("../x", "n", "h", "network_name"),
         ("beijing", "../n", "h", "name_invalid"),
         ("beijing", "n", "bad host", "host_invalid"),
+        ("beijing", "n", "a..b", "host_invalid"),
     ],
 )
 def test_node_init_refuses_names_that_nothing_could_carry(

@@ -45,10 +45,10 @@ def test_a_peers_host_that_cannot_be_resolved_is_told_and_stops_nothing(tmp_path
     async def case() -> None:
         transport = Site(tmp_path).transport(2, Recorder(MEMBERS), {"node-1": 1})
         (dialler,) = transport.diallers
-        dialler.address = dialler.address.model_copy(update={"host": "a..b"})
+        dialler.address = dialler.address.model_copy(update={"host": "peer.invalid"})
         async with started(transport):
             await until(lambda: dialler.state.attempts > 1, 3)
-            assert transport.reports()[0].last_error == "host_invalid"
+            assert transport.reports()[0].last_error == "host_unknown"
 
     run(case())
 
