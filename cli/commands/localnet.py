@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cli import output
 from cli.localnet import processes
 from cli.localnet.exclusive import changing
 from cli.localnet.launch import launch
-from cli.localnet.layout import LocalNetwork, Process, load_network
+from cli.localnet.layout import Chain, LocalNetwork, Process, load_network
 from cli.localnet.regions import PILOTS
 from cli.output import Group
 from common.core.errors import Conflict, Unavailable
@@ -22,6 +23,8 @@ from common.core.errors import Conflict, Unavailable
 UP_PATIENCE_S = 120.0
 START_PATIENCE_S = 3.0
 """A node that cannot start says so within a second or two; one that replays a long chain needs longer, and lives."""
+ASKED_AT_ONCE = 16
+"""Processes that `status` waits for at the same time: those that hang hold up nobody else's line."""
 DIRECTORY = click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 
 
@@ -147,30 +150,11 @@ def status(directory: Path, as_json: bool) -> None:
 
     What answers runs, though this command line has not started it (containers): then without a pid.
     """
-    from cli.localnet.readiness import is_relay_serving, node_status
-
     network = load_network(directory)
-    rows: list[dict[str, Any]] = []
-    for chain in network.chains:
-        for node in chain.nodes:
-            started = processes.is_running(node)
-            answer = node_status(network, chain, node)
-            rows.append(
-                {
-                    "name": node.name,
-                    "running": started or answer is not None,
-                    "pid": node.pid if started else None,
-                    "height": answer and answer["height"],
-                    "view": answer and answer["view"],
-                    "peers": answer and _peer_count(answer),
-                    "ready": bool(answer and answer.get("ready")),
-                    "voting": answer and answer.get("voting"),
-                }
-            )
-    for relay in network.relays:
-        started, serving = processes.is_running(relay), is_relay_serving(network, relay)
-        pid = relay.pid if started else None
-        rows.append({"name": relay.name, "running": started or serving, "pid": pid, "ready": serving})
+    with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as asking:
+        nodes = [asking.submit(_node_row, network, chain, node) for chain in network.chains for node in chain.nodes]
+        relays = [asking.submit(_relay_row, network, relay) for relay in network.relays]
+        rows = [asked.result() for asked in (*nodes, *relays)]
     if as_json:
         output.print_json(rows)
     else:
@@ -179,6 +163,34 @@ def status(directory: Path, as_json: bool) -> None:
         click.echo(output.table(columns, [["–" if row.get(c) is None else row[c] for c in columns] for row in shown]))
     if not all(row["running"] and row["ready"] for row in rows):
         raise SystemExit(1)
+
+
+def _node_row(network: LocalNetwork, chain: Chain, node: Process) -> dict[str, Any]:
+    from cli.localnet.readiness import node_status
+
+    started, answer = processes.is_running(node), node_status(network, chain, node)
+    return {
+        "name": node.name,
+        "running": started or answer is not None,
+        "pid": node.pid if started else None,
+        "height": answer and answer["height"],
+        "view": answer and answer["view"],
+        "peers": answer and _peer_count(answer),
+        "ready": bool(answer and answer.get("ready")),
+        "voting": answer and answer.get("voting"),
+    }
+
+
+def _relay_row(network: LocalNetwork, relay: Process) -> dict[str, Any]:
+    from cli.localnet.readiness import is_relay_serving
+
+    started, serving = processes.is_running(relay), is_relay_serving(network, relay)
+    return {
+        "name": relay.name,
+        "running": started or serving,
+        "pid": relay.pid if started else None,
+        "ready": serving,
+    }
 
 
 def _peer_count(answer: dict[str, Any]) -> int:
