@@ -140,8 +140,7 @@ class Anchoring:
             self._refuse_judged(*((held, misbehaviour.second_id) for held in (misbehaviour.first_id, below)))
             self.freeze(misbehaviour, [message])
             return
-        record = dict(self._record())
-        partial = record["partial"]
+        partial = self._record()["partial"]
         if verified.verdict is Verdict.KNOWN:
             if partial is not None and partial["height"] == header.height:
                 self._deliver(number, header, entry.snapshots)
@@ -155,22 +154,23 @@ class Anchoring:
                 count=partial["count"],
             )
         self._state = self._client.update(self._state, verified)
-        delivered = self._taken_over(header.height, verified.block_id.hex(), record.pop("abandoned", None))
-        self._records.add_index(state.header(self._network, header.height), self._pointer(number))
-        self._put(
-            {
-                **record,
-                "partial": {
-                    "height": header.height,
-                    "id": verified.block_id.hex(),
-                    "time_ms": header.time_ms,
-                    "header": encoded.hex(),
-                    "delivered": delivered,
-                    "count": header.snapshot_count,
-                },
-            }
-        )
+        self._open_block(number, header, verified.block_id)
         self._deliver(number, header, entry.snapshots)
+
+    def _open_block(self, number: int, header: Header, block_id: bytes) -> None:
+        """From now on the region's snapshots are those of this block, the next after the anchored one."""
+        record = dict(self._record())
+        delivered = self._taken_over(header.height, block_id.hex(), record.pop("abandoned", None))
+        self._records.add_index(state.header(self._network, header.height), self._pointer(number))
+        partial = {
+            "height": header.height,
+            "id": block_id.hex(),
+            "time_ms": header.time_ms,
+            "header": header.encode().hex(),
+            "delivered": delivered,
+            "count": header.snapshot_count,
+        }
+        self._put({**record, "partial": partial})
 
     def _taken_over(self, height: int, block_id: str, abandoned: dict[str, Any] | None) -> int:
         """Snapshots of this block that were in before a recovery; pointers to those of another block are forgotten."""

@@ -93,27 +93,31 @@ def _take(
     content = (earlier or {}) if body is None else body
     if merged:
         records.put_index(state.body(network, object_id), content)
-    if header.kind == "registration":
-        if deleted:
-            return None, place
-        registration = facts.registration_facts(content, reading.document["header"].get("metadata"))
-        if registration is None:
-            return None, place
-        try:
-            since = [moment.height, moment.index] if before is None else before["since"]
-            return None, apply_registration(records, moment, object_id, time_ms, registration, place, since)
-        except QuantityOutOfRange:
-            records.undo()
-            return QUANTITY_OUT_OF_RANGE, place
+    if header.kind != "registration":
+        _register(records, moment, reading, header, content, deleted=deleted)
+        return None, place
+    registration = None if deleted else facts.registration_facts(content, reading.document["header"].get("metadata"))
+    if registration is None:
+        return None, place
+    try:
+        since = [moment.height, moment.index] if before is None else before["since"]
+        return None, apply_registration(records, moment, object_id, time_ms, registration, place, since)
+    except QuantityOutOfRange:
+        records.undo()
+        return QUANTITY_OUT_OF_RANGE, place
+
+
+def _register(
+    records: Records, moment: Moment, reading: Reading, header: SnapshotHeader, content: Any, *, deleted: bool
+) -> None:
+    """Supervise who and what there is: subjects, accounts and products."""
+    object_id, metadata = header.object_id, reading.document["header"].get("metadata")
     if header.kind == "subject":
-        subject = facts.subject_facts(content, reading.document["header"].get("metadata"))
-        registry.apply_subject(records, moment, object_id, subject, deleted=deleted)
+        registry.apply_subject(records, moment, object_id, facts.subject_facts(content, metadata), deleted=deleted)
     elif header.kind == "account":
         registry.apply_account(records, moment, object_id, facts.account_facts(content), deleted=deleted)
     elif header.kind == "product":
-        product = facts.product_facts(content, reading.document["header"].get("metadata"))
-        registry.apply_product(records, moment, object_id, product, deleted=deleted)
-    return None, place
+        registry.apply_product(records, moment, object_id, facts.product_facts(content, metadata), deleted=deleted)
 
 
 def _keep_out(records: Records, moment: Moment, reading: Reading, code: str, digest: bytes) -> None:
