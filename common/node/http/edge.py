@@ -12,6 +12,8 @@ Invariants
       ASCII escaped: no client can write a line of its own (attack N6).
   G6  A request's body counts in the bodies' budget from its head to the request's end, a route that waits included; so
       what all bodies take together is bounded (attack N2). Answers: `answer`.
+  G7  HEAD is answered, counted and logged as the GET that it asks about (RFC 9110, section 9.3.2); the server below,
+      which still knows, sends no content.
 
 Left out: the time for a head and for the first byte of a body, and the number of connections, which the
 server bounds below any request (`http_server`, attack N2); roles, which each route demands.
@@ -154,6 +156,8 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
         started = time.perf_counter()
         self._requests += 1
         request_id = scope[REQUEST_ID] = f"{self._request_prefix}-{self._requests:x}"
