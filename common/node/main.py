@@ -28,7 +28,7 @@ import uvloop
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.protocol import SUPPORTED_VERSIONS
-from common.node import wall_clock
+from common.node import allocator, wall_clock
 from common.node.access import TokenStore
 from common.node.application import Application
 from common.node.genesis_file import read_genesis
@@ -77,6 +77,7 @@ _log = logging.getLogger("tongjian.node")
 
 def run_node(settings: NodeSettings, application_factory: ApplicationFactory, router_factory: RouterFactory) -> None:
     """Run one node until SIGTERM or SIGINT. Raises SystemExit(1) if it cannot start or has to stop (M1)."""
+    allocator.use_one_arena()
     configure_logging(settings.log.level, settings.log.file)
     reason: str | None
     try:

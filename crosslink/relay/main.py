@@ -22,6 +22,7 @@ from typing import Any
 import uvloop
 
 from common.core.errors import Malformed
+from common.node import allocator
 from common.node.access import TokenStore
 from common.node.http.server import HttpServer
 from common.node.keys import load_key_file
@@ -131,6 +132,7 @@ def run_relay(config: Path) -> None:
     taken), `Malformed('relay_cannot_start')` if the log file cannot be opened.
     """
     settings = load_relay_settings(Path(config))
+    allocator.use_one_arena()
     try:
         configure_logging(settings.log.level, settings.log.file)
         uvloop.run(_serve(settings))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.client import Api
-from cli.localnet.layout import CUSTODY
+from cli.localnet.layout import CUSTODY, Process
 from common.core.errors import Rejected
 from tests.support.market import Market, operation
 from tests.support.running import Network, eventually, tongjian
@@ -195,3 +196,20 @@ def test_status_sees_what_another_tool_has_started(network: Network, tmp_path: P
     rows = json.loads(tongjian("localnet", "status", str(tmp_path), "--json").stdout)
     assert len(rows) == 13
     assert all(row["running"] and row["ready"] and row["pid"] is None for row in rows)
+
+
+def arenas_of_threads(process: Process) -> int:
+    """glibc keeps 64 MiB of addresses for each arena besides the first; a part of them is memory."""
+    maps = [line.split() for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines()]
+    spans = [(*(int(end, 16) for end in fields[0].split("-")), fields[1]) for fields in maps if len(fields) == 5]
+    return sum(
+        (used, left) == ("rw-p", "---p") and end == begin and start % (64 << 20) == 0 and last - start == 64 << 20
+        for (start, end, used), (begin, last, left) in pairwise(spans)
+    )
+
+
+def test_no_thread_of_a_node_has_memory_that_serves_no_other(network: Network) -> None:
+    processes = network.local.processes()
+    assert {process.name: arenas_of_threads(process) for process in processes} == {
+        process.name: 0 for process in processes
+    }
