@@ -75,7 +75,7 @@ class BasisEntry(BaseModel):
     block_time_ms: int
     lag_ms: int
     anomalies: int = Field(description="open anomalies: snapshots kept out of every figure")
-    gaps: list[tuple[int, int]] = Field(description="first and last height of blocks that a recovery skipped")
+    gaps: list[tuple[int, int]] = Field(description="first and last height of blocks not completely taken in")
 
 
 class Envelope(BaseModel):
