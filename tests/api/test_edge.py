@@ -226,6 +226,14 @@ def test_head_is_answered_as_get_without_its_content(live: LiveServer, path: str
         assert client.head("/v1/transactions").status_code == 405
 
 
+def test_head_of_a_stream_ends(live: LiveServer) -> None:
+    with live.client() as client:
+        for _ in range(60):  # more than there are streams for one bearer
+            answer = client.head("/v1/events")
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert client.get("/healthz").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [

@@ -43,6 +43,8 @@ from common.node.store.store_errors import DamagedStore
 
 IDENTITY: Final = "tongjian.identity"
 REQUEST_ID: Final = "tongjian.request_id"
+IS_HEAD: Final = "tongjian.is_head"
+"""In the scope of a HEAD (G7), for routes whose content has no end."""
 PROTECTED_PREFIX: Final = "/v1"
 MAX_LOGGED_PATH: Final = 200
 MAX_LENGTH_DIGITS: Final = 20
@@ -157,7 +159,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         if scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", IS_HEAD: True}
         started = time.perf_counter()
         self._requests += 1
         request_id = scope[REQUEST_ID] = f"{self._request_prefix}-{self._requests:x}"

@@ -23,6 +23,7 @@ from common.core.errors import Rejected, Unavailable
 from common.node.access import TRANSACTION_READERS, TokenStore
 from common.node.http.budget import HOLDS, Budget, Holds
 from common.node.http.context import DIGITS, MAX_HEIGHT, Node, require_chain_role
+from common.node.http.edge import IS_HEAD
 from common.node.http.metrics import CONTENT_TYPE, Metrics
 from common.node.http.ports import NodeService
 
@@ -108,10 +109,10 @@ async def events(
         int | None, DIGITS, Query(ge=1, le=MAX_HEIGHT, description="Default: the next block.")
     ] = None,
     last_event_id: Annotated[str | None, Header(max_length=20, pattern=r"^[0-9]{1,16}$")] = None,
-) -> StreamingResponse:
+) -> Response:
     """Server-sent events: one for each committed transaction and block, from a height on.
 
-    A reconnecting client's `Last-Event-ID` goes before `from_height`.
+    A reconnecting client's `Last-Event-ID` goes before `from_height`. HEAD asks for no events, and ends.
     """
     holds: Holds = request.scope[HOLDS]
     try:
@@ -123,6 +124,8 @@ async def events(
         height = int(last_event_id) + 1
     if height <= node.chain.tip().height:
         node.chain.receipts(height)  # a pruned height is refused now, while an answer can still say so
+    if request.scope.get(IS_HEAD):
+        return Response(media_type="text/event-stream")
     tokens: TokenStore = request.app.state.tokens
     authorization = request.headers["authorization"].encode("latin-1")
     answers: Budget = request.app.state.answers
