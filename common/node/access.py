@@ -265,13 +265,21 @@ class TokenStore:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time; the lock file stays, since removing it would let two in."""
-    handle = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    """One writer at a time, by the directory: a lock file of one user's would shut out another.
+
+    Raises `Unavailable('tokens_unwritable')`, also for what fails within.
+    """
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise Unavailable(
+            "tokens_unwritable", f"The tokens file {path} cannot be written: {error.strerror}."
+        ) from error
 
 
 def _write_tokens(path: Path, records: Sequence[_Record]) -> None:

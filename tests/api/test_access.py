@@ -220,7 +220,15 @@ def test_the_file_is_replaced_in_one_step_and_leaves_nothing_behind(tmp_path: Pa
     inode = path.stat().st_ino
     issue(path)
     assert path.stat().st_ino != inode
-    assert sorted(os.listdir(tmp_path)) == ["tokens.json", "tokens.json.lock"]
+    assert os.listdir(tmp_path) == ["tokens.json"]
+
+
+def test_a_file_that_cannot_be_written_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("no directory")
+    for path in (tmp_path / "absent" / "tokens.json", tmp_path / "tokens" / "tokens.json"):
+        with pytest.raises(Unavailable) as refused:
+            issue(path)
+        assert refused.value.code == "tokens_unwritable"
 
 
 @pytest.mark.parametrize(
