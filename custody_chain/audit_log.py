@@ -210,7 +210,7 @@ def follow_log(path: Path, previous: str = FIRST_PREVIOUS) -> Followed:
 
 def _is_torn(text: bytes, sequence: int | None) -> bool:
     begun = text.strip(b"\0")
-    if not text or _entry(begun) is not None:
+    if not text or _entry(text.lstrip(b"\0")) is not None:
         return False
     shown = _SEQUENCE.match(begun)
     number = b"%d" % sequence if sequence is not None else shown[1] if shown is not None else b""

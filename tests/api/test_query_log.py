@@ -176,6 +176,20 @@ def test_a_spoilt_line_of_the_query_log_shows(
         follow_log(path)
 
 
+def test_an_entry_that_lost_its_line_end_to_a_power_cut_is_a_torn_one(tmp_path: Path) -> None:
+    """The writer goes on with the same number: zeros behind an entry do not say that it was whole."""
+    path = tmp_path / "queries.jsonl"
+    log = AuditLog(path)
+    for number in range(3):
+        log.record(None, query(f"/{number}"))
+    log.close()
+    path.write_bytes(path.read_bytes()[:-1] + bytes(40))
+    log = AuditLog(path)
+    log.record(None, query("/3"))
+    log.close()
+    assert follow_log(path) == replace(follow_log(path), lines=3, torn=1)
+
+
 @pytest.mark.parametrize("left", [b'{"sequence":4', b'{"sequence":4,"time_', b"\0" * 300, b'{"seq\0\0'])
 def test_what_a_crash_leaves_of_a_line_is_counted_and_the_log_goes_on(tmp_path: Path, left: bytes) -> None:
     path = tmp_path / "queries.jsonl"
