@@ -23,8 +23,6 @@ from common.core.errors import Conflict, Unavailable
 UP_PATIENCE_S = 120.0
 START_PATIENCE_S = 3.0
 """A node that cannot start says so within a second or two; one that replays a long chain needs longer, and lives."""
-ASKED_AT_ONCE = 16
-"""Processes that `status` waits for at the same time: those that hang hold up nobody else's line."""
 DIRECTORY = click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 
 
@@ -151,7 +149,7 @@ def status(directory: Path, as_json: bool) -> None:
     What answers runs, though this command line has not started it (containers): then without a pid.
     """
     network = load_network(directory)
-    with ThreadPoolExecutor(max_workers=ASKED_AT_ONCE) as asking:
+    with ThreadPoolExecutor(max_workers=len(network.processes())) as asking:  # who hangs is waited for once
         nodes = [asking.submit(_node_row, network, chain, node) for chain in network.chains for node in chain.nodes]
         relays = [asking.submit(_relay_row, network, relay) for relay in network.relays]
         rows = [asked.result() for asked in (*nodes, *relays)]

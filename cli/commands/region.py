@@ -14,6 +14,7 @@ from cli.trust_root import trust_root
 from common.core.errors import Conflict, Malformed, RuleBroken
 from common.core.genesis import parse_genesis
 from crosslink.lightclient.trust import parse_trust_file
+from crosslink.lightclient.trust_root import DEFAULT_TRUSTING_PERIOD_MS
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 REASON = click.option("--reason", required=True, help="Why, for the record.")
@@ -87,6 +88,9 @@ def recover(region: str, trust_file: Path, anchored: Path, trusting_period_ms: i
         click.echo(f"{skipped} blocks, {height + 1} to {at.height}, will not be completely taken in", err=True)
     trusted = {name: value for name, value in root.to_json().items() if name != "tier"}
     trusted["trusting_period_ms"] = trusting_period_ms or held.trusting_period_ms
+    if root.trusting_period_ms not in (DEFAULT_TRUSTING_PERIOD_MS, trusted["trusting_period_ms"]):
+        told = f"the trusting period is {trusted['trusting_period_ms']} ms, not the trust file's"
+        click.echo(f"{told} {root.trusting_period_ms} ms", err=True)
     output.print_json(
         {
             "type": "region.recover",
@@ -113,6 +117,6 @@ def _anchored(file: Path, region: str) -> _Held:
     if not isinstance(data, dict) or data.get("region") != region:
         raise Malformed("anchoring_not_shown", f"{file} is no answer to GET /v1/regions/{region}")
     height, block_id, period = data.get("anchored_height"), data.get("block_id"), data.get("trusting_period_ms")
-    if not isinstance(height, int) or not isinstance(block_id, str) or not isinstance(period, int):
+    if type(height) is not int or type(block_id) is not str or type(period) is not int:
         raise Malformed("anchoring_not_shown", f"{file} does not name the anchored block and the trusting period")
     return _Held(height, block_id, period)

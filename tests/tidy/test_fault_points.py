@@ -13,12 +13,13 @@ ROOT = Path(__file__).parents[2]
 NODE = ROOT / "common" / "node"
 DISK = "store/disk.py"
 FILE_CHANGES = re.compile(
-    r"\bos\.(write|pwrite|fsync|fdatasync|rename|replace|remove|unlink|truncate|ftruncate|link|symlink|rmdir)\("
+    r"\bos\.(f?chown|f?chmod|write|pwrite|fsync|fdatasync|rename|replace|remove|unlink|truncate|ftruncate|link|symlink|rmdir)\("
     r"|\.(unlink|rename|write_text|write_bytes|rmdir|touch|hardlink_to|symlink_to)\(|\bshutil\.|\.fdopen\("
     r"|\bopen\([^)]*[\"'][rwax]b?\+?[\"']"
 )
 BUILT_ON_THOSE = ("create_file", "replace_file", "write_file", "_owner")
-"""Functions of that module that change files by its other functions, or none."""
+"""Functions of that module that change files by its other functions, and what they do besides is to a file that has
+no content yet or loses its name again; or none."""
 HARMLESS = re.compile(r"\.open\(\"rb\"\)|\bdisk\.\w+\(|shutil\.disk_usage\(|import shutil")
 """Reading, and the calls of that module."""
 SCRATCH = {"upkeep/spill.py": "temporary files of a join, which a join that is begun again makes anew"}

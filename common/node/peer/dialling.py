@@ -170,7 +170,7 @@ class Dialler:
 
 def _named(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
-        return "host_unknown"
+        return "host_unknown" if error.errno in (socket.EAI_NONAME, socket.EAI_NODATA) else "host_not_resolved"
     if isinstance(error, ssl.SSLError):
         return f"tls_{(error.reason or 'error').lower()}"
     if isinstance(error, ConnectionRefusedError):

@@ -94,7 +94,7 @@ def create_file(path: Path, content: bytes, mode: int, point: str, owner: tuple[
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         if owner is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # no moment of its own: the file is empty, and begun anew after a crash
                 os.fchown(descriptor, *owner)
         write_all(descriptor, content, f"{point}.write")
         sync(descriptor, f"{point}.sync")

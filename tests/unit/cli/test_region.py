@@ -17,6 +17,7 @@ from cli.trust_root import trust_root
 from common.core.errors import Rejected
 from common.core.validators import ValidatorSet
 from crosslink.lightclient.trust import build_trust_file
+from crosslink.lightclient.trust_root import DEFAULT_TRUSTING_PERIOD_MS
 from custody_chain.regions import new_region
 from tests.support.chains import START_MS, ChainBuilder, validator_set
 from tests.unit.cli.test_founding import example, founded, parts, run
@@ -104,8 +105,15 @@ def test_nodes_that_show_different_blocks_or_another_chain_make_no_checkpoint(ch
         assert refusal.value.code == code
 
 
-def recover(folder: Path, chain: ChainBuilder, *options: str, at: int | None, anchored: tuple[int, bytes]) -> Result:
-    root = trust_root(chain.genesis)
+def recover(
+    folder: Path,
+    chain: ChainBuilder,
+    *options: str,
+    at: int | None,
+    anchored: tuple[int, bytes],
+    period_ms: int = DEFAULT_TRUSTING_PERIOD_MS,
+) -> Result:
+    root = replace(trust_root(chain.genesis), trusting_period_ms=period_ms)
     if at is not None:
         root = replace(root, checkpoint=agreed_checkpoint([shown(chain, 3)], chain.genesis, at))
     (folder / "trust.json").write_bytes(build_trust_file([root]).encode())
@@ -135,6 +143,9 @@ def test_a_recovered_region_keeps_its_trusting_period_unless_told_another(tmp_pa
     for options, period_ms in (((), 90_000), (("--trusting-period-ms", "5000"), 5_000)):
         planned = recover(tmp_path, chain, *options, at=2, anchored=(2, chain.block(2).id))
         assert json.loads(planned.stdout)["trust_root"]["trusting_period_ms"] == period_ms
+        assert planned.stderr == ""
+    planned = recover(tmp_path, chain, at=2, anchored=(2, chain.block(2).id), period_ms=7_000)
+    assert planned.stderr == "the trusting period is 90000 ms, not the trust file's 7000 ms\n"
 
 
 @pytest.mark.parametrize(

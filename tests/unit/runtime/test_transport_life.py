@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from common.node.peer.frames import FrameType
 from common.node.settings import LimitSettings
@@ -41,16 +45,34 @@ def test_n5_pongs_keep_a_quiet_channel_open(tmp_path: Path) -> None:
     run(case())
 
 
-def test_a_peers_host_that_cannot_be_resolved_is_told_and_stops_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (socket.EAI_NONAME, "host_unknown"),
+        (socket.EAI_NODATA, "host_unknown"),
+        (socket.EAI_AGAIN, "host_not_resolved"),
+    ],
+)
+def test_a_peers_host_that_cannot_be_resolved_is_told_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str
+) -> None:
+    def resolve(host: str, *others: Any, **options: Any) -> Any:
+        if host == "peer.invalid":
+            raise socket.gaierror(number, "no")
+        return getaddrinfo(host, *others, **options)
+
+    getaddrinfo = socket.getaddrinfo
+
     async def case() -> None:
         transport = Site(tmp_path).transport(2, Recorder(MEMBERS), {"node-1": 1})
         (dialler,) = transport.diallers
         dialler.address = dialler.address.model_copy(update={"host": "peer.invalid"})
         async with started(transport):
             await until(lambda: dialler.state.attempts > 1, 3)
-            assert transport.reports()[0].last_error == "host_unknown"
+            assert transport.reports()[0].last_error == told
 
-    run(case())
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    run(case(), asyncio.new_event_loop)
 
 
 def test_a_peer_that_comes_back_is_connected_again(tmp_path: Path) -> None:
