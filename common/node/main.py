@@ -77,7 +77,7 @@ _log = logging.getLogger("tongjian.node")
 
 def run_node(settings: NodeSettings, application_factory: ApplicationFactory, router_factory: RouterFactory) -> None:
     """Run one node until SIGTERM or SIGINT. Raises SystemExit(1) if it cannot start or has to stop (M1)."""
-    allocator.use_one_arena()
+    allocator.limit_free_memory()
     configure_logging(settings.log.level, settings.log.file)
     reason: str | None
     try:

@@ -132,7 +132,7 @@ def run_relay(config: Path) -> None:
     taken), `Malformed('relay_cannot_start')` if the log file cannot be opened.
     """
     settings = load_relay_settings(Path(config))
-    allocator.use_one_arena()
+    allocator.limit_free_memory()
     try:
         configure_logging(settings.log.level, settings.log.file)
         uvloop.run(_serve(settings))

@@ -28,7 +28,6 @@ from typing import Final
 
 from common.core.errors import InvariantBroken, Rejected
 from common.core.suite import Suite
-from common.node import allocator
 from common.node.logic.checkpoint import Manifest, chunk_id, chunks_of
 from common.node.logic.checkpoint_messages import MANIFEST_PART, Offer
 from common.node.store import disk
@@ -177,7 +176,6 @@ class CheckpointMaker:
                     },
                 )
         finally:
-            allocator.give_back()
             self._busy = False
 
     def _rest(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Memory that one thread has freed serves the others, and goes back (docs/adr/0065)."""
+"""Memory that one thread has freed serves the others, and large pieces go back (docs/adr/0065)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,18 @@ def anonymous_kib():
     with open("/proc/self/smaps_rollup") as rollup:
         return next(int(line.split()[1]) for line in rollup if line.startswith("Anonymous:"))
 
+def filled(size):
+    piece = libc.malloc(size)
+    ctypes.memset(ctypes.c_void_p(piece), 1, size)
+    return piece
+
+def free(piece):
+    libc.free(ctypes.c_void_p(piece))
+
 libc = ctypes.CDLL(None)
 libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
-for name in sys.argv[2:]:
-    getattr(allocator, name)() if name == "use_one_arena" else None
+if sys.argv[2:] == ["limited"]:
+    allocator.limit_free_memory()
 threads = [threading.Thread(target=lambda: [libc.malloc(1000) for _ in range(100)]) for _ in range(3)]
 for thread in threads:
     thread.start()
@@ -31,23 +39,19 @@ file = libc.fopen(sys.argv[1].encode(), b"w")
 libc.malloc_info(0, ctypes.c_void_p(file))
 libc.fclose(ctypes.c_void_p(file))
 
-pieces = [libc.malloc(10_000) for _ in range(4_000)]
-for piece in pieces:
-    ctypes.memset(ctypes.c_void_p(piece), 1, 10_000)
-fence = libc.malloc(10_000)
-for piece in pieces:
-    libc.free(ctypes.c_void_p(piece))
+free(filled(2_000_000))
+pieces = [(filled(1_000_000), filled(1_000))[0] for _ in range(40)]
 before = anonymous_kib()
-for name in sys.argv[2:]:
-    getattr(allocator, name)() if name == "give_back" else None
+for piece in pieces:
+    free(piece)
 print(before - anonymous_kib())
 """
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="this C library has other ways")
-@pytest.mark.parametrize("asked_for", [(), ("use_one_arena", "give_back")])
-def test_threads_share_one_arena_and_free_memory_goes_back(tmp_path: Path, asked_for: tuple[str, ...]) -> None:
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "info"), *asked_for]
+@pytest.mark.parametrize("limited", [False, True])
+def test_threads_share_one_arena_and_large_pieces_go_back(tmp_path: Path, limited: bool) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "info"), *(["limited"] if limited else [])]
     given_back_kib = int(subprocess.run(command, check=True, capture_output=True, cwd=ROOT, text=True).stdout)
     arenas = (tmp_path / "info").read_text().count("<heap ")
-    assert (arenas == 1, given_back_kib > 30_000) == ((True, True) if asked_for else (False, False))
+    assert (arenas == 1, given_back_kib > 30_000) == (limited, limited)
