@@ -73,7 +73,7 @@ def throughput(market: Market, *, operations: int, seconds: float) -> Figures:
     """Sustained committed transactions a second, by the blocks' own times, until all that was accepted is committed."""
     envelopes = transfers(market, ACCOUNTS, operations=operations, prefix=f"t{operations}-{time.time_ns()}")
     # Signed before the clock starts: signing is the clients' work and would take the nodes' processor.
-    ready = iter(list(islice(envelopes, int(seconds * (1400 if operations == 1 else 60)))))
+    ready = iter(list(islice(envelopes, int(seconds * (2400 if operations == 1 else 60)))))
     outcome = Outcome()
     drain(market)
     first = market.height() + 1
