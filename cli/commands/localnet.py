@@ -149,7 +149,7 @@ def status(directory: Path, as_json: bool) -> None:
     What answers runs, though this command line has not started it (containers): then without a pid.
     """
     network = load_network(directory)
-    with ThreadPoolExecutor(max_workers=len(network.processes())) as asking:  # who hangs is waited for once
+    with ThreadPoolExecutor(max_workers=max(1, len(network.processes()))) as asking:  # who hangs is waited for once
         nodes = [asking.submit(_node_row, network, chain, node) for chain in network.chains for node in chain.nodes]
         relays = [asking.submit(_relay_row, network, relay) for relay in network.relays]
         rows = [asked.result() for asked in (*nodes, *relays)]

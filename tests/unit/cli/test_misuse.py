@@ -51,6 +51,13 @@ def test_damaged_network_files(tmp_path: Path, command: str, content: str) -> No
     assert result.output.startswith("error: network_file_")
 
 
+def test_the_status_of_a_network_without_processes_is_an_empty_table(tmp_path: Path) -> None:
+    document = {"format": "tongjian/localnet/v1", "chains": [], "relays": [], "custody": {}, "credentials": {}}
+    (tmp_path / "network.json").write_text(json.dumps(document))
+    result = run("localnet", "status", str(tmp_path), "--json")
+    assert (result.exit_code, json.loads(result.output)) == (0, [])
+
+
 @pytest.mark.parametrize(
     ("network", "name", "host", "code"),
     [
