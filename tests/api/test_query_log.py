@@ -90,6 +90,16 @@ def query(path: str) -> AuditedQuery:
     return AuditedQuery(request_id="1", method="GET", path=path, query="", status=200, code=None, custody_height=1)
 
 
+def written(directory: Path, questions: int) -> Path:
+    """A log of so many questions, closed."""
+    path = directory / "queries.jsonl"
+    log = AuditLog(path)
+    for number in range(questions):
+        log.record(None, query(f"/{number}"))
+    log.close()
+    return path
+
+
 def test_the_query_log_goes_on_after_a_restart_a_torn_line_and_rotation(tmp_path: Path) -> None:
     path = tmp_path / "log" / "queries.jsonl"
     log = AuditLog(path, now_ms=lambda: 7)
@@ -111,11 +121,7 @@ def test_the_query_log_goes_on_after_a_restart_a_torn_line_and_rotation(tmp_path
 
 
 def test_a_line_taken_out_of_the_query_log_shows(tmp_path: Path) -> None:
-    path = tmp_path / "queries.jsonl"
-    log = AuditLog(path)
-    for number in range(4):
-        log.record(None, query(f"/{number}"))
-    log.close()
+    path = written(tmp_path, 4)
     kept = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(kept[:1] + kept[2:]))
     with pytest.raises(ValueError, match="line 2"):
@@ -124,11 +130,7 @@ def test_a_line_taken_out_of_the_query_log_shows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_lines_cut_off_the_start_of_the_query_log_show(tmp_path: Path, cut: int) -> None:
-    path = tmp_path / "queries.jsonl"
-    log = AuditLog(path)
-    for number in range(4):
-        log.record(None, query(f"/{number}"))
-    log.close()
+    path = written(tmp_path, 4)
     kept = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(kept[cut:]))
     with pytest.raises(ValueError, match="line 1"):
@@ -166,11 +168,7 @@ def spoil(kept: list[bytes], number: int, line: bytes) -> list[bytes]:
 def test_a_spoilt_line_of_the_query_log_shows(
     tmp_path: Path, change: Callable[[list[bytes]], list[bytes]], line: int
 ) -> None:
-    path = tmp_path / "queries.jsonl"
-    log = AuditLog(path)
-    for number in range(4):
-        log.record(None, query(f"/{number}"))
-    log.close()
+    path = written(tmp_path, 4)
     path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
     with pytest.raises(ValueError, match=f"line {line} "):
         follow_log(path)
@@ -178,11 +176,7 @@ def test_a_spoilt_line_of_the_query_log_shows(
 
 def test_an_entry_that_lost_its_line_end_to_a_power_cut_is_a_torn_one(tmp_path: Path) -> None:
     """The writer goes on with the same number: zeros behind an entry do not say that it was whole."""
-    path = tmp_path / "queries.jsonl"
-    log = AuditLog(path)
-    for number in range(3):
-        log.record(None, query(f"/{number}"))
-    log.close()
+    path = written(tmp_path, 3)
     path.write_bytes(path.read_bytes()[:-1] + bytes(40))
     log = AuditLog(path)
     log.record(None, query("/3"))
