@@ -10,8 +10,8 @@ Value of ``region/<network>``::
 
 `abandoned` is there from a recovery that found a block partly delivered until the next header: what was taken in of
 that block is not taken in twice. `judged` are pairs of blocks for whose contradiction the region was frozen before
-recoveries. `gaps` are blocks at and below a checkpoint that were not completely taken in: what is
-missing of them is in no figure.
+recoveries. `gaps` are blocks at and below a checkpoint that were not completely taken in: what is missing of them is in
+no figure.
 
 Invariants:
   * Regions and their trust come from genesis or from governance, never from what a relay delivers (attacks R4, R8).
