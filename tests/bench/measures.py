@@ -23,7 +23,7 @@ from tests.support.market import Market
 ACCOUNTS = 200
 CONNECTIONS = 24
 DRAIN_PAUSE_S = 6.0
-"""Two view time-outs and a half: what a full leader had no room for waits with one follower until it has another view.
+"""Three view time-outs: what a full leader had no room for waits with one follower until it has another view.
 """
 Figures = dict[str, Any]
 
