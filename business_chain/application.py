@@ -1,4 +1,4 @@
-"""The business chain's rules as the node's application (port: common.node.application).
+"""The business chain's rules as the node's application (port: common.chain.application).
 
 A transaction is applied all or none: the first operation that is refused names its index and code, and the executor
 drops every change. Invariants A1-A4 of the port hold; besides:
@@ -31,15 +31,15 @@ from business_chain.state import (
     signer_key,
     subject_key,
 )
+from common.chain import evidence
+from common.chain.application import BlockContext, Outcome, StateReader, StateView
+from common.chain.schedule import check_genesis_seats
 from common.core.codec import canonical_json, canonical_json_of_checked
 from common.core.errors import Rejected
 from common.core.genesis import Genesis
 from common.core.snapshot import MODEL_PROTOCOL, MODEL_VERSION
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
-from common.node.application import BlockContext, Outcome, StateReader, StateView
-from common.node.logic import evidence
-from common.node.logic.schedule import check_genesis_seats
 
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000

@@ -45,10 +45,10 @@ from business_chain.state import (
     standing_index_key,
     subject_key,
 )
+from common.chain.application import BlockContext, StateView
 from common.core.errors import InvariantBroken
 from common.core.snapshot import CREATE, UPDATE, build_snapshot
 from common.core.suite import Suite
-from common.node.application import BlockContext, StateView
 
 _MARKET_CREATED_KEY: Final = b"market-created"
 

@@ -25,8 +25,8 @@ from business_chain.state import (
     decode_signer,
     signer_key,
 )
+from common.chain.application import StateReader
 from common.core.errors import InvariantBroken
-from common.node.application import StateReader
 
 
 def check_policy(state: StateReader, signers: Sequence[str], operation_types: Iterable[str]) -> None:

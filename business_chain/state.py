@@ -37,9 +37,9 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
+from common.chain.application import StateReader, StateView
 from common.core.errors import InvariantBroken
 from common.core.suite import Suite
-from common.node.application import StateReader, StateView
 
 SubjectKind = Literal["organisation", "person"]
 AccountType = Literal["cash", "securities"]

@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from common.chain.evidence import culprit_document
 from common.core.suite import Suite
 from common.core.validators import ValidatorSet
-from common.node.logic.evidence import culprit_document
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.messages import HeaderMessage
 from crosslink.lightclient.misbehaviour import SAME_HEIGHT, Misbehaviour

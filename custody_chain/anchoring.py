@@ -23,12 +23,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.chain.application import BlockContext
 from common.core import merkle
 from common.core.errors import Conflict, RuleBroken
 from common.core.header import Header
 from common.core.suite import Suite
 from common.core.validators import ValidatorSet
-from common.node.application import BlockContext
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.delivery import (
     BlockDelivery,

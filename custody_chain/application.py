@@ -1,4 +1,4 @@
-"""The custody chain's rules as the node's application (port: common.node.application).
+"""The custody chain's rules as the node's application (port: common.chain.application).
 
 Invariants (A1-A4 of the port hold; besides):
   * Roles are judged in consensus, not only at admission.
@@ -17,6 +17,9 @@ from typing import Any, Final
 
 import msgspec
 
+from common.chain import evidence
+from common.chain.application import BlockContext, Outcome, StateReader, StateView
+from common.chain.schedule import MAX_SEATS_FIELD, check_genesis_seats
 from common.core.codec import canonical_json
 from common.core.errors import Malformed, Rejected, TooLarge
 from common.core.exact_fields import complaint
@@ -24,9 +27,6 @@ from common.core.genesis import Genesis
 from common.core.names import check_network
 from common.core.suite import Suite, parse_hex
 from common.core.transaction import SignedTransaction
-from common.node.application import BlockContext, Outcome, StateReader, StateView
-from common.node.logic import evidence
-from common.node.logic.schedule import MAX_SEATS_FIELD, check_genesis_seats
 from crosslink.lightclient.delivery import (
     MAX_OPERATION_BYTES,
     MISBEHAVIOUR,

@@ -23,7 +23,7 @@ Invariants:
     leaves a single one where maker and checker could be of two.
 
 Reference: protocol rules 8, 20 and 21. Left out: who may (`policy`), when a scheduled change takes effect
-(`common.node.logic.schedule`), policy changes.
+(`common.chain.schedule`), policy changes.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from common.chain.application import BlockContext, StateView
+from common.chain.schedule import schedule_protocol, schedule_validators
 from common.core.errors import Conflict, Malformed, NotFound, RuleBroken
 from common.core.names import check_identifier, check_label, check_network
 from common.core.validators import MAX_VALIDATORS, ValidatorSet
-from common.node.application import BlockContext, StateView
-from common.node.logic.schedule import schedule_protocol, schedule_validators
 from crosslink.lightclient.fields import Fields
 from crosslink.lightclient.port import client_for
 from crosslink.lightclient.trust_root import Checkpoint, TrustRoot

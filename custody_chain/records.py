@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
+from common.chain.application import StateView
 from common.core.codec import canonical_json
-from common.node.application import StateView
 
 _decode = msgspec.json.Decoder().decode
 

@@ -3,7 +3,7 @@ decides about the chain.
 
 Source: protocol rules 8 and 21. Who may is judged by `policy` before these run. None of them makes a data object: the
 block's header commits the next validators and the protocol version, the state what is scheduled and the signers.
-Left out: when a scheduled change takes effect (`common.node.logic.schedule`); changing the policy of approvals.
+Left out: when a scheduled change takes effect (`common.chain.schedule`); changing the policy of approvals.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from business_chain.policy import governing_organisations
 from business_chain.refusals import refuse
 from business_chain.settings import MAX_SIGNERS
 from business_chain.state import SIGNER_PREFIX, Signer, encode_value, signer_key
+from common.chain.schedule import schedule_protocol, schedule_validators
 from common.core.errors import Malformed
 from common.core.validators import Validator, ValidatorSet
-from common.node.logic.schedule import schedule_protocol, schedule_validators
 
 
 def change_validators(operation: ChangeValidators, ledger: Ledger) -> None:

@@ -23,7 +23,7 @@ from business_chain.state import (
     product_key,
     subject_key,
 )
-from common.node.application import StateView
+from common.chain.application import StateView
 
 _REGISTRATION_ID: Final = re.compile(r".*:[0-9]+")
 _NATURAL_PERSON_CATEGORY: Final = 5

@@ -14,9 +14,9 @@ import click
 
 from cli import output
 from cli.running import ENTRIES
+from common.chain.application import Application
 from common.core.errors import Rejected
 from common.core.genesis import Genesis
-from common.node.application import Application
 from common.node.genesis_file import read_genesis
 from common.node.settings import NodeSettings, load_settings
 from common.node.startup import DATABASE_DIRECTORY

@@ -9,7 +9,7 @@ next one at a height that governance sets (`protocol.activate`), so that nodes a
 
 Invariants: a version's rules never change once a chain may have activated it; a rule that differs is gated by the
 constants below, on the version of the block that executes it.
-Reference: protocol rule 8, attack C19, ADR 0050. Left out: when one becomes active (`common.node.logic.schedule`).
+Reference: protocol rule 8, attack C19, ADR 0050. Left out: when one becomes active (`common.chain.schedule`).
 """
 
 from __future__ import annotations

@@ -25,19 +25,19 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from common.chain.application import Application
+from common.chain.schedule import check_supported
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.protocol import SUPPORTED_VERSIONS
 from common.node import allocator, wall_clock
 from common.node.access import TokenStore
-from common.node.application import Application
 from common.node.genesis_file import read_genesis
 from common.node.http.app import create_app
 from common.node.http.edge import HttpLimits
 from common.node.http.server import HttpServer
 from common.node.logic.node import Node
 from common.node.logic.node_status import NodeLimits
-from common.node.logic.schedule import check_supported
 from common.node.logs import configure_logging
 from common.node.peer.hello import Identity
 from common.node.peer.listener import bind

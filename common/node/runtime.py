@@ -26,15 +26,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from common.core.errors import InvariantBroken, Rejected, Unavailable
-from common.node.logic.checkpoint_messages import (
-    KIND_ANSWER_CHECKPOINTS,
-    KIND_ANSWER_HEADERS,
-    KIND_ANSWER_PART,
-    KIND_GET_CHECKPOINTS,
-    KIND_GET_HEADERS,
-    KIND_GET_PART,
-    KIND_PRUNED,
-)
 from common.node.logic.node_effects import (
     Accusation,
     BlockCommitted,
@@ -62,7 +53,16 @@ from common.node.logic.node_events import (
     TimerExpired,
 )
 from common.node.logic.node_status import SubmitResult
-from common.node.logic.peer_messages import (
+from common.node.logic.wire.checkpoint_messages import (
+    KIND_ANSWER_CHECKPOINTS,
+    KIND_ANSWER_HEADERS,
+    KIND_ANSWER_PART,
+    KIND_GET_CHECKPOINTS,
+    KIND_GET_HEADERS,
+    KIND_GET_PART,
+    KIND_PRUNED,
+)
+from common.node.logic.wire.peer_messages import (
     KIND_ANSWER_BLOCKS,
     KIND_ANSWER_BODY,
     KIND_GET_BLOCKS,

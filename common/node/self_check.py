@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from common.chain.evidence import ACCUSED
 from common.core.errors import Rejected
 from common.core.validators import ValidatorSet
 from common.node.health import RECENT_BLOCKS, PeerFacts
-from common.node.logic.evidence import ACCUSED
 from common.node.logic.node_events import PeerKey
 from common.node.peer.certificates import read_certificates
 from common.node.peer.transport import PeerReport

@@ -17,15 +17,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from common.chain.application import Application
+from common.chain.schedule import protocol_version
 from common.core.errors import Unavailable
 from common.core.genesis import Genesis
 from common.core.suite import Suite
-from common.node.application import Application
 from common.node.health import NodeFacts
 from common.node.log_limit import LimitedLog
 from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
 from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
-from common.node.logic.schedule import protocol_version
 from common.node.peer.transport import PeerReport, PeerTransport
 from common.node.runtime import Runtime
 from common.node.runtime_ports import NodeLogic

@@ -15,7 +15,7 @@ from common.core.suite import ED25519_SHA256
 from common.core.transaction import sign_envelope
 from common.node.access import TokenStore
 from common.node.http.app import create_app
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_events import Started
 from common.node.store.chain_store import ChainStore

@@ -12,14 +12,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from common.chain.application import BlockContext, Outcome, StateReader, StateView
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import Conflict
 from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
-from common.node.application import BlockContext, Outcome, StateReader, StateView
 from common.node.health import NodeFacts
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_effects import BlockCommitted, CancelTimer, CommitBlock, NodeEffect, SetTimer, Warned
 from common.node.logic.node_events import BlockWritten, NodeEvent, Started, Timer, TimerExpired

@@ -23,6 +23,7 @@ from cli.localnet.launch import launch
 from cli.localnet.layout import LocalNetwork, Process, load_network
 from cli.localnet.ports import reserved_base_port
 from cli.localnet.readiness import node_status
+from common.chain.application import OverlayView
 from common.core import merkle
 from common.core.block import Block
 from common.core.certificate import Certificate, commit_payload
@@ -33,12 +34,11 @@ from common.core.receipt import Receipt, receipt_root
 from common.core.snapshot import snapshot_root
 from common.core.suite import ED25519_SHA256 as SUITE
 from common.core.transaction import SignedTransaction, parse_envelope
-from common.node.application import OverlayView
 from common.node.genesis_file import read_genesis
 from common.node.keys import load_key_file
-from common.node.logic.executor import Executor
-from common.node.logic.genesis_state import initialise_chain
-from common.node.logic.used_nonces import NonceBuckets
+from common.node.logic.execution.executor import Executor
+from common.node.logic.execution.genesis_state import initialise_chain
+from common.node.logic.execution.used_nonces import NonceBuckets
 from common.node.startup import DATABASE_DIRECTORY
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState

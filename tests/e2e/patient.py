@@ -24,7 +24,7 @@ from common.consensus.messages import Phase, Vote, vote_payload
 from common.core.genesis import Genesis, parse_genesis
 from common.node.keys import load_key_file
 from common.node.logic.node_effects import Channel
-from common.node.logic.peer_messages import Consensus, Hello
+from common.node.logic.wire.peer_messages import Consensus, Hello
 from common.node.peer.certificates import issue_certificate, load_authority
 from common.node.peer.hello import Identity
 from common.node.peer.tls import PeerTls

@@ -14,7 +14,7 @@ from pathlib import Path
 from common.consensus.messages import decode_message
 from common.core.errors import Rejected
 from common.node.logic.node_events import PeerKey
-from common.node.logic.peer_messages import Consensus, decode_payload
+from common.node.logic.wire.peer_messages import Consensus, decode_payload
 from common.node.main import run_node
 from common.node.runtime import Runtime
 from common.node.settings import load_settings

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from common.consensus.messages import Phase, ViewChange, Vote, vote_payload
-from common.node.logic import peer_messages as pm
 from common.node.logic.node_effects import Channel
-from common.node.logic.peer_messages import Hello
+from common.node.logic.wire import peer_messages as pm
+from common.node.logic.wire.peer_messages import Hello
 from common.node.peer.frames import FRAME_TYPE_OF, FrameDecoder, FrameType, encode_frame
 from common.node.peer.hello import Binding, Identity, Role, Side, make_hello
 from common.node.peer.tls import PeerTls

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
+from common.chain.application import Application
 from common.consensus.messages import ConsensusMessage, decode_message
 from common.core.errors import InvariantBroken, Rejected
-from common.node.application import Application
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_effects import (
     Accusation,
@@ -40,7 +40,7 @@ from common.node.logic.node_events import (
     Timer,
     TimerExpired,
 )
-from common.node.logic.peer_messages import KIND_CONSENSUS, Consensus, Hello
+from common.node.logic.wire.peer_messages import KIND_CONSENSUS, Consensus, Hello
 from common.node.store.chain_store import ChainStore
 from common.node.store.log_directory import MemoryDirectory
 from common.node.store.memory_store import MemoryStore

@@ -14,12 +14,12 @@ from random import Random
 
 import pytest
 
+from common.chain.schedule import scheduled_set
 from common.consensus.messages import ConsensusMessage
 from common.core.transaction import parse_envelope, sign_envelope
 from common.core.validators import ValidatorSet
 from common.node.logic.node_effects import BlockCommitted
-from common.node.logic.peer_messages import Status
-from common.node.logic.schedule import scheduled_set
+from common.node.logic.wire.peer_messages import Status
 from common.node.runtime import OBSERVER_KINDS
 from tests.sim.chain_node import ChainNode
 from tests.sim.node_simulation import NodeSimulation, cheap_genesis

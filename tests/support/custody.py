@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.chain.application import BlockContext, Outcome, OverlayView
 from common.core.codec import canonical_json
 from common.core.errors import Rejected
 from common.core.genesis import Genesis, build_genesis
 from common.core.snapshot import build_snapshot
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction, parse_envelope, sign_envelope
-from common.node.application import BlockContext, Outcome, OverlayView
 from crosslink.lightclient.delivery import BlockDelivery, Delivery, SnapshotItem
 from custody_chain.application import CustodyApplication
 from custody_chain.schemas import model_schema_hash

@@ -15,8 +15,8 @@ from common.core.receipt import Receipt
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction, parse_envelope, sign_envelope
 from common.node.health import NodeFacts
-from common.node.logic.executor import Executor
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.executor import Executor
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore

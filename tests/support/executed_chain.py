@@ -5,14 +5,14 @@ Its state begins, changes and ends values, its index too, so every kind of datab
 
 from __future__ import annotations
 
+from common.chain.application import BlockContext, StateView
 from common.core.certificate import Certificate, commit_payload
 from common.core.codec import canonical_json
 from common.core.genesis import Genesis
 from common.core.header import Header
 from common.core.transaction import SignedTransaction, parse_envelope
-from common.node.application import BlockContext, StateView
-from common.node.logic.executor import Executor
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.executor import Executor
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.store.chain_store import ChainStore
 from common.node.store.storage import KeyValueStore
 from tests.unit.node.toy import SUITE, ToyApplication, make_envelope, make_genesis, seed_of

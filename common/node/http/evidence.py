@@ -21,11 +21,11 @@ from typing import Annotated, Any, Final
 import msgspec
 from fastapi import APIRouter, Query
 
+from common.chain.evidence import ACCUSED, EVIDENCE
 from common.core.errors import Malformed, NotFound
 from common.node.access import SCOPED
 from common.node.http.context import Limit, Node, Reader
 from common.node.http.ports import RegionEvidence
-from common.node.logic.evidence import ACCUSED, EVIDENCE
 from common.node.store.chain_store import ChainReader
 
 MAX_ACCUSED: Final = 1_000

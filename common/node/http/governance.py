@@ -13,12 +13,12 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
+from common.chain.schedule import MAX_SEATS_FIELD, Activation, activations, protocol_version, scheduled_set
 from common.core.membership import concentrated
 from common.core.protocol import SUPPORTED_VERSIONS
 from common.core.validators import ValidatorSet
 from common.node.access import CHAIN_READERS
 from common.node.http.context import Network, Node, require_role
-from common.node.logic.schedule import MAX_SEATS_FIELD, Activation, activations, protocol_version, scheduled_set
 from common.node.store.committed_state import CommittedState
 
 router = APIRouter(prefix="/v1/networks", tags=["Node interface"], dependencies=[Depends(require_role(CHAIN_READERS))])

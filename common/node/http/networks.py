@@ -23,6 +23,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from common.chain.schedule import protocol_version
 from common.core import merkle
 from common.core.certificate import commit_payload
 from common.core.errors import Malformed, NotFound, Rejected
@@ -46,7 +47,6 @@ from common.node.http.context import (
 )
 from common.node.http.ports import NetworkDescription
 from common.node.http.transactions import MAX_WAIT_S
-from common.node.logic.schedule import protocol_version
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
 from common.version import VERSION

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from common.chain.application import Application, StateReader
 from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
-from common.node.application import Application, StateReader
 from common.node.health import NodeFacts
 from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
 from common.node.store.chain_store import ChainStore

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from common.chain.application import Application
+from common.chain.schedule import check_supported
 from common.consensus.events import Committed, Received, WorkPending
 from common.consensus.messages import decode_message
 from common.consensus.records import decode_record
@@ -27,10 +29,7 @@ from common.core.errors import InvariantBroken, Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.protocol import SUPPORTED_VERSIONS
 from common.core.validators import ValidatorSet
-from common.node.application import Application
-from common.node.logic.body_fetch import Progress
-from common.node.logic.checkpoint import CheckpointSource, NoCheckpoints
-from common.node.logic.checkpoint_messages import GetCheckpoints, GetHeaders, GetPart, Pruned
+from common.node.logic.catchup.checkpoint import CheckpointSource, NoCheckpoints
 from common.node.logic.node_effects import Disconnect, Halt, MakeCheckpoint, NodeEffect, Warned
 from common.node.logic.node_events import (
     BlockWritten,
@@ -45,7 +44,9 @@ from common.node.logic.node_events import (
 )
 from common.node.logic.node_parts import NodeParts, NodeSetup
 from common.node.logic.node_status import NodeLimits, NodeStatus, SubmitResult, TransactionState
-from common.node.logic.peer_messages import (
+from common.node.logic.pool.body_fetch import Progress
+from common.node.logic.wire.checkpoint_messages import GetCheckpoints, GetHeaders, GetPart, Pruned
+from common.node.logic.wire.peer_messages import (
     AnswerBlocks,
     AnswerBody,
     AnswerTransactions,
@@ -60,7 +61,6 @@ from common.node.logic.peer_messages import (
     Transactions,
     decode_payload,
 )
-from common.node.logic.schedule import check_supported
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
 

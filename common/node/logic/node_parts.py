@@ -8,30 +8,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from common.chain.application import Application
 from common.core.genesis import Genesis
-from common.node.application import Application
-from common.node.logic.accuser import Accuser
-from common.node.logic.agreement_work import AgreementWork
-from common.node.logic.block_assembly import BlockAssembly
-from common.node.logic.block_fetch import BlockFetch
-from common.node.logic.body_fetch import BodyFetch
-from common.node.logic.checkpoint import CheckpointSource
-from common.node.logic.committer import Committer
-from common.node.logic.consensus_driver import ConsensusDriver
-from common.node.logic.executor import Executor
-from common.node.logic.gossip import Gossip
-from common.node.logic.liveness import Clock, Heartbeat, QuietStatus
-from common.node.logic.mempool import Mempool
+from common.node.logic.agreement.accuser import Accuser
+from common.node.logic.agreement.agreement_work import AgreementWork
+from common.node.logic.agreement.block_assembly import BlockAssembly
+from common.node.logic.agreement.committer import Committer
+from common.node.logic.agreement.consensus_driver import ConsensusDriver
+from common.node.logic.agreement.liveness import Clock, Heartbeat, QuietStatus
+from common.node.logic.agreement.pacing import BlockBudget
+from common.node.logic.catchup.block_fetch import BlockFetch
+from common.node.logic.catchup.checkpoint import CheckpointSource
+from common.node.logic.catchup.serving import Serving
+from common.node.logic.catchup.sync import CatchUp
+from common.node.logic.execution.executor import Executor
 from common.node.logic.node_effects import Warned
 from common.node.logic.node_events import PeerKey
 from common.node.logic.node_questions import NodeQuestions
 from common.node.logic.node_status import NodeLimits
 from common.node.logic.outbox import Outbox
-from common.node.logic.pacing import BlockBudget
 from common.node.logic.peers import PeerTable
-from common.node.logic.serving import Serving
-from common.node.logic.sync import CatchUp
-from common.node.logic.transaction_intake import TransactionIntake
+from common.node.logic.pool.body_fetch import BodyFetch
+from common.node.logic.pool.gossip import Gossip
+from common.node.logic.pool.mempool import Mempool
+from common.node.logic.pool.transaction_intake import TransactionIntake
 from common.node.store.chain_store import ChainStore
 
 

@@ -5,13 +5,13 @@ Left out: chain queries of routes, which read the chain store themselves.
 
 from __future__ import annotations
 
-from common.node.logic.consensus_driver import ConsensusDriver
-from common.node.logic.mempool import Mempool
+from common.node.logic.agreement.consensus_driver import ConsensusDriver
+from common.node.logic.catchup.sync import CatchUp
 from common.node.logic.node_events import PeerKey
 from common.node.logic.node_status import NodeStatus, TransactionState
-from common.node.logic.peer_messages import Hello
 from common.node.logic.peers import PeerTable
-from common.node.logic.sync import CatchUp
+from common.node.logic.pool.mempool import Mempool
+from common.node.logic.wire.peer_messages import Hello
 from common.node.store.chain_store import ChainStore
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from common.node.logic.node_effects import Broadcast, CancelTimer, Channel, NodeEffect, Send, SetTimer
 from common.node.logic.node_events import PeerKey, Timer
-from common.node.logic.peer_messages import PeerPayload
+from common.node.logic.wire.peer_messages import PeerPayload
 
 
 class Outbox:

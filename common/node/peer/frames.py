@@ -18,7 +18,7 @@ from typing import Final
 
 from common.core.errors import Malformed
 from common.node.logic.node_effects import Channel
-from common.node.logic.peer_messages import MAX_CONSENSUS_BYTES, MAX_PAYLOAD_BYTES
+from common.node.logic.wire.peer_messages import MAX_CONSENSUS_BYTES, MAX_PAYLOAD_BYTES
 
 _HEADER: Final = struct.Struct(">IB")
 HEADER_BYTES: Final = _HEADER.size

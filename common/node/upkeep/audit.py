@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from common.chain.application import Application
 from common.core.errors import Malformed, Rejected
 from common.core.genesis import Genesis
 from common.core.header import Header
-from common.node.application import Application
 from common.node.store import chain_check, schema
 from common.node.store.chain_reader import ChainReader, Tip, read_receipt_floor
 from common.node.store.pages import read_page

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from common.chain.application import Application
 from common.core.certificate import verify_certificate
 from common.core.errors import Gone, InvariantBroken, Rejected
 from common.core.transaction import parse_envelope
-from common.node.application import Application
-from common.node.logic.executor import BlockInvalid, Executor
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.executor import BlockInvalid, Executor
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.store import schema
 from common.node.store.chain_reader import ChainReader
 from common.node.store.chain_store import ChainStore

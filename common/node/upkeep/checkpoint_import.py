@@ -29,8 +29,15 @@ from common.core.genesis import Genesis
 from common.core.header import Header
 from common.core.state_proof import BRANCH, BUCKET_SIZE, EMPTY_BUCKET, key_hash, node_hash, value_hash
 from common.core.suite import HASH_SIZE
-from common.node.logic.checkpoint import KINDS, Manifest, chunk_id, read_chunk
-from common.node.logic.used_nonces import EMPTY_CHAIN, KEY_PREFIX, decode_bucket, leaf_key, next_link, nonce_key
+from common.node.logic.catchup.checkpoint import KINDS, Manifest, chunk_id, read_chunk
+from common.node.logic.execution.used_nonces import (
+    EMPTY_CHAIN,
+    KEY_PREFIX,
+    decode_bucket,
+    leaf_key,
+    next_link,
+    nonce_key,
+)
 from common.node.store import schema
 from common.node.store.state_tree import build_subtree, set_child
 from common.node.store.storage import KeyValueStore

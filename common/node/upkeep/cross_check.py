@@ -21,7 +21,7 @@ from common.core.errors import InvariantBroken, Rejected
 from common.core.receipt import receipt_root
 from common.core.suite import Suite
 from common.core.transaction import parse_envelope
-from common.node.logic.used_nonces import CHAIN_TAG, KEY_PREFIX, decode_bucket, nonce_key
+from common.node.logic.execution.used_nonces import CHAIN_TAG, KEY_PREFIX, decode_bucket, nonce_key
 from common.node.store import chain_check, schema
 from common.node.store.chain_reader import ChainReader
 from common.node.store.state_tree import StateTree

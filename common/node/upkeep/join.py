@@ -29,8 +29,11 @@ from typing import Final
 
 from common.core.errors import Malformed, Rejected
 from common.core.genesis import Genesis
-from common.node.logic.checkpoint import Manifest
-from common.node.logic.checkpoint_messages import (
+from common.node.logic.catchup.checkpoint import Manifest
+from common.node.logic.node_effects import Channel, Disconnect, Warned
+from common.node.logic.node_events import PeerKey, Timer
+from common.node.logic.outbox import Outbox
+from common.node.logic.wire.checkpoint_messages import (
     MANIFEST_PART,
     MAX_HEADERS,
     AnswerCheckpoints,
@@ -41,10 +44,7 @@ from common.node.logic.checkpoint_messages import (
     GetPart,
     Offer,
 )
-from common.node.logic.node_effects import Channel, Disconnect, Warned
-from common.node.logic.node_events import PeerKey, Timer
-from common.node.logic.outbox import Outbox
-from common.node.logic.peer_messages import KIND_CONSENSUS, decode_payload
+from common.node.logic.wire.peer_messages import KIND_CONSENSUS, decode_payload
 from common.node.upkeep.checkpoint_import import CheckpointFalse, CheckpointImport, Progress
 from common.node.upkeep.join_headers import HeaderChain
 

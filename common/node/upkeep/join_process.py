@@ -29,7 +29,7 @@ from common.node.keys import KeyPair, load_key_file
 from common.node.logic.node_effects import CancelTimer, Disconnect, Send, SetTimer, Warned
 from common.node.logic.node_events import PeerKey
 from common.node.logic.outbox import Outbox
-from common.node.logic.peer_messages import Hello
+from common.node.logic.wire.peer_messages import Hello
 from common.node.peer.hello import Identity
 from common.node.peer.tls import PeerTls
 from common.node.peer.transport import PeerTransport

@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from common.chain.application import Application
 from common.core.errors import Conflict, RuleBroken
 from common.core.genesis import Genesis
-from common.node.application import Application
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.startup import DATABASE_DIRECTORY, VOTES_DIRECTORY
 from common.node.store import disk, schema
 from common.node.store.chain_reader import ChainReader

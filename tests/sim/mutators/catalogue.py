@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from common.consensus.messages import ConsensusMessage, NewView, Phase, Proposal, ViewChange, Vote
 from common.core.certificate import Certificate
 from common.core.header import Header
-from common.node.logic.peer_messages import PeerPayload
+from common.node.logic.wire.peer_messages import PeerPayload
 from tests.sim.toys import CHEAP, seed_of
 
 MOST_REMEMBERED: Final = 300

@@ -8,7 +8,7 @@ from typing import Final
 
 from common.consensus.messages import ConsensusMessage, NewView, Phase, Proposal, decode_message
 from common.core.errors import InvariantBroken, Rejected
-from common.node.logic.peer_messages import AnswerBlocks, decode_payload
+from common.node.logic.wire.peer_messages import AnswerBlocks, decode_payload
 from tests.sim.mutators import MUTATORS
 from tests.sim.mutators.catalogue import Mutator, Workshop, named, target_of
 from tests.sim.toys import CHEAP

@@ -11,7 +11,7 @@ from common.consensus.messages import Phase
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import Rejected
-from common.node.logic.peer_messages import (
+from common.node.logic.wire.peer_messages import (
     AnswerBlocks,
     AnswerBody,
     AnswerTransactions,

@@ -15,7 +15,7 @@ from common.consensus.messages import ConsensusMessage, Proposal, decode_message
 from common.core.block import Block
 from common.core.errors import Rejected
 from common.core.transaction import envelope_hash
-from common.node.logic import peer_messages as pm
+from common.node.logic.wire import peer_messages as pm
 from tests.sim.chain_node import ChainNode
 from tests.sim.planted.violation import Caught
 from tests.sim.toys import CHEAP

@@ -15,19 +15,24 @@ from tests.sim.planted.substitutes import doing_nothing, ignoring, lenient_certi
 Original = Callable[..., Any]
 
 
-@bug("safety", "catch-up", "common.core.block:Block.check_body", "common.node.logic.executor:Executor.check_header")
+@bug(
+    "safety",
+    "catch-up",
+    "common.core.block:Block.check_body",
+    "common.node.logic.execution.executor:Executor.check_header",
+)
 def body_not_checked_against_hashes(original: Original) -> Any:
     """A header's block may have any body (attack E7)."""
     return ignoring(original, "block_body_mismatch")
 
 
-@bug("safety", "leader of nodes", "common.node.logic.executor:Executor.check_fresh")
+@bug("safety", "leader of nodes", "common.node.logic.execution.executor:Executor.check_fresh")
 def time_of_fresh_blocks_unchecked(original: Original) -> Any:
     """A fresh block may come from the future (attack C15)."""
     return ignoring(original, "block_time_ahead")
 
 
-@bug("safety", "leader of nodes", "common.node.logic.executor:Executor.check_header")
+@bug("safety", "leader of nodes", "common.node.logic.execution.executor:Executor.check_header")
 def empty_blocks_at_any_time(original: Original) -> Any:
     """An empty block need not wait for the heartbeat (protocol rule 4)."""
     return ignoring(original, "block_empty_too_early")
@@ -39,19 +44,21 @@ def nonce_replay_accepted(original: Original) -> Any:
     return doing_nothing(original)
 
 
-@bug("safety", "node", "common.node.logic.executor:check_expiry", "common.node.logic.mempool:check_expiry")
+@bug(
+    "safety", "node", "common.node.logic.execution.executor:check_expiry", "common.node.logic.pool.mempool:check_expiry"
+)
 def expiry_ignored(original: Original) -> Any:
     """A transaction is valid for ever (protocol rule 12)."""
     return doing_nothing(original)
 
 
-@bug("safety", "node", "common.node.logic.mempool:verify_signatures")
+@bug("safety", "node", "common.node.logic.pool.mempool:verify_signatures")
 def transaction_signature_unchecked(original: Original) -> Any:
     """Anybody can send anything in anybody's name."""
     return doing_nothing(original)
 
 
-@bug("safety", "node", "common.node.application:OverlayView.rollback")
+@bug("safety", "node", "common.chain.application:OverlayView.rollback")
 def rejected_transaction_keeps_its_writes(original: Original) -> Any:
     """What a refused transaction wrote stays (protocol rule 11)."""
 
@@ -66,31 +73,31 @@ def _not_comparing(original: Original, field: str) -> Any:
     return ignoring(original, f"block_{field}", "block_header_mismatch")
 
 
-@bug("safety", "leader of nodes", "common.node.logic.executor:Executor.check_results")
+@bug("safety", "leader of nodes", "common.node.logic.execution.executor:Executor.check_results")
 def state_root_not_compared(original: Original) -> Any:
     """A block whose state root is not what it executes to gets votes."""
     return _not_comparing(original, "state_root")
 
 
-@bug("safety", "leader of nodes", "common.node.logic.executor:Executor.check_results")
+@bug("safety", "leader of nodes", "common.node.logic.execution.executor:Executor.check_results")
 def receipt_root_not_compared(original: Original) -> Any:
     """A block whose receipt root is not what it executes to gets votes."""
     return _not_comparing(original, "receipt_root")
 
 
-@bug("safety", "leader of nodes", "common.node.logic.executor:Executor.check_results")
+@bug("safety", "leader of nodes", "common.node.logic.execution.executor:Executor.check_results")
 def snapshot_root_not_compared(original: Original) -> Any:
     """A block whose snapshot root is not what it executes to gets votes."""
     return _not_comparing(original, "snapshot_root")
 
 
-@bug("safety", "leader of nodes", "common.node.logic.executor:Executor.check_results")
+@bug("safety", "leader of nodes", "common.node.logic.execution.executor:Executor.check_results")
 def snapshot_count_not_compared(original: Original) -> Any:
     """A block that promises other snapshots than it makes gets votes."""
     return _not_comparing(original, "snapshot_count")
 
 
-@bug("safety", "leader of nodes", "common.node.logic.executor:Executor.check_results")
+@bug("safety", "leader of nodes", "common.node.logic.execution.executor:Executor.check_results")
 def next_set_not_compared(original: Original) -> Any:
     """A leader may name the next set as it likes."""
     return _not_comparing(original, "next_validators_hash")
@@ -99,39 +106,44 @@ def next_set_not_compared(original: Original) -> Any:
 @bug(
     "safety",
     "leader of nodes",
-    "common.node.logic.executor:Executor.check_header",
-    "common.node.logic.executor:Executor.check_results",
+    "common.node.logic.execution.executor:Executor.check_header",
+    "common.node.logic.execution.executor:Executor.check_results",
 )
 def protocol_version_unchecked(original: Original) -> Any:
     """A block of rules that are not in force gets votes (protocol rule 8). Two checks see it: both are taken out."""
     return ignoring(original, "block_protocol_version", "block_header_mismatch")
 
 
-@bug("safety", "catch-up", "common.node.logic.sync:verify_certificate")
+@bug("safety", "catch-up", "common.node.logic.catchup.sync:verify_certificate")
 def blocks_taken_without_certificate(original: Original) -> Any:
     """Catch-up believes its peers (attack C17)."""
     return doing_nothing(original)
 
 
-@bug("safety", "catch-up", "common.node.logic.sync:verify_certificate")
+@bug("safety", "catch-up", "common.node.logic.catchup.sync:verify_certificate")
 def catch_up_takes_too_few_signatures(original: Original) -> Any:
     """A certificate below the quorum is good enough for catch-up (attack C4)."""
     return lenient_certificate(original, too_few=True)
 
 
-@bug("safety", "catch-up", "common.node.logic.sync:verify_certificate")
+@bug("safety", "catch-up", "common.node.logic.catchup.sync:verify_certificate")
 def catch_up_takes_stale_certificates(original: Original) -> Any:
     """A valid certificate of any block is good for every block (attack C17)."""
     return lenient_certificate(original, block=True)
 
 
-@bug("safety", "catch-up", "common.node.logic.sync:verify_certificate")
+@bug("safety", "catch-up", "common.node.logic.catchup.sync:verify_certificate")
 def catch_up_takes_forged_signatures(original: Original) -> Any:
     """Signatures in a certificate are counted, not verified (attack C8)."""
     return lenient_certificate(original, signatures=True)
 
 
-@bug("safety", "catch-up", "common.node.logic.sync:verify_certificate", "common.core.certificate:Certificate.decode")
+@bug(
+    "safety",
+    "catch-up",
+    "common.node.logic.catchup.sync:verify_certificate",
+    "common.core.certificate:Certificate.decode",
+)
 def catch_up_counts_a_signer_twice(original: Any) -> Any:
     """One signature fills two places of a certificate (attack C4)."""
     if isinstance(original, classmethod):
@@ -154,7 +166,12 @@ def _decode_any_order(original: Original) -> Any:
     return decode
 
 
-@bug("safety", "catch-up", "common.node.logic.sync:CatchUp._verify", "common.node.logic.committer:Committer.commit")
+@bug(
+    "safety",
+    "catch-up",
+    "common.node.logic.catchup.sync:CatchUp._verify",
+    "common.node.logic.agreement.committer:Committer.commit",
+)
 def catch_up_lowers_the_height(original: Original) -> Any:
     """Any certified block of the past is taken as the next one (attack C17)."""
 
@@ -185,7 +202,7 @@ def final_before_it_is_durable(original: Original) -> Any:
     return add
 
 
-@bug("liveness", "node", "common.node.logic.sync:CatchUp._ask")
+@bug("liveness", "node", "common.node.logic.catchup.sync:CatchUp._ask")
 def catch_up_never_asks(original: Original) -> Any:
     """A node that fell behind stays behind."""
     return doing_nothing(original)
@@ -203,13 +220,13 @@ def transactions_never_lead_to_a_block(original: Original) -> Any:
     return _update_work
 
 
-@bug("liveness", "node", "common.node.logic.body_fetch:BodyFetch.want")
+@bug("liveness", "node", "common.node.logic.pool.body_fetch:BodyFetch.want")
 def missing_bodies_never_fetched(original: Original) -> Any:
     """A replica that lacks a transaction waits for it without asking."""
     return doing_nothing(original)
 
 
-@bug("liveness", "node", "common.node.logic.mempool:Mempool.committed")
+@bug("liveness", "node", "common.node.logic.pool.mempool:Mempool.committed")
 def committed_transactions_stay_pending(original: Original) -> Any:
     """The mempool goes on to offer what is final."""
     return doing_nothing(original)

@@ -27,7 +27,7 @@ from common.consensus.records import encode_record
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import Rejected
-from common.node.logic.peer_messages import KIND_CONSENSUS
+from common.node.logic.wire.peer_messages import KIND_CONSENSUS
 from tests.sim.checkers import ConductChecker, _cheap_signature, _tagged, _vote_payload, least_quorum
 from tests.sim.network import Address, Payload
 from tests.sim.planted.violation import Caught

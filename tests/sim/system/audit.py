@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from common.core.errors import InvariantBroken, Rejected
 from common.core.header import Header
 from common.core.transaction import SignedTransaction, parse_envelope
-from common.node.logic.executor import Executor
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.executor import Executor
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
 from custody_chain import regions, state

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from common.node.logic.node_effects import Channel
 from common.node.logic.node_events import PeerKey
-from common.node.logic.peer_messages import KIND_CONSENSUS, KIND_TRANSACTIONS
+from common.node.logic.wire.peer_messages import KIND_CONSENSUS, KIND_TRANSACTIONS
 
 if TYPE_CHECKING:
     from tests.sim.system.machine import NodeMachine

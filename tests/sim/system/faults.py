@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from common.consensus.messages import decode_message
 from common.core.errors import Rejected
-from common.node.logic.peer_messages import KIND_CONSENSUS
+from common.node.logic.wire.peer_messages import KIND_CONSENSUS
 from tests.sim.bench import kind_of
 from tests.sim.system.liar import SystemLiar
 from tests.sim.system.release import OLD_VERSIONS, install

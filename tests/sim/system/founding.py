@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from business_chain.application import BusinessApplication
 from cli.trust_root import trust_root
+from common.chain.application import Application
 from common.core.genesis import ChainParameters, Genesis, build_genesis
 from common.core.suite import ED25519_SHA256
 from common.core.validators import Validator, ValidatorSet
-from common.node.application import Application
 from custody_chain.application import CustodyApplication
 from custody_chain.schemas import model_schema_hash
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from common.consensus.messages import decode_message
 from common.core.errors import Rejected
 from common.core.header import Header
-from common.node.logic.peer_messages import KIND_CONSENSUS, Consensus
+from common.node.logic.wire.peer_messages import KIND_CONSENSUS, Consensus
 from tests.sim.mutators.catalogue import Workshop
 from tests.sim.mutators.liar import Liar
 from tests.sim.system.founding import CUSTODY, GENESIS_MS, SUITE

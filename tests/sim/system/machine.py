@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, cast
 
+from common.chain.schedule import check_supported
 from common.core.errors import InvariantBroken, Unavailable
 from common.core.protocol import SUPPORTED_VERSIONS
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
-from common.node.logic.schedule import check_supported
 from common.node.peer.transport import PeerTransport
 from common.node.runtime import Runtime
 from common.node.service import NodeService

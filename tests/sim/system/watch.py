@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from common.consensus.messages import ConsensusMessage, Proposal, decode_message
 from common.core.certificate import Certificate
-from common.node.logic.peer_messages import KIND_CONSENSUS
+from common.node.logic.wire.peer_messages import KIND_CONSENSUS
 from tests.sim.checkers import ConductChecker, Violation, least_quorum
 from tests.sim.system.founding import SUITE, ChainSpec, seed_of
 

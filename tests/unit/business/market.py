@@ -20,12 +20,12 @@ from business_chain.state import (
     holding_prefix,
     product_key,
 )
+from common.chain.application import BlockContext, OverlayView
 from common.core.codec import canonical_json
 from common.core.genesis import Genesis, build_genesis
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction
 from common.core.validators import Validator, ValidatorSet
-from common.node.application import BlockContext, OverlayView
 
 NOW_MS = 1_770_000_000_000
 PRODUCT = "BJ000001.ESVUFR2601"

@@ -9,8 +9,8 @@ from common.core.certificate import Certificate, commit_payload
 from common.core.receipt import Receipt
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import parse_envelope, sign_envelope
-from common.node.logic.executor import Executor
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.executor import Executor
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
 from tests.unit.business.market import Operations, genesis, key, seed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from common.chain.schedule import scheduled_set
 from common.core.errors import Rejected
-from common.node.logic.schedule import scheduled_set
 from tests.unit.business.market import Market, genesis, key
 
 

@@ -12,11 +12,11 @@ from business_chain import application
 from business_chain.application import BusinessApplication, operation_hash
 from business_chain.operations import registry
 from business_chain.state import decode_business
+from common.chain.application import Application
+from common.chain.evidence import EVIDENCE_TYPES
 from common.core.codec import canonical_json
 from common.core.errors import Malformed
 from common.core.suite import ED25519_SHA256
-from common.node.application import Application
-from common.node.logic.evidence import EVIDENCE_TYPES
 from tests.unit.business.market import PRODUCT, Market, genesis, key
 
 

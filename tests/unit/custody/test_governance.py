@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from common.chain.schedule import ScheduledSet, protocol_version, scheduled_set
 from common.core.errors import Rejected
 from common.core.genesis import build_genesis
 from common.core.validators import ValidatorSet
-from common.node.logic.schedule import ScheduledSet, protocol_version, scheduled_set
 from crosslink.lightclient.delivery import Delivery
 from crosslink.lightclient.trust_root import Checkpoint
 from custody_chain.application import CustodyApplication

@@ -11,9 +11,9 @@ import pytest
 
 from common.core.errors import Gone
 from common.core.validators import ValidatorSet
-from common.node.logic import checkpoint as checkpoint_format
-from common.node.logic.checkpoint import KINDS, Manifest, chunk_id, chunks_of
-from common.node.logic.checkpoint_messages import (
+from common.node.logic.catchup import checkpoint as checkpoint_format
+from common.node.logic.catchup.checkpoint import KINDS, Manifest, chunk_id, chunks_of
+from common.node.logic.wire.checkpoint_messages import (
     MANIFEST_PART,
     AnswerCheckpoints,
     AnswerHeaders,

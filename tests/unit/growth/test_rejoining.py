@@ -6,8 +6,8 @@ import pytest
 
 from common.consensus.messages import decode_message
 from common.core.errors import Conflict, Forbidden, RuleBroken
-from common.node.logic import peer_messages as pm
-from common.node.logic.checkpoint_messages import KIND_ANSWER_HEADERS, KIND_PRUNED, GetHeaders, Pruned
+from common.node.logic.wire import peer_messages as pm
+from common.node.logic.wire.checkpoint_messages import KIND_ANSWER_HEADERS, KIND_PRUNED, GetHeaders, Pruned
 from common.node.settings import StorageSettings
 from common.node.store import schema
 from common.node.store.chain_prune import Anchored, check_prunable, prune

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.core.genesis import Genesis
-from common.node.logic import peer_messages as pm
 from common.node.logic.node import Node
 from common.node.logic.node_effects import Disconnect, Send, SetTimer, Warned
 from common.node.logic.node_events import PeerConnected, PeerMessage, Started
 from common.node.logic.outbox import Outbox
+from common.node.logic.wire import peer_messages as pm
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
 from common.node.store.storage import KeyValueStore

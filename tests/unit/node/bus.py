@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
+from common.chain.application import Application
 from common.consensus.records import record_height
 from common.core.genesis import Genesis
 from common.core.protocol import SUPPORTED_VERSIONS
-from common.node.application import Application
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_effects import (
     Accusation,

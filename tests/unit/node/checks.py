@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.consensus.messages import Mark, decode_message
-from common.node.logic import peer_messages as pm
+from common.node.logic.wire import peer_messages as pm
 from tests.unit.node.bus import Bus
 from tests.unit.node.toy import SUITE
 

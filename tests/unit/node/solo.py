@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from common.chain.application import Application
 from common.core.block import Block
 from common.core.certificate import Certificate, commit_payload
 from common.core.genesis import Genesis
 from common.core.header import Header
 from common.core.transaction import parse_envelope
-from common.node.application import Application
-from common.node.logic.executor import Execution, Executor
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.executor import Execution, Executor
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
 from tests.unit.node.toy import SUITE, ToyApplication, seed_of

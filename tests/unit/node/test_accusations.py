@@ -8,6 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from common.chain import evidence
+from common.chain.application import BlockContext, Outcome, OverlayView, StateReader, StateView
+from common.chain.validator_history import KEPT_SETS, record_set, set_at
 from common.consensus.contradiction import Statement
 from common.consensus.messages import Phase, Vote, decode_message, vote_payload
 from common.consensus.params import MAX_SHOWN_DISSENTS
@@ -16,11 +19,8 @@ from common.core.errors import Rejected
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction, parse_envelope
 from common.core.validators import ValidatorSet
-from common.node.application import BlockContext, Outcome, OverlayView, StateReader, StateView
-from common.node.logic import evidence
 from common.node.logic.node_events import Timer
-from common.node.logic.peer_messages import Consensus
-from common.node.logic.validator_history import KEPT_SETS, record_set, set_at
+from common.node.logic.wire.peer_messages import Consensus
 from common.node.store.committed_state import CommittedState
 from tests.unit.node.bus import Bus, names_of
 from tests.unit.node.toy import (

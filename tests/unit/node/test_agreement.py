@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from common.chain.application import Application
 from common.core.errors import Conflict, Unavailable
 from common.core.transaction import SignedTransaction, parse_envelope
-from common.node.application import Application
-from common.node.logic import peer_messages as pm
 from common.node.logic.node_status import NodeLimits
+from common.node.logic.wire import peer_messages as pm
 from tests.unit.node.bus import DELAY_MS, Bus, names_of, tips
 from tests.unit.node.toy import SUITE, ToyApplication, make_envelope, make_genesis, transfer
 

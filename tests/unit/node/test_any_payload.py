@@ -10,10 +10,10 @@ import pytest
 
 from common.consensus.messages import NewView, Phase, PreparedCertificate, Proposal, ViewChange, Vote
 from common.core.block import Block
-from common.node.logic import checkpoint_messages as cm
-from common.node.logic import peer_messages as pm
 from common.node.logic.node_effects import Disconnect
 from common.node.logic.node_events import PeerDisconnected, PeerMessage, TimerExpired
+from common.node.logic.wire import checkpoint_messages as cm
+from common.node.logic.wire import peer_messages as pm
 from tests.unit.growth.world import GENESIS, grown
 from tests.unit.node.toy import START_MS, SUITE, key_of, seed_of, transfer
 from tests.unit.node.victim import Victim

@@ -11,8 +11,8 @@ from common.core.header import Header
 from common.core.snapshot import snapshot_root
 from common.core.state_proof import verify_state_proof
 from common.core.transaction import parse_envelope
-from common.node.logic.executor import BlockInvalid, ExecutionFailed
-from common.node.logic.used_nonces import decode_bucket, nonce_key
+from common.node.logic.execution.executor import BlockInvalid, ExecutionFailed
+from common.node.logic.execution.used_nonces import decode_bucket, nonce_key
 from tests.unit.node.solo import Solo
 from tests.unit.node.toy import SUITE, balance_key, key_of, make_envelope, make_genesis, transfer
 

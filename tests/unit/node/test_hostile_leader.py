@@ -9,9 +9,9 @@ from common.core import merkle
 from common.core.block import Block
 from common.core.header import Header
 from common.core.transaction import parse_envelope
-from common.node.logic import peer_messages as pm
 from common.node.logic.node_effects import Broadcast, PersistVotes
 from common.node.logic.node_events import PeerConnected, Timer
+from common.node.logic.wire import peer_messages as pm
 from tests.unit.node.solo import Solo
 from tests.unit.node.toy import START_MS, SUITE, ToyApplication, key_of, make_genesis, seed_of, transfer
 from tests.unit.node.victim import NAMES, Victim

@@ -9,9 +9,9 @@ import pytest
 
 from common.core.errors import Conflict, Forbidden, Malformed, QuotaExceeded, Rejected, Unauthorised, Unavailable
 from common.core.transaction import SignedTransaction, parse_envelope
-from common.node.logic import mempool as mempool_module
-from common.node.logic.mempool import Mempool
 from common.node.logic.node_status import NodeLimits
+from common.node.logic.pool import mempool as mempool_module
+from common.node.logic.pool.mempool import Mempool
 from tests.unit.node.solo import Solo
 from tests.unit.node.toy import SUITE, key_of, make_envelope, make_genesis, transfer
 

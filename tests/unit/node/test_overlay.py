@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.node.application import REMEMBERED_BYTES, OverlayView
+from common.chain.application import REMEMBERED_BYTES, OverlayView
 
 KEYS = st.sampled_from([b"a/1", b"a/2", b"a/3", b"b/1", b"a"])
 ACTIONS = st.lists(

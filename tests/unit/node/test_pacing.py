@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import count
 
+from common.node.logic.agreement.pacing import MIN_OPERATIONS, BlockBudget
 from common.node.logic.node_effects import CancelTimer, SetTimer
 from common.node.logic.node_events import Timer
 from common.node.logic.outbox import Outbox
-from common.node.logic.pacing import MIN_OPERATIONS, BlockBudget
 from tests.unit.node.bus import Bus, names_of
 from tests.unit.node.toy import make_genesis, transfer
 

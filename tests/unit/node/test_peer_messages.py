@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from common.core.codec import Writer
 from common.core.errors import CodecError
-from common.node.logic import peer_messages as pm
+from common.node.logic.wire import peer_messages as pm
 
 HASH = bytes(range(32))
 MESSAGES: list[pm.PeerPayload] = [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from common.node.logic import peer_messages as pm
-from common.node.logic.used_nonces import nonce_key
+from common.node.logic.execution.used_nonces import nonce_key
+from common.node.logic.wire import peer_messages as pm
 from tests.unit.node.toy import SUITE
 
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "protocol-peers.md").read_text(encoding="utf-8")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from common.node.logic import peer_messages as pm
-from common.node.logic import ration
+from common.node.logic.catchup import ration
+from common.node.logic.catchup.ration import BURST_BYTES, BYTES_PER_MS, Rations
 from common.node.logic.node_effects import Send
 from common.node.logic.node_events import PeerConnected, PeerDisconnected, PeerMessage
-from common.node.logic.ration import BURST_BYTES, BYTES_PER_MS, Rations
+from common.node.logic.wire import peer_messages as pm
 from tests.sim.planted.memory import objects_of
 from tests.unit.growth.world import GENESIS, grown
 from tests.unit.node.toy import key_of

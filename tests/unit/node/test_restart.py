@@ -8,8 +8,8 @@ import pytest
 
 from common.consensus.messages import decode_message
 from common.core.transaction import parse_envelope
-from common.node.logic import peer_messages as pm
 from common.node.logic.node_effects import Broadcast, CommitBlock, NodeEffect, PersistVotes, Send
+from common.node.logic.wire import peer_messages as pm
 from tests.unit.node.bus import Bus, Machine, names_of
 from tests.unit.node.checks import acknowledged, assert_no_double_vote, assert_one_chain
 from tests.unit.node.toy import SUITE, make_genesis, transfer

@@ -7,13 +7,8 @@ from typing import Any
 
 import pytest
 
-from common.core.errors import Rejected
-from common.core.genesis import Genesis, build_genesis
-from common.core.membership import check_succession, concentrated
-from common.core.validators import Validator, ValidatorSet
-from common.node.application import BlockContext, OverlayView
-from common.node.logic import peer_messages as pm
-from common.node.logic.schedule import (
+from common.chain.application import BlockContext, OverlayView
+from common.chain.schedule import (
     MAX_LEAD_BLOCKS,
     Activation,
     ScheduledSet,
@@ -25,6 +20,11 @@ from common.node.logic.schedule import (
     scheduled_set,
     take_due_set,
 )
+from common.core.errors import Rejected
+from common.core.genesis import Genesis, build_genesis
+from common.core.membership import check_succession, concentrated
+from common.core.validators import Validator, ValidatorSet
+from common.node.logic.wire import peer_messages as pm
 from tests.unit.node.bus import Bus, Machine, names_of
 from tests.unit.node.toy import SUITE, key_of, make_envelope, make_genesis, transfer, validator_set
 

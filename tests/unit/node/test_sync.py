@@ -10,7 +10,6 @@ import pytest
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken
-from common.node.logic import peer_messages as pm
 from common.node.logic.node_effects import BlockCommitted, CommitBlock, Send
 from common.node.logic.node_events import (
     BlockWritten,
@@ -19,6 +18,7 @@ from common.node.logic.node_events import (
     Timer,
     TimerExpired,
 )
+from common.node.logic.wire import peer_messages as pm
 from tests.unit.node.bus import Bus, names_of
 from tests.unit.node.solo import Solo
 from tests.unit.node.toy import key_of, make_genesis, transfer
@@ -266,12 +266,12 @@ def test_n3_answers_are_bounded_in_number_and_bytes_and_rationed(monkeypatch: py
     assert len(serve(5, 64) or []) == 2
     assert serve(7, 64) == []
     assert len(serve(0, 2) or []) == 1
-    monkeypatch.setattr("common.node.logic.serving.ANSWER_BYTES", 2 * size)
+    monkeypatch.setattr("common.node.logic.catchup.serving.ANSWER_BYTES", 2 * size)
     assert len(serve(1, 64) or []) == 2
-    monkeypatch.setattr("common.node.logic.serving.ANSWER_BYTES", 1)
+    monkeypatch.setattr("common.node.logic.catchup.serving.ANSWER_BYTES", 1)
     assert len(serve(1, 64) or []) == 1, "one block always goes, or the asker would never get on"
-    monkeypatch.setattr("common.node.logic.ration.BURST_BYTES", 2 * size)
-    monkeypatch.setattr("common.node.logic.serving.ANSWER_BYTES", 4 * 1024 * 1024)
+    monkeypatch.setattr("common.node.logic.catchup.ration.BURST_BYTES", 2 * size)
+    monkeypatch.setattr("common.node.logic.catchup.serving.ANSWER_BYTES", 4 * 1024 * 1024)
     server.node._serving._rations._left.clear()
     assert serve(1, 64) is not None
     assert serve(1, 64) is None, "nothing is left until time has passed"

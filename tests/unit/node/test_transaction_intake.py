@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from common.core.transaction import parse_envelope
-from common.node.logic.body_fetch import BodyFetch
-from common.node.logic.mempool import Mempool
 from common.node.logic.node_effects import SetTimer
 from common.node.logic.node_events import Timer
 from common.node.logic.node_status import NodeLimits
 from common.node.logic.outbox import Outbox
-from common.node.logic.transaction_intake import TURN, TransactionIntake
+from common.node.logic.pool.body_fetch import BodyFetch
+from common.node.logic.pool.mempool import Mempool
+from common.node.logic.pool.transaction_intake import TURN, TransactionIntake
 from tests.unit.node.solo import Solo
 from tests.unit.node.test_mempool import GENESIS, envelope, tampered
 from tests.unit.node.toy import SUITE

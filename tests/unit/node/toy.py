@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.chain.application import BlockContext, Outcome, StateReader, StateView
+from common.chain.schedule import schedule_protocol, schedule_validators
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import Forbidden, Malformed, RuleBroken
 from common.core.genesis import ChainParameters, Genesis, build_genesis
@@ -15,8 +17,6 @@ from common.core.snapshot import CREATE, build_snapshot
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction, sign_envelope
 from common.core.validators import Validator, ValidatorSet
-from common.node.application import BlockContext, Outcome, StateReader, StateView
-from common.node.logic.schedule import schedule_protocol, schedule_validators
 
 SUITE = ED25519_SHA256
 START_MS = 1_700_000_000_000

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from common.core.genesis import Genesis
-from common.node.logic import peer_messages as pm
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_effects import CommitBlock, Disconnect, NodeEffect, Send, SetTimer, Warned
 from common.node.logic.node_events import (
@@ -16,6 +15,7 @@ from common.node.logic.node_events import (
     Timer,
     TimerExpired,
 )
+from common.node.logic.wire import peer_messages as pm
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
 from tests.unit.node.bus import names_of

@@ -41,7 +41,7 @@ from common.node.logic.node_events import (
     TimerExpired,
 )
 from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
-from common.node.logic.peer_messages import KIND_CONSENSUS, KIND_GET_BLOCKS, Status, decode_payload
+from common.node.logic.wire.peer_messages import KIND_CONSENSUS, KIND_GET_BLOCKS, Status, decode_payload
 from common.node.peer.frames import FrameType, encode_frame
 from common.node.peer.hello import Binding, Role, Side, make_hello
 from common.node.runtime import Runtime

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from common.node import service as service_module
-from common.node.logic.genesis_state import initialise_chain
+from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node_status import NodeStatus
 from common.node.service import NodeService
 from common.node.store.chain_store import ChainStore

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken, Rejected
-from common.node.logic.executor import Execution, Executor
-from common.node.logic.mempool import Mempool
+from common.node.logic.execution.executor import Execution, Executor
 from common.node.logic.node_effects import BlockCommitted, CommitBlock
 from common.node.logic.outbox import Outbox
+from common.node.logic.pool.mempool import Mempool
 from common.node.store.chain_store import ChainStore
 
 

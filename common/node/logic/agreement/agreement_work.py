@@ -12,16 +12,16 @@ from common.consensus.effects import BuildBlock, FetchBlock, ValidateBlock
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.suite import Suite
-from common.node.logic.block_assembly import BlockAssembly
-from common.node.logic.block_fetch import BlockFetch
-from common.node.logic.body_fetch import BodyFetch
-from common.node.logic.committer import Committer
-from common.node.logic.liveness import Clock
+from common.node.logic.agreement.block_assembly import BlockAssembly
+from common.node.logic.agreement.committer import Committer
+from common.node.logic.agreement.liveness import Clock
+from common.node.logic.catchup.block_fetch import BlockFetch
+from common.node.logic.catchup.serving import Serving
+from common.node.logic.catchup.sync import CatchUp
 from common.node.logic.node_events import PeerKey
 from common.node.logic.node_status import NodeLimits
 from common.node.logic.peers import PeerTable
-from common.node.logic.serving import Serving
-from common.node.logic.sync import CatchUp
+from common.node.logic.pool.body_fetch import BodyFetch
 
 
 class AgreementWork:

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from common.core.errors import Rejected
 from common.core.suite import Suite
 from common.core.transaction import envelope_hash, parse_envelope
-from common.node.logic.body_fetch import BodyFetch
-from common.node.logic.mempool import Mempool
 from common.node.logic.node_events import PeerKey, Timer
 from common.node.logic.outbox import Outbox
+from common.node.logic.pool.body_fetch import BodyFetch
+from common.node.logic.pool.mempool import Mempool
 
 BAD_SIGNATURE = "bad_signature"
 TURN = 16

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from common.core.codec import Reader, Writer
 from common.core.errors import CodecError
-from common.node.logic.checkpoint_messages import CheckpointPayload, decode_fields
+from common.node.logic.wire.checkpoint_messages import CheckpointPayload, decode_fields
 
 MAX_PAYLOAD_BYTES = 17 * 1024 * 1024
 """A frame carries at most one block of the standard's 16 MiB with its certificate."""

@@ -24,12 +24,12 @@ from enum import Enum
 from common.core.errors import Rejected
 from common.core.suite import Suite
 from common.core.transaction import envelope_hash
-from common.node.logic.mempool import Mempool
 from common.node.logic.node_effects import Channel
 from common.node.logic.node_events import PeerKey, Timer
 from common.node.logic.node_status import NodeLimits
 from common.node.logic.outbox import Outbox
-from common.node.logic.peer_messages import MAX_HASHES, AnswerTransactions, GetTransactions
+from common.node.logic.pool.mempool import Mempool
+from common.node.logic.wire.peer_messages import MAX_HASHES, AnswerTransactions, GetTransactions
 
 ROUNDS = 3
 GRACE_MS = 10

@@ -25,6 +25,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from common.chain.application import BlockContext, StateView
+from common.chain.validator_history import record_set
 from common.core.codec import canonical_json
 from common.core.errors import Conflict, Malformed, RuleBroken, Unavailable
 from common.core.genesis import Genesis
@@ -32,8 +34,6 @@ from common.core.membership import check_seats, check_succession
 from common.core.protocol import UNCHANGED_SET_REFUSED_FROM
 from common.core.suite import Suite
 from common.core.validators import MAX_VALIDATORS, ValidatorSet
-from common.node.application import BlockContext, StateView
-from common.node.logic.validator_history import record_set
 
 VALIDATORS_KEY: Final = b"chain/validators"
 PROTOCOL_KEY: Final = b"chain/protocol"

@@ -7,8 +7,8 @@ Left out: the document itself (`common.core.genesis`), everything after height 0
 
 from __future__ import annotations
 
+from common.chain.application import Application, OverlayView
 from common.core.genesis import Genesis
-from common.node.application import Application, OverlayView
 from common.node.store.chain_store import ChainStore
 
 

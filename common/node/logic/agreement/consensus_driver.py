@@ -42,7 +42,7 @@ from common.core.genesis import Genesis
 from common.node.logic.node_effects import Accusation, Channel, PersistVotes, Warned
 from common.node.logic.node_events import PeerKey, Timer
 from common.node.logic.outbox import Outbox
-from common.node.logic.peer_messages import Consensus
+from common.node.logic.wire.peer_messages import Consensus
 from common.node.store.chain_store import ChainStore
 
 UNHEARD_LEADER_DIVISOR = 8

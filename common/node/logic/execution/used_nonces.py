@@ -15,11 +15,11 @@ Left out: expiry (`transaction_rules`), the index (`chain_store`).
 
 from __future__ import annotations
 
+from common.chain.application import StateReader, StateView
 from common.core.codec import Writer, canonical_json, parse_json
 from common.core.errors import InvariantBroken
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
-from common.node.application import StateReader, StateView
 
 NONCE_TAG = "tongjian/nonce/v1"
 CHAIN_TAG = "tongjian/nonce-chain/v1"

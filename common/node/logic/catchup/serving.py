@@ -14,8 +14,13 @@ from itertools import islice
 
 from common.core.block import Block
 from common.core.errors import Gone, NotFound
-from common.node.logic.checkpoint import CheckpointSource
-from common.node.logic.checkpoint_messages import (
+from common.node.logic.catchup.checkpoint import CheckpointSource
+from common.node.logic.catchup.ration import OBSERVERS, Rations
+from common.node.logic.node_effects import Channel
+from common.node.logic.node_events import PeerKey
+from common.node.logic.outbox import Outbox
+from common.node.logic.pool.mempool import Mempool
+from common.node.logic.wire.checkpoint_messages import (
     MAX_HEADERS,
     AnswerCheckpoints,
     AnswerHeaders,
@@ -25,11 +30,7 @@ from common.node.logic.checkpoint_messages import (
     GetPart,
     Pruned,
 )
-from common.node.logic.mempool import Mempool
-from common.node.logic.node_effects import Channel
-from common.node.logic.node_events import PeerKey
-from common.node.logic.outbox import Outbox
-from common.node.logic.peer_messages import (
+from common.node.logic.wire.peer_messages import (
     ANSWER_BYTES,
     AnswerBlocks,
     AnswerBody,
@@ -38,7 +39,6 @@ from common.node.logic.peer_messages import (
     GetBody,
     GetTransactions,
 )
-from common.node.logic.ration import OBSERVERS, Rations
 from common.node.store.chain_store import ChainStore
 
 

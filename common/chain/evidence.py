@@ -30,6 +30,8 @@ from typing import Any, Final
 
 import msgspec
 
+from common.chain.application import BlockContext, Outcome, StateReader, StateView
+from common.chain.validator_history import set_at
 from common.consensus.contradiction import Statement, check_conflicting_certificates, check_double_statement
 from common.core.certificate import MAX_CERTIFICATE_BYTES, Certificate
 from common.core.codec import canonical_json
@@ -38,8 +40,6 @@ from common.core.genesis import Genesis
 from common.core.suite import Suite, parse_hex
 from common.core.transaction import SignedTransaction
 from common.core.validators import Validator, ValidatorSet
-from common.node.application import BlockContext, Outcome, StateReader, StateView
-from common.node.logic.validator_history import set_at
 
 ACCUSE: Final = "validator.accuse"
 ACCUSE_CERTIFICATES: Final = "validator.accuse_certificates"

@@ -19,16 +19,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from common.chain import evidence
+from common.chain.application import Application
 from common.consensus.contradiction import Statement, check_double_statement
 from common.consensus.messages import ConsensusMessage
 from common.core.errors import QuotaExceeded, Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.transaction import sign_envelope
-from common.node.application import Application
-from common.node.logic import evidence
-from common.node.logic.mempool import Mempool
 from common.node.logic.node_events import Timer
 from common.node.logic.outbox import Outbox
+from common.node.logic.pool.mempool import Mempool
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
 

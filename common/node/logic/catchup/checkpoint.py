@@ -37,7 +37,7 @@ from common.core.codec import Reader, Writer
 from common.core.errors import CodecError, InvariantBroken
 from common.core.header import MAX_HEADER_BYTES, Header
 from common.core.suite import HASH_SIZE, Suite
-from common.node.logic.checkpoint_messages import MAX_PART_BYTES, Offer
+from common.node.logic.wire.checkpoint_messages import MAX_PART_BYTES, Offer
 from common.node.store import schema
 from common.node.store.chain_reader import ChainReader
 

@@ -28,12 +28,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from common.chain.application import Application
 from common.core.errors import Conflict, QuotaExceeded, Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction, envelope_hash, parse_envelope, verify_signatures
-from common.node.application import Application
+from common.node.logic.execution.transaction_rules import check_belongs, check_expiry, check_fits_a_block
 from common.node.logic.node_status import NodeLimits
-from common.node.logic.transaction_rules import check_belongs, check_expiry, check_fits_a_block
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
 from common.node.store.store_errors import DamagedStore, StoreFailed

@@ -8,7 +8,7 @@ from __future__ import annotations
 from common.node.logic.node_effects import Channel
 from common.node.logic.node_events import Timer
 from common.node.logic.outbox import Outbox
-from common.node.logic.peer_messages import Status
+from common.node.logic.wire.peer_messages import Status
 from common.node.store.chain_store import ChainStore
 
 STATUS_DELAY_MS = 200

@@ -24,6 +24,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from common.chain.application import Application, BlockContext, Outcome, OverlayView
+from common.chain.schedule import protocol_version, take_due_set
 from common.core import merkle
 from common.core.block import Block
 from common.core.codec import check_signed_keys
@@ -34,10 +36,8 @@ from common.core.receipt import APPLIED, REJECTED, Receipt
 from common.core.snapshot import MAX_SNAPSHOT_BYTES, snapshot_root
 from common.core.transaction import SignedTransaction
 from common.core.validators import ValidatorSet
-from common.node.application import Application, BlockContext, Outcome, OverlayView
-from common.node.logic.schedule import protocol_version, take_due_set
-from common.node.logic.transaction_rules import check_belongs, check_expiry
-from common.node.logic.used_nonces import NonceBuckets
+from common.node.logic.execution.transaction_rules import check_belongs, check_expiry
+from common.node.logic.execution.used_nonces import NonceBuckets
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
 from common.node.store.state_tree import TreeUpdate

@@ -26,16 +26,16 @@ from common.core.block import Block
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction
-from common.node.logic.block_fetch import BlockFetch
-from common.node.logic.body_fetch import BodyFetch
-from common.node.logic.executor import BlockInvalid, Execution, ExecutionFailed, Executor
-from common.node.logic.gossip import Gossip
-from common.node.logic.mempool import Mempool
+from common.node.logic.agreement.pacing import BlockBudget
+from common.node.logic.catchup.block_fetch import BlockFetch
+from common.node.logic.execution.executor import BlockInvalid, Execution, ExecutionFailed, Executor
 from common.node.logic.node_effects import Channel, Warned
 from common.node.logic.node_events import PeerKey, Timer
 from common.node.logic.outbox import Outbox
-from common.node.logic.pacing import BlockBudget
-from common.node.logic.peer_messages import MAX_HASHES, Draft
+from common.node.logic.pool.body_fetch import BodyFetch
+from common.node.logic.pool.gossip import Gossip
+from common.node.logic.pool.mempool import Mempool
+from common.node.logic.wire.peer_messages import MAX_HASHES, Draft
 from common.node.store.chain_store import ChainStore
 
 KEPT_BLOCKS = 8

@@ -17,11 +17,11 @@ from typing import Final
 
 import msgspec
 
+from common.chain.application import StateReader, StateView
 from common.core.codec import canonical_json
 from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.core.validators import ValidatorSet
-from common.node.application import StateReader, StateView
 
 SETS: Final = b"chain/sets/"
 KEPT_SETS: Final = 64

@@ -19,7 +19,7 @@ from common.node.logic.node_effects import Channel
 from common.node.logic.node_events import PeerKey, Timer
 from common.node.logic.node_status import NodeLimits
 from common.node.logic.outbox import Outbox
-from common.node.logic.peer_messages import AnswerBody, GetBody
+from common.node.logic.wire.peer_messages import AnswerBody, GetBody
 
 ROUNDS = 3
 

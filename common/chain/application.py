@@ -12,8 +12,8 @@ Invariants
       nonce stays burnt and the receipt says `rejected` (protocol rule 11).
   A3  Authenticated keys are ASCII paths such as ``b"holding/BJ000001.ESVUFR2601/A1"``; identifiers never contain
       ``/``. Values are canonical JSON. Keys below ``b"nonces/"`` and ``b"chain/"`` belong to the node, those below
-      ``b"evidence/"`` and ``b"accused/"`` to `common.node.logic.evidence`; an application
-      schedules changes of validators and protocol through `common.node.logic.schedule`.
+      ``b"evidence/"`` and ``b"accused/"`` to `common.chain.evidence`; an application
+      schedules changes of validators and protocol through `common.chain.schedule`.
   A4  `check` may read the same state but changes nothing, and is never a reason to vote against a block.
 
 Left out: queries (routes read the chain store), signatures, nonces and expiry (`executor`), networking.

@@ -32,13 +32,13 @@ from common.core.block import Block
 from common.core.certificate import Certificate, verify_certificate
 from common.core.errors import Malformed, Rejected
 from common.core.genesis import Genesis
-from common.node.logic.checkpoint_messages import Pruned
 from common.node.logic.node_effects import Channel, Disconnect, Warned
 from common.node.logic.node_events import PeerKey, Timer
 from common.node.logic.node_status import NodeLimits
 from common.node.logic.outbox import Outbox
-from common.node.logic.peer_messages import MAX_BLOCKS, AnswerBlocks, GetBlocks
 from common.node.logic.peers import PeerTable
+from common.node.logic.wire.checkpoint_messages import Pruned
+from common.node.logic.wire.peer_messages import MAX_BLOCKS, AnswerBlocks, GetBlocks
 from common.node.store.chain_store import ChainStore
 
 GRACE_MS = 150

@@ -1,0 +1,1 @@
+"""How a node that is behind gets level, and what it serves to others: blocks, bodies, checkpoints."""

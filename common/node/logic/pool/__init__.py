@@ -1,0 +1,1 @@
+"""Transactions that wait for a block: admission, gossip, and bodies that proposals name."""
