@@ -70,7 +70,7 @@ class CustodyServer(LiveServer):
         self.loop = asyncio.get_running_loop()
         self.custody = sample_node()
         audit = AuditLog(self.audit_file)
-        self.app = create_app(self.custody, tokens=TokenStore(self.tokens_file), routers=routers(audit))
+        self.app = create_app(self.custody, tokens=TokenStore(self.tokens_file), routers=routers(audit))  # type: ignore[arg-type]
         self._server = uvicorn.Server(uvicorn.Config(self.app, **self._options))
         self._started.set()
         await self._server.serve(sockets=[self._socket])

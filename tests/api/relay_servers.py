@@ -89,7 +89,7 @@ class RegionNode:
             if self.height() >= first:
                 break
             await asyncio.sleep(0.01)
-        entries, size = [], 0
+        entries, size = [], 0  # type: ignore[var-annotated]
         for height in range(first, min(self.height(), first + limit - 1) + 1):
             served = self.tamper(self.chain.block(height))
             if served is None:

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 import uvicorn
@@ -80,7 +80,7 @@ class LiveServer:
         await self._server.serve(sockets=[self._socket])
         self.node.close()
 
-    def __enter__(self) -> LiveServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         if not self._started.wait(START_S):
             raise TimeoutError("the server did not start")

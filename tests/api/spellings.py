@@ -28,7 +28,7 @@ def refuse_other_spellings(server: LiveServer, network: str, *roles: str) -> int
 def _refused(
     server: LiveServer, roles: tuple[str, ...], path: str, described: list[dict[str, Any]], values: dict[str, str]
 ) -> None:
-    places = {"path": {}, "query": {}}
+    places: dict[str, dict[str, str]] = {"path": {}, "query": {}}
     for item in described:
         if item["required"] or item["name"] in values:
             places[item["in"]][item["name"]] = values.get(item["name"], "1")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ def bearer(secret: str) -> bytes:
     return b"Bearer " + secret.encode()
 
 
-def issue(path: Path, role: str = "operator", **options: object) -> access.IssuedToken:
+def issue(path: Path, role: str = "operator", **options: Any) -> access.IssuedToken:
     return issue_token(path, subject="somebody", organisation="somewhere", role=role, **options)
 
 
@@ -203,7 +204,7 @@ def test_a_replaced_file_has_its_owner_before_it_has_a_name_that_others_could_tu
     foreign.write_text("root's")
     os.chown(path, 10_001, 10_002)
 
-    def turned(aside: Path, *content: object, **options: object) -> None:
+    def turned(aside: Path, *content: object, **options: Any) -> None:
         create_file(aside, *content, **options)  # type: ignore[arg-type]
         aside.rename(tmp_path / "away")
         aside.symlink_to(foreign)
@@ -235,7 +236,7 @@ def test_a_file_that_cannot_be_written_is_told_so(tmp_path: Path) -> None:
     "options",
     [{"role": "emperor"}, {"subject": "a\nb"}, {"organisation": ""}, {"regions": ["Beijing"]}, {"regions": []}],
 )
-def test_n6_names_that_a_log_would_have_to_escape_are_not_issued(tmp_path: Path, options: dict[str, object]) -> None:
+def test_n6_names_that_a_log_would_have_to_escape_are_not_issued(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(Malformed):
         issue_token(tmp_path / "tokens.json", **({"subject": "a", "organisation": "b", "role": "reader"} | options))
 

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import APIRouter, Depends
@@ -66,7 +67,7 @@ def status_of(answer: bytes) -> int:
         (lambda text: b"\x00" * 64, "json_invalid"),
     ],
 )
-def test_e1_ambiguous_json_is_400_with_its_code(live: LiveServer, change: object, code: str) -> None:
+def test_e1_ambiguous_json_is_400_with_its_code(live: LiveServer, change: Any, code: str) -> None:
     envelope = transfer(live.node.genesis, "e1")
     refused(submit(live, change(envelope)), 400, code)
 

@@ -53,7 +53,7 @@ def test_the_crosslink_log_says_what_was_accepted_and_what_is_anomalous(custody:
     page = custody.get("/v1/crosslink/log", region="beijing", limit=2)["data"]
     rest = custody.get("/v1/crosslink/log", region="beijing", limit=2, cursor=page["next_cursor"])["data"]
     assert [*page["entries"], *rest["entries"]] == data["entries"]
-    assert custody.get("/v1/crosslink/log", region="beijing", **{"from": 3})["data"]["entries"] == data["entries"][1:]
+    assert custody.get("/v1/crosslink/log", region="beijing", **{"from": "3"})["data"]["entries"] == data["entries"][1:]
 
 
 def test_states_of_regions_follow_from_the_custody_tips_time_alone(tmp_path: Path) -> None:

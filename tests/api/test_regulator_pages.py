@@ -31,7 +31,7 @@ def test_answers_are_paged(custody: CustodyServer) -> None:
 def test_the_longest_identifiers_are_paged_and_proven(tmp_path: Path) -> None:
     unknown, account_id, short = "\U00020000" * 254, "\U00020001" * 254, "\U00020002" * 128
     first = registration("long-1", short, account_id, change=(9, 0, 0))
-    pledged = {"metadata": {"pledge": "\U00020003" * 256}}
+    pledged: dict[str, Any] = {"metadata": {"pledge": "\U00020003" * 256}}
     second = registration("long-2", short, account_id, before=(9, 0, 0), change=(-4, 4, 0), **pledged)
     others = [registration(f"other-{n}", unknown, f"{account_id[:-1]}{n}", change=(1, 0, 0)) for n in range(3)]
     with CustodyServer(tmp_path) as server:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tests.bench import growth, measures, slow_sync
 
@@ -30,7 +31,7 @@ MEASURES: dict[str, Callable[[], measures.Figures]] = {
 }
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     model = models[0].split(":", 1)[1].strip() if models else platform.machine()
@@ -64,7 +65,7 @@ def main() -> int:
     unknown = [name for name in names if name not in MEASURES]
     if unknown:
         parser.error(f"no measurement is called {', '.join(unknown)}; there are {', '.join(MEASURES)}")
-    result: dict[str, object] = {"commit": commit(), "machine": machine(), "figures": (figures := {})}
+    result: dict[str, Any] = {"commit": commit(), "machine": machine(), "figures": (figures := {})}
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
         figures[name] = apart(MEASURES[name])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from business_chain.main import application_for
 from cli.localnet import processes
@@ -52,7 +53,7 @@ REGION = "beijing"
 BLOCK_MS = 30
 AGE_MS = 1_800_000
 """The chain was founded so long ago: its newest block must not be in the future."""
-Figures = dict[str, object]
+Figures = dict[str, Any]
 
 
 @dataclass

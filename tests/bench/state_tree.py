@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from common.core.state_proof import BUCKET_SIZE, verify_state_proof
 from common.core.suite import ED25519_SHA256
@@ -53,7 +54,7 @@ def changes_of(source: random.Random, keys: int, batch: int) -> dict[bytes, byte
     return changes
 
 
-def measure(store: LevelDBStore, tree: StateTree, keys: int, batch: int, rounds: int) -> dict[str, object]:
+def measure(store: LevelDBStore, tree: StateTree, keys: int, batch: int, rounds: int) -> dict[str, Any]:
     """Microseconds a key over `rounds` batches."""
     source = random.Random(1)
     apply_us, write_us, written, nodes = [], [], [], []
@@ -84,7 +85,7 @@ def measure(store: LevelDBStore, tree: StateTree, keys: int, batch: int, rounds:
     }
 
 
-def measure_proofs(tree: StateTree, keys: int) -> dict[str, object]:
+def measure_proofs(tree: StateTree, keys: int) -> dict[str, Any]:
     """Cost and size of absence proofs, which are as long as any, for keys that were never put."""
     source = random.Random(2)
     sample = [key_of(source.randrange(20 * keys, 40 * keys)) for _ in range(500)]
@@ -115,7 +116,7 @@ def main() -> int:
         fill_s = fill(store, tree, options.keys)
         store.compact()
         tree = StateTree(store, ED25519_SHA256, tree.root)
-        result: dict[str, object] = {
+        result: dict[str, Any] = {
             "benchmark": "state_tree",
             "keys": options.keys,
             "batch": options.batch,

@@ -203,7 +203,7 @@ def arenas_of_threads(process: Process) -> int:
     maps = [line.split() for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines()]
     spans = [(*(int(end, 16) for end in fields[0].split("-")), fields[1]) for fields in maps if len(fields) == 5]
     return sum(
-        (used, left) == ("rw-p", "---p") and end == begin and start % (64 << 20) == 0 and last - start == 64 << 20
+        (used, left) == ("rw-p", "---p") and end == begin and start % (64 << 20) == 0 and last - start == 64 << 20  # type: ignore[operator]
         for (start, end, used), (begin, last, left) in pairwise(spans)
     )
 

@@ -199,7 +199,7 @@ class _Stalled:
                     if answer[9:12] in (b"429", b"503"):
                         self.refused += 1
                     else:
-                        transport.pause_reading()
+                        transport.pause_reading()  # type: ignore[attr-defined]
                         await asyncio.sleep(STALLED_S)
                 finally:
                     transport.abort()
@@ -264,9 +264,9 @@ def under_http_flood(network: ToyNetwork, name: str, seconds: float) -> dict[str
         until(lambda: network.height(villain) >= network.height(target), "the last validator is back", 30)
     with Watched(network, target, name) as watched:
         time.sleep(0.3)
-        done = asyncio.run(HTTP_FLOODS[name](network, target, seconds))
+        done = asyncio.run(HTTP_FLOODS[name](network, target, seconds))  # type: ignore[arg-type, var-annotated]
         time.sleep(1.0)
-    return watched.figures() | done
+    return watched.figures() | done  # type: ignore[no-any-return]
 
 
 def under_flood(network: ToyNetwork, name: str, seconds: float) -> dict[str, Any]:

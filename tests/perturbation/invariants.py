@@ -161,7 +161,7 @@ def anchors_are_the_regions_blocks(
 def evidence_verifies(load: Load, fleet: Fleet, reader: Reader) -> Violations:
     """Evidence of snapshots from the beginning and the end of the run is checked offline, against the user's roots."""
     region, wrong = load.journal.region, []
-    heights = sorted({sent.final["height"] for sent in load.journal.final if sent.final["status"] == "applied"})
+    heights = sorted({sent.final["height"] for sent in load.journal.final if sent.final["status"] == "applied"})  # type: ignore[index]
     for height in [heights[0], *heights[-(EVIDENCE_SAMPLES - 1) :]]:
         listed = reader.get(fleet.names(region)[0], f"/v1/networks/{region}/blocks/{height}/objects")
         chosen = listed[0]

@@ -57,7 +57,7 @@ class Commits:
     def _run(self) -> None:
         while not self._stopping.is_set():
             query = {"from": self._height + 1, "limit": 500, "wait": 1}
-            answer = self._reader.get(self._node, f"/v1/networks/{CHAIN}/blocks", **query)
+            answer = self._reader.get(self._node, f"/v1/networks/{CHAIN}/blocks", **query)  # type: ignore[arg-type]
             if answer and answer["blocks"]:
                 self._height += len(answer["blocks"])
                 self.times.append(time.monotonic())

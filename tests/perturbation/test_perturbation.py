@@ -56,11 +56,11 @@ def final(height: int, index: int) -> dict[str, Any]:
 
 def judge(sent: list[Sent], blocks: list[list[str]], answers: dict[tuple[str, str], Any] | None = None) -> list[str]:
     """What `receipts_stand` finds wrong with these submissions and blocks."""
-    load = SimpleNamespace(journal=Journal("b", {one.tx_id: one for one in sent}), open=list)
+    load: Any = SimpleNamespace(journal=Journal("b", {one.tx_id: one for one in sent}), open=list)
     told = {("", f"/v1/networks/b/blocks/{at}"): {"tx_ids": ids} for at, ids in enumerate(blocks, 1)}
     told |= {("", f"/v1/transactions/{one.tx_id}"): one.final for one in sent}
-    fleet = SimpleNamespace(names=lambda chain: ["b-1", "b-2"])
-    return invariants.receipts_stand(load, fleet, Told(told | (answers or {})), len(blocks))
+    fleet: Any = SimpleNamespace(names=lambda chain: ["b-1", "b-2"])
+    return invariants.receipts_stand(load, fleet, Told(told | (answers or {})), len(blocks))  # type: ignore[arg-type]
 
 
 def test_receipts_that_do_not_stand_are_found() -> None:
@@ -78,12 +78,12 @@ def test_receipts_that_do_not_stand_are_found() -> None:
 def test_a_fork_and_a_node_that_lags_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invariants, "LEVEL_PATIENCE_S", 0.0)
     nodes = [SimpleNamespace(name=name) for name in ("b-1", "b-2")]
-    fleet = SimpleNamespace(chains=[SimpleNamespace(network_id="b", nodes=nodes)])
+    fleet: Any = SimpleNamespace(chains=[SimpleNamespace(network_id="b", nodes=nodes)])
     watch = SimpleNamespace(tip=lambda chain: 2)
 
     def found(heights: dict[str, int], ids: dict[str, list[str]]) -> list[str]:
-        reader = SimpleNamespace(status=lambda n: {"height": heights[n]}, header_ids=lambda n, tip: ids[n])
-        return invariants.blocks_agree(fleet, reader, watch)[0]
+        reader: Any = SimpleNamespace(status=lambda n: {"height": heights[n]}, header_ids=lambda n, tip: ids[n])
+        return invariants.blocks_agree(fleet, reader, watch)[0]  # type: ignore[arg-type]
 
     level, same = {"b-1": 2, "b-2": 2}, {"b-1": ["x", "y"], "b-2": ["x", "y"]}
     assert found(level, same) == []

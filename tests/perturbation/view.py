@@ -51,10 +51,11 @@ class Reader:
 
     def header_ids(self, node: str, tip: int) -> list[str]:
         """Ids of the blocks 1 to `tip` as one node has them."""
-        chain, ids = self._chains[node], []
+        chain = self._chains[node]
+        ids: list[str] = []
         while len(ids) < tip:
             limit = min(PAGE, tip - len(ids))
-            answer = self.get(node, f"/v1/networks/{chain}/blocks", **{"from": len(ids) + 1, "limit": limit})
+            answer = self.get(node, f"/v1/networks/{chain}/blocks", **{"from": str(len(ids) + 1), "limit": str(limit)})
             if not answer or not answer["blocks"]:
                 raise AssertionError(f"{node} shows no block {len(ids) + 1}, though its tip was {tip}")
             for block in answer["blocks"]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 from common.consensus import effects as fx
 from common.consensus import events as ev
 from common.consensus.messages import ConsensusMessage, Proposal
-from common.consensus.records import CurrentView, PreparedCertificate, decode_record
+from common.consensus.records import CurrentView, PreparedCertificate, decode_record  # type: ignore[attr-defined]
 from common.core.block import Block
 from tests.sim.bench import Bench, kind_of
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, seed_of, toy_block
@@ -82,7 +82,7 @@ class Transcript:
             case ["invalid", name]:
                 self.bench.invalid.add(self._block(name))
             case ["tips"]:
-                for seat in self.bench.seats:
+                for seat in self.bench.seats:  # type: ignore[assignment]
                     self.log.append(f"{seat.number} height {seat.tip.height} {self._name(seat.tip.block_id)}".rstrip())
             case _:
                 raise ValueError(f"unknown command {words}")

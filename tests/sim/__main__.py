@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from common.core.errors import InvariantBroken
 from tests.sim.checkers import Violation
@@ -12,7 +13,7 @@ from tests.sim.node_simulation import NodeSimulation
 from tests.sim.simulation import Simulation
 from tests.sim.system import campaign, commands
 
-LAYERS = {"replica": Simulation, "node": NodeSimulation}
+LAYERS: dict[str, Any] = {"replica": Simulation, "node": NodeSimulation}
 
 
 def main() -> int:

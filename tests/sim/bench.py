@@ -105,7 +105,7 @@ class Bench:
         self._answers: deque[tuple[int, ev.Event]] = deque()
         self._draining = False
         self.observe: Callable[[int, fx.Effect], None] = lambda _seat, _effect: None
-        validators = validator_set(tuple(range(size)), suite)
+        validators = validator_set(tuple(range(size)), suite)  # type: ignore[arg-type]
         self.seats = [Seat(number, self.new_replica(number, validators)) for number in range(size + spare)]
         for seat in self.seats:
             seat.sets.append(validators)

@@ -169,7 +169,7 @@ class ReplicaNode:
             case ("consensus", message):
                 self._on_message(source.number, message)
             case ("blocks", blocks):
-                for block, certificate in blocks:
+                for block, certificate in blocks:  # type: ignore[attr-defined]
                     self._on_block(block, certificate)
             case ("get-blocks", int(height)):
                 self._send_blocks(source.number, height)

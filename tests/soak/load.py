@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from cli.localnet.layout import LocalNetwork
 from tests.bench.load import Connection, percentile
@@ -33,7 +34,7 @@ class Minute:
     statuses: dict[int, int] = field(default_factory=dict)
     latencies_ms: list[float] = field(default_factory=list)
 
-    def document(self) -> dict[str, object]:
+    def document(self) -> dict[str, Any]:
         """For the report."""
         return {
             "sent": self.sent,

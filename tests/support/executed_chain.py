@@ -5,6 +5,8 @@ Its state begins, changes and ends values, its index too, so every kind of datab
 
 from __future__ import annotations
 
+from typing import Any
+
 from common.chain.application import BlockContext, StateView
 from common.core.certificate import Certificate, commit_payload
 from common.core.codec import canonical_json
@@ -49,7 +51,7 @@ class ExecutedChain:
 
     def _transactions(self, height: int) -> list[SignedTransaction]:
         new = f"a{height}"
-        operations = {
+        operations: dict[str, dict[str, Any]] = {
             "open": {"type": "toy.open", "account": new},
             "pay": {"type": "toy.transfer", "source": "bank", "target": new, "amount": height},
             "back": {"type": "toy.transfer", "source": new, "target": "bank", "amount": 1},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from common.core import merkle
 from common.core.block import Block
@@ -211,6 +212,6 @@ class Prepared:
     tree_update: object
     validators_next: ValidatorSet | None
 
-    def arguments(self) -> dict[str, object]:
+    def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `ChainStore.prepare_commit` and `commit`."""
         return dict(self.__dict__)

@@ -108,7 +108,7 @@ class Workshop:
         return bytes(spoilt)
 
 
-Change = Callable[[Workshop, Any], Any]
+Change = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Mutator:
     change: Change
     meaning: str
 
-    def apply(self, workshop: Workshop, truth: Any) -> bytes | None:
+    def apply(self, workshop: Any, truth: Any) -> bytes | None:
         """The lie's bytes; None if this truth offers nothing to change, or the bytes come out the same."""
         lie = self.change(workshop, truth)
         if lie is None:

@@ -152,7 +152,7 @@ def proposal_in_the_name_of_another_proposer(workshop: Workshop, proposal: Propo
 @mutator("pre-prepare")
 def proposal_with_the_leaders_name(workshop: Workshop, proposal: Proposal) -> ConsensusMessage:
     """Signed by the liar, sent in the name of another leader."""
-    return replace(workshop.signed(proposal), leader=workshop.another_member())
+    return replace(workshop.signed(proposal), leader=workshop.another_member())  # type: ignore[arg-type]
 
 
 @mutator("pre-prepare")

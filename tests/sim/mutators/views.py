@@ -91,7 +91,7 @@ def view_change_to_a_far_view(workshop: Workshop, change: ViewChange) -> Consens
 @mutator("view-change")
 def view_change_in_anothers_name(workshop: Workshop, change: ViewChange) -> ConsensusMessage:
     """The liar's signature under another member's VIEW-CHANGE (attack C8)."""
-    return replace(workshop.signed(replace(change, prepared=None)), voter=workshop.another_member())
+    return replace(workshop.signed(replace(change, prepared=None)), voter=workshop.another_member())  # type: ignore[arg-type]
 
 
 @mutator("view-change")

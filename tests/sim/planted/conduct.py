@@ -35,10 +35,10 @@ from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK
 
 if TYPE_CHECKING:
     from tests.sim.chain_node import ChainNode
-    from tests.sim.faults import FaultyNetwork
+    from tests.sim.faults import FaultyNetwork, SimulatedNode
     from tests.sim.replica_node import ReplicaNode
 
-AnyNode = TypeVar("AnyNode")
+AnyNode = TypeVar("AnyNode", bound="SimulatedNode")
 
 
 def durable_of_replica(node: ReplicaNode, message: ConsensusMessage) -> bool:

@@ -136,7 +136,7 @@ def _replayed(machine: NodeMachine, spec: ChainSpec) -> list[list[tuple[SignedTr
             raise Violation(f"{spec.network}: other snapshots at {height} when replayed")
         fates = [receipt.status for receipt in execution.receipts]
         blocks.append(list(zip(transactions, fates, strict=True)))
-    return blocks
+    return blocks  # type: ignore[return-value]
 
 
 def _nothing_invented(

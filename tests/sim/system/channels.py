@@ -121,7 +121,7 @@ class SimulatedChannels:
         machine, peer = self._machine, line.other(self._machine)
         self.ended(line)
         delay_ms = machine.network.delay_ms(machine.name, peer.name)
-        machine.world.after(delay_ms, lambda: peer.alive and peer.loop.call_soon(peer.channels.ended, line))
+        machine.world.after(delay_ms, lambda: peer.alive and peer.loop.call_soon(peer.channels.ended, line))  # type: ignore[arg-type]
 
     def ended(self, line: Line) -> None:
         """The channel is gone."""

@@ -40,7 +40,7 @@ class Client:
     def __init__(self, world: World, web: Web, spec: ChainSpec, name: str, signer: str) -> None:
         self.world, self.web, self.spec, self.name, self.signer = world, web, spec, name, signer
         self.network = spec.network
-        self.loop = SimulatedLoop(world)
+        self.loop = SimulatedLoop(world)  # type: ignore[abstract]
         self.receipts: dict[bytes, Acknowledged] = {}
         self.operations: dict[bytes, list[dict[str, Any]]] = {}
         self.finished = False

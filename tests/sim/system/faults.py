@@ -161,7 +161,7 @@ def _one_way(simulation: SystemSimulation, random: Random) -> None:
 
 
 def _clog(simulation: SystemSimulation, random: Random) -> None:
-    names = [process.name for process in (*simulation.machines, *simulation.relays)]
+    names = [process.name for process in (*simulation.machines, *simulation.relays)]  # type: ignore[attr-defined]
     for start_ms, end_ms in _spans(simulation, random, 1, 4):
         source, target = random.sample(names, 2) if len(names) > 1 else (names[0], names[0])
         delay_ms = random.choice((300, 1_000, 3_000))

@@ -90,21 +90,21 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._base_s + (self.world.now_ms - self._based_ms) * self.rate / 1000
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self.world.after(0, lambda: self._fire(handle))
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
@@ -115,12 +115,12 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
 
-    def create_task(
+    def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, Result], *, name: str | None = None, context: contextvars.Context | None = None
     ) -> asyncio.Task[Result]:
         return asyncio.Task(coro, loop=self, name=name, context=context)
 
-    def run_in_executor(
+    def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., Result], *args: Any
     ) -> asyncio.Future[Result]:
         """One thread an executor: pieces of work take effect in the order given."""
@@ -138,9 +138,9 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             except Exception as error:
                 # Whatever the work raises belongs to whoever waits for it.
                 trouble = error
-                self.world.after(report_ms, lambda: self.call_soon(_settle, future, None, trouble))
+                self.world.after(report_ms, lambda: self.call_soon(_settle, future, None, trouble))  # type: ignore[arg-type]
             else:
-                self.world.after(report_ms, lambda: self.call_soon(_settle, future, result, None))
+                self.world.after(report_ms, lambda: self.call_soon(_settle, future, result, None))  # type: ignore[arg-type]
 
         self.world.after(starts_ms - self.world.now_ms, work)
         return future

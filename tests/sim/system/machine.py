@@ -129,7 +129,7 @@ class NodeMachine:
         self.damaged = False
         """Whether a bit was flipped, or a disk image put back: it counts as faulty."""
         self.exchanges: set[Exchange] = set()
-        self.loop = SimulatedLoop(world)
+        self.loop = SimulatedLoop(world)  # type: ignore[abstract]
         self.loop.kill()
 
     @property
@@ -159,7 +159,7 @@ class NodeMachine:
         if self.alive:
             return
         self.life += 1
-        self.loop = SimulatedLoop(self.world, rate=1.0 + self.drift)
+        self.loop = SimulatedLoop(self.world, rate=1.0 + self.drift)  # type: ignore[abstract]
         self.loop.work_delay_ms = self._disk_delays_ms
         try:
             with self.loop.entered():

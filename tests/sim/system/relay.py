@@ -46,7 +46,7 @@ class RelayMachine:
         self.drift = 0.0
         self._drift_since_ms = 0
         self.board = Board()
-        self.loop = SimulatedLoop(world)
+        self.loop = SimulatedLoop(world)  # type: ignore[abstract]
         self.loop.kill()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -66,7 +66,7 @@ class RelayMachine:
             return
         self.alive = True
         self.world.note(f"{self.name} starts")
-        self.loop = SimulatedLoop(self.world, rate=1 + self.drift)
+        self.loop = SimulatedLoop(self.world, rate=1 + self.drift)  # type: ignore[abstract]
         random = self.world.random
         self.board, metrics, clock = Board(), Metrics(), RelayClock(self)
         key = KeyPair(seed_of("relay"), SUITE.public_key(seed_of("relay")), key_text("relay"))

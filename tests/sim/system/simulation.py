@@ -299,9 +299,9 @@ class SystemSimulation:
     def _raise_troubles(self) -> None:
         """What a callback raised ends the run: nothing may be swallowed."""
         for process in (*self.machines, *self.relays, *self.clients, *self.governors):
-            for trouble in process.loop.troubles:
+            for trouble in process.loop.troubles:  # type: ignore[attr-defined]
                 error = trouble.get("exception")
-                raise Violation(f"{process.name}: {trouble.get('message')}: {error!r}") from error
+                raise Violation(f"{process.name}: {trouble.get('message')}: {error!r}") from error  # type: ignore[attr-defined]
         for relay in self.relays:
             for progress in relay.board.regions.values():
                 error = progress.last_error

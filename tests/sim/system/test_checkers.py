@@ -82,7 +82,7 @@ def test_shares_out_of_nothing_are_found_out(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_r6_snapshots_that_custody_does_not_take_in_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    ingest = custody_chain.anchoring.ingest
+    ingest = custody_chain.anchoring.ingest  # type: ignore[attr-defined]
 
     def forgetful(records: Any, moment: Any, time_ms: int, data: bytes) -> str:
         return USABLE if b'"registration.transfer"' in data else ingest(records, moment, time_ms, data)
@@ -92,7 +92,7 @@ def test_r6_snapshots_that_custody_does_not_take_in_are_found_out(monkeypatch: p
 
 
 def test_c7_a_quorum_that_is_one_short_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    quorum = ValidatorSet.quorum.fget
+    quorum = ValidatorSet.quorum.fget  # type: ignore[attr-defined]
     assert quorum is not None
     monkeypatch.setattr(ValidatorSet, "quorum", property(lambda self: max(1, quorum(self) - 1)))
     assert any("certificate that does not hold" in text for text in found(2))

@@ -99,4 +99,4 @@ class Enumeration:
     def count(self, length: int) -> int:
         """How many least schedules of this length there are, by Burnside's lemma."""
         fixed = [sum(at == image[at] for at in range(len(self._rounds))) for image in self._images]
-        return sum(item**length for item in fixed) // len(self._images)
+        return sum(item**length for item in fixed) // len(self._images)  # type: ignore[no-any-return]

@@ -79,7 +79,7 @@ def test_c20_the_forks_certificates_convict_the_twins_before_the_light_client(si
     first, second = (process.committed for process in (world.correct[0], world.correct[-1]))
     assert first is not None
     assert second is not None
-    validators = validator_set(tuple(range(size)), suite)
+    validators = validator_set(tuple(range(size)), suite)  # type: ignore[arg-type]
     root = TrustRoot(
         network=NETWORK, client_type=PBFT_CLIENT_TYPE, suite=suite.name, genesis_id=GENESIS_ID, validators=validators
     )

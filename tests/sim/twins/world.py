@@ -58,7 +58,7 @@ class ScheduledSet(ValidatorSet):
 
 def scheduled_set(size: int, leaders: tuple[int, ...], suite: Suite) -> ScheduledSet:
     """The toy set of `size` members with these leaders."""
-    made = ScheduledSet(validator_set(tuple(range(size)), suite).members)
+    made = ScheduledSet(validator_set(tuple(range(size)), suite).members)  # type: ignore[arg-type]
     object.__setattr__(made, "schedule", leaders)
     return made
 

@@ -124,7 +124,7 @@ class Operations:
 
     def issuer(self, **changes: Any) -> dict[str, Any]:
         """Registration of the company that issues."""
-        fields = {
+        fields: dict[str, Any] = {
             "object_id": ISSUER,
             "kind": "organisation",
             "name": COMPANY,
@@ -135,7 +135,7 @@ class Operations:
 
     def person(self, number: int, **changes: Any) -> dict[str, Any]:
         """Registration of the natural person P<number>."""
-        fields = {
+        fields: dict[str, Any] = {
             "object_id": f"P{number}",
             "kind": "person",
             "investor_code": f"Q{number:09d}",
@@ -151,7 +151,7 @@ class Operations:
 
     def product(self, **changes: Any) -> dict[str, Any]:
         """Issue of the company's shares, 1,000 authorised."""
-        fields = {
+        fields: dict[str, Any] = {
             "product": PRODUCT,
             "issuer": ISSUER,
             "name": "普通股",
@@ -171,11 +171,11 @@ class Operations:
     def transfer(self, seller: int, buyer: int, quantity: int, **changes: Any) -> dict[str, Any]:
         """Transfer from A<seller> to A<buyer>."""
         fields = {"product": PRODUCT, "from_account": f"A{seller}", "to_account": f"A{buyer}", "quantity": quantity}
-        return self.op("registration.transfer", **(fields | changes))
+        return self.op("registration.transfer", **(fields | changes))  # type: ignore[arg-type]
 
     def pledge(self, number: int, quantity: int, pledgee: str = "P2", **changes: Any) -> dict[str, Any]:
         """Pledge of A<number>'s quantity."""
-        fields = {
+        fields: dict[str, Any] = {
             "product": PRODUCT,
             "account": f"A{number}",
             "quantity": quantity,
@@ -186,7 +186,7 @@ class Operations:
 
     def freeze(self, number: int, quantity: int, **changes: Any) -> dict[str, Any]:
         """Freeze of A<number>'s quantity."""
-        fields = {
+        fields: dict[str, Any] = {
             "product": PRODUCT,
             "account": f"A{number}",
             "quantity": quantity,

@@ -133,7 +133,7 @@ def one_validator_twice(market: Market) -> list[dict[str, Any]]:
 def validator_with_an_unsafe_key(market: Market) -> list[dict[str, Any]]:
     entry = {"name": "v1", "organisation": "market", "public_key": "ed25519:" + "00" * 32}
     fields = {"effective_height": 9, "reason": "a point of small order"}
-    return [market.op("validators.change", validators=[entry], **fields)]
+    return [market.op("validators.change", validators=[entry], **fields)]  # type: ignore[arg-type]
 
 
 def members(*names: str) -> list[dict[str, Any]]:

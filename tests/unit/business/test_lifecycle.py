@@ -17,7 +17,7 @@ def ids(snapshots: list[dict[str, Any]]) -> list[tuple[str, str, int, str]]:
     return [(item["type"], item["object_id"], item["version"], item["operation"]) for item in contents]
 
 
-def balances(snapshot: dict[str, Any]) -> dict[str, int]:
+def balances(snapshot: dict[str, Any]) -> Any:
     """All balances of a registration."""
     rights = snapshot["body"]["registration_information"]["registration_rights"]["basic_information_rights"]
     return rights["available_registration"] | rights["pledge_registration"] | rights["freezing_registration"]

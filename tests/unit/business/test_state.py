@@ -131,7 +131,7 @@ def test_records_of_admitted_transactions_are_kept_within_a_bound_and_make_room_
     market = Market().open_for_business(700, 300)
     reads: list[Any] = []
     parse = registry.parse_operation
-    monkeypatch.setattr(registry, "parse_operation", lambda document: reads.append(document) or parse(document))
+    monkeypatch.setattr(registry, "parse_operation", lambda document: reads.append(document) or parse(document))  # type: ignore[func-returns-value]
     monkeypatch.setattr(application, "MAX_KEPT_OPERATIONS", 5)
     first, second = (market.transaction(*(market.transfer(1, 2, 1) for _ in range(3))) for _ in range(2))
     state = market.store

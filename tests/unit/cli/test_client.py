@@ -47,7 +47,7 @@ def nodes(
         return httpx.Response(status, json=document)
 
     api._http = httpx.Client(transport=httpx.MockTransport(answer))
-    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)  # type: ignore[attr-defined]
     return api
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,13 +17,18 @@ FIFTH = "beijing-5"
 REGION_STATES = ("lagging", "silent", "expired", "frozen")
 
 
-def node(name: str = NAMES[0], facts: NodeFacts | None = None, **changes: object) -> NodeObservation:
+def node(name: str = NAMES[0], facts: NodeFacts | None = None, **changes: Any) -> NodeObservation:
     """A node that answers, unless `facts` is given as None by name."""
-    seen = {"running": True, "facts": facts or healthy_facts(name), "clock_skew_ms": 300, "certificate_days_left": 800}
+    seen: dict[str, Any] = {
+        "running": True,
+        "facts": facts or healthy_facts(name),
+        "clock_skew_ms": 300,
+        "certificate_days_left": 800,
+    }
     return NodeObservation(name=name, **(seen | changes))
 
 
-def observation(*changed: NodeObservation, **others: object) -> Observation:
+def observation(*changed: NodeObservation, **others: Any) -> Observation:
     """Four healthy nodes, the first ones replaced."""
     rest = [node(name) for name in NAMES[len(changed) :]]
     chain = ChainObservation(network="beijing", quorum=3, nodes=(*changed, *rest))
@@ -48,7 +54,7 @@ def test_a_healthy_network_has_no_findings() -> None:
 OTHERS = [healthy_peer(name) for name in NAMES[1:]]
 
 
-def without(*names: str, error: str = "connection_refused") -> list:
+def without(*names: str, error: str = "connection_refused") -> list[Any]:
     """The peers of node 1, some of them away."""
     gone = {"connected": False, "silent_ms": None, "clock_offset_ms": None, "height": None, "error": error}
     return [healthy_peer(name, **(gone if name in names else {})) for name in NAMES[1:]]
@@ -100,7 +106,7 @@ def without(*names: str, error: str = "connection_refused") -> list:
         ({"height": 10, "peers": OTHERS}, [("node_behind", "warning", "beijing-1")]),
     ],
 )
-def test_one_node_in_trouble(changes: dict, expected: list[tuple[str, str, str]]) -> None:
+def test_one_node_in_trouble(changes: dict[str, Any], expected: list[tuple[str, str, str]]) -> None:
     facts = msgspec.structs.replace(healthy_facts(), **changes)
     assert codes(observation(node(facts=facts))) == expected
 
@@ -115,10 +121,9 @@ def test_one_node_in_trouble(changes: dict, expected: list[tuple[str, str, str]]
         ({"certificate_days_left": -1}, ("certificate_expired", "fault", "beijing-1")),
     ],
 )
-def test_what_is_seen_from_outside(seen: dict, expected: tuple[str, str, str]) -> None:
-    assert codes(
-        observation(NodeObservation(**({"name": "beijing-1", "running": True, "facts": healthy_facts()} | seen)))
-    ) == [expected]
+def test_what_is_seen_from_outside(seen: dict[str, Any], expected: tuple[str, str, str]) -> None:
+    whole: dict[str, Any] = {"name": "beijing-1", "running": True, "facts": healthy_facts()} | seen
+    assert codes(observation(NodeObservation(**whole))) == [expected]
 
 
 def test_an_observer_owes_no_votes_and_one_dead_validator_of_four_is_no_churn() -> None:
@@ -127,7 +132,7 @@ def test_an_observer_owes_no_votes_and_one_dead_validator_of_four_is_no_churn() 
 
 
 @pytest.mark.parametrize(("changes", "code"), [({"short": True}, "no_quorum"), ({"stalled": True}, "stalled")])
-def test_a_chain_stands_still_when_no_quorum_knows_better(changes: dict, code: str) -> None:
+def test_a_chain_stands_still_when_no_quorum_knows_better(changes: dict[str, Any], code: str) -> None:
     """One node that says so is cut off; of two of four the others are no quorum."""
     troubled = [node(name, msgspec.structs.replace(healthy_facts(name), ready=False, **changes)) for name in NAMES[:2]]
     assert (code, "fault", "beijing") not in codes(observation(troubled[0]))

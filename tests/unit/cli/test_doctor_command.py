@@ -22,7 +22,9 @@ def test_without_an_argument_it_looks_at_the_current_directory(tmp_path: Path, m
     (tmp_path / "network.json").write_text(f'{{"format":"{FORMAT}","chains":[],"relays":[],"credentials":{{}}}}')
     looked_at = []
     monkeypatch.setattr(
-        doctor, "observe", lambda network: looked_at.append(network.directory) or Observation(chains=())
+        doctor,
+        "observe",
+        lambda network: looked_at.append(network.directory) or Observation(chains=()),  # type: ignore[func-returns-value]
     )
     answer = CliRunner().invoke(main, ["doctor"])
     assert (answer.exit_code, answer.output) == (0, "no findings\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from crosslink.lightclient.trust import parse_trust_file
 NOW_MS = 1_800_000_000_000
 
 
-def found(directory: Path, **options: object) -> LocalNetwork:
+def found(directory: Path, **options: Any) -> LocalNetwork:
     plan = Plan(directory=directory, regions=("beijing", "shenzhen"), **options)
     return initialise(plan, now_ms=NOW_MS, progress=lambda text: None)
 
@@ -100,7 +101,7 @@ def test_keys_are_never_written_over(tmp_path: Path) -> None:
         ({"regions": ("beijing",), "base_port": 65_500}, "base_port"),
     ],
 )
-def test_unusable_plans_are_refused(tmp_path: Path, options: dict[str, object], code: str) -> None:
+def test_unusable_plans_are_refused(tmp_path: Path, options: dict[str, Any], code: str) -> None:
     with pytest.raises(Malformed) as refusal:
         Plan(directory=tmp_path, **options)
     assert refusal.value.code == code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import pytest
 
@@ -302,7 +303,7 @@ def test_c10_a_message_for_another_chain_height_or_view_is_not_counted() -> None
         ({"genesis_id": bytes(32)}, "proposal_wrong_chain"),
     ],
 )
-def test_c14_a_header_that_does_not_continue_the_chain_is_refused(change: dict[str, object], code: str) -> None:
+def test_c14_a_header_that_does_not_continue_the_chain_is_refused(change: dict[str, Any], code: str) -> None:
     """Wrong parent (C14), time not increasing (C15), wrong set (C9), wrong chain (C10)."""
     bench = quiet_bench(4)
     block = parts.block_by(bench, 1)
@@ -433,7 +434,7 @@ def test_a_decision_is_given_once() -> None:
         *(ev.Received(parts.commit(number, of, view=1), number) for number in (1, 2, 3)),
         ev.BlockValidated(1, 0, block),
     ):
-        given += replica.step(event)
+        given += replica.step(event)  # type: ignore[arg-type]
     assert len([effect for effect in given if isinstance(effect, fx.Decide | fx.DecideById)]) == 1
 
 

@@ -154,7 +154,7 @@ def test_c11_after_a_decision_nothing_is_signed_at_that_height() -> None:
         ev.WorkPending(True),
         ev.PeerConnected(1),
     ):
-        given += replica.step(event)
+        given += replica.step(event)  # type: ignore[arg-type]
     assert not [effect for effect in given if isinstance(effect, fx.Broadcast | fx.Persist)]
     assert [type(effect) for effect in given if not isinstance(effect, fx.Send)] == [fx.Decide]
 

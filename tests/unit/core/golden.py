@@ -88,7 +88,7 @@ def _receipts() -> dict[str, Any]:
 
 
 def _snapshots() -> dict[str, Any]:
-    common = {"kind": "account", "object_id": "A1", "timestamp_s": 1_700_000_000}
+    common: dict[str, Any] = {"kind": "account", "object_id": "A1", "timestamp_s": 1_700_000_000}
     snapshots = [
         build_snapshot(**common, version=0, operation="create", body={"account_object_information": {"账户": 1}}),
         build_snapshot(**common, version=1, operation="update", body={"account_object_information": {"账户": 2}}),

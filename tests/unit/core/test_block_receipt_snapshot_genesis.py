@@ -50,7 +50,7 @@ def test_e8_the_count_beside_the_root_is_checked() -> None:
 @pytest.mark.parametrize("name", list(Header.__dataclass_fields__))
 def test_e4_every_field_of_a_header_changes_its_id(name: str) -> None:
     value = getattr(HEADER, name)
-    changed = "shanghai" if name == "network" else value + 1 if isinstance(value, int) else SUITE.hash(value)
+    changed: Any = "shanghai" if name == "network" else value + 1 if isinstance(value, int) else SUITE.hash(value)
     assert replace(HEADER, **{name: changed}).id(SUITE) != HEADER.id(SUITE)
 
 
@@ -67,9 +67,10 @@ def test_e2_headers_of_other_versions_and_network_names_are_refused() -> None:
     for broken in (b"\x02" + data[1:], data.replace(b"beijing", b"BEIJING"), data.replace(b"beijing", b"b\xffijing")):
         with pytest.raises(Malformed):
             Header.decode(broken)
-    for field in ("height", "protocol_version"):
+    zero: dict[str, Any]
+    for zero in ({"height": 0}, {"protocol_version": 0}):
         with pytest.raises(Malformed) as caught:
-            Header.decode(replace(HEADER, **{field: 0}).encode())
+            Header.decode(replace(HEADER, **zero).encode())  # type: ignore[arg-type]
         assert caught.value.code == "header_range"
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.support.evidence import evidence_case
 
 DIRECTORY = Path(__file__).parents[2] / "vectors"
 
 
-def vectors() -> dict[str, object]:
+def vectors() -> dict[str, Any]:
     """What `evidence_v1.json` holds: the two files as parsed JSON, the hash of their canonical bytes, and what is
     proven."""
     case = evidence_case()

@@ -173,7 +173,7 @@ def test_r5_any_changed_character_of_a_file_is_refused(place: tuple[str | int, .
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda path: ".".join(map(str, path)))
 def test_e2_missing_truncated_and_mistyped_fields_are_refused(place: tuple[str | int, ...]) -> None:
-    for value in (None, 7, "", [], {}):
+    for value in (None, 7, "", [], {}):  # type: ignore[var-annotated]
         with pytest.raises(Rejected):
             verify(changed(*place, to=value))
     document = copy.deepcopy(DOCUMENT)

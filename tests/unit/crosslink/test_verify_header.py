@@ -224,7 +224,8 @@ def test_epochs_remember_which_set_governed_which_height() -> None:
 
 def test_r5_numbers_that_json_cannot_carry_are_refused_when_decoded() -> None:
     chain = ChainBuilder()
-    for changes in ({"height": 2**53}, {"time_ms": 2**64 - 1}):
+    numbers: list[dict[str, Any]] = [{"height": 2**53}, {"time_ms": 2**64 - 1}]
+    for changes in numbers:
         block = chain.seal(replace(chain.draft().header, **changes))
         with pytest.raises(Rejected, match="header_range"):
             decoded(block)
@@ -266,7 +267,7 @@ def test_r5_any_changed_field_of_a_header_is_refused(name: str) -> None:
         if other == value:
             continue
         with pytest.raises(Rejected):
-            verify_header(STATE, replace(NEXT.message, header=replace(NEXT.header, **{name: other})), now_ms=NOW_MS)
+            verify_header(STATE, replace(NEXT.message, header=replace(NEXT.header, **{name: other})), now_ms=NOW_MS)  # type: ignore[arg-type]
 
 
 @settings(max_examples=100, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -156,7 +157,7 @@ def test_r3_a_pair_names_the_culprits_of_a_freeze_without_names_once(custody: Cu
     assert custody.refused("beijing", chain.blocks[-1]) == "frozen"
 
 
-def misbehaviour(first: BuiltBlock, second: BuiltBlock, region: str = "beijing") -> dict[str, object]:
+def misbehaviour(first: BuiltBlock, second: BuiltBlock, region: str = "beijing") -> dict[str, Any]:
     return MisbehaviourDelivery(
         region=region,
         first=(first.header.encode(), first.certificate.encode()),

@@ -142,7 +142,7 @@ def test_updates_may_be_incremental_and_the_merged_result_is_judged(custody: Cus
     assert custody.scan("anomaly/") == {}
     record = custody.get("product", "beijing", CODE)
     assert (record["name"], record["code"], record["holders"]) == ("新名", CODE, 1)
-    part["product_information"]["essential_information"]["basic_product_information"] = {"product_name": None}
+    part["product_information"]["essential_information"]["basic_product_information"] = {"product_name": None}  # type: ignore[dict-item]
     custody.deliver(chain, snapshot("product", CODE, part, version=2))
     assert custody.get("anomaly", "beijing", CODE)["code"] == "schema_failed"
     assert custody.get("product", "beijing", CODE)["name"] == "新名"

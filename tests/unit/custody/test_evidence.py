@@ -40,7 +40,7 @@ def test_every_revision_has_its_file_and_the_newest_is_the_default(node: Custody
     node.deliver(chain, person("person-1", "Q000000001", version=1))
     node.deliver(chain, person("person-1", "Q000000001", version=2), person("person-1", "Q000000001", version=3))
     versions = [
-        verify_evidence_file(evidence(node, "person-1", *place), node.trust()).snapshot["header"]["content"]["version"]
+        verify_evidence_file(evidence(node, "person-1", *place), node.trust()).snapshot["header"]["content"]["version"]  # type: ignore[index]
         for place in ((None, None), (1, None), (2, 0), (3, 0), (3, None))
     ]
     assert versions == [3, 0, 1, 2, 3]

@@ -220,7 +220,7 @@ def test_the_custody_validators_change_by_governance(custody: Custody) -> None:
     members = ValidatorSet((*present.members[1:], *validator_set(["a"]).members))
     operation = {"type": "validators.change", "validators": members.to_json(SUITE), "reason": "rotation"}
     assert code_of(custody, operation, QUORUM) == "field_missing"
-    operation["effective_height"] = custody.height + 5
+    operation["effective_height"] = custody.height + 5  # type: ignore[assignment]
     assert code_of(custody, operation, QUORUM[:2]) == "organisations_too_few"
     custody.run([operation], QUORUM)
     assert scheduled_set(custody.state, SUITE) == ScheduledSet(custody.height + 4, members)

@@ -134,7 +134,7 @@ def test_holders_of_different_securities_are_not_added_up(custody: Custody, chai
         {"change": (-50, 0, 150)},
     ],
 )
-def test_rule_encumbered_over_held(custody: Custody, chain: ChainBuilder, wrong: dict[str, object]) -> None:
+def test_rule_encumbered_over_held(custody: Custody, chain: ChainBuilder, wrong: dict[str, Any]) -> None:
     custody.deliver(chain, registration("p1:0", CODE, "A1", before=(100, 0, 0), **wrong))
     assert "encumbered_over_held" in {alert["rule"] for alert in custody.alerts()}
 
@@ -279,7 +279,7 @@ def test_a_correction_in_the_past_breaks_and_mends_the_chain_behind_it(custody: 
 
 def test_a_correction_may_move_a_registration_to_another_account(custody: Custody, chain: ChainBuilder) -> None:
     custody.deliver(chain, *holder(2, 10))
-    elsewhere = {"before": (100, 0, 0), "change": (10, 0, 0), "report": "r"}
+    elsewhere: dict[str, Any] = {"before": (100, 0, 0), "change": (10, 0, 0), "report": "r"}
     custody.deliver(chain, registration("initial-2", CODE, "A1", operation="overwrite", **elsewhere))
     assert custody.alerts() == []
     assert custody.position("Q000000001", CODE, "A1") == (110, 0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def run(steps: object) -> int:
+def run(steps: Any) -> int:
     """Do all steps; how many there were."""
     return len(list(steps))
 
@@ -175,7 +176,7 @@ def test_s1_an_interrupted_restore_leaves_no_chain_and_can_be_started_again(data
     run(back_up(data_dir, GENESIS, tmp_path / "saved"))
     steps = restore(tmp_path / "other", GENESIS, tmp_path / "saved")
     next(steps)
-    steps.close()
+    steps.close()  # type: ignore[attr-defined]
     assert not (tmp_path / "other" / DATABASE_DIRECTORY).exists()
     run(restore(tmp_path / "other", GENESIS, tmp_path / "saved"))
     assert entries(tmp_path / "other")[schema.TIP] == entries(data_dir)[schema.TIP]

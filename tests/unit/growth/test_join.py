@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.core.errors import Gone
+from common.core.genesis import Genesis
 from common.core.validators import ValidatorSet
 from common.node.logic.catchup import checkpoint as checkpoint_format
 from common.node.logic.catchup.checkpoint import KINDS, Manifest, chunk_id, chunks_of
@@ -47,7 +49,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 class Place:
     """A chain of 40 blocks with a checkpoint at 30."""
 
-    def __init__(self, directory: Path, genesis: object = GENESIS) -> None:
+    def __init__(self, directory: Path, genesis: Genesis = GENESIS) -> None:
         self.directory = directory
         self.solo = grown(30, genesis)
         self.files = make_checkpoint(self.solo, directory / "checkpoints")
@@ -301,8 +303,8 @@ def test_s1_interrupted_at_every_message_it_goes_on_and_ends_the_same(place: Pla
         left = iter(range(stop_at))
         assert not joiner.run(until=lambda left=left: next(left, None) is None)
         taken = joiner.importing.taken
-        survive = joiner.store.unsynced_batches if stop_at % 2 else stop_at % (joiner.store.unsynced_batches + 1)
-        joiner.store.crash(survive)
+        survive = joiner.store.unsynced_batches if stop_at % 2 else stop_at % (joiner.store.unsynced_batches + 1)  # type: ignore[attr-defined]
+        joiner.store.crash(survive)  # type: ignore[attr-defined]
         joiner.peers.clear()
         joiner.begin()
         assert joiner.importing.taken <= taken
@@ -329,7 +331,7 @@ def test_s1_interrupted_while_proving_it_goes_on(place: Place) -> None:
         place.check(joiner.finish())
 
 
-def checkpoint_steps(joiner: Joiner) -> object:
+def checkpoint_steps(joiner: Joiner) -> Any:
     return joiner.importing.finish(may_have_voted=True)
 
 
@@ -378,7 +380,7 @@ def test_n3_headers_cost_what_is_given_of_them(monkeypatch: pytest.MonkeyPatch) 
     view, read = solo.chain.view, []
     scan = view.scan
 
-    def counted(*where: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def counted(*where: Any) -> Iterator[tuple[bytes, bytes]]:
         for key, value in scan(*where):
             read.append(key)
             yield key, value

@@ -89,7 +89,7 @@ class Peer:
             if isinstance(effect, Send) and effect.peer == JOINER:
                 altered = self.alter(pm.decode_payload(effect.payload))
                 if altered is not None:
-                    answers.append(altered.encode())
+                    answers.append(altered.encode())  # type: ignore[attr-defined]
         return answers
 
 

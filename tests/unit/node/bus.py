@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 from common.chain.application import Application
 from common.consensus.records import record_height
@@ -116,7 +117,7 @@ class Machine:
 class Bus:
     """The world around the machines."""
 
-    def __init__(self, genesis: Genesis, names: list[str], **options: object) -> None:
+    def __init__(self, genesis: Genesis, names: list[str], **options: Any) -> None:
         self.genesis = genesis
         self.now_ms = START_MS + 1_000
         self.machines = {name: Machine(name, genesis, **options) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from common.chain.application import Application
 from common.core.block import Block
@@ -32,7 +33,7 @@ class Solo:
         transactions = [parse_envelope(envelope, SUITE) for envelope in envelopes]
         return self.executor.execute(self.chain.tip().time_ms + 1_000 if time_ms is None else time_ms, transactions)
 
-    def block(self, envelopes: list[bytes], time_ms: int | None = None, **changes: object) -> Block:
+    def block(self, envelopes: list[bytes], time_ms: int | None = None, **changes: Any) -> Block:
         """A block on the tip; `changes` falsify header fields."""
         execution = self.execute(envelopes, time_ms)
         header = replace(self.executor.header(execution, 0), **changes)

@@ -107,7 +107,7 @@ def real_messages(victim: Victim, chain: tuple[tuple[bytes, bytes], ...]) -> lis
     leader, next_leader = height % 4, (height + 1) % 4
     proposal = signed(Proposal(height, 0, block.header, hashes, leader, b""))
     again = signed(Proposal(height, 1, block.header, hashes, next_leader, b""))
-    announced = signed(NewView(height, 1, changes, again, next_leader, b""))
+    announced = signed(NewView(height, 1, changes, again, next_leader, b""))  # type: ignore[arg-type]
     said = [pm.Consensus(message.encode()) for message in (*votes, *changes, proposal, announced)]
     body = transfer(GENESIS, "fresh")
     others = [
@@ -118,7 +118,7 @@ def real_messages(victim: Victim, chain: tuple[tuple[bytes, bytes], ...]) -> lis
         pm.Draft(height, 0, START_MS, block.header.parent_id, hashes),
         cm.AnswerHeaders(1, height, ((block.header.encode(), chain[HEIGHT][1], b""),)),
     ]
-    return [message.encode() for message in (*said, *others)]
+    return [message.encode() for message in (*said, *others)]  # type: ignore[attr-defined]
 
 
 def spoil(random: Random, payload: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from common.core import merkle
@@ -27,7 +29,7 @@ def solo(genesis: Genesis) -> Solo:
     return Solo(genesis)
 
 
-def near(genesis: Genesis, nonce: str, amount: int = 1, **options: object) -> bytes:
+def near(genesis: Genesis, nonce: str, amount: int = 1, **options: Any) -> bytes:
     """A transfer whose expiry is within the small bound of this chain."""
     return transfer(genesis, nonce, amount, **{"expires_at_height": 50, **options})
 
@@ -118,7 +120,7 @@ def test_c14_wrong_parent_height_chain_or_set_is_refused(solo: Solo, genesis: Ge
         "tx_count": (2, "block_body_mismatch"),
     }
     for name, (value, code) in expected.items():
-        block = solo.block(envelopes, **{name: value})
+        block = solo.block(envelopes, **{name: value})  # type: ignore[arg-type]
         assert header_refusal(solo, block.header, envelopes) == code
 
 
@@ -127,7 +129,7 @@ def test_c14_wrong_parent_height_chain_or_set_is_refused(solo: Solo, genesis: Ge
 )
 def test_wrong_results_in_a_header_are_refused_by_name(solo: Solo, genesis: Genesis, name: str) -> None:
     envelopes = [near(genesis, "a")]
-    block = solo.block(envelopes, **{name: 7 if name == "snapshot_count" else bytes(32)})
+    block = solo.block(envelopes, **{name: 7 if name == "snapshot_count" else bytes(32)})  # type: ignore[arg-type]
     with pytest.raises(BlockInvalid) as caught:
         solo.executor.check_results(block.header, solo.execute(envelopes))
     assert caught.value.code == f"block_{name}"

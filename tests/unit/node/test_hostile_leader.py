@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from common.consensus.messages import Phase, Proposal, Vote, vote_payload
 from common.core import merkle
@@ -36,7 +37,7 @@ def propose(header: Header, hashes: tuple[bytes, ...]) -> pm.Consensus:
     return pm.Consensus(replace(unsigned, signature=signature).encode())
 
 
-def valid_block(envelopes: list[bytes], time_ms: int = START_MS + 1, **changes: object) -> Block:
+def valid_block(envelopes: list[bytes], time_ms: int = START_MS + 1, **changes: Any) -> Block:
     return Solo(GENESIS).block(envelopes, time_ms, **{"proposer": 1, **changes})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.unit.node.toy import SUITE, key_of, make_envelope, make_genesis, tran
 GENESIS = make_genesis(["node-0"], max_expiry_blocks=100, max_block_operations=50)
 
 
-def envelope(nonce: str, amount: int = 1, **options: object) -> bytes:
+def envelope(nonce: str, amount: int = 1, **options: Any) -> bytes:
     return transfer(GENESIS, nonce, amount, **{"expires_at_height": 50, **options})
 
 
@@ -57,7 +58,7 @@ def test_committed_transaction_is_known_and_not_pending() -> None:
 
 def test_rule_15_a_signature_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
     verified: list[str] = []
-    original = mempool_module.verify_signatures
+    original = mempool_module.verify_signatures  # type: ignore[attr-defined]
 
     def counting(tx: SignedTransaction, suite: object) -> None:
         verified.append(tx.nonce)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from common.node.logs import JsonFormatter, configure_logging
 
 
-def line_of(message: str, **extra: object) -> str:
+def line_of(message: str, **extra: Any) -> str:
     record = logging.makeLogRecord(
         {"name": "tongjian.test", "levelno": 20, "levelname": "INFO", "msg": message, **extra}
     )

@@ -173,7 +173,7 @@ def committed(block: BuiltBlock) -> BlockCommitted:
 
 def started(journal: Journal, *effects: NodeEffect) -> Runtime:
     journal.then(Started, *effects)
-    runtime = Runtime(journal, journal, journal, journal, now_ms, dict)
+    runtime = Runtime(journal, journal, journal, journal, now_ms, dict)  # type: ignore[arg-type]
     runtime.start(journal)
     return runtime
 
@@ -465,7 +465,7 @@ def test_c11_s3_what_had_arrived_is_read_before_a_timer_counts(
         site = Site(tmp_path)
         journal = Journal()
         journal.keys = frozenset({key_of(1), key_of(2)})
-        runtime = Runtime(journal, journal, journal, journal, now_ms, dict)
+        runtime = Runtime(journal, journal, journal, journal, now_ms, dict)  # type: ignore[arg-type]
         transport = site.transport(1, runtime)
         frames = [encode_frame(FrameType.CONSENSUS, bytes([KIND_CONSENSUS]) * 50_000) for _ in range(count)]
         peer = BlockingPeer(site, transport.listener.port, frames)

@@ -9,7 +9,7 @@ import pytest
 
 from common.node.store import schema
 from common.node.store.chain_prune import prune
-from common.node.store.storage import MemoryStore
+from common.node.store.storage import KeyValueStore, MemoryStore
 from common.node.upkeep.audit import audit
 from common.node.upkeep.chain_rebuild import no_progress
 from common.node.upkeep.findings import CODE_OF_PREFIX, CODES, MAX_FINDINGS_A_CODE, Report
@@ -19,7 +19,7 @@ HEIGHTS = 9
 PRUNED_BELOW = 5
 
 
-def copy_of(store: MemoryStore) -> MemoryStore:
+def copy_of(store: KeyValueStore) -> MemoryStore:
     """The same entries in another store."""
     copy = MemoryStore()
     copy.write(list(store.scan(b"")), sync=True)
@@ -43,7 +43,7 @@ def pruned() -> ExecutedChain:
     return executed
 
 
-def look(executed: ExecutedChain, store: MemoryStore) -> Report:
+def look(executed: ExecutedChain, store: KeyValueStore) -> Report:
     """What the audit says."""
     report = Report()
     audit(store.snapshot(), executed.genesis, executed.application, MemoryStore(), report, no_progress)
@@ -51,28 +51,28 @@ def look(executed: ExecutedChain, store: MemoryStore) -> Report:
     return report
 
 
-def entries(store: MemoryStore, prefix: bytes) -> list[tuple[bytes, bytes]]:
+def entries(store: KeyValueStore, prefix: bytes) -> list[tuple[bytes, bytes]]:
     """All entries of one kind."""
     return list(store.scan(prefix))
 
 
-Damage = Callable[[MemoryStore, bytes], list[tuple[bytes, bytes | None]]]
+Damage = Callable[[KeyValueStore, bytes], list[tuple[bytes, bytes | None]]]
 
 
-def removed(store: MemoryStore, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
+def removed(store: KeyValueStore, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
     """One entry is gone."""
     found = entries(store, prefix)
     return [(found[len(found) // 2][0], None)]
 
 
-def flipped(store: MemoryStore, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
+def flipped(store: KeyValueStore, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
     """The last bit of one value is another."""
     found = entries(store, prefix)
     key, value = found[len(found) // 2]
     return [(key, value[:-1] + bytes((value[-1] ^ 1,)))]
 
 
-def exchanged(store: MemoryStore, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
+def exchanged(store: KeyValueStore, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
     """Two entries have each other's values: each is well formed by itself."""
     found = entries(store, prefix)
     key, value = found[0]
@@ -80,13 +80,13 @@ def exchanged(store: MemoryStore, prefix: bytes) -> list[tuple[bytes, bytes | No
     return [(key, different), (other, value)] if other else flipped(store, prefix)
 
 
-def added(store: MemoryStore, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
+def added(store: KeyValueStore, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
     """A well-formed entry too many."""
     key, value = entries(store, prefix)[-1]
     return [(key[:-1] + bytes((key[-1] ^ 1,)), value)] if prefix != schema.VALIDATORS else [(key[:-1] + b"\x05", value)]
 
 
-def shortened(store: MemoryStore, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
+def shortened(store: KeyValueStore, prefix: bytes) -> list[tuple[bytes, bytes | None]]:
     """A value of one byte."""
     return [(entries(store, prefix)[0][0], b"\x01")]
 

@@ -165,7 +165,7 @@ def test_value_read_while_the_tip_moves_is_not_remembered() -> None:
             twin.commit({KEYS[0]: b"new"})
             return value
 
-    chain._view = SlowView(chain._view)
+    chain._view = SlowView(chain._view)  # type: ignore[assignment]
     assert chain.state_get(KEYS[0]) == b"old"
     assert chain.state_get(KEYS[0]) == b"new"
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -214,7 +215,7 @@ def test_c16_lost_database_next_to_its_vote_log_forbids_voting_until_it_has_caug
     store.close()
 
 
-def again(twin: TwinChain, chain: ChainStore, height: int) -> dict[str, object]:
+def again(twin: TwinChain, chain: ChainStore, height: int) -> dict[str, Any]:
     """The commit of a block of the original chain, for another store."""
     block = twin.blocks[height]
     assert block is not None

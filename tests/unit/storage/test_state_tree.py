@@ -51,7 +51,7 @@ def prove_all(tree: StateTree, keys: Iterable[bytes]) -> None:
 
 def colliding_keys(prefix: str, count: int) -> list[bytes]:
     """Keys whose hashes begin alike, so that their tree is deep."""
-    found, number = [], 0
+    found, number = [], 0  # type: ignore[var-annotated]
     while len(found) < count:
         key = b"collide-%d" % number
         if key_hash(SUITE, key).hex().startswith(prefix):

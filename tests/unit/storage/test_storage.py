@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common.node.store.storage import KeyValueStore, LevelDBStore, MemoryStore, plyvel, prefix_end
+from common.node.store.storage import KeyValueStore, LevelDBStore, MemoryStore, plyvel, prefix_end  # type: ignore[attr-defined]
 from common.node.store.store_errors import DamagedStore, StoreFailed
 
 Entries = list[tuple[bytes, bytes]]

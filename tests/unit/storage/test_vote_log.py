@@ -322,12 +322,12 @@ def test_s2_partial_write_is_cut_off_again(tmp_path: Path, monkeypatch: pytest.M
     directory = FileDirectory(tmp_path)
     log = synced(directory, b"before")
     size = log.size_bytes
-    write = vote_log.os.write
+    write = vote_log.os.write  # type: ignore[attr-defined]
 
     def full_after_ten_bytes(file: int, data: bytes) -> int:
         if len(data) <= 10:
             raise OSError(28, "No space left on device")
-        return write(file, bytes(data[:10]))
+        return write(file, bytes(data[:10]))  # type: ignore[no-any-return]
 
     log.append([b"x" * 100])
     monkeypatch.setattr("common.node.store.log_directory.os.write", full_after_ten_bytes)
@@ -360,7 +360,7 @@ def test_s1_new_file_is_durable_before_it_takes_the_old_ones_place(
 ) -> None:
     """The order of calls is: write, fsync the file, rename, fsync the directory."""
     calls: list[str] = []
-    real_fsync, real_rename = vote_log.os.fsync, vote_log.os.rename
+    real_fsync, real_rename = vote_log.os.fsync, vote_log.os.rename  # type: ignore[attr-defined]
 
     def fsync(file: int) -> None:
         calls.append("fsync directory" if Path(f"/proc/self/fd/{file}").resolve().is_dir() else "fsync file")
