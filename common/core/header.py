@@ -1,9 +1,11 @@
 """Block header: the one structure that validators decide on.
 
 Invariants:
-  * A header commits to everything its own block did: transactions, receipts, snapshots and the state after it
-    (architecture decision 5), with counts beside the roots (decision 8), and to the validator sets of this and the
-    next height (decision 6).
+  * A header commits to everything its own block did: transactions, receipts, snapshots, what it changed in the state
+    and the state after it (architecture decisions 5 and 26), with counts beside the roots (decision 8), and to the
+    validator sets of this and the next height (decision 6).
+  * Its layout is given by its protocol version, which comes first in every layout. A layout never changes once a
+    chain may have used it, and none is ever removed: old headers decode to the same values for ever.
   * It has no view, so that a re-proposal in a later view is the same block, byte for byte (protocol rule 2).
   * Genesis is height 0 and has no header; its id is the genesis id, which is the parent of block 1.
 
@@ -14,25 +16,30 @@ Left out: the certificate that makes a header final (`certificate.py`) and the r
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Self
+from operator import attrgetter
+from typing import Any, Final
 
 from common.core.errors import CodecError, InvariantBroken
 from common.core.names import check_network
+from common.core.protocol import LATEST_VERSION
 from common.core.suite import HASH_SIZE, Suite
 
 HEADER_TAG: Final = "tongjian/header/v1"
 MAX_HEADER_BYTES: Final = 1024
-_WIRE_VERSION: Final = 1
-_START: Final = struct.Struct(">BHB")
-_REST: Final = struct.Struct(">32sQQ32sH32sI32s32sI32s32s32s")
+_START: Final = struct.Struct(">HB")
+
+U16: Final = "H"
+U32: Final = "I"
+U64: Final = "Q"
+DIGEST: Final = f"{HASH_SIZE}s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Wire v1, big-endian, no optional fields, no trailing bytes::
+    """The fields of protocol version 1. Wire, big-endian, no optional fields, no trailing bytes::
 
-        u8    version = 1
         u16   protocol_version
         text8 network
         b32   genesis_id
@@ -43,11 +50,13 @@ class Header:
         b32   tx_root             | u32 tx_count
         b32   receipt_root
         b32   snapshot_root       | u32 snapshot_count
+        b32   change_root         | u32 change_count       what differs from the state before (`changes.py`)
         b32   state_root
         b32   validators_hash
         b32   next_validators_hash
 
-    Golden bytes: `tests/vectors/header_v1.json`; changing them is a new version.
+    Golden bytes: `tests/vectors/header_v1.json`. A protocol version with other fields has a subclass and a
+    `HeaderLayout` of its own.
     """
 
     protocol_version: int
@@ -62,84 +71,53 @@ class Header:
     receipt_root: bytes
     snapshot_root: bytes
     snapshot_count: int
+    change_root: bytes
+    change_count: int
     state_root: bytes
     validators_hash: bytes
     next_validators_hash: bytes
 
     def encode(self) -> bytes:
-        """Wire bytes. Raises `InvariantBroken` if a field does not fit."""
-        digests = (
-            self.genesis_id,
-            self.parent_id,
-            self.tx_root,
-            self.receipt_root,
-            self.snapshot_root,
-            self.state_root,
-            self.validators_hash,
-            self.next_validators_hash,
-        )
-        if any(len(digest) != HASH_SIZE for digest in digests):
-            raise InvariantBroken("a header field has a digest of the wrong length")
+        """Wire bytes, in the layout of the header's version. Raises `InvariantBroken` if a field does not fit."""
         network = self.network.encode("ascii")
         try:
-            start = _START.pack(_WIRE_VERSION, self.protocol_version, len(network))
-            rest = _REST.pack(
-                self.genesis_id,
-                self.height,
-                self.time_ms,
-                self.parent_id,
-                self.proposer,
-                self.tx_root,
-                self.tx_count,
-                self.receipt_root,
-                self.snapshot_root,
-                self.snapshot_count,
-                self.state_root,
-                self.validators_hash,
-                self.next_validators_hash,
-            )
+            start = _START.pack(self.protocol_version, len(network))
         except struct.error as error:
             raise InvariantBroken(f"a header field does not fit: {error}") from None
-        return start + network + rest
+        return start + network + layout_of(self.protocol_version).pack(self)
 
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Parse exactly one header. Raises `Malformed` (`CodecError`) on any other input."""
-        if len(data) < _START.size:
+    @staticmethod
+    def decode(data: bytes) -> Header:
+        """Parse exactly one header, in the layout of the version that it names.
+
+        Raises `CodecError` on any other input: `header_version` if a version that this software does not know has
+        fields that it does not know.
+        """
+        protocol_version = protocol_version_of(data)
+        network_end = _START.size + data[2]
+        layout = layout_of(protocol_version)
+        missing = network_end + layout.size_bytes - len(data)
+        if missing and protocol_version > LATEST_VERSION:
+            raise CodecError(
+                "header_version",
+                "The header's protocol version has a layout that this software does not know; use a newer one.",
+                version=protocol_version,
+            )
+        if missing > 0:
             raise CodecError("codec_truncated", "A header is longer.", length=len(data))
-        version, protocol_version, network_size = _START.unpack_from(data)
-        if version != _WIRE_VERSION:
-            raise CodecError("header_version", "Unknown version of the header format.", version=version)
-        network_end = _START.size + network_size
-        if len(data) < network_end + _REST.size:
-            raise CodecError("codec_truncated", "A header is longer.", length=len(data))
-        if len(data) > network_end + _REST.size:
+        if missing < 0:
             raise CodecError("codec_trailing_bytes", "Bytes follow the header.", length=len(data))
         try:
             network = data[_START.size : network_end].decode("ascii")
         except UnicodeDecodeError:
             raise CodecError("codec_text", "The network id is not ASCII.") from None
         check_network(network)
-        fields = _REST.unpack_from(data, network_end)
-        if fields[1] == 0 or protocol_version == 0:
-            raise CodecError("header_range", "Heights and protocol versions count from 1.")
-        return cls(
-            protocol_version=protocol_version,
-            network=network,
-            genesis_id=fields[0],
-            height=fields[1],
-            time_ms=fields[2],
-            parent_id=fields[3],
-            proposer=fields[4],
-            tx_root=fields[5],
-            tx_count=fields[6],
-            receipt_root=fields[7],
-            snapshot_root=fields[8],
-            snapshot_count=fields[9],
-            state_root=fields[10],
-            validators_hash=fields[11],
-            next_validators_hash=fields[12],
+        header = layout.header_type(
+            protocol_version=protocol_version, network=network, **layout.unpack(data, network_end)
         )
+        if header.height == 0:
+            raise CodecError("header_range", "Heights and protocol versions count from 1.")
+        return header
 
     def id(self, suite: Suite) -> bytes:
         """The 32 bytes that name the block and that validators sign.
@@ -147,3 +125,86 @@ class Header:
         The tag keeps it apart from every other hash (attack E4).
         """
         return suite.tagged_hash(HEADER_TAG, self.encode())
+
+
+class HeaderLayout:
+    """How the headers of the protocol versions from `since` on are written, until the next layout begins."""
+
+    def __init__(self, since: int, fields: Iterable[tuple[str, str]], header_type: type[Header] = Header) -> None:
+        """`fields`: (attribute of `header_type`, one of U16, U32, U64, DIGEST) of what follows version and network."""
+        names, codes = zip(*fields, strict=True)
+        self.since = since
+        self.header_type = header_type
+        self._names: tuple[str, ...] = names
+        self._digests = [name for name, code in zip(names, codes, strict=True) if code == DIGEST]
+        self._values = attrgetter(*names)
+        self._struct = struct.Struct(">" + "".join(codes))
+        self.size_bytes = self._struct.size
+
+    def pack(self, header: Header) -> bytes:
+        """The fields in order. Raises `InvariantBroken` if one does not fit."""
+        if any(len(getattr(header, name)) != HASH_SIZE for name in self._digests):
+            raise InvariantBroken("a header field has a digest of the wrong length")
+        try:
+            return self._struct.pack(*self._values(header))
+        except struct.error as error:
+            raise InvariantBroken(f"a header field does not fit: {error}") from None
+
+    def unpack(self, data: bytes, at: int) -> dict[str, Any]:
+        """The fields by name, from bytes that are long enough."""
+        return dict(zip(self._names, self._struct.unpack_from(data, at), strict=True))
+
+
+FIELDS_OF_VERSION_1: Final = (
+    ("genesis_id", DIGEST),
+    ("height", U64),
+    ("time_ms", U64),
+    ("parent_id", DIGEST),
+    ("proposer", U16),
+    ("tx_root", DIGEST),
+    ("tx_count", U32),
+    ("receipt_root", DIGEST),
+    ("snapshot_root", DIGEST),
+    ("snapshot_count", U32),
+    ("change_root", DIGEST),
+    ("change_count", U32),
+    ("state_root", DIGEST),
+    ("validators_hash", DIGEST),
+    ("next_validators_hash", DIGEST),
+)
+
+LAYOUTS: Final[dict[int, HeaderLayout]] = {}
+"""Protocol version with which a layout begins -> the layout."""
+
+
+def register_layout(layout: HeaderLayout) -> None:
+    """Make one more layout known. Raises `InvariantBroken` if one begins with that version already."""
+    if layout.since in LAYOUTS:
+        raise InvariantBroken(f"the layout of protocol version {layout.since} is given already")
+    LAYOUTS[layout.since] = layout
+
+
+register_layout(HeaderLayout(1, FIELDS_OF_VERSION_1))
+
+
+def layout_of(protocol_version: int) -> HeaderLayout:
+    """The layout of a protocol version: the latest that begins with it or before."""
+    return LAYOUTS[max(since for since in LAYOUTS if since <= protocol_version or since == 1)]
+
+
+def build_header(*, protocol_version: int, **fields: Any) -> Header:
+    """A header of that version; what its layout adds to version 1 has the default of its `header_type` if not given."""
+    return layout_of(protocol_version).header_type(protocol_version=protocol_version, **fields)
+
+
+def protocol_version_of(data: bytes) -> int:
+    """The protocol version that an encoded header names, whatever its layout: known before anything else is.
+
+    Raises `CodecError`.
+    """
+    if len(data) < _START.size:
+        raise CodecError("codec_truncated", "A header is longer.", length=len(data))
+    version = int.from_bytes(data[:2], "big")
+    if version == 0:
+        raise CodecError("header_range", "Heights and protocol versions count from 1.")
+    return version

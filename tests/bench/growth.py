@@ -28,6 +28,7 @@ from common.chain.application import OverlayView
 from common.core import merkle
 from common.core.block import Block
 from common.core.certificate import Certificate, commit_payload
+from common.core.changes import change_root
 from common.core.codec import canonical_json
 from common.core.genesis import Genesis
 from common.core.header import Header
@@ -100,7 +101,8 @@ class OfflineChain:
             view.put(key, value)
         self._chain_nonces(transactions, view)
         receipts = [Receipt(tx.id, "rejected", "balance_too_low", 0, {}) for tx in transactions]
-        update = chain.tree.apply(view.state_changes)
+        changes = {key: value for key, value in view.state_changes.items() if chain.state_get(key) != value}
+        update = chain.tree.apply(changes)
         signing = chain.validators(tip.height + 1).hash(suite)
         header = Header(
             protocol_version=self.genesis.protocol_version,
@@ -115,14 +117,14 @@ class OfflineChain:
             receipt_root=receipt_root(suite, receipts),
             snapshot_root=snapshot_root(suite, []),
             snapshot_count=0,
+            change_root=change_root(suite, update.value_hashes),
+            change_count=len(changes),
             state_root=update.root,
             validators_hash=signing,
             next_validators_hash=signing,
         )
         certificate = self.certificate(header)
-        chain.commit(
-            Block(header, tuple(envelopes)), certificate, receipts, [], view.state_changes, dict(index), update
-        )
+        chain.commit(Block(header, tuple(envelopes)), certificate, receipts, [], changes, dict(index), update)
 
     def _chain_nonces(self, transactions: Sequence[SignedTransaction], view: OverlayView) -> None:
         buckets = NonceBuckets(self.genesis.suite, CommittedState(self.chain))

@@ -127,6 +127,8 @@ def toy_block(
         receipt_root=EMPTY,
         snapshot_root=EMPTY,
         snapshot_count=0,
+        change_root=EMPTY,
+        change_count=0,
         state_root=state_root,
         validators_hash=validators.hash(suite),
         next_validators_hash=(next_validators or validators).hash(suite),

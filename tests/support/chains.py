@@ -187,6 +187,8 @@ class ChainBuilder:
             receipt_root=merkle.root(self.suite.hash, ()),
             snapshot_root=snapshot_root(self.suite, snapshots),
             snapshot_count=len(snapshots),
+            change_root=merkle.root(self.suite.hash, ()),
+            change_count=0,
             state_root=state_root or self.suite.hash(b"state"),
             validators_hash=self.validators.hash(self.suite),
             next_validators_hash=following.hash(self.suite),

@@ -13,6 +13,7 @@ from typing import Any
 from common.core import merkle
 from common.core.block import Block
 from common.core.certificate import Certificate, commit_payload
+from common.core.changes import change_root
 from common.core.codec import canonical_json
 from common.core.genesis import ChainParameters, Genesis, build_genesis
 from common.core.header import Header
@@ -128,6 +129,7 @@ class TwinChain:
                     body={"note": f"{height}-{number}"},
                 )
             )
+        changes = {key: value for key, value in changes.items() if chain.state_get(key) != value}
         update = chain.tree.apply(changes)
         signing = chain.validators(height)
         next_set = signing if next_members is None else validator_set(*next_members)
@@ -144,6 +146,8 @@ class TwinChain:
             receipt_root=receipt_root(SUITE, receipts),
             snapshot_root=snapshot_root(SUITE, snapshots),
             snapshot_count=len(snapshots),
+            change_root=change_root(SUITE, update.value_hashes),
+            change_count=len(update.value_hashes),
             state_root=update.root,
             validators_hash=signing.hash(SUITE),
             next_validators_hash=next_set.hash(SUITE),

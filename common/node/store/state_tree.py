@@ -66,6 +66,8 @@ class TreeUpdate:
 
     base_root: bytes
     root: bytes
+    value_hashes: Mapping[bytes, bytes | None]
+    """Key -> hash of the value it is set to, None if it is deleted; what a block's `change_root` is made of."""
     writes: tuple[tuple[bytes, bytes | None], ...]
     nodes: Mapping[str, bytes | None]
     """Path -> node, or None for a node that is gone; for the caches."""
@@ -134,16 +136,14 @@ class StateTree:
     def apply(self, changes: Mapping[bytes, bytes | None]) -> TreeUpdate:
         """The update that sets these keys to these values; None deletes. Raises DamagedStore."""
         suite = self._suite
-        hashed: list[_Change] = [
-            (key_hash(suite, key), None if value is None else value_hash(suite, value))
-            for key, value in changes.items()
-        ]
+        value_hashes = {key: None if value is None else value_hash(suite, value) for key, value in changes.items()}
+        hashed: list[_Change] = [(key_hash(suite, key), digest) for key, digest in value_hashes.items()]
         hashed.sort(key=itemgetter(0))
         batch = _Batch(self)
         with self._lock:
             top = batch.update("", self._top, self.entries, hashed)[0] if hashed else self._top
             writes = tuple((schema.tree_node(path), node) for path, node in batch.nodes.items())
-            return TreeUpdate(self._root, node_hash(suite, top), writes, batch.nodes)
+            return TreeUpdate(self._root, node_hash(suite, top), value_hashes, writes, batch.nodes)
 
     def advance(self, update: TreeUpdate, store: NodeSource | None = None) -> None:
         """The update's writes are stored: go on from there, reading from `store` if it is another one now."""

@@ -74,6 +74,12 @@ def proposal_with_another_snapshot_count(workshop: Workshop, proposal: Proposal)
 
 
 @mutator("pre-prepare")
+def proposal_with_another_change_root(workshop: Workshop, proposal: Proposal) -> ConsensusMessage:
+    """The change root is not what execution gives: a follower could not be told the truth."""
+    return with_header(workshop, proposal, change_root=workshop.flip(proposal.header.change_root))
+
+
+@mutator("pre-prepare")
 def proposal_with_another_transaction_root(workshop: Workshop, proposal: Proposal) -> ConsensusMessage:
     """The transaction root is not that of the envelopes."""
     return with_header(workshop, proposal, tx_root=workshop.flip(proposal.header.tx_root))
@@ -118,6 +124,8 @@ def proposal_of_nothing(workshop: Workshop, proposal: Proposal) -> ConsensusMess
         receipt_root=nothing,
         snapshot_root=nothing,
         snapshot_count=0,
+        change_root=nothing,
+        change_count=0,
         state_root=parents[-1].header.state_root,
     )
     return workshop.signed(replace(proposal, header=header, envelope_hashes=()))

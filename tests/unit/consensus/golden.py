@@ -57,6 +57,8 @@ def header(envelope_hash: bytes) -> Header:
         receipt_root=empty,
         snapshot_root=empty,
         snapshot_count=0,
+        change_root=empty,
+        change_count=0,
         state_root=empty,
         validators_hash=VALIDATORS.hash(SUITE),
         next_validators_hash=VALIDATORS.hash(SUITE),

@@ -71,11 +71,12 @@ class Cursor:
 
 def header_fields(data: bytes) -> dict[str, Any]:
     cursor = Cursor(data)
-    fields: dict[str, Any] = {"version": cursor.u(1), "protocol_version": cursor.u(2), "network": cursor.text8()}
+    fields: dict[str, Any] = {"protocol_version": cursor.u(2), "network": cursor.text8()}
     fields |= {"genesis_id": cursor.take(32), "height": cursor.u(8), "time_ms": cursor.u(8)}
     fields |= {"parent_id": cursor.take(32), "proposer": cursor.u(2), "tx_root": cursor.take(32)}
     fields |= {"tx_count": cursor.u(4), "receipt_root": cursor.take(32), "snapshot_root": cursor.take(32)}
-    fields |= {"snapshot_count": cursor.u(4), "state_root": cursor.take(32), "validators_hash": cursor.take(32)}
+    fields |= {"snapshot_count": cursor.u(4), "change_root": cursor.take(32), "change_count": cursor.u(4)}
+    fields |= {"state_root": cursor.take(32), "validators_hash": cursor.take(32)}
     fields["next_validators_hash"] = cursor.take(32)
     cursor.end()
     return fields
@@ -114,7 +115,7 @@ def test_validator_set_and_genesis() -> None:
 
 def test_header() -> None:
     fields = header_fields(raw("header.bytes"))
-    assert fields["version"] == 1
+    assert fields["protocol_version"] == 1
     assert fields["height"] == 1
     assert fields["parent_id"] == fields["genesis_id"] == raw("genesis.id")
     assert fields["validators_hash"] == raw("validators.hash")

@@ -28,10 +28,11 @@ from common.chain.application import Application, BlockContext, Outcome, Overlay
 from common.chain.schedule import protocol_version, take_due_set
 from common.core import merkle
 from common.core.block import Block
+from common.core.changes import change_root
 from common.core.codec import check_signed_keys
 from common.core.errors import InvariantBroken, Malformed, Rejected
 from common.core.genesis import Genesis
-from common.core.header import Header
+from common.core.header import Header, build_header
 from common.core.receipt import APPLIED, REJECTED, Receipt
 from common.core.snapshot import MAX_SNAPSHOT_BYTES, snapshot_root
 from common.core.transaction import SignedTransaction
@@ -43,6 +44,11 @@ from common.node.store.committed_state import CommittedState
 from common.node.store.state_tree import TreeUpdate
 from common.node.store.store_errors import DamagedStore, StoreFailed
 
+COMPARED_RESULTS = (
+    *("receipt_root", "snapshot_root", "snapshot_count", "change_root", "change_count", "state_root"),
+    "next_validators_hash",
+)
+"""What a header says that only execution tells, in the order in which a difference is named."""
 KEPT_EXECUTIONS = 4
 """Blocks of one height whose executions are kept: own draft, a proposal, and re-proposals of later views."""
 
@@ -76,6 +82,8 @@ class Execution:
     snapshots: tuple[bytes, ...]
     snapshot_root: bytes
     state_changes: dict[bytes, bytes | None]
+    """What differs from the tip's state; None is a value that is removed."""
+    change_root: bytes
     index_changes: dict[bytes, bytes | None]
     tree_update: TreeUpdate
     validators_hash: bytes
@@ -143,7 +151,7 @@ class Executor:
     def header(self, execution: Execution, proposer: int) -> Header:
         """The header of an executed block."""
         genesis = self._genesis
-        return Header(
+        return build_header(
             protocol_version=execution.protocol_version,
             network=genesis.network,
             genesis_id=genesis.id,
@@ -156,6 +164,8 @@ class Executor:
             receipt_root=execution.receipt_root,
             snapshot_root=execution.snapshot_root,
             snapshot_count=len(execution.snapshots),
+            change_root=execution.change_root,
+            change_count=len(execution.state_changes),
             state_root=execution.tree_update.root,
             validators_hash=execution.validators_hash,
             next_validators_hash=execution.next_validators_hash,
@@ -202,7 +212,7 @@ class Executor:
         differs.
         """
         expected = self.header(execution, header.proposer)
-        for name in ("receipt_root", "snapshot_root", "snapshot_count", "state_root", "next_validators_hash"):
+        for name in COMPARED_RESULTS:
             if getattr(header, name) != getattr(expected, name):
                 raise BlockInvalid(f"block_{name}", f"The header's {name} is not what execution gives.")
         if header != expected:
@@ -286,6 +296,9 @@ class Executor:
         suite = self._genesis.suite
         run.buckets.write(run.view)
         next_validators = take_due_set(run.view, run.context)
+        before = self._state.get
+        changes = {key: value for key, value in run.view.state_changes.items() if before(key) != value}
+        tree_update = self._chain.tree.apply(changes)
         return Execution(
             protocol_version=run.context.protocol_version,
             height=run.context.height,
@@ -297,9 +310,10 @@ class Executor:
             receipt_root=merkle.root(suite.hash, run.receipt_leaves),
             snapshots=tuple(run.snapshots),
             snapshot_root=snapshot_root(suite, run.snapshots),
-            state_changes=run.view.state_changes,
+            state_changes=changes,
+            change_root=change_root(suite, tree_update.value_hashes),
             index_changes=run.view.index_changes,
-            tree_update=self._chain.tree.apply(run.view.state_changes),
+            tree_update=tree_update,
             validators_hash=run.context.validators.hash(suite),
             next_validators=next_validators,
             next_validators_hash=next_validators.hash(suite),
