@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from business_chain.codes import holds_resident_number
 from business_chain.ledger import Ledger
 from business_chain.operations import registry
 from business_chain.operations.records import Increase, Operation
@@ -37,9 +36,10 @@ from common.chain.schedule import check_genesis_seats
 from common.core.codec import canonical_json, canonical_json_of_checked
 from common.core.errors import Rejected
 from common.core.genesis import Genesis
-from common.core.snapshot import MODEL_PROTOCOL, MODEL_VERSION
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
+from common.model.codes import holds_resident_number
+from common.model.header import MODEL_PROTOCOL, MODEL_VERSION
 
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000

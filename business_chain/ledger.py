@@ -18,10 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
-from business_chain import snapshots
 from business_chain.operations.records import Operation
 from business_chain.refusals import refuse
-from business_chain.registration_snapshots import registration_body
 from business_chain.settings import Market
 from business_chain.state import (
     EQUITY_TYPES,
@@ -47,8 +45,13 @@ from business_chain.state import (
 )
 from common.chain.application import BlockContext, StateView
 from common.core.errors import InvariantBroken
-from common.core.snapshot import CREATE, UPDATE, build_snapshot
 from common.core.suite import Suite
+from common.model.header import CREATE, UPDATE, build_snapshot
+from common.model.kinds.account import ACCOUNT, account_body
+from common.model.kinds.product import PRODUCT, product_body, product_metadata
+from common.model.kinds.registration import REGISTRATION, Part, registration_body
+from common.model.kinds.subject import SUBJECT, subject_body, subject_metadata
+from common.model.values import date_time, reference
 
 _MARKET_CREATED_KEY: Final = b"market-created"
 
@@ -91,7 +94,7 @@ class Ledger:
         self.suite = suite
         self.market = market
         self.time_ms = context.time_ms
-        self.maintained_at = snapshots.date_time(context.time_ms)
+        self.maintained_at = date_time(context.time_ms)
         self.snapshots: list[bytes] = []
         self.objects: list[tuple[str, int]] = []
         self.operation: Operation
@@ -133,14 +136,28 @@ class Ledger:
 
     def subject_reference(self, object_id: str) -> str:
         """Reference to a subject that exists, at its present version."""
-        return snapshots.reference(object_id, read_standing(self.state, object_id).version)
+        return reference(object_id, read_standing(self.state, object_id).version)
 
     def emit_subject(self, object_id: str, subject: Subject, standing: Standing) -> None:
         """Snapshot of a subject as it is now."""
-        body = snapshots.subject_body(
-            object_id, subject, shareholders=standing.shareholders, maintained_at=self.maintained_at
+        body = subject_body(
+            subject_id=subject.investor_code or subject.enterprise_code or subject.credit_code or object_id,
+            kind=subject.kind,
+            maintained_at=self.maintained_at,
+            shareholders=standing.shareholders,
+            name=subject.name,
+            credit_code=subject.credit_code,
+            name_commitment=subject.name_commitment,
+            identity_commitment=subject.identity_commitment,
+            qualification_category=subject.qualification_category,
+            qualification_certified_at_ms=subject.qualification_certified_at_ms,
         )
-        self.emit(snapshots.SUBJECT, object_id, standing.version, body, snapshots.subject_metadata(subject))
+        metadata = subject_metadata(
+            enterprise_code=subject.enterprise_code,
+            investor_code=subject.investor_code,
+            qualification_category=subject.qualification_category,
+        )
+        self.emit(SUBJECT, object_id, standing.version, body, metadata)
 
     def market_reference(self) -> str:
         """Reference to the market's subject; makes its create snapshot the first time (L4)."""
@@ -177,14 +194,16 @@ class Ledger:
         """Write an account and make its snapshot."""
         depository_ref = self.market_reference()
         self.state.put(account_key(account_id), encode_value(account))
-        body = snapshots.account_body(
-            account_id,
-            account,
+        body = account_body(
+            account=account_id,
+            account_type=account.account_type,
+            status=account.status,
+            opened_at_ms=account.opened_at_ms,
             subject_ref=self.subject_reference(account.subject),
             depository_ref=depository_ref,
             maintained_at=self.maintained_at,
         )
-        self.emit(snapshots.ACCOUNT, account_id, account.version, body)
+        self.emit(ACCOUNT, account_id, account.version, body)
 
     def product(self, code: str) -> Product:
         """Raises `product_unknown`."""
@@ -197,17 +216,28 @@ class Ledger:
         """Write a product and make its snapshot."""
         market_ref = self.market_reference()
         self.state.put(product_key(code), encode_value(product))
-        body = snapshots.product_body(
-            code,
-            product,
+        body = product_body(
+            code=code,
+            name=product.name,
+            product_type=product.product_type,
+            unit=product.unit,
+            currency=product.currency,
+            authorised_quantity=product.authorised_quantity,
+            holder_limit=product.holder_limit,
             total_before=total_before,
+            total=product.total,
+            holders=product.holders,
+            face_value_e4=product.face_value_e4,
             market_ref=market_ref,
             market_name=self.market.name,
             issuer_ref=self.subject_reference(product.issuer),
             issuer_name=self.subject(product.issuer).name or "",
             maintained_at=self.maintained_at,
         )
-        self.emit(snapshots.PRODUCT, code, product.version, body, snapshots.product_metadata(product))
+        metadata = product_metadata(
+            holders=product.holders, total=product.total, scale=product.scale, face_value_e4=product.face_value_e4
+        )
+        self.emit(PRODUCT, code, product.version, body, metadata)
 
     # balances
 
@@ -247,15 +277,17 @@ class Ledger:
         product = movement.product
         body = registration_body(
             business_id=self.operation.business_id,
-            product=product,
-            product_ref=snapshots.reference(movement.code, product.version),
-            account_ref=snapshots.reference(account_id, account.version),
+            product_ref=reference(movement.code, product.version),
+            unit=product.unit,
+            currency=product.currency,
+            account_ref=reference(account_id, account.version),
             subject_ref=self.subject_reference(account.subject),
             subject_kind=account.subject_kind,
             report_ref=report_ref,
-            before=before,
-            after=after,
-            registered_at=snapshots.date_time(self.operation.occurred_at_ms),
+            available=Part.between(before.available, after.available),
+            pledged=Part.between(before.pledged, after.pledged),
+            frozen=Part.between(before.frozen, after.frozen),
+            registered_at=date_time(self.operation.occurred_at_ms),
             maintained_at=self.maintained_at,
             note=self.operation.TYPE,
             freeze_description=freeze_description,
@@ -264,7 +296,7 @@ class Ledger:
         details = {"quantity_scale": product.scale}
         if metadata is not None:
             details |= metadata
-        self.emit(snapshots.REGISTRATION, self.registration_id(movement.registrations), 0, body, details)
+        self.emit(REGISTRATION, self.registration_id(movement.registrations), 0, body, details)
 
     def _count_holder(self, movement: Movement, account_id: str, subject: str, change: int) -> None:
         movement.holders_change += change

@@ -22,13 +22,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from business_chain.codes import REGION_LETTERS, is_credit_code
 from business_chain.state import PolicyRule, Signer
 from common.chain.schedule import MAX_SEATS_FIELD
 from common.core.errors import Malformed
 from common.core.exact_fields import complaint
 from common.core.names import check_identifier, check_label
 from common.core.suite import Suite
+from common.model.codes import REGION_LETTERS, is_credit_code
 
 DEFAULT_ROLE: Final = "operator"
 GOVERNANCE_ROLE: Final = "governance"

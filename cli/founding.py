@@ -13,7 +13,7 @@ from cli.running import ENTRIES
 from common.core.errors import Malformed
 from common.core.genesis import Genesis
 from common.core.suite import Suite
-from custody_chain.schemas import model_schema_hash
+from common.model.schemas import model_schema_hash
 
 ROLES = {"business": {"operator", "governance"}, "custody": {"relay", "governance"}}
 """Roles that operations of a tier are made by where `policy` does not say otherwise."""

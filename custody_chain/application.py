@@ -27,6 +27,7 @@ from common.core.genesis import Genesis
 from common.core.names import check_network
 from common.core.suite import Suite, parse_hex
 from common.core.transaction import SignedTransaction
+from common.model.schemas import CONTENT_TYPES, model_schema_hash
 from crosslink.lightclient.delivery import (
     MAX_OPERATION_BYTES,
     MISBEHAVIOUR,
@@ -38,7 +39,6 @@ from custody_chain import governance, policy, regions, state
 from custody_chain.anchoring import Anchoring, Source
 from custody_chain.intake import ANOMALY_CODES
 from custody_chain.records import Records
-from custody_chain.schemas import CONTENT_TYPES, model_schema_hash
 from custody_chain.supervision import refile
 from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.rules import RULES

@@ -20,7 +20,11 @@ from __future__ import annotations
 from typing import Any
 
 from common.core.codec import Writer
-from common.core.snapshot import SnapshotHeader
+from common.model.header import SnapshotHeader
+from common.model.kinds.account import account_facts
+from common.model.kinds.product import product_facts
+from common.model.kinds.registration import registration_facts
+from common.model.kinds.subject import subject_facts
 from custody_chain import state
 from custody_chain.intake import (
     MERGED_KINDS,
@@ -36,7 +40,7 @@ from custody_chain.intake import (
 )
 from custody_chain.objects import next_record, version_fault
 from custody_chain.records import Records
-from custody_chain.supervision import facts, registry
+from custody_chain.supervision import registry
 from custody_chain.supervision.alerts import Moment, clear_alert, raise_alert
 from custody_chain.supervision.movements import apply_registration
 from custody_chain.supervision.positions import QuantityOutOfRange
@@ -96,7 +100,7 @@ def _take(
     if header.kind != "registration":
         _register(records, moment, reading, header, content, deleted=deleted)
         return None, place
-    registration = None if deleted else facts.registration_facts(content, reading.document["header"].get("metadata"))
+    registration = None if deleted else registration_facts(content, reading.document["header"].get("metadata"))
     if registration is None:
         return None, place
     try:
@@ -113,11 +117,11 @@ def _register(
     """Supervise who and what there is: subjects, accounts and products."""
     object_id, metadata = header.object_id, reading.document["header"].get("metadata")
     if header.kind == "subject":
-        registry.apply_subject(records, moment, object_id, facts.subject_facts(content, metadata), deleted=deleted)
+        registry.apply_subject(records, moment, object_id, subject_facts(content, metadata), deleted=deleted)
     elif header.kind == "account":
-        registry.apply_account(records, moment, object_id, facts.account_facts(content), deleted=deleted)
+        registry.apply_account(records, moment, object_id, account_facts(content), deleted=deleted)
     elif header.kind == "product":
-        registry.apply_product(records, moment, object_id, facts.product_facts(content, metadata), deleted=deleted)
+        registry.apply_product(records, moment, object_id, product_facts(content, metadata), deleted=deleted)
 
 
 def _keep_out(records: Records, moment: Moment, reading: Reading, code: str, digest: bytes) -> None:

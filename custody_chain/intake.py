@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from common.core.codec import canonical_json, parse_json_canonically
 from common.core.errors import Rejected
-from common.core.snapshot import DELETE, MAX_SNAPSHOT_BYTES, UPDATE, SnapshotHeader, read_header
-from custody_chain.schemas import MODEL
+from common.core.snapshot import MAX_SNAPSHOT_BYTES
+from common.model.header import DELETE, UPDATE, SnapshotHeader, read_header
+from common.model.schemas import MODEL
 
 OVERSIZED: Final = "oversized"
 NOT_JSON: Final = "not_json"

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.core.snapshot import CREATE, OVERWRITE, SnapshotHeader
+from common.model.header import CREATE, OVERWRITE, SnapshotHeader
 
 
 def version_fault(before: dict[str, Any] | None, header: SnapshotHeader) -> str | None:

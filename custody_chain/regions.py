@@ -33,6 +33,7 @@ from common.core.errors import Malformed, NotFound, RuleBroken
 from common.core.exact_fields import complaint
 from common.core.header import Header
 from common.core.names import check_network
+from common.model.codes import REGION_LETTERS
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.misbehaviour import WRONG_PARENT
 from crosslink.lightclient.port import client_for
@@ -40,7 +41,6 @@ from crosslink.lightclient.trust_root import TrustRoot
 from crosslink.lightclient.verify import MAX_HEADER_AHEAD_MS
 from custody_chain import state
 from custody_chain.records import Records
-from custody_chain.supervision.codes import REGION_LETTERS
 
 DEFAULT_LAGGING_AFTER_MS: Final = 30_000
 """Three heartbeats of ten seconds (architecture decision 14): a healthy region's newest anchored block is younger."""
@@ -57,7 +57,7 @@ MAX_JUDGED: Final = 64
 MAX_GAPS: Final = 64
 """Gaps that are told apart; beyond, the oldest two are one that covers both."""
 
-_LETTERS: Final = frozenset(REGION_LETTERS.split("|"))
+_LETTERS: Final = frozenset(REGION_LETTERS)
 _ROOT_FIELDS: Final = frozenset(
     {"network", "client_type", "suite", "genesis_id", "validators", "trusting_period_ms", "checkpoint"}
 )

@@ -1,6 +1,6 @@
 """Generate the JSON Schemas of the seven data-object kinds from the field dictionary of the cross-chain data model.
 
-    python tools/generate_schemas.py data_model.yaml custody_chain/schemas
+    python tools/generate_schemas.py data_model.yaml common/model/kinds
 
 Run once for a version of the data model, with any Python that has PyYAML; the output is committed and pinned by hash
 in the custody chain's genesis, so that all validators judge by the same bytes (protocol rule 18). Nothing at run time

@@ -19,10 +19,11 @@ from typing import Any, Final, Protocol, TypeVar, get_args, get_type_hints
 
 import msgspec
 
-from business_chain import codes
 from business_chain.refusals import refuse
 from common.core.codec import MAX_SAFE_INTEGER
 from common.core.names import UNPRINTABLE
+from common.model import codes
+from common.model.enumerations import SHARE_NATURES
 
 _ABSENT: Final = object()
 _LAST_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -68,13 +69,13 @@ class ShareNature:
         """Raises `field_type`, `share_nature_unknown`."""
         if type(value) is not int:
             raise refuse("field_type", field=path)
-        if value not in codes.SHARE_NATURES:
+        if value not in SHARE_NATURES:
             raise refuse("share_nature_unknown", field=path)
         return value
 
     def json_schema(self) -> dict[str, Any]:
         """Enumeration of integers."""
-        return {"type": "integer", "enum": sorted(codes.SHARE_NATURES), "description": "share nature (股份性质)"}
+        return {"type": "integer", "enum": sorted(SHARE_NATURES), "description": "share nature (股份性质)"}
 
 
 class Pattern:
@@ -143,7 +144,7 @@ class Text:
 
 
 class Code:
-    """A code checked by a function of `business_chain.codes`; refused with the code's own reason."""
+    """A code checked by a function of `common.model.codes`; refused with the code's own reason."""
 
     def __init__(self, holds: Any, refusal: str, *, note: str, example: str) -> None:
         self._holds = holds

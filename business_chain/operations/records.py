@@ -13,7 +13,6 @@ from typing import Annotated, ClassVar, Final
 
 import msgspec
 
-from business_chain import codes
 from business_chain.operations.fields import (
     Choice,
     Code,
@@ -26,8 +25,10 @@ from business_chain.operations.fields import (
     Whole,
 )
 from common.core.names import IDENTIFIER_PATTERN
-from common.core.snapshot import MAX_QUANTITY
 from common.core.validators import MAX_VALIDATORS
+from common.model import codes
+from common.model.enumerations import CURRENCIES, UNITS
+from common.model.quantities import MAX_QUANTITY
 
 MAX_ENTRIES: Final = 100
 """Holders that one increase may list; a larger issue takes several operations of one transaction."""
@@ -66,11 +67,6 @@ ROLE: Final = Pattern(IDENTIFIER_PATTERN, note="role that the policy names")
 ORGANISATION: Final = Text(128, note="name of the organisation")
 REASON: Final = Text(256, note="why, for the record")
 HEIGHT: Final = Whole(1, note="height of this chain")
-
-UNITS: Final = {"yuan": 1, "fund_unit": 2, "bond": 3, "share": 4, "wealth_unit": 5}
-"""A product's unit -> code in `product_scale_unit` and `register_asset_unit` of data model v2.0.0."""
-CURRENCIES: Final = ("156", "036", "276", "344", "840", "978")
-"""GB/T 12406-2008 numeric codes that data model v2.0.0 permits; the yuan is first and the default."""
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from business_chain import registration_snapshots as bodies
-from business_chain import snapshots
 from business_chain.ledger import Ledger, Movement
 from business_chain.operations.records import Increase, RegisterInitially, Transfer
 from business_chain.refusals import refuse
 from business_chain.state import Holding, Product
+from common.model.enumerations import ISSUE, NON_TRADING_TRANSFER, TRANSFER_BY_TRADE
+from common.model.kinds.transactionreport import TRANSACTION_REPORT, issue_parties, report_body, transfer_parties
+from common.model.quantities import PRICE_SCALE
+from common.model.values import date_time, reference
 
 
 def check_transfer_shape(operation: Transfer) -> None:
@@ -56,8 +58,8 @@ def increase(operation: Increase, ledger: Ledger) -> None:
     check_room(movement, quantity)
     accounts = [ledger.open_securities_account(entry.account) for entry in operation.entries]
     investor_ref = ledger.subject_reference(accounts[0].subject) if len(accounts) == 1 else None
-    parties = bodies.issue_parties(ledger.subject_reference(product.issuer), investor_ref)
-    report_ref = emit_report(ledger, operation, product, bodies.ISSUE, quantity, parties)
+    parties = issue_parties(ledger.subject_reference(product.issuer), investor_ref)
+    report_ref = emit_report(ledger, operation, product, ISSUE, quantity, parties)
     for entry, account in zip(operation.entries, accounts, strict=True):
         before = ledger.holding(operation.product, entry.account)
         after = replace(before, available=before.available + entry.quantity)
@@ -73,8 +75,8 @@ def transfer(operation: Transfer, ledger: Ledger) -> None:
     seller_before = ledger.holding(operation.product, operation.from_account)
     check_available(seller_before, operation.quantity, operation.from_account)
     buyer_before = ledger.holding(operation.product, operation.to_account)
-    kind = bodies.NON_TRADING_TRANSFER if operation.price_e4 is None else bodies.TRANSFER_BY_TRADE
-    parties = bodies.transfer_parties(ledger.subject_reference(seller.subject), ledger.subject_reference(buyer.subject))
+    kind = NON_TRADING_TRANSFER if operation.price_e4 is None else TRANSFER_BY_TRADE
+    parties = transfer_parties(ledger.subject_reference(seller.subject), ledger.subject_reference(buyer.subject))
     report_ref = emit_report(ledger, operation, product, kind, operation.quantity, parties)
     movement = Movement(operation.product, product)
     for account_id, account, before, change in (
@@ -111,17 +113,17 @@ def emit_report(
 ) -> str:
     """Make the transfer report; its reference goes into the registrations."""
     object_id = ledger.registration_id(0)
-    body = bodies.report_body(
+    body = report_body(
         business_id=operation.business_id,
         transaction_type=transaction_type,
-        product=product,
-        product_ref=snapshots.reference(operation.product, product.version),
+        currency=product.currency,
+        product_ref=reference(operation.product, product.version),
         quantity=quantity,
         price_e4=operation.price_e4,
-        settled_at=snapshots.date_time(operation.occurred_at_ms),
+        settled_at=date_time(operation.occurred_at_ms),
         maintained_at=ledger.maintained_at,
         parties=parties,
     )
-    metadata = {"quantity_scale": product.scale, "price_scale": snapshots.PRICE_SCALE}
-    ledger.emit(snapshots.TRANSACTION_REPORT, object_id, 0, body, metadata)
-    return snapshots.reference(object_id, 0)
+    metadata = {"quantity_scale": product.scale, "price_scale": PRICE_SCALE}
+    ledger.emit(TRANSACTION_REPORT, object_id, 0, body, metadata)
+    return reference(object_id, 0)

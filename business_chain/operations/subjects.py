@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-from business_chain.codes import parse_enterprise_code
 from business_chain.ledger import Ledger
 from business_chain.operations.records import RegisterSubject
 from business_chain.refusals import refuse
@@ -24,6 +23,7 @@ from business_chain.state import (
     subject_key,
 )
 from common.chain.application import StateView
+from common.model.codes import parse_enterprise_code
 
 _REGISTRATION_ID: Final = re.compile(r".*:[0-9]+")
 _NATURAL_PERSON_CATEGORY: Final = 5

@@ -30,11 +30,11 @@ from cli.trust_root import trust_root
 from common.core.errors import Malformed
 from common.core.genesis import ChainParameters, Genesis
 from common.core.suite import ED25519_SHA256
+from common.model.schemas import model_schema_hash
 from common.node.access import issue_token
 from common.node.keys import generate_key
 from common.node.peer.certificates import Authority, create_authority, issue_certificate
 from crosslink.lightclient.trust import build_trust_file
-from custody_chain.schemas import model_schema_hash
 
 Progress = Callable[[str], None]
 GOVERNANCE_KEYS = 3

@@ -20,10 +20,10 @@ from common.core.codec import parse_json
 from common.core.errors import Malformed
 from common.core.header import Header
 from common.core.protocol import LATEST_VERSION
-from common.core.snapshot import read_header
 from common.core.state_proof import verify_state_proof
 from common.core.suite import Suite, suite_named
 from common.core.validators import ValidatorSet
+from common.model.header import read_header
 from crosslink.lightclient.evidence_file import (
     BUCKET_SIZE,
     MAX_TEXT,

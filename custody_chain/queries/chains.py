@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from common.core.codec import parse_json
 from common.core.errors import Malformed, Rejected
+from common.model.schemas import MODEL
 from crosslink.lightclient.client_state import ClientState
 from custody_chain import evidence, regions, state
 from custody_chain.intake import NOT_CANONICAL, SCHEMA_FAILED
 from custody_chain.queries.moment import MAX_PROVEN, Moment
-from custody_chain.schemas import MODEL
 
 _LOG_PLACE: Final = re.compile("([0-9a-f]{16})/[0-9a-f]{16}")
 _FEEDBACK_PAGE: Final = 100

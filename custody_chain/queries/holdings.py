@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from common.core.errors import Malformed, NotFound
+from common.model import codes
 from custody_chain import state
 from custody_chain.queries.moment import MAX_PROVEN, PAGE, Moment
-from custody_chain.supervision import codes
 
 MAX_LISTED: Final = 200
 """Subjects, companies and products that one answer names besides the paged rows."""

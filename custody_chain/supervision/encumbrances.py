@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.core.snapshot import MAX_QUANTITY
+from common.model.kinds.registration import Encumbrance
+from common.model.quantities import MAX_QUANTITY
 from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.supervision.alerts import Moment, home_of, judge_across
-from custody_chain.supervision.facts import Encumbrance
 from custody_chain.supervision.positions import QuantityOutOfRange
 from custody_chain.supervision.registry import investor_of_account
 from custody_chain.supervision.rules import Balances

@@ -23,11 +23,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from common.model.kinds.registration import Part, RegistrationFacts
 from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.supervision import encumbrances, rules
 from custody_chain.supervision.alerts import Moment, clear_alert, judge
-from custody_chain.supervision.facts import Part, RegistrationFacts
 from custody_chain.supervision.positions import QuantityOutOfRange, set_position
 from custody_chain.supervision.registry import with_alert
 from custody_chain.supervision.rules import NOTHING, Balances

@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from common.model import codes
 from custody_chain import state
 from custody_chain.records import Records
-from custody_chain.supervision import codes, rules
+from custody_chain.supervision import rules
 from custody_chain.supervision.alerts import Moment, home_of, judge, judge_across
 from custody_chain.supervision.registry import NEW_PRODUCT, filing_of, investor_of_account, with_alert
 from custody_chain.supervision.rules import NOTHING, Balances

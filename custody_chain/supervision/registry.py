@@ -24,11 +24,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from common.model import codes
+from common.model.kinds.account import AccountFacts
+from common.model.kinds.product import ProductFacts
+from common.model.kinds.subject import SubjectFacts
 from custody_chain import state
 from custody_chain.records import Records
-from custody_chain.supervision import codes
 from custody_chain.supervision.alerts import Moment, clear_alert, home_of, judge, judge_across
-from custody_chain.supervision.facts import AccountFacts, ProductFacts, SubjectFacts
 
 NEW_PRODUCT: Final[dict[str, Any]] = {
     "known": False,

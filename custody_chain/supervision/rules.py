@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from common.core.snapshot import MAX_QUANTITY
+from common.model.quantities import MAX_QUANTITY
 
 MAX_HOLDERS: Final = 200
 """Holders of one security, all taken together (Decree 132, Art. 13)."""

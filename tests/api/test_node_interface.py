@@ -14,8 +14,9 @@ from common.core import merkle
 from common.core.certificate import Certificate, verify_certificate
 from common.core.codec import parse_json
 from common.core.header import Header
-from common.core.snapshot import read_header, snapshot_root
+from common.core.snapshot import snapshot_root
 from common.core.validators import ValidatorSet
+from common.model.header import read_header
 from common.node.http import networks as http_networks
 from tests.api.server import LiveServer
 from tests.api.test_submission import WAIT, submit

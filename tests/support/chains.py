@@ -17,9 +17,10 @@ from common.core import merkle
 from common.core.certificate import Certificate, commit_payload
 from common.core.genesis import Genesis, build_genesis
 from common.core.header import Header
-from common.core.snapshot import build_snapshot, snapshot_root
+from common.core.snapshot import snapshot_root
 from common.core.suite import ED25519_SHA256, Suite
 from common.core.validators import Validator, ValidatorSet
+from common.model.header import build_snapshot
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.messages import HeaderMessage
 from crosslink.lightclient.trust_root import PBFT_CLIENT_TYPE, TrustRoot

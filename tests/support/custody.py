@@ -16,12 +16,12 @@ from common.chain.application import BlockContext, Outcome, OverlayView
 from common.core.codec import canonical_json
 from common.core.errors import Rejected
 from common.core.genesis import Genesis, build_genesis
-from common.core.snapshot import build_snapshot
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction, parse_envelope, sign_envelope
+from common.model.header import build_snapshot
+from common.model.schemas import model_schema_hash
 from crosslink.lightclient.delivery import BlockDelivery, Delivery, SnapshotItem
 from custody_chain.application import CustodyApplication
-from custody_chain.schemas import model_schema_hash
 from tests.support.chains import START_MS, BuiltBlock, ChainBuilder, seed_of, validator_set
 
 SUITE = ED25519_SHA256

@@ -18,10 +18,11 @@ from common.core.codec import canonical_json
 from common.core.genesis import ChainParameters, Genesis, build_genesis
 from common.core.header import Header
 from common.core.receipt import Receipt, receipt_root
-from common.core.snapshot import build_snapshot, snapshot_root
+from common.core.snapshot import snapshot_root
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import parse_envelope, sign_envelope
 from common.core.validators import Validator, ValidatorSet
+from common.model.header import build_snapshot
 from common.node.store.chain_store import ChainStore
 from common.node.store.storage import KeyValueStore
 

@@ -14,8 +14,8 @@ from common.chain.application import Application
 from common.core.genesis import ChainParameters, Genesis, build_genesis
 from common.core.suite import ED25519_SHA256
 from common.core.validators import Validator, ValidatorSet
+from common.model.schemas import model_schema_hash
 from custody_chain.application import CustodyApplication
-from custody_chain.schemas import model_schema_hash
 
 SUITE = ED25519_SHA256
 CUSTODY = "custody"

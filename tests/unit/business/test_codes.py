@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from business_chain import codes
 from business_chain.operations.fields import Text
 from business_chain.operations.records import IDENTIFIER
 from common.core.errors import Rejected
+from common.model import codes
+from common.model.enumerations import SHARE_NATURES
 
 CREDIT_CODES = [
     *("91000000FAKE00013N", "91000000FAKE00021H", "12000000FAKE0003XE", "91110000FAKE00013H", "91310000FAKE00013Y"),
@@ -136,7 +137,7 @@ def test_other_product_codes_fail(code: str) -> None:
 
 def test_tables_have_the_numbers_of_the_sources() -> None:
     assert len(codes.REGION_LETTERS) == len(set(codes.REGION_LETTERS)) == 35
-    assert len(codes.SHARE_NATURES) == 59
+    assert len(SHARE_NATURES) == 59
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from business_chain.operations.registry import OPERATION_RECORDS
 from business_chain.schemas import STORY
 from common.core.codec import canonical_json
 from common.core.errors import Rejected
-from common.core.snapshot import MAX_QUANTITY
+from common.model.quantities import MAX_QUANTITY
 from tests.support.chains import ChainBuilder
 from tests.support.custody import Custody
 from tests.unit.business.market import PRODUCT, Market, signers_for

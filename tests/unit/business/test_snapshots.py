@@ -10,10 +10,10 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from business_chain.snapshots import date, date_time
 from common.core.codec import canonical_json
-from common.core.snapshot import read_header
-from custody_chain import schemas as custody_schemas
+from common.model import kinds
+from common.model.header import read_header
+from common.model.values import date, date_time
 from tests.unit.business import data_model
 from tests.unit.business.market import NOW_MS, PRODUCT, Market
 
@@ -92,7 +92,7 @@ def test_the_schema_of_the_field_dictionary_can_fail() -> None:
 def test_the_custody_chain_accepts_every_snapshot() -> None:
     for snapshot in EVERYTHING:
         kind = snapshot["header"]["content"]["type"]
-        path = f"{custody_schemas.__path__[0]}/{kind}.json"
+        path = f"{kinds.__path__[0]}/{kind}.json"
         with open(path, encoding="utf-8") as file:
             jsonschema_rs.validate(json.load(file), snapshot)
 

@@ -17,8 +17,9 @@ from common.core.block import Block
 from common.core.certificate import commit_payload
 from common.core.header import Header
 from common.core.receipt import Receipt, receipt_root
-from common.core.snapshot import build_snapshot, snapshot_root
+from common.core.snapshot import snapshot_root
 from common.core.transaction import parse_envelope, transaction_id
+from common.model.header import build_snapshot
 from tests.unit.core import builders
 from tests.unit.core.builders import SUITE
 

@@ -17,7 +17,8 @@ from common.core.errors import InvariantBroken, Malformed, TooLarge
 from common.core.genesis import ChainParameters, build_genesis, parse_genesis
 from common.core.header import Header
 from common.core.receipt import Receipt, receipt_root
-from common.core.snapshot import MAX_SNAPSHOT_BYTES, SnapshotHeader, build_snapshot, read_header, snapshot_root
+from common.core.snapshot import MAX_SNAPSHOT_BYTES, snapshot_root
+from common.model.header import SnapshotHeader, build_snapshot, read_header
 from tests.unit.core import builders
 from tests.unit.core.builders import SUITE
 

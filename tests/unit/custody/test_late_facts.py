@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custody_chain.supervision import codes, refile
+from common.model import codes
+from custody_chain.supervision import refile
 from tests.support.chains import ChainBuilder
 from tests.support.custody import Custody, account, company, holder, product, registration, snapshot
 from tests.unit.custody.test_refile import changes, drain, index

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from common.core.codec import canonical_json
 from common.core.snapshot import MAX_SNAPSHOT_BYTES
+from common.model.schemas import ALLOWED_KEYWORDS, CONTENT_TYPES, MODEL, model_schema_hash
 from crosslink.lightclient.delivery import Delivery
 from custody_chain.intake import ANOMALY_CODES
-from custody_chain.schemas import ALLOWED_KEYWORDS, CONTENT_TYPES, MODEL, model_schema_hash
 from tests.support.chains import BuiltBlock, ChainBuilder
 from tests.support.custody import (
     SUITE,
@@ -286,7 +286,7 @@ def reordered(value: Any, reverse: bool) -> Any:
 def test_the_schemas_use_the_deterministic_subset_only() -> None:
     """Protocol rule 18: keywords on which validator libraries differ do not occur, anywhere in the files."""
     for name in CONTENT_TYPES:
-        text = (ROOT / "custody_chain" / "schemas" / f"{name}.json").read_text(encoding="utf-8")
+        text = (ROOT / "common" / "model" / "kinds" / f"{name}.json").read_text(encoding="utf-8")
         assert MODEL.knows(name)
         assert not {"format", "pattern", "multipleOf", "additionalProperties"} & keywords(json.loads(text))
     assert not {"format", "pattern", "multipleOf"} & ALLOWED_KEYWORDS

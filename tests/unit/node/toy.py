@@ -13,10 +13,10 @@ from common.chain.schedule import schedule_protocol, schedule_validators
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import Forbidden, Malformed, RuleBroken
 from common.core.genesis import ChainParameters, Genesis, build_genesis
-from common.core.snapshot import CREATE, build_snapshot
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction, sign_envelope
 from common.core.validators import Validator, ValidatorSet
+from common.model.header import CREATE, build_snapshot
 
 SUITE = ED25519_SHA256
 START_MS = 1_700_000_000_000

@@ -1,13 +1,17 @@
 """Codes of enterprises, products and investors (JR/T 0326-2024) and the unified social credit code (GB 32100-2015).
 
-Pure functions on text. Invariants:
+Pure functions on text. Who issues a code is held to the form that the standard asks for (`parse_…`, `is_…`); who reads
+another market's code takes what the standard leaves open, and None stands for what is no code at all (`…_of`,
+`…_key`). Invariants:
   * Only ASCII digits and letters count as digits and letters (Python's `\\d` would also take other scripts).
   * The immutable part of an enterprise code is region letters and six digits; the tier letter is an attribute that
     may change.
+  * All instalments of one security of one enterprise share a *security* name: product code without its batch.
 
 The standard prints one class code alone (DCFGFR, convertible corporate bond); any six letters are accepted as a class,
 and class codes such as ESVUFR for common shares are this project's own (docs/adr/0033). Product codes older than the
-standard are not accepted for new issues.
+standard are not accepted for new issues. Its examples elsewhere have classes of one letter, so a reader takes 1-6
+letters and batches of 1-4 digits.
 
 References: JR/T 0326-2024 tables 1-3; GB 32100-2015 and GB 11643-1999 through secondary sources, checked by
 computation. Left out: who allocates investor codes. They are asserted by the market; an allocation by the supervision
@@ -25,17 +29,10 @@ REGION_LETTERS: Final = (
 )
 """The 35 region letters of table 1, in its order."""
 
-SHARE_NATURES: Final = frozenset(
-    (
-        *(0, *range(1, 7), 9, *range(11, 15), *range(21, 30), *range(31, 38), 39, *range(41, 47), 49),
-        *(*range(51, 60), *range(61, 70), *range(91, 95), 99),
-    )
-)
-"""The 59 share-nature codes of one vendor's table; no standard is known to define them (docs/adr/0033)."""
-
 _REGIONS: Final = "|".join(sorted(REGION_LETTERS, key=len, reverse=True))
 _ENTERPRISE: Final = re.compile(rf"({_REGIONS})([0-9]{{6}})([FGPT]?)")
 _PRODUCT: Final = re.compile(rf"(({_REGIONS})[0-9]{{6}}[FGPT]?)\.([A-Z]{{6}})([0-9]{{2}})([0-9]{{2}})")
+_PRODUCT_READ: Final = re.compile(rf"({_REGIONS})([0-9]{{6}})[FGPT]?\.([A-Z]{{1,6}})([0-9]{{1,4}})")
 _INVESTOR: Final = re.compile(r"[QRS][0-9]{9}")
 
 _CREDIT_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
@@ -112,6 +109,34 @@ def parse_product_code(text: str) -> ProductCode | None:
 def is_investor_code(text: str) -> bool:
     """Whether `text` is Q, R or S and nine digits. There is no check digit."""
     return _INVESTOR.fullmatch(text) is not None
+
+
+def investor_code(text: str | None) -> str | None:
+    """The text if it is an investor code, else None."""
+    return text if text is not None and is_investor_code(text) else None
+
+
+def enterprise_key(text: str | None) -> str | None:
+    """Region letters and six digits of an enterprise code, else None."""
+    parts = parse_enterprise_code(text) if text is not None else None
+    return None if parts is None else parts.key
+
+
+def product_enterprise(code: str | None) -> str | None:
+    """The enterprise key inside a product code, else None (a legacy code)."""
+    match = _PRODUCT_READ.fullmatch(code) if code is not None else None
+    return match.group(1) + match.group(2) if match is not None else None
+
+
+def security_of(code: str | None) -> str | None:
+    """The security that a product code is an instalment of, e.g. `BJ000001.ESVUFR`, else None (a legacy code)."""
+    match = _PRODUCT_READ.fullmatch(code) if code is not None else None
+    return f"{match.group(1)}{match.group(2)}.{match.group(3)}" if match is not None else None
+
+
+def letters_of(enterprise: str) -> str:
+    """The region letters of an enterprise key."""
+    return enterprise.rstrip("0123456789")
 
 
 def is_credit_code(text: str) -> bool:

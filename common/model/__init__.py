@@ -1,0 +1,1 @@
+"""The cross-chain data model: each kind of data object with its writer, reader and schema side by side."""

@@ -1,0 +1,171 @@
+"""Registrations (登记): one account's movement in one product.
+
+A registration states available, pledged and frozen balances before, change and after, so that after(n) = before(n + 1)
+can be checked per account and product. The data model has no field for pledgee, contract or court order: our business
+chains name them in `header.metadata`.
+
+Left out: rosters (名册登记), whose place is the register query with its proof; which objects an operation makes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from common.model.enumerations import OTHER, RIGHTS, SUBJECT_TYPES, UNITS
+from common.model.values import group_in, number_in, referenced, short_text_in, text_in
+
+REGISTRATION: Final = "registration"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One balance of a registration: available, pledged or frozen, in the product's unit. None: not stated."""
+
+    before: int | None
+    change: int | None
+    after: int | None
+
+    @classmethod
+    def between(cls, before: int, after: int) -> Part:
+        """The part that says how a balance became another one."""
+        return cls(before, after - before, after)
+
+
+def registration_body(
+    *,
+    business_id: str,
+    product_ref: str,
+    unit: str,
+    currency: str,
+    account_ref: str,
+    subject_ref: str,
+    subject_kind: str,
+    report_ref: str | None,
+    available: Part,
+    pledged: Part,
+    frozen: Part,
+    registered_at: str,
+    maintained_at: str,
+    note: str,
+    freeze_description: str | None,
+) -> dict[str, Any]:
+    """`registration_information` of one holder's movement."""
+    description: dict[str, Any] = {
+        "register_serial_number": business_id,
+        "register_time": registered_at,
+        "register_subject_ref": subject_ref,
+        "register_subject_type": SUBJECT_TYPES[subject_kind],
+        "register_subject_account_ref": account_ref,
+        "register_asset_type": OTHER,
+        "register_asset_unit": UNITS[unit],
+        "register_asset_currency": currency,
+        "register_product_ref": product_ref,
+        "register_create_time": maintained_at,
+    }
+    if report_ref is not None:
+        description["register_transaction_ref"] = report_ref
+    freezing: dict[str, Any] = {
+        "register_frozen_balance_change": frozen.change,
+        "register_frozen_balance": frozen.before,
+        "register_frozen_balance_after": frozen.after,
+    }
+    if freeze_description is not None:
+        freezing["register_thaw_description"] = freeze_description
+    return {
+        "registration_information": {
+            "register_basic_information": {"register_object_type": RIGHTS, "register_event_type": OTHER},
+            "registration_rights": {
+                "basic_information_rights": {
+                    "basic_information_description": description,
+                    "available_registration": {
+                        "register_asset_balance_change": available.change,
+                        "register_asset_balance_before": available.before,
+                        "register_asset_balance_after": available.after,
+                    },
+                    "pledge_registration": {
+                        "register_pledge_balance_change": pledged.change,
+                        "register_pledge_balance_before": pledged.before,
+                        "register_pledge_balance_after": pledged.after,
+                    },
+                    "freezing_registration": freezing,
+                    "description_status_information": {"register_source_type": OTHER, "register_asset_note": note},
+                }
+            },
+        }
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Encumbrance:
+    """Which pledge or freeze a registration belongs to, as `header.metadata` of our business chains names it."""
+
+    kind: str
+    id: str
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationFacts:
+    """A change of one account's balances in one product."""
+
+    product: str | None
+    account: str | None
+    subject: str | None
+    transaction: str | None
+    available: Part
+    pledged: Part
+    frozen: Part
+    encumbrance: Encumbrance | None = None
+
+    @property
+    def parts(self) -> tuple[Part, Part, Part]:
+        """Available, pledged, frozen."""
+        return (self.available, self.pledged, self.frozen)
+
+
+def registration_facts(body: dict[str, Any], metadata: Any = None) -> RegistrationFacts | None:
+    """Facts of a registration of rights; None for a roster of members, which moves no balance."""
+    info = group_in(body, "registration_information")
+    if number_in(group_in(info, "register_basic_information"), "register_object_type") not in (RIGHTS, None):
+        return None
+    rights = group_in(info, "registration_rights", "basic_information_rights")
+    basic = group_in(rights, "basic_information_description")
+    available = group_in(rights, "available_registration")
+    pledge = group_in(rights, "pledge_registration")
+    freeze = group_in(rights, "freezing_registration")
+    return RegistrationFacts(
+        product=referenced(text_in(basic, "register_product_ref")),
+        account=referenced(text_in(basic, "register_subject_account_ref")),
+        subject=referenced(text_in(basic, "register_subject_ref")),
+        transaction=referenced(text_in(basic, "register_transaction_ref")),
+        available=Part(
+            number_in(available, "register_asset_balance_before"),
+            number_in(available, "register_asset_balance_change"),
+            number_in(available, "register_asset_balance_after"),
+        ),
+        pledged=Part(
+            number_in(pledge, "register_pledge_balance_before"),
+            number_in(pledge, "register_pledge_balance_change"),
+            number_in(pledge, "register_pledge_balance_after"),
+        ),
+        frozen=Part(
+            number_in(freeze, "register_frozen_balance"),
+            number_in(freeze, "register_frozen_balance_change"),
+            number_in(freeze, "register_frozen_balance_after"),
+        ),
+        encumbrance=encumbrance_facts(metadata),
+    )
+
+
+def encumbrance_facts(metadata: Any) -> Encumbrance | None:
+    """The pledge or freeze that a registration's metadata names; a chain that does not name them gives None."""
+    local = metadata if isinstance(metadata, dict) else {}
+    pledge, freeze = short_text_in(local, "pledge"), short_text_in(local, "freeze")
+    if pledge is not None:
+        names = {"contract_number": short_text_in(local, "contract_number")}
+        return Encumbrance("pledge", pledge, {**names, "pledgee": referenced(short_text_in(local, "pledgee_ref"))})
+    if freeze is not None:
+        names = {"authority": short_text_in(local, "authority"), "order_number": short_text_in(local, "order_number")}
+        return Encumbrance("freeze", freeze, {**names, "until_ms": number_in(local, "until_ms")})
+    return None
