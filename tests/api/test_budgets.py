@@ -74,7 +74,7 @@ class Stalled:
 
     def problem(self) -> tuple[int, str, bool]:
         """Status and code of the refusal, and whether it says when to come back."""
-        self._socket.settimeout(5)
+        self._socket.settimeout(60)
         answer = b""
         while not answer.endswith(b"}"):
             answer += self._socket.recv(65536)
@@ -91,7 +91,7 @@ class Stalled:
 
 
 def comes_true(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()

@@ -37,7 +37,7 @@ def test_sigterm_ends_the_process_at_once_and_logs_are_json(tmp_path: Path) -> N
         try:
             wait_for(world.complete, "all anchored")
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=5)
+            _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
             process.wait()
@@ -54,14 +54,14 @@ def test_r9_sigkill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
             wait_for(lambda: world.model.results, "the relay works")
             time.sleep(0.03 * round_number)
             process.kill()
-            process.communicate(timeout=5)
+            process.communicate(timeout=60)
             world.chains["beijing"].grow(3, snapshots_each=1)
         process = start(world)
         try:
             wait_for(world.complete, "all anchored")
         finally:
             process.terminate()
-            process.communicate(timeout=5)
+            process.communicate(timeout=60)
         assert all(result.applied for result in world.model.results)
 
 
@@ -84,4 +84,4 @@ def test_an_idle_relay_sleeps(tmp_path: Path) -> None:
             assert used_s <= 0.1, f"{used_s} s of processor time in 3 s of idleness"
         finally:
             process.terminate()
-            process.communicate(timeout=5)
+            process.communicate(timeout=60)

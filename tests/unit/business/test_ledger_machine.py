@@ -221,7 +221,5 @@ class Registry(RuleBasedStateMachine):
         assert read_standing(self.market.store, ISSUER).shareholders == len(holders)
 
 
-Registry.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+Registry.TestCase.settings = settings(max_examples=60, stateful_step_count=25, suppress_health_check=list(HealthCheck))
 TestRegistry = Registry.TestCase

@@ -158,7 +158,7 @@ def hex_places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str |
 PLACES = hex_places(DOCUMENT)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(place=st.sampled_from(PLACES), data=st.data())
 def test_r5_any_changed_character_of_a_file_is_refused(place: tuple[str | int, ...], data: st.DataObject) -> None:
     def change(text: str) -> str:
@@ -186,7 +186,7 @@ def test_e2_missing_truncated_and_mistyped_fields_are_refused(place: tuple[str |
             verify(document)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=300))
 def test_e1_e2_arbitrary_bytes_are_refused_with_a_code(data: bytes) -> None:
     with pytest.raises(Rejected):

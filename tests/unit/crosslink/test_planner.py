@@ -45,7 +45,7 @@ def chain_with(counts: list[int], note: str = "") -> ChainBuilder:
     return chain
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.integers(0, 12), min_size=1, max_size=12),
     size=st.integers(1, 9_000),

@@ -90,7 +90,7 @@ def test_e6_e8_inner_nodes_and_wrong_proof_lengths_are_refused() -> None:
     assert refusal(block, 1, [block.snapshots[1]], [[]]) == "proof_length"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(count=st.integers(1, 9), data=st.data())
 def test_r5_any_changed_bit_of_a_snapshot_proof_index_or_count_is_refused(count: int, data: st.DataObject) -> None:
     block = block_of(count)

@@ -236,7 +236,7 @@ STATE = followed(CHAIN, 1)
 NEXT = CHAIN.block(2)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_r5_any_changed_bit_of_a_header_is_refused(data: st.DataObject) -> None:
     wire = bytearray(NEXT.header.encode())
@@ -246,7 +246,7 @@ def test_r5_any_changed_bit_of_a_header_is_refused(data: st.DataObject) -> None:
         verify_header(STATE, CLIENT.decode(bytes(wire), NEXT.certificate.encode(), None), now_ms=NOW_MS)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_r5_any_changed_bit_of_a_certificate_is_refused(data: st.DataObject) -> None:
     wire = bytearray(NEXT.certificate.encode())
@@ -270,7 +270,7 @@ def test_r5_any_changed_field_of_a_header_is_refused(name: str) -> None:
             verify_header(STATE, replace(NEXT.message, header=replace(NEXT.header, **{name: other})), now_ms=NOW_MS)  # type: ignore[arg-type]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=600), st.binary(max_size=400))
 def test_e2_arbitrary_bytes_are_refused_with_a_code(header: bytes, certificate: bytes) -> None:
     for pair in ((header, certificate), (NEXT.header.encode(), certificate), (header, NEXT.certificate.encode())):

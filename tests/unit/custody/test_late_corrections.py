@@ -292,7 +292,7 @@ def figures(custody: Custody) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(st.integers(0, 10**6))
 def test_a_history_that_is_corrected_in_any_order_ends_as_if_it_had_been_right_at_once(seed: int) -> None:
     rng = random.Random(seed)

@@ -196,7 +196,7 @@ def check_securities(custody: Custody, market: Market) -> None:
     }
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(st.integers(0, 10**6))
 def test_when_the_work_is_done_issuers_and_securities_are_what_the_newest_facts_say(seed: int) -> None:
     rng = random.Random(seed)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.core.codec import canonical_json
@@ -137,7 +137,7 @@ def supervision(custody: Custody) -> dict[str, Any]:
     return {key: value for prefix in SUPERVISED for key, value in custody.scan(prefix).items()}
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(st.integers(0, 10**6))
 def test_any_way_of_delivering_gives_the_same_supervision(seed: int) -> None:
     rng = random.Random(seed)
@@ -195,7 +195,7 @@ def mutated(rng: random.Random, document: Any, value: Any) -> Any:
 SEEDS = [*market_with_product(), *holder(1, 10), snapshot("subject", "p", None, version=1, operation="delete")]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 10**6), json_values), min_size=1, max_size=8))
 def test_nothing_a_region_writes_stops_its_chain(mutations: list[tuple[int, Any]]) -> None:
     chain = ChainBuilder()
@@ -220,7 +220,7 @@ def test_nothing_a_region_writes_stops_its_chain(mutations: list[tuple[int, Any]
     assert region["alerts_open"] == len(custody.alerts())
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_are_at_most_anomalous(data: bytes) -> None:
     try:

@@ -247,7 +247,7 @@ def investor_behind(custody: Custody, name: str) -> str:
     return "-" if subject is None or subject["investor"] is None else str(subject["investor"])
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(st.integers(0, 10**6))
 def test_when_the_work_is_done_every_position_is_under_the_investor_of_its_account(seed: int) -> None:
     rng = random.Random(seed)

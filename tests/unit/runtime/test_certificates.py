@@ -110,8 +110,8 @@ def test_python_tls_accepts_them_at_both_ends(tmp_path: Path) -> None:
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
         context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
     left, right = socket.socketpair()
-    left.settimeout(5)
-    right.settimeout(5)
+    left.settimeout(60)
+    right.settimeout(60)
     seen: list[bytes | None] = []
 
     def serve() -> None:

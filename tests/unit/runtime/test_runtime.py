@@ -122,7 +122,7 @@ class Journal:
         self.note(f"append {b' '.join(records).decode()}")
 
     def sync(self) -> None:
-        assert self.gate.wait(5)
+        assert self.gate.wait(60)
         if self.fail_sync:
             raise StoreFailed("input/output error")
         self.note("synced")
@@ -132,7 +132,7 @@ class Journal:
 
     def write(self, batch: Sequence[tuple[bytes, bytes | None]], sync: bool) -> None:
         assert sync
-        assert self.gate.wait(5)
+        assert self.gate.wait(60)
         if self.fail_write:
             raise StoreFailed("no space left on device")
         self.note(f"written {len(batch)}")
@@ -243,7 +243,7 @@ Steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(Steps, st.lists(st.booleans(), min_size=1, max_size=12))
 def test_s1_whatever_the_steps_nothing_overtakes_a_sync(steps: list[list[str]], waits: list[bool]) -> None:
     """Sends keep their order, each behind the sync of what it rests on, however the steps fall between syncs."""
@@ -447,7 +447,7 @@ class BlockingPeer(threading.Thread):
             binding = Binding(Side.DIALLER, contexts.certificate, certificate)
             hello = make_hello(identity_of(2), binding, Role.VALIDATOR, now_ms())
             channel.sendall(encode_frame(FrameType.HELLO, hello) + encode_frame(FrameType.GREETING, b""))
-            self.go.wait(5)
+            self.go.wait(60)
             for frame in self._frames:
                 channel.sendall(frame)
             self.sent.set()

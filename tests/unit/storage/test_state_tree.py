@@ -63,7 +63,7 @@ def colliding_keys(prefix: str, count: int) -> list[bytes]:
 KEYS = [b"key-%d" % number for number in range(120)] + colliding_keys("a7", 20)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.dictionaries(st.sampled_from(KEYS), st.one_of(st.none(), st.sampled_from([b"", b"1", b"2"])), max_size=60),
