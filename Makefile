@@ -47,7 +47,7 @@ sim: $(INSTALLED) ## the whole simulated system from one seed: make sim SEED=7
 sim-twins: $(INSTALLED) ## every schedule of twins over three and four views, up to symmetry
 	$(VENV_PYTHON) -m tests.sim.twins --jobs 2
 
-sim-bugs: $(INSTALLED) ## plant 85 known bugs, each must be caught by a simulation; ONLY=quorum-one-too-low
+sim-bugs: $(INSTALLED) ## plant 86 known bugs, each must be caught by a simulation; ONLY=quorum-one-too-low
 	$(VENV_PYTHON) -m tests.sim.planted --jobs 2 $(if $(ONLY),--only $(ONLY),)
 
 crash-test: $(INSTALLED) ## kill validators at every point of disk and network, each in turn (about ten minutes); SEED=7

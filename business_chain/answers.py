@@ -56,17 +56,37 @@ class ProductAnswer(BaseModel):
     holder_limit: int | None = Field(description="most accounts with a balance; null: no limit of its own")
     authorised_quantity: int
     registered_total: int
+    share_natures: list[NatureTotal] = Field(description="the total by share nature, ascending")
     holders: int = Field(description="accounts with a balance")
     version: int
 
 
-class Balances(BaseModel):
-    """Balances of one account in one product."""
+class Figures(BaseModel):
+    """What is held of one product, and what binds it. A freeze may lie on pledged shares."""
 
-    available: int
-    pledged: int
-    frozen: int
-    held: int = Field(description="all three together")
+    held: int
+    available: int = Field(description="held, without what a pledge or a freeze binds")
+    pledged: int = Field(description="what pledges cover; at most what is held")
+    frozen: int = Field(description="what freezes cover; at most what is held")
+
+
+class NatureFigures(Figures):
+    """The same of one share nature."""
+
+    share_nature: int = Field(description="share nature (股份性质)")
+
+
+class Balances(Figures):
+    """Balances of one account in one product, over all share natures and by each."""
+
+    share_natures: list[NatureFigures] = Field(description="natures of which something is held, ascending")
+
+
+class NatureTotal(BaseModel):
+    """What is registered of one share nature."""
+
+    share_nature: int = Field(description="share nature (股份性质)")
+    registered: int
 
 
 class RegisterEntry(Balances):
@@ -100,7 +120,7 @@ class RegisterAnswer(Provable):
     """A register of members in the order of account ids.
 
     Complete: the product's own authenticated value says how many holders there are (`holders`) and what they hold
-    together (`registered_total`), so a proven register cannot leave anybody out.
+    together by share nature (`share_natures`), so a proven register cannot leave anybody out.
     """
 
     product: ProductAnswer

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from business_chain.ledger import Ledger
 from business_chain.operations import registry
-from business_chain.operations.records import Increase, Operation
+from business_chain.operations.records import Operation
 from business_chain.policy import check_policy
 from business_chain.refusals import refuse
 from business_chain.settings import parse_settings
@@ -43,7 +43,7 @@ from common.model.header import MODEL_PROTOCOL, MODEL_VERSION
 
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000
-"""Holders that all increases of one transaction may list: as many as it may have operations."""
+"""Holders of increases, and parts of pledges and freezes, that one transaction may list: as many as operations."""
 MAX_KEPT_OPERATIONS: Final = 8_000
 """Records that wait for their execution; they take about 4 MB."""
 KEPT_BLOCKS: Final = 256
@@ -196,10 +196,9 @@ class BusinessApplication:
             try:
                 operation = registry.parse_operation(document)
                 registry.check_shape(operation)
-                if isinstance(operation, Increase):
-                    entries += len(operation.entries)
-                    if entries > MAX_TRANSACTION_ENTRIES:
-                        raise refuse("entries_limit", limit=MAX_TRANSACTION_ENTRIES)
+                entries += registry.listed(operation)
+                if entries > MAX_TRANSACTION_ENTRIES:
+                    raise refuse("entries_limit", limit=MAX_TRANSACTION_ENTRIES)
             except Rejected as refusal:
                 refusal.parameters["operation_index"] = index
                 raise

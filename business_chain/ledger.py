@@ -13,19 +13,17 @@ Left out: the rules.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
+from business_chain.balances import NOTHING_HELD, Holding, decode_holding, encode_holding
 from business_chain.operations.records import Operation
 from business_chain.refusals import refuse
 from business_chain.settings import Market
 from business_chain.state import (
     EQUITY_TYPES,
-    NOTHING_HELD,
     Account,
-    Holding,
     Product,
     Standing,
     Subject,
@@ -33,7 +31,6 @@ from business_chain.state import (
     account_key,
     adjust_shareholder,
     decode_account,
-    decode_holding,
     decode_product,
     decode_subject,
     encode_value,
@@ -49,24 +46,45 @@ from common.core.suite import Suite
 from common.model.header import CREATE, UPDATE, build_snapshot
 from common.model.kinds.account import ACCOUNT, account_body
 from common.model.kinds.product import PRODUCT, product_body, product_metadata
-from common.model.kinds.registration import REGISTRATION, Part, registration_body
+from common.model.kinds.registration import REGISTRATION, Part, balances_metadata, registration_body
 from common.model.kinds.subject import SUBJECT, subject_body, subject_metadata
 from common.model.values import date_time, reference
 
 _MARKET_CREATED_KEY: Final = b"market-created"
 
 
-@dataclass(slots=True)
-class Movement:
+class Movement(msgspec.Struct):
     """What an operation has done to a product so far; settled once by `Ledger.settle`."""
 
     code: str
     product: Product
-    holders_change: int = 0
-    total_change: int = 0
-    shareholders_change: int = 0
     authorised_quantity: int | None = None
+    holders_change: int = 0
+    shareholders_change: int = 0
     registrations: int = 0
+    totals_change: dict[int, int] = {}
+    """Share nature -> change of the registered total."""
+
+    def count(self, before: Holding, after: Holding) -> None:
+        """Add what one holder got or gave, by share nature."""
+        changes = self.totals_change
+        if len(before.balances) == len(after.balances) == 1:
+            old, new = before.balances[0], after.balances[0]
+            if old.share_nature == new.share_nature:
+                changes[new.share_nature] = changes.get(new.share_nature, 0) + new.held - old.held
+                return
+        for holding, sign in ((before, -1), (after, 1)):
+            for balance in holding.balances:
+                changes[balance.share_nature] = changes.get(balance.share_nature, 0) + sign * balance.held
+
+    def totals(self) -> tuple[tuple[int, int], ...]:
+        """The product's totals after this operation."""
+        if not any(self.totals_change.values()):
+            return self.product.totals
+        totals = dict(self.product.totals)
+        for share_nature, change in self.totals_change.items():
+            totals[share_nature] = totals.get(share_nature, 0) + change
+        return tuple(sorted((share_nature, total) for share_nature, total in totals.items() if total))
 
 
 class Ledger:
@@ -242,7 +260,7 @@ class Ledger:
     # balances
 
     def holding(self, code: str, account_id: str) -> Holding:
-        """Balances of an account in a product, zero if it has none."""
+        """Balances of an account in a product, none if it holds nothing."""
         data = self.state.get(holding_key(code, account_id))
         return NOTHING_HELD if data is None else decode_holding(data)
 
@@ -258,42 +276,44 @@ class Ledger:
         before: Holding,
         after: Holding,
         *,
+        subject_ref: str | None = None,
         report_ref: str | None = None,
         freeze_description: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Set the balances of one holder and make the registration (create) that says so (L3)."""
-        if after.available < 0 or after.pledged < 0 or after.frozen < 0:
-            raise InvariantBroken(f"negative balance of {account_id} in {movement.code}")
-        held_before, held_after = before.held, after.held
+        """Set the balances of one holder and make the registration (create) that says so (L3).
+
+        `subject_ref` is the holder's reference, if the caller has looked it up.
+        """
         key = holding_key(movement.code, account_id)
-        if held_after:
-            self.state.put(key, encode_value(after))
+        if after.balances:
+            self.state.put(key, encode_holding(after))
         else:
             self.state.delete(key)
-        movement.total_change += held_after - held_before
-        if (held_before == 0) != (held_after == 0):
-            self._count_holder(movement, account_id, account.subject, 1 if held_after else -1)
+        movement.count(before, after)
+        if bool(before.balances) != bool(after.balances):
+            self._count_holder(movement, account_id, account.subject, 1 if after.balances else -1)
         product = movement.product
+        figures_before, figures_after = before.figures, after.figures
         body = registration_body(
             business_id=self.operation.business_id,
             product_ref=reference(movement.code, product.version),
             unit=product.unit,
             currency=product.currency,
             account_ref=reference(account_id, account.version),
-            subject_ref=self.subject_reference(account.subject),
+            subject_ref=subject_ref or self.subject_reference(account.subject),
             subject_kind=account.subject_kind,
             report_ref=report_ref,
-            available=Part.between(before.available, after.available),
-            pledged=Part.between(before.pledged, after.pledged),
-            frozen=Part.between(before.frozen, after.frozen),
+            available=Part.between(figures_before.available, figures_after.available),
+            pledged=Part.between(figures_before.pledged, figures_after.pledged),
+            frozen=Part.between(figures_before.frozen, figures_after.frozen),
             registered_at=date_time(self.operation.occurred_at_ms),
             maintained_at=self.maintained_at,
             note=self.operation.TYPE,
             freeze_description=freeze_description,
         )
         movement.registrations += 1
-        details = {"quantity_scale": product.scale}
+        details = balances_metadata(product.scale, figures_before.held, figures_after.held, after.balances)
         if metadata is not None:
             details |= metadata
         self.emit(REGISTRATION, self.registration_id(movement.registrations), 0, body, details)
@@ -315,15 +335,15 @@ class Ledger:
         """
         old = movement.product
         authorised = old.authorised_quantity if movement.authorised_quantity is None else movement.authorised_quantity
-        holders, total = old.holders + movement.holders_change, old.total + movement.total_change
+        holders, totals = old.holders + movement.holders_change, movement.totals()
         if old.holder_limit is not None and holders > old.holder_limit and movement.holders_change > 0:
             raise refuse("holder_limit_exceeded", product=movement.code, holders=holders, limit=old.holder_limit)
-        if total > authorised:
-            raise InvariantBroken(f"{movement.code} has more registered than authorised: the rule did not check")
-        if movement.holders_change or total != old.total or authorised != old.authorised_quantity:
+        if movement.holders_change or totals != old.totals or authorised != old.authorised_quantity:
             product = msgspec.structs.replace(
-                old, authorised_quantity=authorised, holders=holders, total=total, version=old.version + 1
+                old, authorised_quantity=authorised, holders=holders, totals=totals, version=old.version + 1
             )
+            if product.total > authorised:
+                raise InvariantBroken(f"{movement.code} has more registered than authorised: the rule did not check")
             self.save_product(movement.code, product, total_before=old.total)
         if movement.shareholders_change:
             standing = read_standing(self.state, old.issuer)

@@ -13,12 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
+
+import msgspec
 
 from business_chain.answers import (
     AsOf,
     HoldingEntry,
     HoldingsAnswer,
+    NatureFigures,
+    NatureTotal,
     ProductAnswer,
     ProductsAnswer,
     Provable,
@@ -28,14 +32,13 @@ from business_chain.answers import (
     StateEvidence,
     SubjectAnswer,
 )
+from business_chain.balances import Holding, decode_holding
 from business_chain.state import (
     PRODUCT_PREFIX,
-    Holding,
     Product,
     account_holding_prefix,
     account_key,
     decode_account,
-    decode_holding,
     decode_product,
     decode_standing,
     decode_subject,
@@ -302,9 +305,25 @@ def _product_answer(code: str, product: Product) -> ProductAnswer:
         holder_limit=product.holder_limit,
         authorised_quantity=product.authorised_quantity,
         registered_total=product.total,
+        share_natures=[NatureTotal(share_nature=nature, registered=total) for nature, total in product.totals],
         holders=product.holders,
         version=product.version,
     )
+
+
+def _figures(holding: Holding) -> dict[str, Any]:
+    """The fields of `Balances`."""
+    natures = [
+        NatureFigures(
+            share_nature=balance.share_nature,
+            held=balance.held,
+            available=balance.available,
+            pledged=balance.pledged,
+            frozen=balance.frozen,
+        )
+        for balance in holding.balances
+    ]
+    return {**msgspec.structs.asdict(holding.figures), "share_natures": natures}
 
 
 def _register_entry(moment: Moment, account_id: str, holding: Holding) -> RegisterEntry:
@@ -321,10 +340,7 @@ def _register_entry(moment: Moment, account_id: str, holding: Holding) -> Regist
         name=subject.name,
         investor_code=subject.investor_code,
         enterprise_code=subject.enterprise_code,
-        available=holding.available,
-        pledged=holding.pledged,
-        frozen=holding.frozen,
-        held=holding.held,
+        **_figures(holding),
     )
 
 
@@ -339,8 +355,5 @@ def _holding_entry(moment: Moment, code: str, account_id: str) -> HoldingEntry:
         name=product.name,
         unit=product.unit,
         scale=product.scale,
-        available=holding.available,
-        pledged=holding.pledged,
-        frozen=holding.frozen,
-        held=holding.held,
+        **_figures(holding),
     )

@@ -45,7 +45,7 @@ _TABLE: Final = (
     Refusal("field_type", Malformed, "A field has the wrong JSON type.", _CONTRACT),
     Refusal("field_range", Malformed, "A number or a length is outside its range.", _CONTRACT),
     Refusal("field_invalid", Malformed, "A field does not have the form that its meaning demands.", _CONTRACT),
-    Refusal("entries_limit", TooLarge, "The operations of one transaction list too many holders.", _BOUNDS),
+    Refusal("entries_limit", TooLarge, "The operations of one transaction list too many holders or parts.", _BOUNDS),
     # who may do it
     Refusal("signer_unknown", Forbidden, "A signer's key is not registered on this chain.", "policy of the chain"),
     Refusal("role_not_allowed", Forbidden, "The maker's role may not make this operation.", "policy of the chain"),
@@ -238,10 +238,15 @@ _TABLE: Final = (
     Refusal(
         "insufficient_available",
         RuleBroken,
-        "The available balance is too small: pledged and frozen quantities cannot move.",
+        "The available balance of that share nature is too small: pledged and frozen quantities cannot move.",
         _PRACTICE,
     ),
-    Refusal("insufficient_pledged", RuleBroken, "The pledge covers less than that.", _PRACTICE),
+    Refusal(
+        "insufficient_pledged",
+        RuleBroken,
+        "The pledge covers less than that, or less that no other freeze covers.",
+        _PRACTICE,
+    ),
     Refusal("insufficient_frozen", RuleBroken, "The freeze covers less than that.", _PRACTICE),
     Refusal("authorised_exceeded", RuleBroken, "The registered total would exceed the authorised quantity.", _PRACTICE),
     Refusal("authorised_reduced", RuleBroken, "An increase cannot lower the authorised quantity.", _PRACTICE),
@@ -253,6 +258,10 @@ _TABLE: Final = (
     ),
     Refusal("transfer_same_account", RuleBroken, "A transfer needs two different accounts.", _PRACTICE),
     Refusal("entry_repeated", RuleBroken, "An increase lists one account twice.", _PRACTICE),
+    Refusal(
+        "parts_exceed_quantity", RuleBroken, "The parts of a pledge or freeze are more than its quantity.", _PRACTICE
+    ),
+    Refusal("pledge_elsewhere", RuleBroken, "The pledge is one of another account or product.", _PRACTICE),
     Refusal("pledgee_is_holder", RuleBroken, "Nobody takes a pledge from oneself.", _PRACTICE),
     Refusal("freeze_until_past", RuleBroken, "A freeze ends after it began.", _PRACTICE),
 )

@@ -2,7 +2,7 @@
 
 Pure: for whoever holds a register's evidence and the state root of a header that they trust (its certificate is checked
 with common.core.certificate). Completeness follows from the product's own value, which commits the number of holdings
-and their sum (invariant S1 of `state`).
+and their sums by share nature (invariant S1 of `state`).
 
 Left out: fetching pages; a register in several pages must come from one block.
 """
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from business_chain.state import Holding, Product, decode_holding, decode_product, holding_prefix, product_key
+from business_chain.balances import Holding, decode_holding
+from business_chain.state import Product, decode_product, holding_prefix, product_key
 from common.core.errors import ProofInvalid
 from common.core.state_proof import StateProof, verify_state_proof
 from common.core.suite import Suite
@@ -57,6 +58,10 @@ def verify_register(
             raise ProofInvalid("register_value", "A proven value is not that of a product or a holding.") from None
     if product is None:
         raise ProofInvalid("register_product_missing", "The product's own value is missing.")
-    if len(holdings) != product.holders or sum(holding.held for holding in holdings.values()) != product.total:
+    totals: dict[int, int] = {}
+    for holding in holdings.values():
+        for balance in holding.balances:
+            totals[balance.share_nature] = totals.get(balance.share_nature, 0) + balance.held
+    if len(holdings) != product.holders or totals != dict(product.totals):
         raise ProofInvalid("register_incomplete", "Holdings are missing.", holders=product.holders, given=len(holdings))
     return product, holdings

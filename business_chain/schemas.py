@@ -101,6 +101,7 @@ STORY: Final[tuple[dict[str, Any], ...]] = (
         from_account="A-1",
         to_account="A-2",
         quantity=100_000,
+        share_nature=24,
         price_e4=125_000,
         basis={"kind": "contract", "number": "BJ-2026-001", "issuer": "样例经纪有限公司", "date": "2026-01-01"},
     ),

@@ -1,13 +1,13 @@
 """State of a business chain: every key and value, and typed access to them.
 
-Authenticated keys (committed by `state_root`; values canonical JSON, fields in ascending order)::
+Authenticated keys (committed by `state_root`; values canonical JSON, fields in ascending order, holdings as `balances`
+says)::
 
     subject/<object id>            Subject     identity of a company, institution or person; written once
     account/<account>              Account     owner and standing
-    product/<code>                 Product     terms, holder count and registered total
-    holding/<code>/<account>       Holding     balances; absent when all are zero
-    pledge/<business id>           Encumbrance what is left of a pledge; absent when released
-    freeze/<business id>           Encumbrance what is left of a freeze; absent when released
+    product/<code>                 Product     terms, holder count and registered total by share nature
+    holding/<code>/<account>       Holding     balances by share nature; absent when nothing is held
+    binding/<business id>          Binding     what is left of a pledge or freeze; absent when nothing is
     business/<hex digit>           Bucket      chained hash over the business ids used (protocol rule 12)
     signer/<public key>            Signer      who may sign
     policy                                     operation type -> roles, written at genesis
@@ -21,13 +21,14 @@ Index keys (derived, never proven)::
     code/<enterprise|investor|credit>/<code>   object id of the subject that has the code
 
 Invariants
-  S1  `product.holders` = number of `holding/<code>/…` keys, `product.total` = sum of their balances. So the product's
-      leaf makes a proven register provably complete (protocol rule 13).
-  S2  A balance is never negative, and a holding of nothing is no key.
+  S1  `product.holders` = number of `holding/<code>/…` keys, `product.totals` = what they hold together, by share
+      nature. So the product's leaf makes a proven register provably complete (protocol rule 13).
+  S2  A holding keeps invariants B1 to B3 of `balances`; a holding of nothing is no key.
   S3  A plain transfer touches two authenticated keys besides the shared buckets (protocol rule 13).
   S4  Versions of subjects are in the index, not in the state: `snapshot_root` commits them (protocol rule 13).
 
-Left out: the rules (operations), the snapshots' form (snapshots).
+Left out: the rules (operations), the snapshots' form (snapshots), holdings and bindings as records (`balances`,
+`bindings`).
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A product's terms, its holder count and registered total (quantities in its scale)."""
+    """A product's terms, its holder count and registered totals (quantities in its scale).
+
+    `totals` has a pair (share nature, registered quantity) for each nature of which something is registered, ascending.
+    """
 
     authorised_quantity: int
     currency: str
@@ -90,35 +94,14 @@ class Product(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     product_type: int
     scale: int
-    total: int
+    totals: tuple[tuple[int, int], ...]
     unit: str
     version: int
 
-
-class Holding(msgspec.Struct, frozen=True, kw_only=True):
-    """Balances of one account in one product."""
-
-    available: int
-    frozen: int
-    pledged: int
-
     @property
-    def held(self) -> int:
-        """Everything, whether free or not."""
-        return self.available + self.frozen + self.pledged
-
-
-class Encumbrance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is left of a pledge or a freeze."""
-
-    account: str
-    authority: str | None = None
-    contract_number: str | None = None
-    order_number: str | None = None
-    pledgee: str | None = None
-    product: str
-    quantity: int
-    until_ms: int | None = None
+    def total(self) -> int:
+        """What is registered of all share natures."""
+        return sum([total for _, total in self.totals])
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,7 +140,6 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-NOTHING_HELD: Final = Holding(available=0, frozen=0, pledged=0)
 _FIRST_STANDING: Final = Standing(shareholders=0, version=0)
 _FIRST_BUCKET: Final = Bucket(count=0, hash=_EMPTY_CHAIN)
 
@@ -177,8 +159,6 @@ def _decoder_for(record: type[_Value]) -> msgspec.json.Decoder[_Value]:
 _subject_decoder: Final = _decoder_for(Subject)
 _account_decoder: Final = _decoder_for(Account)
 _product_decoder: Final = _decoder_for(Product)
-_holding_decoder: Final = _decoder_for(Holding)
-_encumbrance_decoder: Final = _decoder_for(Encumbrance)
 _bucket_decoder: Final = _decoder_for(Bucket)
 _signer_decoder: Final = _decoder_for(Signer)
 _business_decoder: Final = _decoder_for(BusinessRecord)
@@ -205,7 +185,7 @@ def product_key(code: str) -> bytes:
 
 
 def holding_prefix(code: str) -> bytes:
-    """Prefix of a product's holdings: its register of members."""
+    """Prefix of a product's holdings (`balances.Holding`): its register of members."""
     return f"holding/{code}/".encode("ascii")
 
 
@@ -214,14 +194,9 @@ def holding_key(code: str, account: str) -> bytes:
     return f"holding/{code}/{account}".encode("ascii")
 
 
-def pledge_key(business_id: str) -> bytes:
-    """Key of a pledge."""
-    return b"pledge/" + business_id.encode("ascii")
-
-
-def freeze_key(business_id: str) -> bytes:
-    """Key of a freeze."""
-    return b"freeze/" + business_id.encode("ascii")
+def binding_key(business_id: str) -> bytes:
+    """Key of a `bindings.Binding`: the business id of the pledge or freeze."""
+    return b"binding/" + business_id.encode("ascii")
 
 
 def bucket_key(digit: int) -> bytes:
@@ -286,19 +261,10 @@ def decode_subject(data: bytes) -> Subject:
     return _subject_decoder.decode(data)
 
 
+@lru_cache(maxsize=1024)
 def decode_product(data: bytes) -> Product:
-    """A product from its stored bytes."""
+    """Cached: products are read with every movement and change with their holders alone."""
     return _product_decoder.decode(data)
-
-
-def decode_holding(data: bytes) -> Holding:
-    """A holding from its stored bytes."""
-    return _holding_decoder.decode(data)
-
-
-def decode_encumbrance(data: bytes) -> Encumbrance:
-    """A pledge or freeze from its stored bytes."""
-    return _encumbrance_decoder.decode(data)
 
 
 @lru_cache(maxsize=1024)

@@ -63,7 +63,10 @@ class Whole:
 
 
 class ShareNature:
-    """A share-nature code of the project's table (docs/adr/0033)."""
+    """A share-nature code of the project's table (docs/adr/0033); `default` says in words what its absence means."""
+
+    def __init__(self, default: str = "0") -> None:
+        self.default = default
 
     def read(self, value: Any, path: str) -> int:
         """Raises `field_type`, `share_nature_unknown`."""
@@ -75,7 +78,8 @@ class ShareNature:
 
     def json_schema(self) -> dict[str, Any]:
         """Enumeration of integers."""
-        return {"type": "integer", "enum": sorted(SHARE_NATURES), "description": "share nature (股份性质)"}
+        note = f"share nature (股份性质), default {self.default}"
+        return {"type": "integer", "enum": sorted(SHARE_NATURES), "description": note}
 
 
 class Pattern:

@@ -33,7 +33,7 @@ def issue_product(operation: IssueProduct, ledger: Ledger) -> None:
         name=operation.name,
         product_type=operation.product_type,
         scale=operation.scale,
-        total=0,
+        totals=(),
         unit=operation.unit,
         version=0,
     )

@@ -13,6 +13,8 @@ from typing import Annotated, ClassVar, Final
 
 import msgspec
 
+from business_chain.balances import DEFAULT_SHARE_NATURE
+from business_chain.bindings import MAX_PARTS
 from business_chain.operations.fields import (
     Choice,
     Code,
@@ -175,7 +177,7 @@ class RegisterInitially(Operation, frozen=True, kw_only=True):
     product: Annotated[str, PRODUCT_CODE]
     account: Annotated[str, IDENTIFIER]
     quantity: Annotated[int, QUANTITY]
-    share_nature: Annotated[int | None, ShareNature()] = None
+    share_nature: Annotated[int, ShareNature()] = DEFAULT_SHARE_NATURE
 
 
 class IncreaseEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +185,7 @@ class IncreaseEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     account: Annotated[str, IDENTIFIER]
     quantity: Annotated[int, QUANTITY]
+    share_nature: Annotated[int, ShareNature()] = DEFAULT_SHARE_NATURE
 
 
 class Increase(Operation, frozen=True, kw_only=True):
@@ -205,7 +208,15 @@ class Transfer(Operation, frozen=True, kw_only=True):
     from_account: Annotated[str, IDENTIFIER]
     to_account: Annotated[str, IDENTIFIER]
     quantity: Annotated[int, QUANTITY]
+    share_nature: Annotated[int, ShareNature()] = DEFAULT_SHARE_NATURE
     price_e4: Annotated[int | None, PRICE] = None
+
+
+class PledgePart(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pledge takes of one share nature."""
+
+    quantity: Annotated[int, QUANTITY]
+    share_nature: Annotated[int | None, ShareNature("that of the operation")] = None
 
 
 class Pledge(Operation, frozen=True, kw_only=True):
@@ -218,6 +229,8 @@ class Pledge(Operation, frozen=True, kw_only=True):
     quantity: Annotated[int, QUANTITY]
     pledgee: Annotated[str, IDENTIFIER]
     contract_number: Annotated[str, SHORT_TEXT]
+    share_nature: Annotated[int, ShareNature()] = DEFAULT_SHARE_NATURE
+    parts: Annotated[tuple[PledgePart, ...], Entries(PledgePart, MAX_PARTS)] = ()
 
 
 class Release(Operation, frozen=True, kw_only=True):
@@ -227,10 +240,19 @@ class Release(Operation, frozen=True, kw_only=True):
 
     pledge: Annotated[str, IDENTIFIER]
     quantity: Annotated[int | None, QUANTITY] = None
+    share_nature: Annotated[int | None, ShareNature("all")] = None
+
+
+class FreezePart(msgspec.Struct, frozen=True, kw_only=True):
+    """What a freeze takes of one share nature: of free shares, or of those under a pledge."""
+
+    quantity: Annotated[int, QUANTITY]
+    share_nature: Annotated[int | None, ShareNature("that of the operation")] = None
+    pledge: Annotated[str | None, IDENTIFIER] = None
 
 
 class Freeze(Operation, frozen=True, kw_only=True):
-    """Available quantity is frozen by order of an authority (冻结, 司法冻结); the freeze's id is its business id."""
+    """Quantity is frozen by order of an authority (冻结, 司法冻结); the freeze's id is its business id."""
 
     TYPE = "registration.freeze"
 
@@ -240,6 +262,8 @@ class Freeze(Operation, frozen=True, kw_only=True):
     authority: Annotated[str, Text(128, note="court or authority that ordered it")]
     order_number: Annotated[str, SHORT_TEXT]
     until_ms: Annotated[int | None, TIME] = None
+    share_nature: Annotated[int, ShareNature()] = DEFAULT_SHARE_NATURE
+    parts: Annotated[tuple[FreezePart, ...], Entries(FreezePart, MAX_PARTS)] = ()
 
 
 class Unfreeze(Operation, frozen=True, kw_only=True):
@@ -249,6 +273,7 @@ class Unfreeze(Operation, frozen=True, kw_only=True):
 
     freeze: Annotated[str, IDENTIFIER]
     quantity: Annotated[int | None, QUANTITY] = None
+    share_nature: Annotated[int | None, ShareNature("all")] = None
 
 
 class ValidatorEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Rules of `registration.initial`, `registration.increase`, `registration.transfer`.
 
-Registration practice: what is registered never exceeds the authorised quantity; only available quantity moves. An
+Registration practice: what is registered never exceeds the authorised quantity; only available quantity moves, and
+keeps its share nature. An
 increase and a transfer make a transfer report (create) besides the registrations, and product and issuer updates where
 holder count or total change (as the pilot's implementations do).
 Left out: suitability of buyers, five trading days, the 200-holder cap across products: supervision judges those over
@@ -9,12 +10,11 @@ all markets (custody chain); a product may carry its own `holder_limit`.
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
+from business_chain.balances import Balance
 from business_chain.ledger import Ledger, Movement
 from business_chain.operations.records import Increase, RegisterInitially, Transfer
 from business_chain.refusals import refuse
-from business_chain.state import Holding, Product
+from business_chain.state import Product
 from common.model.enumerations import ISSUE, NON_TRADING_TRANSFER, TRANSFER_BY_TRADE
 from common.model.kinds.transactionreport import TRANSACTION_REPORT, issue_parties, report_body, transfer_parties
 from common.model.quantities import PRICE_SCALE
@@ -42,9 +42,8 @@ def register_initially(operation: RegisterInitially, ledger: Ledger) -> None:
     account = ledger.open_securities_account(operation.account)
     before = ledger.holding(operation.product, operation.account)
     check_room(movement, operation.quantity)
-    metadata = None if operation.share_nature is None else {"share_nature": operation.share_nature}
-    after = replace(before, available=before.available + operation.quantity)
-    ledger.move(movement, operation.account, account, before, after, metadata=metadata)
+    after = before.replace(before.balance(operation.share_nature).with_held(operation.quantity))
+    ledger.move(movement, operation.account, account, before, after)
     ledger.settle(movement)
 
 
@@ -62,7 +61,7 @@ def increase(operation: Increase, ledger: Ledger) -> None:
     report_ref = emit_report(ledger, operation, product, ISSUE, quantity, parties)
     for entry, account in zip(operation.entries, accounts, strict=True):
         before = ledger.holding(operation.product, entry.account)
-        after = replace(before, available=before.available + entry.quantity)
+        after = before.replace(before.balance(entry.share_nature).with_held(entry.quantity))
         ledger.move(movement, entry.account, account, before, after, report_ref=report_ref)
     ledger.settle(movement)
 
@@ -72,19 +71,22 @@ def transfer(operation: Transfer, ledger: Ledger) -> None:
     product = ledger.product(operation.product)
     seller = ledger.open_securities_account(operation.from_account)
     buyer = ledger.open_securities_account(operation.to_account)
+    quantity = operation.quantity
     seller_before = ledger.holding(operation.product, operation.from_account)
-    check_available(seller_before, operation.quantity, operation.from_account)
+    sold = seller_before.balance(operation.share_nature)
+    check_available(sold, quantity, operation.from_account)
     buyer_before = ledger.holding(operation.product, operation.to_account)
+    bought = buyer_before.balance(operation.share_nature)
     kind = NON_TRADING_TRANSFER if operation.price_e4 is None else TRANSFER_BY_TRADE
-    parties = transfer_parties(ledger.subject_reference(seller.subject), ledger.subject_reference(buyer.subject))
-    report_ref = emit_report(ledger, operation, product, kind, operation.quantity, parties)
+    seller_ref, buyer_ref = ledger.subject_reference(seller.subject), ledger.subject_reference(buyer.subject)
+    parties = transfer_parties(seller_ref, buyer_ref)
+    report_ref = emit_report(ledger, operation, product, kind, quantity, parties)
     movement = Movement(operation.product, product)
-    for account_id, account, before, change in (
-        (operation.from_account, seller, seller_before, -operation.quantity),
-        (operation.to_account, buyer, buyer_before, operation.quantity),
+    for account_id, account, subject_ref, before, after in (
+        (operation.from_account, seller, seller_ref, seller_before, seller_before.replace(sold.with_held(-quantity))),
+        (operation.to_account, buyer, buyer_ref, buyer_before, buyer_before.replace(bought.with_held(quantity))),
     ):
-        after = Holding(available=before.available + change, frozen=before.frozen, pledged=before.pledged)
-        ledger.move(movement, account_id, account, before, after, report_ref=report_ref)
+        ledger.move(movement, account_id, account, before, after, subject_ref=subject_ref, report_ref=report_ref)
     ledger.settle(movement)
 
 
@@ -97,10 +99,16 @@ def check_room(movement: Movement, quantity: int) -> None:
         raise refuse("authorised_exceeded", product=movement.code, registered=product.total, authorised=authorised)
 
 
-def check_available(holding: Holding, quantity: int, account_id: str) -> None:
+def check_available(balance: Balance, quantity: int, account_id: str) -> None:
     """Raises `insufficient_available`."""
-    if quantity > holding.available:
-        raise refuse("insufficient_available", account=account_id, available=holding.available, quantity=quantity)
+    if quantity > balance.available:
+        raise refuse(
+            "insufficient_available",
+            account=account_id,
+            share_nature=balance.share_nature,
+            available=balance.available,
+            quantity=quantity,
+        )
 
 
 def emit_report(
@@ -125,5 +133,7 @@ def emit_report(
         parties=parties,
     )
     metadata = {"quantity_scale": product.scale, "price_scale": PRICE_SCALE}
+    if isinstance(operation, Transfer):
+        metadata["share_nature"] = operation.share_nature
     ledger.emit(TRANSACTION_REPORT, object_id, 0, body, metadata)
     return reference(object_id, 0)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from business_chain.ledger import Ledger
-from business_chain.operations import accounts, encumbrances, governance, products, records, registrations, subjects
+from business_chain.operations import accounts, bindings, governance, products, records, registrations, subjects
 from business_chain.operations.fields import read_record, shown
 from business_chain.operations.records import Operation
 from business_chain.refusals import refuse
@@ -28,10 +28,10 @@ _RULES: Final[dict[type[Operation], _Rule]] = {
     records.RegisterInitially: registrations.register_initially,
     records.Increase: registrations.increase,
     records.Transfer: registrations.transfer,
-    records.Pledge: encumbrances.pledge,
-    records.Release: encumbrances.release,
-    records.Freeze: encumbrances.freeze,
-    records.Unfreeze: encumbrances.unfreeze,
+    records.Pledge: bindings.pledge,
+    records.Release: bindings.release,
+    records.Freeze: bindings.freeze,
+    records.Unfreeze: bindings.unfreeze,
     records.ChangeValidators: governance.change_validators,
     records.ActivateProtocol: governance.activate_protocol,
     records.SetSigner: governance.set_signer,
@@ -60,10 +60,22 @@ def check_shape(operation: Operation) -> None:
             registrations.check_transfer_shape(operation)
         case records.Increase():
             registrations.check_increase_shape(operation)
+        case records.Pledge():
+            bindings.check_pledge_shape(operation)
         case records.Freeze():
-            encumbrances.check_freeze_shape(operation)
+            bindings.check_freeze_shape(operation)
         case records.RegisterSubject():
             subjects.check_subject_shape(operation)
+
+
+def listed(operation: Operation) -> int:
+    """How many holders or parts an operation lists."""
+    match operation:
+        case records.Increase():
+            return len(operation.entries)
+        case records.Pledge() | records.Freeze():
+            return len(operation.parts)
+    return 0
 
 
 def apply(operation: Operation, ledger: Ledger) -> None:

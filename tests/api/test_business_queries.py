@@ -63,7 +63,7 @@ def test_a_proven_register_convinces_somebody_who_knows_the_validators_alone(mar
         for entry in answer["evidence"]["entries"]
     ]
     _, holdings = verify_register(ED25519_SHA256, header.state_root, PRODUCT, values)
-    assert {account: holding.held for account, holding in holdings.items()} == {"A1": 600, "A2": 400}
+    assert {account: holding.figures.held for account, holding in holdings.items()} == {"A1": 600, "A2": 400}
 
 
 def test_holdings_products_subjects(market: MarketServer) -> None:
@@ -104,7 +104,8 @@ def test_refusals_name_operation_and_code(market: MarketServer) -> None:
     assert (status, problem["code"]) == (422, "personal_name_refused")
     status, answer = market.submit(OPERATIONS.transfer(1, 2, 501))
     assert (status, answer["status"], answer["receipt"]["code"]) == (200, "rejected", "insufficient_available")
-    assert answer["receipt"]["parameters"] == {"account": "A1", "available": 500, "quantity": 501}
+    figures = {"account": "A1", "share_nature": 0, "available": 500, "quantity": 501}
+    assert answer["receipt"]["parameters"] == figures
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """Registrations (登记): one account's movement in one product.
 
-A registration states available, pledged and frozen balances before, change and after, so that after(n) = before(n + 1)
-can be checked per account and product. The data model has no field for pledgee, contract or court order: our business
-chains name them in `header.metadata`.
+A registration states available, pledged and frozen balances before, change and after, over all share natures, so that
+after(n) = before(n + 1) can be checked per account and product. A freeze may lie on pledged shares, so the three do not
+add up to what is held. The data model has no field for that, nor for balances by share nature, pledgee, contract or
+court order: our business chains state them in `header.metadata`.
 
 Left out: rosters (名册登记), whose place is the register query with its proof; which objects an operation makes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from common.model.enumerations import OTHER, RIGHTS, SUBJECT_TYPES, UNITS
 from common.model.values import group_in, number_in, referenced, short_text_in, text_in
@@ -18,8 +22,7 @@ from common.model.values import group_in, number_in, referenced, short_text_in, 
 REGISTRATION: Final = "registration"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, gc=False):
     """One balance of a registration: available, pledged or frozen, in the product's unit. None: not stated."""
 
     before: int | None
@@ -93,6 +96,40 @@ def registration_body(
                 }
             },
         }
+    }
+
+
+class NatureBalance(Protocol):
+    """What is held of one share nature, and what binds it (quantities in the product's scale)."""
+
+    @property
+    def share_nature(self) -> int: ...
+    @property
+    def held(self) -> int: ...
+    @property
+    def available(self) -> int: ...
+    @property
+    def pledged(self) -> int: ...
+    @property
+    def frozen(self) -> int: ...
+
+
+def balances_metadata(scale: int, held_before: int, held_after: int, after: Iterable[NatureBalance]) -> dict[str, Any]:
+    """What a registration states of its balances beside the model's fields: held, and all after it by share nature."""
+    return {
+        "quantity_scale": scale,
+        "held_before": held_before,
+        "held_after": held_after,
+        "share_natures": [
+            {
+                "share_nature": balance.share_nature,
+                "held": balance.held,
+                "available": balance.available,
+                "pledged": balance.pledged,
+                "frozen": balance.frozen,
+            }
+            for balance in after
+        ],
     }
 
 

@@ -241,7 +241,7 @@ def transfer_credits_without_debit(original: Original) -> Any:
 
     @functools.wraps(original)
     def move(self: Any, movement: Any, account_id: str, account: Any, before: Any, after: Any, **rest: Any) -> None:
-        if after.held < before.held:
+        if after.figures.held < before.figures.held:
             after = before
         original(self, movement, account_id, account, before, after, **rest)
 
@@ -252,6 +252,12 @@ def transfer_credits_without_debit(original: Original) -> Any:
 def holders_not_counted(original: Original) -> Any:
     """The product's holder count stays what it was, so a register is no longer provably complete (protocol rule 13)."""
     return doing_nothing(original)
+
+
+@bug("safety", "shares", "business_chain.operations.bindings:_cover")
+def a_release_frees_what_is_frozen(original: Original) -> Any:
+    """A pledge does not know what freezes lie on it, so its release frees the shares that a court has frozen."""
+    return lambda *_: 0
 
 
 @bug("safety", "shares", "business_chain.operations.registrations:check_available")

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from business_chain.balances import decode_holding
 from common.core.errors import InvariantBroken, Rejected
 from common.core.header import Header
 from common.core.transaction import SignedTransaction, parse_envelope
@@ -213,9 +214,9 @@ def _shares_conserved(
     prefix = f"holding/{client.product}/".encode()
     found: dict[str, Balances] = {}
     for key, value in chain.state_scan(prefix, None, 1_000):
-        holding = json.loads(value)
-        found[key[len(prefix) :].decode()] = (holding["available"], holding["pledged"])
-        if holding["frozen"]:
+        figures = decode_holding(value).figures
+        found[key[len(prefix) :].decode()] = (figures.available, figures.pledged)
+        if figures.frozen:
             raise Violation(f"{client.network}: frozen shares that nobody froze")
     if found != expected:
         raise Violation(f"{client.network}: the register holds {found}, the operations give {expected}")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import custody_chain.anchoring
+from business_chain.balances import Holding
 from business_chain.ledger import Ledger
-from business_chain.state import Holding
 from common.core.validators import ValidatorSet
 from common.node.logic.node import Node
 from common.node.logic.node_status import TransactionState
@@ -73,8 +73,8 @@ def test_shares_out_of_nothing_are_found_out(monkeypatch: pytest.MonkeyPatch) ->
     def generous(
         self: Ledger, movement: Any, name: str, account: Any, before: Holding, after: Holding, **more: Any
     ) -> None:
-        gift = 1 if after.available > before.available and before.available else 0
-        given = Holding(available=after.available + gift, frozen=after.frozen, pledged=after.pledged)
+        gift = 1 if after.figures.available > before.figures.available > 0 else 0
+        given = Holding((after.balances[0].with_held(gift), *after.balances[1:])) if gift else after
         move(self, movement, name, account, before, given, **more)
 
     monkeypatch.setattr(Ledger, "move", generous)

@@ -10,11 +10,10 @@ import json
 from typing import Any
 
 from business_chain.application import BusinessApplication
+from business_chain.balances import Holding, decode_holding
 from business_chain.settings import GOVERNANCE_OPERATIONS
 from business_chain.state import (
-    Holding,
     Product,
-    decode_holding,
     decode_product,
     holding_key,
     holding_prefix,

@@ -99,6 +99,34 @@ def release_of_another_pledge(market: Market) -> list[dict[str, Any]]:
     return [market.op("registration.release", pledge="loan", quantity=6)]
 
 
+def freeze_of_pledged(market: Market, quantity: int, **part: Any) -> list[dict[str, Any]]:
+    """A freeze that lies on the pledge of 100 of A1 alone, of which 30 are frozen."""
+    on_loan = [{"quantity": 30, "pledge": "loan"}]
+    market.apply(market.pledge(1, 100, business_id="loan"), market.freeze(1, 30, parts=on_loan))
+    return [market.freeze(1, quantity, parts=[{"quantity": quantity, "pledge": "loan"} | part])]
+
+
+def freeze_of_anothers_pledge(market: Market) -> list[dict[str, Any]]:
+    market.apply(market.pledge(1, 100, business_id="loan"))
+    return [market.freeze(2, 5, parts=[{"quantity": 5, "pledge": "loan"}])]
+
+
+def freeze_of_a_released_pledge_that_is_frozen(market: Market) -> list[dict[str, Any]]:
+    freeze = freeze_of_pledged(market, 5)
+    market.apply(market.op("registration.release", pledge="loan"))
+    return freeze
+
+
+def release_of_another_nature(market: Market) -> list[dict[str, Any]]:
+    market.apply(market.pledge(1, 5, business_id="loan"))
+    return [market.op("registration.release", pledge="loan", share_nature=24)]
+
+
+def more_than_1000_parts_a_transaction(market: Market) -> list[dict[str, Any]]:
+    parts = [{"quantity": 1}] * 16
+    return [market.pledge(1, 16, parts=parts) for _ in range(63)]
+
+
 def unfreeze_of_another_freeze(market: Market) -> list[dict[str, Any]]:
     market.apply(market.freeze(1, 5, business_id="order"), market.freeze(1, 5))
     return [market.op("registration.unfreeze", freeze="order", quantity=6)]
@@ -278,6 +306,20 @@ CASES: list[tuple[str, Case]] = [
     ("insufficient_available", all_is_pledged_or_frozen),
     ("insufficient_available", lambda m: [m.pledge(1, 701)]),
     ("insufficient_available", lambda m: [m.freeze(3, 1)]),
+    ("insufficient_available", lambda m: [m.transfer(1, 2, 1, share_nature=24)]),
+    ("insufficient_available", lambda m: [m.pledge(1, 5, parts=[{"quantity": 1, "share_nature": 24}])]),
+    ("insufficient_available", lambda m: [m.freeze(1, 701, parts=[{"quantity": 700}])]),
+    ("insufficient_pledged", lambda m: freeze_of_pledged(m, 71)),
+    ("insufficient_pledged", lambda m: freeze_of_pledged(m, 1, share_nature=24)),
+    ("insufficient_pledged", release_of_another_nature),
+    ("pledge_unknown", lambda m: [m.freeze(1, 5, parts=[{"quantity": 5, "pledge": "nothing"}])]),
+    ("pledge_unknown", freeze_of_a_released_pledge_that_is_frozen),
+    ("pledge_elsewhere", freeze_of_anothers_pledge),
+    ("parts_exceed_quantity", lambda m: [m.pledge(1, 5, parts=[{"quantity": 6}])]),
+    ("parts_exceed_quantity", lambda m: [m.freeze(1, 5, parts=[{"quantity": 3}, {"quantity": 3}])]),
+    ("share_nature_unknown", lambda m: [m.freeze(1, 5, parts=[{"quantity": 3, "share_nature": 38}])]),
+    ("field_range", lambda m: [m.freeze(1, 17, parts=[{"quantity": 1}] * 17)]),
+    ("entries_limit", more_than_1000_parts_a_transaction),
     ("insufficient_pledged", release_of_another_pledge),
     ("insufficient_frozen", unfreeze_of_another_freeze),
     ("authorised_exceeded", lambda m: [m.initial(3, 1)]),

@@ -43,7 +43,8 @@ class BothTiers(Market):
         assert record["available"] + record["pledged"] + record["frozen"] == product.total
         for account, holding in self.register(code).items():
             investor = f"Q{int(account.removeprefix('A-').removeprefix('A')):09d}"
-            expected = (holding.available, holding.pledged, holding.frozen)
+            figures = holding.figures
+            expected = (figures.available, figures.pledged, figures.frozen)
             assert self.custody.position(investor, code, account) == expected
 
 
@@ -103,5 +104,5 @@ def test_every_quantity_field_has_the_common_limit() -> None:
         return found
 
     limits = [item.maximum for record in OPERATION_RECORDS.values() for item in quantities(record)]
-    assert len(limits) == 9
+    assert len(limits) == 11
     assert set(limits) == {MAX_QUANTITY}

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from business_chain.state import Holding, account_holding_prefix, read_standing
+from business_chain.balances import Balance, Holding
+from business_chain.state import account_holding_prefix, read_standing
 from common.core.errors import Rejected
 from tests.unit.business.market import ISSUER, PRODUCT, Market
 
@@ -21,6 +22,11 @@ def balances(snapshot: dict[str, Any]) -> Any:
     """All balances of a registration."""
     rights = snapshot["body"]["registration_information"]["registration_rights"]["basic_information_rights"]
     return rights["available_registration"] | rights["pledge_registration"] | rights["freezing_registration"]
+
+
+def holding(held: int, *, pledged: int = 0, frozen: int = 0, bound: int = 0) -> Holding:
+    """A holding of tradable shares alone."""
+    return Holding((Balance(0, held, pledged, frozen, bound),))
 
 
 def test_first_reference_to_the_market_creates_its_subject() -> None:
@@ -135,12 +141,12 @@ def test_pledge_and_release_in_parts() -> None:
     snapshots = market.apply(market.pledge(1, 400, business_id="loan"))
     assert ids(snapshots) == [("registration", "loan:1", 0, "create")]
     assert snapshots[0]["header"]["metadata"]["contract_number"] == "质押〔2026〕1号"
-    assert market.holding(1) == Holding(available=300, frozen=0, pledged=400)
+    assert market.holding(1) == holding(700, pledged=400, bound=400)
     market.apply(market.op("registration.release", pledge="loan", quantity=150))
-    assert market.holding(1) == Holding(available=450, frozen=0, pledged=250)
+    assert market.holding(1) == holding(700, pledged=250, bound=250)
     market.apply(market.op("registration.release", pledge="loan"))
-    assert market.holding(1) == Holding(available=700, frozen=0, pledged=0)
-    assert b"pledge/loan" not in market.store.state
+    assert market.holding(1) == holding(700)
+    assert b"binding/loan" not in market.store.state
 
 
 def test_freeze_and_unfreeze_in_parts() -> None:
@@ -149,9 +155,9 @@ def test_freeze_and_unfreeze_in_parts() -> None:
     assert balances(snapshots[0])["register_frozen_balance_after"] == 400
     assert balances(snapshots[0])["register_thaw_description"] == "样例人民法院 (2026)京01执1号"
     market.apply(market.op("registration.unfreeze", freeze="order", quantity=100))
-    assert market.holding(1) == Holding(available=400, frozen=300, pledged=0)
+    assert market.holding(1) == holding(700, frozen=300, bound=300)
     market.apply(market.op("registration.unfreeze", freeze="order"))
-    assert b"freeze/order" not in market.store.state
+    assert b"binding/order" not in market.store.state
 
 
 def test_references_name_the_version_before_the_business() -> None:

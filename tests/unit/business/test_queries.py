@@ -96,7 +96,7 @@ def test_a_proven_register_is_complete(chain: StoredMarket) -> None:
     product, holdings = verify_register(ED25519_SHA256, root, PRODUCT, values)
     assert product.holders == len(holdings) == 6
     assert {entry.account: entry.held for entry in answer.holders} == {
-        account: holding.held for account, holding in holdings.items()
+        account: holding.figures.held for account, holding in holdings.items()
     }
 
 
