@@ -25,9 +25,9 @@ from enum import Enum
 
 from common.consensus.effects import Accuse, Broadcast, Decide, DecideById, Send, ValidateBlock
 from common.consensus.messages import ConsensusMessage, Mark, NewView, Phase, PreparedCertificate, Proposal, Vote
-from common.consensus.outbox import Outbox
 from common.consensus.params import MAX_ACCUSATIONS, MAX_SHOWN_DISSENTS, MAX_VOTED_VIEWS_PER_MEMBER
 from common.consensus.records import Record
+from common.consensus.step_effects import StepEffects
 from common.consensus.verification import Verifier
 from common.consensus.voice import Voice
 from common.core.block import Block
@@ -115,7 +115,7 @@ class Agreement:
     """One height: the votes of all views, and the slot of the current one."""
 
     def __init__(
-        self, suite: Suite, height: int, quorum: int, verifier: Verifier, voice: Voice, outbox: Outbox
+        self, suite: Suite, height: int, quorum: int, verifier: Verifier, voice: Voice, outbox: StepEffects
     ) -> None:
         self._suite = suite
         self._height = height

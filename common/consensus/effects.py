@@ -50,7 +50,7 @@ class SendDecided:
 
 
 @dataclass(frozen=True, slots=True)
-class CatchUp:
+class MemberAhead:
     """A hint, unverified: the peer claims to be at `height`, above ours. Ask it for blocks if that lasts."""
 
     index: int
@@ -115,8 +115,10 @@ class DecideById:
 
 
 @dataclass(frozen=True, slots=True)
-class SetTimer:
-    """Answer `TimerExpired(height, view)` after `delay_ms`, on a clock that does not jump; replaces a running timer."""
+class SetViewTimer:
+    """Answer `ViewTimerExpired(height, view)` after `delay_ms`, on a clock that does not jump; replaces a running
+    one.
+    """
 
     height: int
     view: int
@@ -124,7 +126,7 @@ class SetTimer:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelTimer:
+class CancelViewTimer:
     """Stop the timer."""
 
 
@@ -162,14 +164,14 @@ Effect = (
     | Broadcast
     | Send
     | SendDecided
-    | CatchUp
+    | MemberAhead
     | BuildBlock
     | ValidateBlock
     | FetchBlock
     | Decide
     | DecideById
-    | SetTimer
-    | CancelTimer
+    | SetViewTimer
+    | CancelViewTimer
     | Accuse
     | Refused
     | Abstaining

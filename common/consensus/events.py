@@ -4,8 +4,8 @@ Contract for whoever drives a replica (the node; tests and the simulator keep it
   V1  `Received` messages were decoded by `messages.decode_message` and are otherwise unverified. `sender` is the index,
       in the set of the open height, of the peer whose authenticated channel brought the message; None if that peer is
       not in the set.
-  V2  A `TimerExpired` is given only after every message that had already arrived (protocol rule 4, attack C11), and
-      only for the `SetTimer` in force. Late or repeated ones for another height or view do no harm.
+  V2  A `ViewTimerExpired` is given only after every message that had already arrived (protocol rule 4, attack C11), and
+      only for the `SetViewTimer` in force. Late or repeated ones for another height or view do no harm.
   V3  `Committed` is given once for every height, after the block is durable, whether the replica decided it or the
       node learned it otherwise.
 """
@@ -75,8 +75,8 @@ class BlockFetched:
 
 
 @dataclass(frozen=True, slots=True)
-class TimerExpired:
-    """The timer of the last `SetTimer(height, view, …)` ran out."""
+class ViewTimerExpired:
+    """The timer of the last `SetViewTimer(height, view, …)` ran out."""
 
     height: int
     view: int
@@ -98,7 +98,7 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerConnected:
+class MemberConnected:
     """A channel to the member with this index, in the set of the open height, came up."""
 
     index: int
@@ -117,9 +117,9 @@ Event = (
     | BlockValidated
     | BlockRefused
     | BlockFetched
-    | TimerExpired
+    | ViewTimerExpired
     | WorkPending
     | Committed
-    | PeerConnected
+    | MemberConnected
     | OwnMessageShown
 )

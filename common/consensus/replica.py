@@ -26,13 +26,13 @@ from common.consensus.effects import (
     Abstaining,
     Broadcast,
     BuildBlock,
-    CancelTimer,
-    CatchUp,
+    CancelViewTimer,
     Effect,
+    MemberAhead,
     Refused,
     Send,
     SendDecided,
-    SetTimer,
+    SetViewTimer,
 )
 from common.consensus.events import (
     BlockBuilt,
@@ -42,18 +42,18 @@ from common.consensus.events import (
     ChainTip,
     Committed,
     Event,
+    MemberConnected,
     OwnMessageShown,
-    PeerConnected,
     Received,
-    TimerExpired,
+    ViewTimerExpired,
     WorkPending,
 )
 from common.consensus.future import FutureMessages
 from common.consensus.messages import ConsensusMessage, Mark, NewView, Proposal, Stage, ViewChange, Vote
-from common.consensus.outbox import Outbox
 from common.consensus.params import ConsensusParameters
 from common.consensus.past import PastMessages
 from common.consensus.recovery import Recovered, recover
+from common.consensus.step_effects import StepEffects
 from common.consensus.verification import Verifier
 from common.consensus.view_change import ViewChanger
 from common.consensus.voice import Voice
@@ -83,7 +83,7 @@ class Replica:
         self._network = network
         self._first_index = own_index
         self._voice = Voice(suite, genesis_id, network, seed)
-        self._outbox = Outbox()
+        self._outbox = StepEffects()
         self._future = FutureMessages()
         self._past = PastMessages()
         self._witness = Witness()
@@ -197,13 +197,13 @@ class Replica:
             case BlockRefused():
                 if event.height == self.height:
                     self._agreement.on_refused(event.view, event.block_id)
-            case TimerExpired():
+            case ViewTimerExpired():
                 self._on_timer(event)
             case WorkPending():
                 self._on_work(event.pending)
             case Committed():
                 self._on_committed(event)
-            case PeerConnected():
+            case MemberConnected():
                 self._on_connected(event.index)
             case OwnMessageShown():
                 self._on_own_message(event.message)
@@ -232,7 +232,7 @@ class Replica:
         if message.height > self.height:
             self._future.keep(message, sender, self.height)
             if self._future.is_further(sender, message.height):
-                self._outbox.emit(CatchUp(sender, message.height))
+                self._outbox.emit(MemberAhead(sender, message.height))
             return
         if self._closed is not None and message.height == self.tip.height:
             with suppress(Rejected):
@@ -331,9 +331,9 @@ class Replica:
             return
         self._timer = due
         if due is None:
-            self._outbox.emit(CancelTimer())
+            self._outbox.emit(CancelViewTimer())
         else:
-            self._outbox.emit(SetTimer(self.height, self.view, self._parameters.timeout_ms(self.view)))
+            self._outbox.emit(SetViewTimer(self.height, self.view, self._parameters.timeout_ms(self.view)))
 
     def _awaited(self) -> tuple[int, int, str] | None:
         if self._agreement.decision is not None or not self._voice.can_sign or self.validators.size == 1:
@@ -344,7 +344,7 @@ class Replica:
             return self.height, self.view, "decision"
         return None
 
-    def _on_timer(self, event: TimerExpired) -> None:
+    def _on_timer(self, event: ViewTimerExpired) -> None:
         """Change the view, or repeat what others may have missed. Any but the running timer's expiry is void."""
         if self._timer is None or (event.height, event.view) != self._timer[:2]:
             return

@@ -19,8 +19,8 @@ from __future__ import annotations
 from common.consensus.agreement import Agreement
 from common.consensus.effects import Broadcast, BuildBlock, FetchBlock
 from common.consensus.messages import NewView, ViewChange
-from common.consensus.outbox import Outbox
 from common.consensus.records import CurrentView
+from common.consensus.step_effects import StepEffects
 from common.consensus.verification import Verifier, highest_prepared
 from common.consensus.voice import Voice
 from common.core.block import Block
@@ -68,7 +68,7 @@ class ViewChanger:
         verifier: Verifier,
         voice: Voice,
         agreement: Agreement,
-        outbox: Outbox,
+        outbox: StepEffects,
     ) -> None:
         self._suite = suite
         self._height = height

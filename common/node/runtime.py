@@ -25,19 +25,19 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from common.consensus.effects import Persist
 from common.core.errors import InvariantBroken, Rejected, Unavailable
 from common.node.logic.node_effects import (
     Accusation,
     BlockCommitted,
-    Broadcast,
     CancelTimer,
     CommitBlock,
     Disconnect,
     Halt,
     MakeCheckpoint,
     NodeEffect,
-    PersistVotes,
-    Send,
+    SendToPeer,
+    SendToPeers,
     SetTimer,
     Warned,
 )
@@ -264,11 +264,11 @@ class Runtime:
         if channels is None:
             raise InvariantBroken("an effect came before the runtime was started")
         match effect:
-            case Send():
+            case SendToPeer():
                 channels.send(effect.peer, effect.channel, effect.payload)
-            case Broadcast():
+            case SendToPeers():
                 channels.broadcast(effect.channel, effect.payload)
-            case PersistVotes():
+            case Persist():
                 self._persist(effect)
             case CommitBlock():
                 self._write_block(effect)
@@ -302,13 +302,13 @@ class Runtime:
 
     # The vote log (R1, R2).
 
-    def _persist(self, first: PersistVotes) -> None:
+    def _persist(self, first: Persist) -> None:
         """Append these records and all that already queue behind, and sync once. Durable earlier than asked for is
         never wrong; sent earlier would be."""
         records = list(first.records)
         waiting: deque[NodeEffect] = deque()
         for effect in self._queue:
-            if isinstance(effect, PersistVotes):
+            if isinstance(effect, Persist):
                 records += effect.records
             else:
                 waiting.append(effect)

@@ -30,7 +30,7 @@ from common.core.block import Block
 from tests.sim.bench import Bench, kind_of
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, seed_of, toy_block
 
-QUIET = (fx.CancelTimer,)
+QUIET = (fx.CancelViewTimer,)
 
 
 class Transcript:
@@ -68,7 +68,7 @@ class Transcript:
             case ["timeout", seat]:
                 self.bench.expire(int(seat))
             case ["expire", seat, height, view]:
-                self.bench.step(int(seat), ev.TimerExpired(int(height), int(view)))
+                self.bench.step(int(seat), ev.ViewTimerExpired(int(height), int(view)))
             case ["crash", seat]:
                 self.bench.crash(int(seat))
             case ["restart", seat]:
@@ -177,7 +177,7 @@ class Transcript:
                 return f"sends {kind_of(message)} {self._describe(message)} of {message.signer} to {effect.index}"
             case fx.SendDecided():
                 return f"sends the final block {effect.height} to {effect.index}"
-            case fx.CatchUp():
+            case fx.MemberAhead():
                 return f"hears of height {effect.height} from {effect.index}"
             case fx.BuildBlock():
                 return f"asks for a block {effect.height}/{effect.view}"
@@ -192,7 +192,7 @@ class Transcript:
                 return f"decides {held.height}/{held.view} {self._name(held.block_id)}, committed by {signers}"
             case fx.DecideById():
                 return f"decides {effect.height} {self._name(effect.block_id)}, whose body it lacks"
-            case fx.SetTimer():
+            case fx.SetViewTimer():
                 return f"sets the timer {effect.height}/{effect.view} to {effect.delay_ms} ms"
             case fx.Accuse():
                 return f"accuses {effect.first.signer}: {kind_of(effect.first)} {self._pair(effect)}"

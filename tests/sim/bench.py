@@ -200,7 +200,7 @@ class Bench:
             return []
         height, view, _ = seat.timer
         seat.timer = None
-        return self.step(number, ev.TimerExpired(height, view))
+        return self.step(number, ev.ViewTimerExpired(height, view))
 
     def work(self, number: int, pending: bool) -> None:
         """The seat's mempool has something, or nothing."""
@@ -242,7 +242,7 @@ class Bench:
             for here, there in ((number, other.number), (other.number, number)):
                 index = self.index_of(there, here)
                 if index is not None:
-                    self.step(here, ev.PeerConnected(index))
+                    self.step(here, ev.MemberConnected(index))
 
     # Performing
 
@@ -262,9 +262,9 @@ class Bench:
                             self.send(number, target, effect.message)
                 case fx.Send():
                     self.send(number, self.number_at(number, effect.index), effect.message)
-                case fx.SetTimer():
+                case fx.SetViewTimer():
                     seat.timer = (effect.height, effect.view, effect.delay_ms)
-                case fx.CancelTimer():
+                case fx.CancelViewTimer():
                     seat.timer = None
                 case fx.BuildBlock() if effect.height <= self.build_through:
                     self._build(number, effect.height, effect.view, None)

@@ -1,7 +1,7 @@
 """A whole node in simulated time: `Node`, its chain store and vote log on simulated disks, its channels and timers.
 
 Actor for simulations of everything between the sockets and the disks. It keeps the contracts of
-`common.node.logic.node_events` and `node_effects`: effects in order, everything behind a `PersistVotes` waits for its
+`common.node.logic.node_events` and `node_effects`: effects in order, everything behind a `Persist` waits for its
 sync, blocks are written beside that; a crash loses what was not synced, and may tear the last write of the vote log.
 """
 
@@ -13,6 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from common.chain.application import Application
+from common.consensus.effects import Persist
 from common.consensus.messages import ConsensusMessage, decode_message
 from common.core.errors import InvariantBroken, Rejected
 from common.node.logic.execution.genesis_state import initialise_chain
@@ -20,13 +21,12 @@ from common.node.logic.node import Node
 from common.node.logic.node_effects import (
     Accusation,
     BlockCommitted,
-    Broadcast,
     CancelTimer,
     CommitBlock,
     Disconnect,
     NodeEffect,
-    PersistVotes,
-    Send,
+    SendToPeer,
+    SendToPeers,
     SetTimer,
     Warned,
 )
@@ -224,11 +224,11 @@ class ChainNode:
 
     def _perform(self, effect: NodeEffect) -> None:
         match effect:
-            case PersistVotes():
+            case Persist():
                 self._persist(effect)
-            case Send():
+            case SendToPeer():
                 self._say(effect.payload, [self.simulation.number_of(effect.peer)])
-            case Broadcast():
+            case SendToPeers():
                 self._say(effect.payload, sorted(self.channels))
             case CommitBlock():
                 self._later(self._disk_delay_ms(), lambda: self._write(effect))
@@ -251,7 +251,7 @@ class ChainNode:
         longest = self.simulation.plan.sync_ms
         return self.world.random.randint(0, longest) if longest else 0
 
-    def _persist(self, effect: PersistVotes) -> None:
+    def _persist(self, effect: Persist) -> None:
         self._votes.append(effect.records)
         delay_ms = self._disk_delay_ms()
         if delay_ms == 0:

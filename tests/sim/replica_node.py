@@ -155,7 +155,7 @@ class ReplicaNode:
         """A channel came up."""
         index = self._index_of(number)
         if self.alive and index is not None:
-            self._step(ev.PeerConnected(index))
+            self._step(ev.MemberConnected(index))
 
     def _index_of(self, number: int) -> int | None:
         members = self.simulation.members(self.replica.height)
@@ -202,7 +202,7 @@ class ReplicaNode:
             match effect:
                 case fx.Broadcast():
                     targets = tuple([number for number in members if number != self.number])
-                case fx.Send() | fx.SendDecided() | fx.CatchUp():
+                case fx.Send() | fx.SendDecided() | fx.MemberAhead():
                     targets = (members[effect.index],)
                 case fx.ValidateBlock() | fx.FetchBlock():
                     targets = tuple([members[index] for index in effect.senders])
@@ -224,10 +224,10 @@ class ReplicaNode:
                 self._persist(effect.records)
             case fx.Broadcast() | fx.Send():
                 self._send_message(effect.message, targets)
-            case fx.SetTimer():
+            case fx.SetViewTimer():
                 self._timer += 1
-                self._later(effect.delay_ms, self._expire, self._timer, ev.TimerExpired(effect.height, effect.view))
-            case fx.CancelTimer():
+                self._later(effect.delay_ms, self._expire, self._timer, ev.ViewTimerExpired(effect.height, effect.view))
+            case fx.CancelViewTimer():
                 self._timer += 1
             case fx.BuildBlock():
                 wait_ms = BLOCK_INTERVAL_MS if effect.view == 0 else 5
@@ -242,7 +242,7 @@ class ReplicaNode:
                 self._commit(effect.block, effect.certificate)
             case fx.SendDecided():
                 self._send_blocks(targets[0], effect.height)
-            case fx.CatchUp():
+            case fx.MemberAhead():
                 self._later(CATCH_UP_MS, self._catch_up, targets[0], effect.height)
             case fx.Accuse():
                 culprit = self.simulation.members(effect.first.height)[effect.first.signer]
@@ -267,7 +267,7 @@ class ReplicaNode:
         self._syncing = False
         self._pump()
 
-    def _expire(self, token: int, event: ev.TimerExpired) -> None:
+    def _expire(self, token: int, event: ev.ViewTimerExpired) -> None:
         if token == self._timer:
             self.world.note(f"{self.name} times out at {event.height}/{event.view}")
             self._step(event)

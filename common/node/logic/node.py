@@ -23,13 +23,22 @@ from common.chain.application import Application
 from common.chain.schedule import check_supported
 from common.consensus.events import Committed, Received, WorkPending
 from common.consensus.messages import decode_message
-from common.consensus.records import decode_record
-from common.core.block import Block
-from common.core.errors import InvariantBroken, Rejected, Unavailable
+from common.core.errors import Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.protocol import SUPPORTED_VERSIONS
 from common.core.validators import ValidatorSet
+from common.node.logic.agreement.accuser import Accuser
+from common.node.logic.agreement.block_assembly import BlockAssembly
+from common.node.logic.agreement.committer import Committer
+from common.node.logic.agreement.consensus_driver import ConsensusDriver
+from common.node.logic.agreement.liveness import Heartbeat, QuietStatus
+from common.node.logic.agreement.pacing import BlockBudget
+from common.node.logic.catchup.block_fetch import BlockFetch
 from common.node.logic.catchup.checkpoint import CheckpointSource, NoCheckpoints
+from common.node.logic.catchup.peer_table import PeerTable
+from common.node.logic.catchup.serving import Serving
+from common.node.logic.catchup.sync import CatchUp
+from common.node.logic.execution.executor import Executor
 from common.node.logic.node_effects import Disconnect, Halt, MakeCheckpoint, NodeEffect, Warned
 from common.node.logic.node_events import (
     BlockWritten,
@@ -42,9 +51,14 @@ from common.node.logic.node_events import (
     Timer,
     TimerExpired,
 )
-from common.node.logic.node_parts import NodeParts, NodeSetup
-from common.node.logic.node_status import NodeLimits, NodeStatus, SubmitResult, TransactionState
-from common.node.logic.pool.body_fetch import Progress
+from common.node.logic.node_outbox import NodeOutbox
+from common.node.logic.node_questions import NodeQuestions
+from common.node.logic.node_status import NodeLimits, SubmitResult
+from common.node.logic.pool.body_fetch import BodyFetch, Progress
+from common.node.logic.pool.gossip import Gossip
+from common.node.logic.pool.mempool import Mempool
+from common.node.logic.pool.transaction_intake import TransactionIntake
+from common.node.logic.step_clock import StepClock
 from common.node.logic.wire.checkpoint_messages import GetCheckpoints, GetHeaders, GetPart, Pruned
 from common.node.logic.wire.peer_messages import (
     AnswerBlocks,
@@ -68,11 +82,7 @@ UNKNOWN_KINDS = frozenset({"peer_message_kind", "consensus_version", "consensus_
 """What a newer version may send during a rolling upgrade: skipped, not punished (attack C19)."""
 
 
-def _no_stopwatch() -> int:
-    return 0
-
-
-class Node:
+class Node(NodeQuestions):
     """See the module docstring. `submit`, `hello_for` and the queries are called from the thread that calls `step`."""
 
     def __init__(
@@ -84,7 +94,7 @@ class Node:
         seed: bytes | None,
         recovered: Sequence[bytes] = (),
         limits: NodeLimits | None = None,
-        stopwatch: Callable[[], int] = _no_stopwatch,
+        stopwatch: Callable[[], int] = lambda: 0,
         may_vote: bool = True,
         abstain_through_height: int = 0,
         supported_versions: Sequence[int] = SUPPORTED_VERSIONS,
@@ -97,62 +107,108 @@ class Node:
         instead. `supported_versions` are the protocol versions that this software knows. `stopwatch` gives nanoseconds
         of processor time, for sizing blocks only.
         """
-        setup = NodeSetup(
-            genesis=genesis,
-            application=application,
-            chain=chain,
-            seed=seed,
-            recovered=tuple(recovered),
-            limits=limits or NodeLimits(),
-            stopwatch=stopwatch,
-            may_vote=may_vote,
-            abstain_through_height=abstain_through_height,
-            checkpoints=checkpoints or NoCheckpoints(),
-        )
-        parts = NodeParts(setup)
         self._genesis = genesis
         self._chain = chain
-        self._limits = setup.limits
-        self._own_key = parts.own_key
+        self._limits = limits = limits or NodeLimits()
+        self._own_key = None if seed is None else genesis.suite.public_key(seed)
         self._state = CommittedState(chain)
         self._supported_versions = tuple(supported_versions)
         self._halted = False
-        self._clock = parts.clock
-        self._outbox = parts.outbox
-        self._peers = parts.peers
-        self._mempool = parts.mempool
-        self._gossip = parts.gossip
-        self._bodies = parts.bodies
-        self._block_fetch = parts.block_fetch
-        self._assembly = parts.assembly
-        self._committer = parts.committer
-        self._work = parts.work
-        self._driver = parts.driver
-        self._sync = parts.sync
-        self._serving = parts.serving
-        self._intake = parts.intake
-        self._heartbeat = parts.heartbeat
-        self._quiet = parts.quiet
-        self._accuser = parts.accuser
-        self._questions = parts.questions
         self._work_pending = False
         self._view_told = (0, 0)
-        self._restore(setup.recovered)
+        self._clock = StepClock()
+        self._outbox = NodeOutbox()
+        self._peers = PeerTable()
+        self._mempool = Mempool(genesis, application, chain, limits, failed=self._check_failed)
+        self._gossip = Gossip(self._outbox, limits)
+        self._bodies = BodyFetch(genesis.suite, self._mempool, self._outbox, limits, self._members)
+        self._intake = TransactionIntake(genesis.suite, self._mempool, self._bodies, self._outbox)
+        self._block_fetch = BlockFetch(genesis.suite, self._outbox, limits, self._members)
+        self._heartbeat = Heartbeat(chain, self._outbox, genesis.parameters.heartbeat_ms)
+        self._quiet = QuietStatus(chain, self._outbox)
+        executor = Executor(genesis, application, chain)
+        self._committer = Committer(chain, executor, self._mempool, self._outbox)
+        self._assembly = self._make_assembly(executor, stopwatch)
+        self._serving = Serving(
+            chain, self._mempool, self._outbox, self._assembly.candidate, checkpoints or NoCheckpoints()
+        )
+        self._sync = CatchUp(
+            genesis=genesis,
+            chain=chain,
+            peers=self._peers,
+            outbox=self._outbox,
+            limits=limits,
+            commit=self._committer.commit,
+            busy=lambda: self._committer.busy,
+        )
+        self._accuser = Accuser(
+            genesis=genesis,
+            application=application,
+            chain=chain,
+            mempool=self._mempool,
+            outbox=self._outbox,
+            seed=seed,
+            submit=self._submit_own,
+        )
+        self._driver = self._make_driver(seed, tuple(recovered), may_vote, abstain_through_height)
+        self._assembly.restore(recovered)
 
-    def _restore(self, recovered: Sequence[bytes]) -> None:
-        """Bodies from the vote log: after a power cut of all nodes they exist nowhere else (protocol rule 1)."""
-        height = self._chain.tip().height + 1
-        for data in recovered:
-            record = decode_record(data)
-            if isinstance(record, Block) and record.header.height == height:
-                try:
-                    self._assembly.restore(record)
-                except Rejected as refusal:
-                    raise InvariantBroken(f"a block in the vote log is invalid: {refusal}") from refusal
+    def _make_assembly(self, executor: Executor, stopwatch: Callable[[], int]) -> BlockAssembly:
+        genesis, limits = self._genesis, self._limits
+        return BlockAssembly(
+            genesis=genesis,
+            chain=self._chain,
+            executor=executor,
+            mempool=self._mempool,
+            gossip=self._gossip,
+            outbox=self._outbox,
+            bodies=self._bodies,
+            block_fetch=self._block_fetch,
+            budget=BlockBudget(limits.block_execution_ms, genesis.parameters.max_block_operations),
+            limits=limits,
+            clock=self._clock,
+            stopwatch=stopwatch,
+            own_key=self._own_key,
+            commit=self._committer.commit,
+            answer=lambda event: self._driver.deliver(event),
+        )
+
+    def _make_driver(
+        self, seed: bytes | None, recovered: tuple[bytes, ...], may_vote: bool, abstain_through_height: int
+    ) -> ConsensusDriver:
+        return ConsensusDriver(
+            genesis=self._genesis,
+            chain=self._chain,
+            seed=seed,
+            recovered=recovered,
+            may_vote=may_vote,
+            abstain_through_height=abstain_through_height,
+            outbox=self._outbox,
+            clock=self._clock,
+            peers=self._peers,
+            assembly=self._assembly,
+            committer=self._committer,
+            serving=self._serving,
+            sync=self._sync,
+            accused=self._accuser.saw,
+        )
 
     @property
     def _validators(self) -> ValidatorSet:
         return self._chain.validators(self._chain.tip().height + 1)
+
+    def _members(self) -> Sequence[PeerKey]:
+        """Keys of connected members: observers have no bodies of open heights."""
+        validators = self._validators
+        return [validators.members[index].public_key for index in self._peers.members(validators)]
+
+    def _check_failed(self, what: str) -> None:
+        self._outbox.add(Warned("check_failed", what))
+
+    def _submit_own(self, envelope: bytes) -> None:
+        """A transaction that this node makes itself. Raises `Rejected`."""
+        if self._mempool.admit(envelope).fresh:
+            self._gossip.add(envelope)
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -200,7 +256,7 @@ class Node:
         if self._halted:
             return self._outbox.take()
         self._update_work()
-        self._assembly.try_build(self._clock.now_ms)
+        self._assembly.try_build()
         self._tell_leader()
         return self._outbox.take()
 
@@ -289,7 +345,7 @@ class Node:
             case AnswerBody():
                 block = self._block_fetch.answered(peer, message)
                 if block is not None:
-                    self._work.block_fetched(block)
+                    self._assembly.block_fetched(block)
             case GetHeaders():
                 self._serving.headers(peer, message, self._clock.now_ms)
             case GetCheckpoints():
@@ -342,7 +398,7 @@ class Node:
         done = self._committer.written(height)
         if self._halts_before(height + 1):
             return
-        self._work.committed()
+        self._assembly.committed()
         self._heartbeat.arm(self._clock.now_ms, just_committed=True)
         self._quiet.committed()
         if self._limits.checkpoint_blocks and height % self._limits.checkpoint_blocks == 0:
@@ -362,25 +418,3 @@ class Node:
             self._halted = True
             self._outbox.add(Halt(unsupported.code, unsupported.detail))
         return self._halted
-
-    # -- questions -----------------------------------------------------------------------------------------------------
-
-    def hello_for(self, peer: PeerKey) -> bytes:
-        """What our hello tells this peer: our tip, and what we hold signed by it (protocol rule 7)."""
-        return self._questions.hello_for(peer)
-
-    def peer_places(self) -> dict[PeerKey, tuple[int, int]]:
-        """Where each connected peer shows itself: tip and view."""
-        return self._questions.peer_places()
-
-    def peer_keys(self) -> frozenset[PeerKey]:
-        """Who may connect as a validator: the sets that sign the last and the next height (protocol rule 7)."""
-        return self._questions.peer_keys()
-
-    def transaction_state(self, tx_id: bytes) -> TransactionState:
-        """Where a transaction is. Raises Gone if its receipt was pruned."""
-        return self._questions.transaction_state(tx_id)
-
-    def status(self) -> NodeStatus:
-        """The node's place in its network."""
-        return self._questions.status()

@@ -1,15 +1,18 @@
 """What a node wants done: the outputs of `Node.step`.
 
+`Persist` is the replica's own effect, handed through. Its other effects name members of a set by index; the node's name
+peers by key, so they are others.
+
 Contract for whoever performs them (tests and the simulator keep it too)
   F1  Effects are performed strictly in the order returned, lists in the order of the steps that returned them.
-  F2  Everything behind a `PersistVotes` waits until its records are durable (protocol rule 1). Waiting must not stop
+  F2  Everything behind a `Persist` waits until its records are durable (protocol rule 1). Waiting must not stop
       events from being stepped: their effects queue up behind, and the records of several waiting effects may share
       one sync.
   F3  `CommitBlock` is one batch, durable if it is `synced`; `BlockWritten` follows. What is behind it in the queue need
       not wait for it, except the notifications, which a node returns only from the step that takes `BlockWritten`.
-  F4  `Send` and `Broadcast` are best effort: a lost message is recovered by timers. A transport with a full queue drops
-      `Channel.TRANSACTIONS` first, then `Channel.SYNC`, and sends `Channel.CONSENSUS` ahead of the others.
-  F5  A failed `PersistVotes` or `CommitBlock` (full disk, EIO) stops the node: nothing behind it is performed (attack
+  F4  `SendToPeer` and `SendToPeers` are best effort: a lost message is recovered by timers. A transport with a full
+      queue drops `Channel.TRANSACTIONS` first, then `Channel.SYNC`, and sends `Channel.CONSENSUS` ahead of the others.
+  F5  A failed `Persist` or `CommitBlock` (full disk, EIO) stops the node: nothing behind it is performed (attack
       S2).
 """
 
@@ -19,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from common.consensus.effects import Persist
 from common.core.certificate import Certificate
 from common.core.header import Header
 from common.core.receipt import Receipt
@@ -35,14 +39,7 @@ class Channel(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class PersistVotes:
-    """Append `records` to the vote log and make them durable before anything behind is performed."""
-
-    records: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
+class SendToPeer:
     """Send one payload to one peer, if it is connected."""
 
     peer: PeerKey
@@ -51,7 +48,7 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Broadcast:
+class SendToPeers:
     """Send one payload to every connected peer."""
 
     payload: bytes
@@ -145,9 +142,9 @@ class Halt:
 
 
 NodeEffect = (
-    PersistVotes
-    | Send
-    | Broadcast
+    Persist
+    | SendToPeer
+    | SendToPeers
     | Disconnect
     | CommitBlock
     | SetTimer

@@ -5,37 +5,27 @@ Left out: chain queries of routes, which read the chain store themselves.
 
 from __future__ import annotations
 
+from common.core.genesis import Genesis
 from common.node.logic.agreement.consensus_driver import ConsensusDriver
+from common.node.logic.catchup.peer_table import PeerTable
 from common.node.logic.catchup.sync import CatchUp
 from common.node.logic.node_events import PeerKey
 from common.node.logic.node_status import NodeStatus, TransactionState
-from common.node.logic.peers import PeerTable
 from common.node.logic.pool.mempool import Mempool
 from common.node.logic.wire.peer_messages import Hello
 from common.node.store.chain_store import ChainStore
 
 
 class NodeQuestions:
-    """See the module docstring."""
+    """The reading half of `node.Node`, which makes the parts named here."""
 
-    def __init__(
-        self,
-        *,
-        network: str,
-        own_key: PeerKey | None,
-        chain: ChainStore,
-        peers: PeerTable,
-        mempool: Mempool,
-        driver: ConsensusDriver,
-        sync: CatchUp,
-    ) -> None:
-        self._network = network
-        self._own_key = own_key
-        self._chain = chain
-        self._peers = peers
-        self._mempool = mempool
-        self._driver = driver
-        self._sync = sync
+    _genesis: Genesis
+    _own_key: PeerKey | None
+    _chain: ChainStore
+    _peers: PeerTable
+    _mempool: Mempool
+    _driver: ConsensusDriver
+    _sync: CatchUp
 
     def hello_for(self, peer: PeerKey) -> bytes:
         """Our tip, and what we hold signed by this peer (protocol rule 7)."""
@@ -73,7 +63,7 @@ class NodeQuestions:
         own_index = None if self._own_key is None else validators.index_of(self._own_key)
         level = self._peers.level(validators, tip.height + 1) + (own_index is not None)
         return NodeStatus(
-            network=self._network,
+            network=self._genesis.network,
             height=tip.height,
             block_id=tip.block_id,
             time_ms=tip.time_ms,

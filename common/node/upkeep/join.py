@@ -32,7 +32,7 @@ from common.core.genesis import Genesis
 from common.node.logic.catchup.checkpoint import Manifest
 from common.node.logic.node_effects import Channel, Disconnect, Warned
 from common.node.logic.node_events import PeerKey, Timer
-from common.node.logic.outbox import Outbox
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.wire.checkpoint_messages import (
     MANIFEST_PART,
     MAX_HEADERS,
@@ -87,7 +87,7 @@ _OFFERS: Final = -2
 class Join:
     """See the module docstring. Effects are taken from `outbox` after every call."""
 
-    def __init__(self, genesis: Genesis, headers: HeaderChain, importing: CheckpointImport, outbox: Outbox) -> None:
+    def __init__(self, genesis: Genesis, headers: HeaderChain, importing: CheckpointImport, outbox: NodeOutbox) -> None:
         self._genesis = genesis
         self._headers = headers
         self._import = importing

@@ -26,9 +26,9 @@ from common.core.errors import Conflict, InvariantBroken, Rejected, RuleBroken, 
 from common.core.genesis import Genesis
 from common.node.genesis_file import read_genesis
 from common.node.keys import KeyPair, load_key_file
-from common.node.logic.node_effects import CancelTimer, Disconnect, Send, SetTimer, Warned
+from common.node.logic.node_effects import CancelTimer, Disconnect, SendToPeer, SetTimer, Warned
 from common.node.logic.node_events import PeerKey
-from common.node.logic.outbox import Outbox
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.wire.peer_messages import Hello
 from common.node.peer.hello import Identity
 from common.node.peer.tls import PeerTls
@@ -192,7 +192,7 @@ class _JoinProcess:
     ) -> None:
         self._genesis = genesis
         self._headers = headers
-        self._outbox = Outbox()
+        self._outbox = NodeOutbox()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self.failed: asyncio.Future[Exception] = self._loop.create_future()
@@ -244,7 +244,7 @@ class _JoinProcess:
             return
         for effect in self._outbox.take():
             match effect:
-                case Send():
+                case SendToPeer():
                     self.transport.send(effect.peer, effect.channel, effect.payload)
                 case Disconnect():
                     self.transport.disconnect(effect.peer, effect.reason, effect.pause_ms)

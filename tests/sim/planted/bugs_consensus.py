@@ -250,7 +250,12 @@ def re_proposal_judged_as_fresh(original: Original) -> Any:
 # Durability
 
 
-@bug("safety", "replica", "common.consensus.outbox:Outbox.persist", "common.consensus.outbox:Outbox.take")
+@bug(
+    "safety",
+    "replica",
+    "common.consensus.step_effects:StepEffects.persist",
+    "common.consensus.step_effects:StepEffects.take",
+)
 def vote_sent_before_it_is_durable(original: Original) -> Any:
     """Records are written after the messages that rest on them have gone out (protocol rule 1)."""
 

@@ -190,13 +190,13 @@ def catch_up_lowers_the_height(original: Original) -> Any:
     return _verify if original.__name__ == "_verify" else commit
 
 
-@bug("safety", "node", "common.node.logic.outbox:Outbox.add")
+@bug("safety", "node", "common.node.logic.node_outbox:NodeOutbox.add")
 def final_before_it_is_durable(original: Original) -> Any:
     """Records of the vote log are dropped on their way to the disk (protocol rule 1)."""
 
     @functools.wraps(original)
     def add(self: Any, effect: Any) -> None:
-        if type(effect).__name__ != "PersistVotes":
+        if type(effect).__name__ != "Persist":
             original(self, effect)
 
     return add

@@ -163,7 +163,7 @@ class TwinsWorld:
         for process, timer in expiring:
             if timer is not None and process.timer == timer and timer[0] == 1:
                 process.timer = None
-                self._step(process, ev.TimerExpired(*timer))
+                self._step(process, ev.ViewTimerExpired(*timer))
 
     def _reach(self) -> list[frozenset[int]]:
         found = [frozenset((process.number,)) for process in self.processes]
@@ -216,9 +216,9 @@ class TwinsWorld:
                     self._send(process, None, effect.message)
                 case fx.Send():
                     self._send(process, effect.index, effect.message)
-                case fx.SetTimer():
+                case fx.SetViewTimer():
                     process.timer = (effect.height, effect.view)
-                case fx.CancelTimer():
+                case fx.CancelViewTimer():
                     process.timer = None
                 case fx.BuildBlock() if effect.height == 1:
                     process.answers.append(ev.BlockBuilt(1, effect.view, self._build(process, effect.view)))

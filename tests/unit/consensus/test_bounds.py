@@ -129,7 +129,7 @@ def test_c13_far_heights_cost_one_hint() -> None:
     effects: list[fx.Effect] = []
     for height in (10**9, 10**9, 10**6, 10**9 + 1):
         effects += bench.inject(0, parts.prepare(3, bytes(32), height=height), 3)
-    assert effects == [fx.CatchUp(3, 10**9), fx.CatchUp(3, 10**9 + 1)]
+    assert effects == [fx.MemberAhead(3, 10**9), fx.MemberAhead(3, 10**9 + 1)]
     assert len(bench.seats[0].replica._future) == 0
     assert not bench.inject(0, parts.prepare(3, bytes(32), height=10**9 + 2), None)
     assert not bench.inject(0, parts.prepare(3, bytes(32), height=10**9 + 2), 77)
@@ -220,7 +220,7 @@ def test_messages_of_the_next_height_wait_for_it() -> None:
     bench.drop(kind="prepare")
     (wire,) = bench.select(target=3, kind="proposal")
     effects = bench.inject(3, wire.message, 2)
-    assert effects == [fx.CatchUp(2, 2)]
+    assert effects == [fx.MemberAhead(2, 2)]
     bench.help(0, 3, 1)
     bench.work(3, True)
     assert [kind_of(message) for message in bench.signed(3)] == ["prepare"]

@@ -365,14 +365,14 @@ def test_own_messages_are_shown_to_a_peer_that_connects() -> None:
     bench.inject(0, held, 2)
     key = bench.seats[0].replica.validators.members[2].public_key
     assert bench.seats[0].replica.highest_signed_by(key) == held
-    effects = bench.step(0, ev.PeerConnected(2))
+    effects = bench.step(0, ev.MemberConnected(2))
     assert [(effect.index, kind_of(effect.message)) for effect in effects if isinstance(effect, fx.Send)] == [
         (2, "prepare"),
         (2, "prepare"),
     ]
     assert effects[0] == fx.Send(2, held)
-    assert not [e for e in bench.step(0, ev.PeerConnected(0)) if isinstance(e, fx.Send)]
-    assert not [e for e in bench.step(0, ev.PeerConnected(99)) if isinstance(e, fx.Send)]
+    assert not [e for e in bench.step(0, ev.MemberConnected(0)) if isinstance(e, fx.Send)]
+    assert not [e for e in bench.step(0, ev.MemberConnected(99)) if isinstance(e, fx.Send)]
 
 
 def test_s1_a_single_validator_restarts_between_any_two_effects() -> None:

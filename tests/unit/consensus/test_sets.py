@@ -137,10 +137,10 @@ def test_hints_start_over_when_indexes_change_their_meaning() -> None:
     bench.build_through = 1
     bench.next_sets[1] = validator_set((0, 2, 3, 4))
     far = parts.prepare(3, bytes(32), height=50)
-    assert bench.inject(0, far, 3) == [fx.CatchUp(3, 50)]
+    assert bench.inject(0, far, 3) == [fx.MemberAhead(3, 50)]
     assert bench.inject(0, far, 3) == []
     bench.settle()
-    assert bench.inject(0, far, 3) == [fx.CatchUp(3, 50)]
+    assert bench.inject(0, far, 3) == [fx.MemberAhead(3, 50)]
 
 
 def test_an_observer_follows_and_signs_nothing() -> None:

@@ -13,20 +13,20 @@ from tests.unit.consensus.parts import quiet_bench
 
 def timers(effects: list[fx.Effect]) -> list[fx.Effect]:
     """Timer effects."""
-    return [effect for effect in effects if isinstance(effect, fx.SetTimer | fx.CancelTimer)]
+    return [effect for effect in effects if isinstance(effect, fx.SetViewTimer | fx.CancelViewTimer)]
 
 
 def test_work_starts_the_timer_and_its_end_stops_it() -> None:
     bench = Bench(4, work=False)
-    assert timers(bench.step(0, ev.WorkPending(True))) == [fx.SetTimer(1, 0, 2000)]
+    assert timers(bench.step(0, ev.WorkPending(True))) == [fx.SetViewTimer(1, 0, 2000)]
     assert timers(bench.step(0, ev.WorkPending(True))) == []
-    assert timers(bench.step(0, ev.WorkPending(False))) == [fx.CancelTimer()]
+    assert timers(bench.step(0, ev.WorkPending(False))) == [fx.CancelViewTimer()]
 
 
 def test_a_pending_proposal_starts_the_timer_without_work_of_our_own() -> None:
     bench = Bench(4, work=False)
     effects = bench.inject(0, parts.proposal(parts.block_by(bench, 1), 1), 1)
-    assert timers(effects) == [fx.SetTimer(1, 0, 2000)]
+    assert timers(effects) == [fx.SetViewTimer(1, 0, 2000)]
 
 
 def test_a_prepared_block_keeps_the_timer_running() -> None:
@@ -78,7 +78,7 @@ def test_the_time_out_of_a_view_starts_when_a_quorum_asks_for_it() -> None:
     given = bench.inject(0, parts.view_change(1), 1)
     assert timers(given) == []
     given = bench.inject(0, parts.view_change(3), 3)
-    assert timers(given) == [fx.SetTimer(1, 1, 4000)]
+    assert timers(given) == [fx.SetViewTimer(1, 1, 4000)]
 
 
 def test_a_new_view_starts_its_own_time_out() -> None:
@@ -88,7 +88,7 @@ def test_a_new_view_starts_its_own_time_out() -> None:
     bench.drop()
     changes = [parts.view_change(number) for number in (1, 2, 3)]
     effects = bench.inject(0, parts.new_view(changes, parts.block_by(bench, 2), 2), 2)
-    assert timers(effects) == [fx.SetTimer(1, 1, 4000)]
+    assert timers(effects) == [fx.SetViewTimer(1, 1, 4000)]
 
 
 def test_c11_time_out_and_commit_in_every_order_never_vote_twice() -> None:
@@ -102,7 +102,7 @@ def test_c11_time_out_and_commit_in_every_order_never_vote_twice() -> None:
         bench.inject(0, parts.prepare(1, of), 1)
         bench.inject(0, parts.commit(1, of), 1)
         bench.inject(0, parts.commit(2, of), 2)
-        expiry = ev.TimerExpired(1, 0)
+        expiry = ev.ViewTimerExpired(1, 0)
         for name in order:
             match name:
                 case "expiry":
@@ -129,11 +129,11 @@ def test_c11_an_expiry_queued_behind_the_decision_is_void() -> None:
     replica = bench.seats[0].replica
     for number in (1, 2, 3):
         effects = replica.step(ev.Received(parts.commit(number, of), number))
-    assert effects[-1] == fx.CancelTimer()
-    assert replica.step(ev.TimerExpired(1, 0)) == []
+    assert effects[-1] == fx.CancelViewTimer()
+    assert replica.step(ev.ViewTimerExpired(1, 0)) == []
     replica.step(ev.Committed(block.header, replica.validators))
     assert replica.height == 2
-    assert replica.step(ev.TimerExpired(1, 0)) == []
+    assert replica.step(ev.ViewTimerExpired(1, 0)) == []
     assert replica.view == 0
 
 
@@ -152,7 +152,7 @@ def test_c11_after_a_decision_nothing_is_signed_at_that_height() -> None:
         ev.BlockBuilt(1, 0, block),
         ev.BlockFetched(1, 0, block),
         ev.WorkPending(True),
-        ev.PeerConnected(1),
+        ev.MemberConnected(1),
     ):
         given += replica.step(event)  # type: ignore[arg-type]
     assert not [effect for effect in given if isinstance(effect, fx.Broadcast | fx.Persist)]
@@ -164,8 +164,8 @@ def test_an_expiry_of_another_view_is_void() -> None:
     for number in (1, 2):
         bench.inject(0, parts.view_change(number, 2), number)
     assert bench.seats[0].replica.view == 2
-    assert bench.step(0, ev.TimerExpired(1, 0)) == []
-    assert bench.step(0, ev.TimerExpired(1, 1)) == []
+    assert bench.step(0, ev.ViewTimerExpired(1, 0)) == []
+    assert bench.step(0, ev.ViewTimerExpired(1, 1)) == []
 
 
 def test_a_time_out_sends_the_last_commit_again() -> None:

@@ -61,7 +61,7 @@ def test_requests_for_higher_views_count_for_the_quorum_of_a_view() -> None:
     assert bench.seats[0].replica.view == 1
     bench.seats[0].log.clear()
     bench.inject(0, parts.view_change(4, 2), 4)
-    assert [type(effect) for effect in bench.seats[0].log] == [fx.SetTimer]
+    assert [type(effect) for effect in bench.seats[0].log] == [fx.SetViewTimer]
     bench.expire(0)
     assert bench.seats[0].replica.view == 2
 

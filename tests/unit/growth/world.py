@@ -8,9 +8,9 @@ from pathlib import Path
 
 from common.core.genesis import Genesis
 from common.node.logic.node import Node
-from common.node.logic.node_effects import Disconnect, Send, SetTimer, Warned
+from common.node.logic.node_effects import Disconnect, SendToPeer, SetTimer, Warned
 from common.node.logic.node_events import PeerConnected, PeerMessage, Started
-from common.node.logic.outbox import Outbox
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.wire import peer_messages as pm
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
@@ -86,7 +86,7 @@ class Peer:
         self.now_ms += 1_000
         answers = []
         for effect in self.node.step(PeerMessage(JOINER, payload), self.now_ms):
-            if isinstance(effect, Send) and effect.peer == JOINER:
+            if isinstance(effect, SendToPeer) and effect.peer == JOINER:
                 altered = self.alter(pm.decode_payload(effect.payload))
                 if altered is not None:
                     answers.append(altered.encode())  # type: ignore[attr-defined]
@@ -112,7 +112,7 @@ class Joiner:
 
     def begin(self) -> None:
         """Start, or start again over what the store holds."""
-        self.outbox = Outbox()
+        self.outbox = NodeOutbox()
         self.headers = HeaderChain(self.store, self.genesis, self.trusted)
         self.importing = CheckpointImport(self.store, self.genesis, self.headers, self.scratch / "scratch")
         self.join = Join(self.genesis, self.headers, self.importing, self.outbox)
@@ -164,7 +164,7 @@ class Joiner:
     def _perform(self) -> None:
         for effect in self.outbox.take():
             match effect:
-                case Send():
+                case SendToPeer():
                     self.waiting.append((effect.peer, effect.payload))
                 case Disconnect():
                     self.dropped[self.peers.pop(effect.peer).name] = effect.reason

@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 from common.chain.application import Application
+from common.consensus.effects import Persist
 from common.consensus.records import record_height
 from common.core.genesis import Genesis
 from common.core.protocol import SUPPORTED_VERSIONS
@@ -22,14 +23,13 @@ from common.node.logic.node import Node
 from common.node.logic.node_effects import (
     Accusation,
     BlockCommitted,
-    Broadcast,
     CancelTimer,
     CommitBlock,
     Disconnect,
     Halt,
     NodeEffect,
-    PersistVotes,
-    Send,
+    SendToPeer,
+    SendToPeers,
     SetTimer,
     Warned,
 )
@@ -258,11 +258,11 @@ class Bus:
 
     def _perform_one(self, machine: Machine, effect: NodeEffect) -> None:
         match effect:
-            case PersistVotes():
+            case Persist():
                 machine.vote_records.extend(effect.records)
-            case Send():
+            case SendToPeer():
                 self._carry(machine, self._by_key[effect.peer].name, effect.payload)
-            case Broadcast():
+            case SendToPeers():
                 for name in sorted(machine.peers):
                     self._carry(machine, name, effect.payload)
             case CommitBlock():

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from common.consensus.effects import Persist
 from common.consensus.messages import Phase, Proposal, Vote, vote_payload
 from common.core import merkle
 from common.core.block import Block
 from common.core.header import Header
 from common.core.transaction import parse_envelope
-from common.node.logic.node_effects import Broadcast, PersistVotes
+from common.node.logic.node_effects import SendToPeers
 from common.node.logic.node_events import PeerConnected, Timer
 from common.node.logic.wire import peer_messages as pm
 from tests.unit.node.solo import Solo
@@ -46,7 +47,7 @@ def votes(victim: Victim) -> int:
     return sum(
         1
         for effect in victim.effects
-        if isinstance(effect, Broadcast) and effect.payload[:2] == b"\x01\x01" and effect.payload[2] in (2, 3)
+        if isinstance(effect, SendToPeers) and effect.payload[:2] == b"\x01\x01" and effect.payload[2] in (2, 3)
     )
 
 
@@ -58,9 +59,9 @@ def test_valid_proposal_is_voted_for_after_its_body_is_durable() -> None:
     victim.receive(LEADER, propose(block.header, hashes_of(envelopes)))
     assert votes(victim) == 1
     kinds = [type(effect) for effect in victim.effects]
-    persisted = next(effect for effect in victim.effects if isinstance(effect, PersistVotes))
+    persisted = next(effect for effect in victim.effects if isinstance(effect, Persist))
     assert envelopes[0] in b"".join(persisted.records)
-    assert kinds.index(PersistVotes) < kinds.index(Broadcast)
+    assert kinds.index(Persist) < kinds.index(SendToPeers)
 
 
 def test_n1_bodies_beyond_a_blocks_bytes_are_not_fetched_to_the_end() -> None:

@@ -7,13 +7,13 @@ from itertools import count
 from common.node.logic.agreement.pacing import MIN_OPERATIONS, BlockBudget
 from common.node.logic.node_effects import CancelTimer, SetTimer
 from common.node.logic.node_events import Timer
-from common.node.logic.outbox import Outbox
+from common.node.logic.node_outbox import NodeOutbox
 from tests.unit.node.bus import Bus, names_of
 from tests.unit.node.toy import make_genesis, transfer
 
 
 def test_c11_expiry_of_a_replaced_or_cancelled_timer_is_void() -> None:
-    outbox = Outbox()
+    outbox = NodeOutbox()
     first = outbox.set_timer(Timer.VIEW, 10)
     second = outbox.set_timer(Timer.VIEW, 20)
     assert not outbox.expired(Timer.VIEW, first)

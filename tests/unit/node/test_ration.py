@@ -6,7 +6,7 @@ import pytest
 
 from common.node.logic.catchup import ration
 from common.node.logic.catchup.ration import BURST_BYTES, BYTES_PER_MS, Rations
-from common.node.logic.node_effects import Send
+from common.node.logic.node_effects import SendToPeer
 from common.node.logic.node_events import PeerConnected, PeerDisconnected, PeerMessage
 from common.node.logic.wire import peer_messages as pm
 from tests.sim.planted.memory import objects_of
@@ -39,7 +39,7 @@ def test_n3_observers_have_one_ration_between_them_whatever_their_keys(monkeypat
     for _ in range(3):
         for name in answered:
             effects = victim.step(PeerMessage(key_of(name), pm.GetBlocks(1, 1, 10).encode()))
-            answered[name] += sum(isinstance(effect, Send) for effect in effects)
+            answered[name] += sum(isinstance(effect, SendToPeer) for effect in effects)
     assert (answered["node-0"], answered["node-1"]) == (1, 1), "a member's own"
     assert sum(answered.values()) == 3
 

@@ -6,9 +6,10 @@ from itertools import count
 
 import pytest
 
+from common.consensus.effects import Persist
 from common.consensus.messages import decode_message
 from common.core.transaction import parse_envelope
-from common.node.logic.node_effects import Broadcast, CommitBlock, NodeEffect, PersistVotes, Send
+from common.node.logic.node_effects import CommitBlock, NodeEffect, SendToPeer, SendToPeers
 from common.node.logic.wire import peer_messages as pm
 from tests.unit.node.bus import Bus, Machine, names_of
 from tests.unit.node.checks import acknowledged, assert_no_double_vote, assert_one_chain
@@ -16,7 +17,7 @@ from tests.unit.node.toy import SUITE, make_genesis, transfer
 
 NAMES = names_of(4)
 GENESIS = make_genesis(NAMES)
-DURABLE_EFFECTS = (PersistVotes, CommitBlock, Send, Broadcast)
+DURABLE_EFFECTS = (Persist, CommitBlock, SendToPeer, SendToPeers)
 
 
 class KillAt:

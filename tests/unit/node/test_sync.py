@@ -10,7 +10,7 @@ import pytest
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken
-from common.node.logic.node_effects import BlockCommitted, CommitBlock, Send
+from common.node.logic.node_effects import BlockCommitted, CommitBlock, SendToPeer
 from common.node.logic.node_events import (
     BlockWritten,
     PeerDisconnected,
@@ -255,7 +255,7 @@ def test_n3_answers_are_bounded_in_number_and_bytes_and_rationed(monkeypatch: py
         before = len(server.effects)
         server.step(PeerMessage(key_of("node-0"), pm.GetBlocks(9, from_height, limit).encode()))
         for effect in server.effects[before:]:
-            if isinstance(effect, Send):
+            if isinstance(effect, SendToPeer):
                 answer = pm.decode_payload(effect.payload)
                 assert isinstance(answer, pm.AnswerBlocks)
                 assert answer.tip_height == 6

@@ -5,8 +5,8 @@ from __future__ import annotations
 from common.core.transaction import parse_envelope
 from common.node.logic.node_effects import SetTimer
 from common.node.logic.node_events import Timer
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.node_status import NodeLimits
-from common.node.logic.outbox import Outbox
 from common.node.logic.pool.body_fetch import BodyFetch
 from common.node.logic.pool.mempool import Mempool
 from common.node.logic.pool.transaction_intake import TURN, TransactionIntake
@@ -17,14 +17,14 @@ from tests.unit.node.toy import SUITE
 PEER = bytes(32)
 
 
-def make_intake() -> tuple[TransactionIntake, Mempool, BodyFetch, Outbox]:
-    solo, outbox, limits = Solo(GENESIS), Outbox(), NodeLimits()
+def make_intake() -> tuple[TransactionIntake, Mempool, BodyFetch, NodeOutbox]:
+    solo, outbox, limits = Solo(GENESIS), NodeOutbox(), NodeLimits()
     pool = Mempool(GENESIS, solo.application, solo.chain, limits)
     bodies = BodyFetch(SUITE, pool, outbox, limits, lambda: [PEER])
     return TransactionIntake(SUITE, pool, bodies, outbox), pool, bodies, outbox
 
 
-def turns(outbox: Outbox) -> int:
+def turns(outbox: NodeOutbox) -> int:
     """How often a turn was asked for since the last call; the timers count as expired."""
     asked = [effect for effect in outbox.take() if isinstance(effect, SetTimer) and effect.timer is Timer.INTAKE]
     for effect in asked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from common.core.genesis import Genesis
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
-from common.node.logic.node_effects import CommitBlock, Disconnect, NodeEffect, Send, SetTimer, Warned
+from common.node.logic.node_effects import CommitBlock, Disconnect, NodeEffect, SendToPeer, SetTimer, Warned
 from common.node.logic.node_events import (
     BlockWritten,
     NodeEvent,
@@ -61,7 +61,7 @@ class Victim:
         """Catch-up requests so far: whom, and what."""
         found = []
         for effect in self.effects:
-            if isinstance(effect, Send) and effect.payload[0] == pm.KIND_GET_BLOCKS:
+            if isinstance(effect, SendToPeer) and effect.payload[0] == pm.KIND_GET_BLOCKS:
                 request = pm.decode_payload(effect.payload)
                 name = next(name for name in NAMES if key_of(name) == effect.peer)
                 if isinstance(request, pm.GetBlocks):
@@ -88,7 +88,7 @@ class Victim:
         return [
             (next(name for name in NAMES if key_of(name) == effect.peer), pm.decode_payload(effect.payload))
             for effect in self.effects
-            if isinstance(effect, Send) and effect.payload[0] == kind
+            if isinstance(effect, SendToPeer) and effect.payload[0] == kind
         ]
 
     @property

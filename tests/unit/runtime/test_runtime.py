@@ -14,18 +14,18 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.consensus.effects import Persist
 from common.core.errors import Unavailable
 from common.node.logic.node_effects import (
     Accusation,
     BlockCommitted,
-    Broadcast,
     CancelTimer,
     Channel,
     CommitBlock,
     Disconnect,
     NodeEffect,
-    PersistVotes,
-    Send,
+    SendToPeer,
+    SendToPeers,
     SetTimer,
     Warned,
 )
@@ -59,12 +59,12 @@ def run(
         runner.run(case)
 
 
-def vote(name: str) -> Send:
-    return Send(PEER, name.encode(), Channel.CONSENSUS)
+def vote(name: str) -> SendToPeer:
+    return SendToPeer(PEER, name.encode(), Channel.CONSENSUS)
 
 
-def persist(*records: str) -> PersistVotes:
-    return PersistVotes(tuple(record.encode() for record in records))
+def persist(*records: str) -> Persist:
+    return Persist(tuple(record.encode() for record in records))
 
 
 class Journal:
@@ -102,7 +102,7 @@ class Journal:
     def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]:
         if self.fail_step is not None:
             raise self.fail_step
-        return SubmitResult(envelope, "pending"), [Broadcast(envelope, Channel.TRANSACTIONS)]
+        return SubmitResult(envelope, "pending"), [SendToPeers(envelope, Channel.TRANSACTIONS)]
 
     def hello_for(self, peer: PeerKey) -> bytes:
         return b""

@@ -27,7 +27,7 @@ from common.core.errors import QuotaExceeded, Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.transaction import sign_envelope
 from common.node.logic.node_events import Timer
-from common.node.logic.outbox import Outbox
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.pool.mempool import Mempool
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
@@ -60,7 +60,7 @@ class Accuser:
         application: Application,
         chain: ChainStore,
         mempool: Mempool,
-        outbox: Outbox,
+        outbox: NodeOutbox,
         seed: bytes | None,
         submit: Callable[[bytes], None],
     ) -> None:

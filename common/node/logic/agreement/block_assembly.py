@@ -22,7 +22,9 @@ from dataclasses import dataclass
 
 from common.consensus.effects import BuildBlock, FetchBlock, ValidateBlock
 from common.consensus.events import BlockBuilt, BlockFetched, BlockRefused, BlockValidated, Event
+from common.consensus.records import decode_record
 from common.core.block import Block
+from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction
@@ -31,10 +33,12 @@ from common.node.logic.catchup.block_fetch import BlockFetch
 from common.node.logic.execution.executor import BlockInvalid, Execution, ExecutionFailed, Executor
 from common.node.logic.node_effects import Channel, Warned
 from common.node.logic.node_events import PeerKey, Timer
-from common.node.logic.outbox import Outbox
+from common.node.logic.node_outbox import NodeOutbox
+from common.node.logic.node_status import NodeLimits
 from common.node.logic.pool.body_fetch import BodyFetch
 from common.node.logic.pool.gossip import Gossip
 from common.node.logic.pool.mempool import Mempool
+from common.node.logic.step_clock import StepClock
 from common.node.logic.wire.peer_messages import MAX_HASHES, Draft
 from common.node.store.chain_store import ChainStore
 
@@ -65,12 +69,15 @@ class BlockAssembly:
         executor: Executor,
         mempool: Mempool,
         gossip: Gossip,
-        outbox: Outbox,
+        outbox: NodeOutbox,
         bodies: BodyFetch,
         block_fetch: BlockFetch,
         budget: BlockBudget,
+        limits: NodeLimits,
+        clock: StepClock,
         stopwatch: Callable[[], int],
         own_key: PeerKey | None,
+        commit: Callable[[Block, Certificate], None],
         answer: Callable[[Event], None],
     ) -> None:
         self._genesis = genesis
@@ -82,8 +89,11 @@ class BlockAssembly:
         self._bodies = bodies
         self._block_fetch = block_fetch
         self._budget = budget
+        self._limits = limits
+        self._clock = clock
         self._stopwatch = stopwatch
         self._own_key = own_key
+        self._commit = commit
         self._answer = answer
         self._building: BuildBlock | None = None
         self._prepared: _Prepared | None = None
@@ -91,18 +101,20 @@ class BlockAssembly:
         self._draft: Draft | None = None
         self._drafted_view: tuple[int, int] | None = None
         self._fetching: FetchBlock | None = None
+        self._certified: Certificate | None = None
+        """Of a decided block that is not here."""
         self._started_height = 0
         self._candidates: OrderedDict[bytes, Block] = OrderedDict()
 
     # -- the leader ----------------------------------------------------------------------------------------------------
 
-    def build(self, request: BuildBlock, now_ms: int) -> None:
+    def build(self, request: BuildBlock) -> None:
         """The replica leads and wants a block."""
         self._building = request
         self._prepared = None
-        self.try_build(now_ms)
+        self.try_build()
 
-    def try_build(self, now_ms: int) -> None:
+    def try_build(self) -> None:
         """Build if a block is wanted, allowed by now, and there is something to put in or a heartbeat is due (A1)."""
         request, tip = self._building, self._chain.tip()
         if request is None or self._prepared is not None or self._outbox.runs(Timer.BUILD):
@@ -110,7 +122,7 @@ class BlockAssembly:
         if request.height != tip.height + 1:
             self._building = None
             return
-        time_ms = max(tip.time_ms + 1, now_ms)
+        time_ms = max(tip.time_ms + 1, self._clock.now_ms)
         parameters = self._genesis.parameters
         chosen = self._mempool.select(self._budget.operations, parameters.max_block_bytes)
         if not chosen and time_ms < tip.time_ms + parameters.heartbeat_ms:
@@ -202,7 +214,7 @@ class BlockAssembly:
         except (BlockInvalid, ExecutionFailed):
             return  # only a hint: what is wrong with it is said about the proposal
 
-    def validate(self, request: ValidateBlock, senders: Sequence[PeerKey], now_ms: int) -> None:
+    def validate(self, request: ValidateBlock, senders: Sequence[PeerKey]) -> None:
         """The replica wants a proposal's block; `senders` should have its bodies."""
         self._validating = request
         self._draft = None
@@ -211,7 +223,7 @@ class BlockAssembly:
             self._executor.check_header(header, hashes)
             if request.fresh:
                 leader = self._chain.validators(request.height).leader(request.height, request.view)
-                self._executor.check_fresh(header, leader, now_ms)
+                self._executor.check_fresh(header, leader, self._clock.now_ms)
         except BlockInvalid as refusal:
             self._refuse(request, refusal.code)
             return
@@ -231,11 +243,6 @@ class BlockAssembly:
         request = self._validating
         if request is not None:
             self._refuse(request, "block_too_large")
-
-    def awaits_bodies_of(self, block_id: bytes) -> bool:
-        """Whether this block is being validated and only lacks bodies."""
-        request = self._validating
-        return request is not None and request.proposal.header.id(self._genesis.suite) == block_id
 
     def bodies_complete(self) -> None:
         """All bodies that were missing are here."""
@@ -285,7 +292,30 @@ class BlockAssembly:
         self._fetching = request
         self._block_fetch.want(request.height, request.block_id, senders)
 
+    def decided_by_id(self, height: int, block_id: bytes, certificate: Certificate, senders: Sequence[PeerKey]) -> None:
+        """The replica knows what was decided, but not the block itself; `senders` signed it."""
+        known = self._candidates.get(block_id)
+        if known is not None:
+            self._commit(known, certificate)
+            return
+        self._certified = certificate
+        request = self._validating
+        if request is not None and request.proposal.header.id(self._genesis.suite) == block_id:
+            # A few bodies are cheaper than the whole block; when they are here, the replica decides once more.
+            self._bodies.hurry()
+            self._block_fetch.want(height, block_id, senders, self._limits.fetch_timeout_ms)
+        else:
+            self._block_fetch.want(height, block_id, senders)
+
     def block_fetched(self, block: Block) -> None:
+        """A whole block came: commit it if it is the decided one, else it is for a new view."""
+        certificate = self._certified
+        if certificate is not None and certificate.block_id == block.header.id(self._genesis.suite):
+            self._commit(block, certificate)
+        else:
+            self._repeat(block)
+
+    def _repeat(self, block: Block) -> None:
         """A block that was fetched for a new view: its transactions are verified and kept, then the replica goes on."""
         request, self._fetching = self._fetching, None
         if request is None:
@@ -299,11 +329,20 @@ class BlockAssembly:
         self._keep(block)
         self._answer(BlockFetched(request.height, request.view, block))
 
-    def restore(self, block: Block) -> None:
-        """A block from the vote log: after a restart its bodies exist nowhere else (protocol rule 1)."""
-        for envelope in block.envelopes:
-            self._mempool.add_body(envelope)
-        self._keep(block)
+    def restore(self, recovered: Sequence[bytes]) -> None:
+        """Take blocks of the open height from the vote log's records: after a power cut of all nodes their bodies
+        exist nowhere else (protocol rule 1).
+        """
+        height = self._chain.tip().height + 1
+        for data in recovered:
+            record = decode_record(data)
+            if isinstance(record, Block) and record.header.height == height:
+                try:
+                    for envelope in record.envelopes:
+                        self._mempool.add_body(envelope)
+                except Rejected as refusal:
+                    raise InvariantBroken(f"a block in the vote log is invalid: {refusal}") from refusal
+                self._keep(record)
 
     def candidate(self, block_id: bytes) -> Block | None:
         """A block of the open height that was built, validated, fetched or restored here."""
@@ -321,6 +360,8 @@ class BlockAssembly:
         self._validating = None
         self._draft = None
         self._fetching = None
+        self._certified = None
+        self._block_fetch.cancel()
         self._bodies.cancel()
         self._candidates.clear()
         self._outbox.cancel_timer(Timer.EXECUTE)

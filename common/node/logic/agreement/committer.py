@@ -26,7 +26,7 @@ from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken, Rejected
 from common.node.logic.execution.executor import Execution, Executor
 from common.node.logic.node_effects import BlockCommitted, CommitBlock
-from common.node.logic.outbox import Outbox
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.pool.mempool import Mempool
 from common.node.store.chain_store import ChainStore
 
@@ -44,7 +44,7 @@ class Committing:
 class Committer:
     """See the module docstring for the invariants T1-T3."""
 
-    def __init__(self, chain: ChainStore, executor: Executor, mempool: Mempool, outbox: Outbox) -> None:
+    def __init__(self, chain: ChainStore, executor: Executor, mempool: Mempool, outbox: NodeOutbox) -> None:
         self._chain = chain
         self._executor = executor
         self._mempool = mempool

@@ -29,19 +29,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from common.consensus import effects
-from common.consensus.events import ChainTip, Event, OwnMessageShown, PeerConnected, TimerExpired
+from common.consensus.events import ChainTip, Event, MemberConnected, OwnMessageShown, ViewTimerExpired
 from common.consensus.messages import ConsensusMessage, Mark, Stage, decode_message
 from common.consensus.params import ConsensusParameters
 from common.consensus.replica import Replica
-from common.core.block import Block
-from common.core.certificate import Certificate
 from common.core.genesis import Genesis
-from common.node.logic.node_effects import Accusation, Channel, PersistVotes, Warned
+from common.node.logic.agreement.block_assembly import BlockAssembly
+from common.node.logic.agreement.committer import Committer
+from common.node.logic.catchup.peer_table import PeerTable
+from common.node.logic.catchup.serving import Serving
+from common.node.logic.catchup.sync import CatchUp
+from common.node.logic.node_effects import Accusation, Channel, Warned
 from common.node.logic.node_events import PeerKey, Timer
-from common.node.logic.outbox import Outbox
+from common.node.logic.node_outbox import NodeOutbox
+from common.node.logic.step_clock import StepClock
 from common.node.logic.wire.peer_messages import Consensus
 from common.node.store.chain_store import ChainStore
 
@@ -51,31 +54,6 @@ UNHEARD_LEADER_DIVISOR = 8
 
 REJOIN_HEIGHTS = 2
 """How far above the tip of a quorum a validator may have voted (D4)."""
-
-
-class BlockWork(Protocol):
-    """What the driver hands on to the rest of the node."""
-
-    def build(self, request: effects.BuildBlock) -> None:
-        """Build a block."""
-
-    def validate(self, request: effects.ValidateBlock, senders: Sequence[PeerKey]) -> None:
-        """Validate a proposal."""
-
-    def fetch(self, request: effects.FetchBlock, senders: Sequence[PeerKey]) -> None:
-        """Fetch a prepared block."""
-
-    def decided(self, block: Block, certificate: Certificate) -> None:
-        """Commit a block."""
-
-    def decided_by_id(self, height: int, block_id: bytes, certificate: Certificate, senders: Sequence[PeerKey]) -> None:
-        """Get a decided block and commit it."""
-
-    def send_decided(self, peer: PeerKey, height: int) -> None:
-        """Send a decided block to a peer that still votes on it."""
-
-    def peer_is_at(self, peer: PeerKey, height: int) -> None:
-        """A peer claims to be further than we are."""
 
 
 class ConsensusDriver:
@@ -90,11 +68,13 @@ class ConsensusDriver:
         recovered: Sequence[bytes],
         may_vote: bool,
         abstain_through_height: int,
-        outbox: Outbox,
-        work: BlockWork,
-        connected_members: Callable[[], Sequence[int]],
-        level_members: Callable[[], int],
-        is_connected: Callable[[PeerKey], bool],
+        outbox: NodeOutbox,
+        clock: StepClock,
+        peers: PeerTable,
+        assembly: BlockAssembly,
+        committer: Committer,
+        serving: Serving,
+        sync: CatchUp,
         accused: Callable[[ConsensusMessage, ConsensusMessage], None],
     ) -> None:
         self._genesis = genesis
@@ -104,10 +84,12 @@ class ConsensusDriver:
         self._recovered = tuple(recovered)
         self._may_vote = may_vote
         self._outbox = outbox
-        self._work = work
-        self._connected_members = connected_members
-        self._level_members = level_members
-        self._is_connected = is_connected
+        self._clock = clock
+        self._assembly = assembly
+        self._committer = committer
+        self._serving = serving
+        self._sync = sync
+        self._peers = peers
         self._accused = accused
         self._replica: Replica | None = None
         self._greeted: set[PeerKey] = set()
@@ -117,7 +99,7 @@ class ConsensusDriver:
         self._floor = Mark(abstain_through_height, 0, Stage.COMMIT) if abstain_through_height else None
         self._inbox: deque[Event] = deque()
         self._draining = False
-        self._timer: effects.SetTimer | None = None
+        self._timer: effects.SetViewTimer | None = None
         self._hastened = False
 
     @property
@@ -155,7 +137,7 @@ class ConsensusDriver:
             return
         index = self._chain.validators(self._chain.tip().height + 1).index_of(peer)
         if index is not None:
-            self.deliver(PeerConnected(index))
+            self.deliver(MemberConnected(index))
 
     def level(self, peer: PeerKey, tip_height: int) -> None:
         """A peer says its tip. At ours it has reached the open height, perhaps just now and from far behind: it gets
@@ -166,7 +148,7 @@ class ConsensusDriver:
         if index is None or tip_height != height or self._reminded.get(peer) == height:
             return
         self._reminded[peer] = height
-        self.deliver(PeerConnected(index))
+        self.deliver(MemberConnected(index))
 
     def _shown(self, message: ConsensusMessage) -> None:
         if self._replica is not None:
@@ -188,7 +170,7 @@ class ConsensusDriver:
         if others < validators.quorum - 1:
             return
         if self._chain.rejoined and self._public_key is not None:
-            if self._level_members() < validators.quorum - 1:
+            if self._peers.level(validators, tip.height) < validators.quorum - 1:
                 return
             self._abstain_after_rejoining(tip.height)
         genesis = self._genesis
@@ -205,7 +187,7 @@ class ConsensusDriver:
         )
         self._recovered = ()
         self._greeted.clear()
-        self._inbox.extend([PeerConnected(index) for index in self._connected_members()])
+        self._inbox.extend([MemberConnected(index) for index in self._peers.members(validators)])
         self._run(self._replica, restored)
 
     def _abstain_after_rejoining(self, tip_height: int) -> None:
@@ -237,14 +219,14 @@ class ConsensusDriver:
         """The view timer ran out."""
         timer, self._timer = self._timer, None
         if timer is not None:
-            self.deliver(TimerExpired(timer.height, timer.view))
+            self.deliver(ViewTimerExpired(timer.height, timer.view))
 
-    def _set_timer(self, effect: effects.SetTimer) -> None:
+    def _set_timer(self, effect: effects.SetViewTimer) -> None:
         """Arm the view timer, shorter if the view's leader cannot be heard (D3)."""
         self._timer = effect
         validators = self._chain.validators(self._chain.tip().height + 1)
         leader = validators.members[validators.leader(effect.height, effect.view)].public_key
-        heard = leader == self._public_key or self._is_connected(leader)
+        heard = leader == self._public_key or leader in self._peers
         self._hastened = not heard
         self._outbox.set_timer(Timer.VIEW, effect.delay_ms if heard else effect.delay_ms // UNHEARD_LEADER_DIVISOR)
 
@@ -269,16 +251,16 @@ class ConsensusDriver:
     def _handle_one(self, effect: effects.Effect) -> None:
         match effect:
             case effects.Persist():
-                self._outbox.add(PersistVotes(effect.records))
+                self._outbox.add(effect)
             case effects.Broadcast():
                 self._outbox.broadcast(Consensus(effect.message.encode()), Channel.CONSENSUS)
             case effects.Send():
                 peer = self._member(effect.index)
                 if peer is not None:
                     self._outbox.send(peer, Consensus(effect.message.encode()), Channel.CONSENSUS)
-            case effects.SetTimer():
+            case effects.SetViewTimer():
                 self._set_timer(effect)
-            case effects.CancelTimer():
+            case effects.CancelViewTimer():
                 self._timer = None
                 self._outbox.cancel_timer(Timer.VIEW)
             case effects.Accuse():
@@ -292,27 +274,26 @@ class ConsensusDriver:
                 self._hand_on(effect)
 
     def _hand_on(self, effect: effects.Effect) -> None:
-        work = self._work
         match effect:
             case effects.BuildBlock():
-                work.build(effect)
+                self._assembly.build(effect)
             case effects.ValidateBlock():
-                work.validate(effect, self._members(effect.senders))
+                self._assembly.validate(effect, self._members(effect.senders))
             case effects.FetchBlock():
-                work.fetch(effect, self._members(effect.senders))
+                self._assembly.fetch(effect, self._members(effect.senders))
             case effects.Decide():
-                work.decided(effect.block, effect.certificate)
+                self._committer.commit(effect.block, effect.certificate)
             case effects.DecideById():
-                signers = [index for index, _ in effect.certificate.signatures]
-                work.decided_by_id(effect.height, effect.block_id, effect.certificate, self._members(signers))
+                signers = self._members([index for index, _ in effect.certificate.signatures])
+                self._assembly.decided_by_id(effect.height, effect.block_id, effect.certificate, signers)
             case effects.SendDecided():
                 peer = self._member(effect.index)
                 if peer is not None:
-                    work.send_decided(peer, effect.height)
-            case effects.CatchUp():
+                    self._serving.decided(peer, effect.height, self._clock.now_ms)
+            case effects.MemberAhead():
                 peer = self._member(effect.index)
                 if peer is not None:
-                    work.peer_is_at(peer, effect.height)
+                    self._sync.shown_ahead(peer, effect.height)
 
     def _accuse(self, effect: effects.Accuse) -> None:
         members = self._chain.validators(effect.first.height).members

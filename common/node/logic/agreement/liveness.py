@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from common.node.logic.node_effects import Channel
 from common.node.logic.node_events import Timer
-from common.node.logic.outbox import Outbox
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.wire.peer_messages import Status
 from common.node.store.chain_store import ChainStore
 
@@ -15,19 +15,10 @@ STATUS_DELAY_MS = 200
 """The chain counts as quiet so long after a commit."""
 
 
-class Clock:
-    """The wall clock as of the event that is being absorbed, in milliseconds since the Unix epoch."""
-
-    __slots__ = ("now_ms",)
-
-    def __init__(self) -> None:
-        self.now_ms = 0
-
-
 class Heartbeat:
     """Whether an empty block is overdue: `time_ms >= parent.time_ms + heartbeat_ms` by our clock (protocol rule 4)."""
 
-    def __init__(self, chain: ChainStore, outbox: Outbox, heartbeat_ms: int) -> None:
+    def __init__(self, chain: ChainStore, outbox: NodeOutbox, heartbeat_ms: int) -> None:
         self._chain = chain
         self._outbox = outbox
         self._heartbeat_ms = heartbeat_ms
@@ -56,7 +47,7 @@ class Heartbeat:
 class QuietStatus:
     """Tells the peers our tip once nothing more happens, in case one of them missed the end of a height."""
 
-    def __init__(self, chain: ChainStore, outbox: Outbox) -> None:
+    def __init__(self, chain: ChainStore, outbox: NodeOutbox) -> None:
         self._chain = chain
         self._outbox = outbox
         self._seen_height = -1

@@ -17,8 +17,8 @@ from common.core.errors import Malformed, Rejected
 from common.core.suite import Suite
 from common.node.logic.node_effects import Channel
 from common.node.logic.node_events import PeerKey, Timer
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.node_status import NodeLimits
-from common.node.logic.outbox import Outbox
 from common.node.logic.wire.peer_messages import AnswerBody, GetBody
 
 ROUNDS = 3
@@ -28,7 +28,7 @@ class BlockFetch:
     """At most one block at a time; a new want replaces the old one."""
 
     def __init__(
-        self, suite: Suite, outbox: Outbox, limits: NodeLimits, peers: Callable[[], Sequence[PeerKey]]
+        self, suite: Suite, outbox: NodeOutbox, limits: NodeLimits, peers: Callable[[], Sequence[PeerKey]]
     ) -> None:
         self._suite = suite
         self._outbox = outbox

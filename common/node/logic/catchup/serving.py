@@ -18,7 +18,7 @@ from common.node.logic.catchup.checkpoint import CheckpointSource
 from common.node.logic.catchup.ration import OBSERVERS, Rations
 from common.node.logic.node_effects import Channel
 from common.node.logic.node_events import PeerKey
-from common.node.logic.outbox import Outbox
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.pool.mempool import Mempool
 from common.node.logic.wire.checkpoint_messages import (
     MAX_HEADERS,
@@ -49,7 +49,7 @@ class Serving:
         self,
         chain: ChainStore,
         mempool: Mempool,
-        outbox: Outbox,
+        outbox: NodeOutbox,
         candidate: Callable[[bytes], Block | None],
         checkpoints: CheckpointSource,
     ) -> None:

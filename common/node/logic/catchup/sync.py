@@ -32,11 +32,11 @@ from common.core.block import Block
 from common.core.certificate import Certificate, verify_certificate
 from common.core.errors import Malformed, Rejected
 from common.core.genesis import Genesis
+from common.node.logic.catchup.peer_table import PeerTable
 from common.node.logic.node_effects import Channel, Disconnect, Warned
 from common.node.logic.node_events import PeerKey, Timer
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.node_status import NodeLimits
-from common.node.logic.outbox import Outbox
-from common.node.logic.peers import PeerTable
 from common.node.logic.wire.checkpoint_messages import Pruned
 from common.node.logic.wire.peer_messages import MAX_BLOCKS, AnswerBlocks, GetBlocks
 from common.node.store.chain_store import ChainStore
@@ -72,7 +72,7 @@ class CatchUp:
         genesis: Genesis,
         chain: ChainStore,
         peers: PeerTable,
-        outbox: Outbox,
+        outbox: NodeOutbox,
         limits: NodeLimits,
         commit: CommitBlocks,
         busy: Callable[[], bool],
@@ -112,6 +112,11 @@ class CatchUp:
             self._ask()
         elif not self._outbox.runs(Timer.SYNC):
             self._outbox.set_timer(Timer.SYNC, GRACE_MS)
+
+    def shown_ahead(self, peer: PeerKey, open_height: int) -> None:
+        """A peer sends consensus messages for a height far above ours: it has decided the one below."""
+        self._peers.raise_claim(peer, open_height - 1)
+        self.consider()
 
     def timed_out(self) -> None:
         """The grace is over, or a peer did not answer."""

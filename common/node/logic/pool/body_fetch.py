@@ -26,8 +26,8 @@ from common.core.suite import Suite
 from common.core.transaction import envelope_hash
 from common.node.logic.node_effects import Channel
 from common.node.logic.node_events import PeerKey, Timer
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.node_status import NodeLimits
-from common.node.logic.outbox import Outbox
 from common.node.logic.pool.mempool import Mempool
 from common.node.logic.wire.peer_messages import MAX_HASHES, AnswerTransactions, GetTransactions
 
@@ -49,7 +49,12 @@ class BodyFetch:
     """The bodies that are missing now, and whom to ask."""
 
     def __init__(
-        self, suite: Suite, mempool: Mempool, outbox: Outbox, limits: NodeLimits, peers: Callable[[], Sequence[PeerKey]]
+        self,
+        suite: Suite,
+        mempool: Mempool,
+        outbox: NodeOutbox,
+        limits: NodeLimits,
+        peers: Callable[[], Sequence[PeerKey]],
     ) -> None:
         self._suite = suite
         self._mempool = mempool

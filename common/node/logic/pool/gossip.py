@@ -16,15 +16,15 @@ from collections.abc import Iterable
 
 from common.node.logic.node_effects import Channel
 from common.node.logic.node_events import PeerKey, Timer
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.node_status import NodeLimits
-from common.node.logic.outbox import Outbox
 from common.node.logic.wire.peer_messages import MAX_ENVELOPES, Transactions
 
 
 class Gossip:
     """One batch in the making, the same for all peers."""
 
-    def __init__(self, outbox: Outbox, limits: NodeLimits) -> None:
+    def __init__(self, outbox: NodeOutbox, limits: NodeLimits) -> None:
         self._outbox = outbox
         self._limits = limits
         self._waiting: list[bytes] = []

@@ -20,7 +20,7 @@ from common.core.errors import Rejected
 from common.core.suite import Suite
 from common.core.transaction import envelope_hash, parse_envelope
 from common.node.logic.node_events import PeerKey, Timer
-from common.node.logic.outbox import Outbox
+from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.pool.body_fetch import BodyFetch
 from common.node.logic.pool.mempool import Mempool
 
@@ -32,7 +32,7 @@ TURN = 16
 class TransactionIntake:
     """The receiving end of gossip."""
 
-    def __init__(self, suite: Suite, mempool: Mempool, bodies: BodyFetch, outbox: Outbox) -> None:
+    def __init__(self, suite: Suite, mempool: Mempool, bodies: BodyFetch, outbox: NodeOutbox) -> None:
         self._suite = suite
         self._mempool = mempool
         self._bodies = bodies

@@ -8,12 +8,12 @@ Left out: performing anything.
 
 from __future__ import annotations
 
-from common.node.logic.node_effects import Broadcast, CancelTimer, Channel, NodeEffect, Send, SetTimer
+from common.node.logic.node_effects import CancelTimer, Channel, NodeEffect, SendToPeer, SendToPeers, SetTimer
 from common.node.logic.node_events import PeerKey, Timer
 from common.node.logic.wire.peer_messages import PeerPayload
 
 
-class Outbox:
+class NodeOutbox:
     """Effects in order, and the tokens of the timers that run."""
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Outbox:
 
     def send(self, peer: PeerKey, message: PeerPayload, channel: Channel) -> None:
         """Send one message to one peer."""
-        self._effects.append(Send(peer, message.encode(), channel))
+        self._effects.append(SendToPeer(peer, message.encode(), channel))
 
     def broadcast(self, message: PeerPayload, channel: Channel) -> None:
         """Send one message to every connected peer."""
-        self._effects.append(Broadcast(message.encode(), channel))
+        self._effects.append(SendToPeers(message.encode(), channel))
 
     def set_timer(self, timer: Timer, delay_ms: int) -> int:
         """Arm `timer`, replacing a running one; returns its token."""

@@ -6,7 +6,7 @@ from common.consensus.effects import Effect, Persist
 from common.consensus.records import Record, encode_record
 
 
-class Outbox:
+class StepEffects:
     """Effects in the order in which they must be performed."""
 
     def __init__(self) -> None:
