@@ -13,8 +13,8 @@ from cli.enrolment import check_host
 from cli.output import Group
 from common.core.errors import Conflict, Malformed
 from common.core.names import check_label, check_name
+from common.node.diagnosis.catalogue import RENEW_BEFORE_DAYS
 from common.node.peer.certificates import (
-    RENEW_BEFORE_DAYS,
     CertificateInfo,
     check_trusted,
     issue_certificate,

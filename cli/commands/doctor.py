@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from cli import output
-from cli.doctor.diagnose import Observation, diagnose
 from cli.doctor.observe import observe
 from cli.doctor.observe_url import observe_url
 from cli.localnet.layout import load_network
+from common.node.diagnosis.comparison import Observation, diagnose
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 

@@ -13,16 +13,18 @@ import click
 from cli import output
 from cli.enrolment import PublicPart
 from cli.output import Group
-from cli.preflight.certificates import CertifiedNode, forecast
-from cli.preflight.observe import ChainView, Place, network_at, observe_chain
+from cli.preflight.observe import Place, network_at, observe_chain
 from cli.preflight.options import EXISTING, only_chain, place_options, report
-from cli.preflight.rules import ASK_IT, membership_findings
 from common.core.codec import parse_json
 from common.core.errors import Malformed, NotFound, Rejected
 from common.core.genesis import parse_genesis
 from common.core.membership import concentrated
 from common.core.validators import Validator, ValidatorSet
-from common.node.peer.certificates import RENEW_BEFORE_DAYS, read_certificates
+from common.node.diagnosis.catalogue import RENEW_BEFORE_DAYS, finding
+from common.node.diagnosis.certificate_forecast import CertifiedNode, forecast
+from common.node.diagnosis.chain_view import ChainView
+from common.node.diagnosis.change_rules import membership_findings
+from common.node.peer.certificates import read_certificates
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 MAX_FILE_BYTES = 2 * 1024 * 1024
@@ -73,7 +75,8 @@ def show(places: list[Place], as_json: bool) -> None:
     shown = [[unknown[row["name"]] if row[column] is None else row[column] for column in columns] for row in rows]
     click.echo(output.table(columns, shown))
     for name in chain.not_asked:
-        click.echo(f"member_not_asked: no node was named for {output.printable(name)}; {ASK_IT}")
+        unasked = finding("member_not_asked", output.printable(name), "no node was named for it")
+        click.echo(f"{unasked.code}: {unasked.about}: {unasked.detail}; {unasked.remedy}")
     click.echo(f"quorum {chain.validators.quorum}, tolerates {chain.validators.fault_bound}, height {chain.height}")
     if chain.scheduled_set is not None:
         names = ", ".join(member.name for member in chain.scheduled_set[1].members)
@@ -138,12 +141,12 @@ def plan(
     if places[0].network != "custody":
         operation |= {"business_id": secrets.token_hex(16), "occurred_at_ms": time.time_ns() // 1_000_000}
     findings = membership_findings(chain, following, operation["effective_height"], replaces)
-    for finding in findings:
+    for found in findings:
         click.echo(
-            f"{finding.severity} {finding.code} {output.printable(finding.about)}: {output.printable(finding.detail)}",
+            f"{found.severity} {found.code} {output.printable(found.about)}: {output.printable(found.detail)}",
             err=True,
         )
-    if any(finding.severity == "fault" for finding in findings):
+    if any(found.severity == "fault" for found in findings):
         raise SystemExit(1)
     click.echo(json.dumps(operation, ensure_ascii=False, indent=None if as_json else 2))
 

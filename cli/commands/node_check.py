@@ -17,6 +17,7 @@ from cli.running import ENTRIES
 from common.chain.application import Application
 from common.core.errors import Rejected
 from common.core.genesis import Genesis
+from common.node.diagnosis.data_findings import DataReport
 from common.node.genesis_file import read_genesis
 from common.node.settings import NodeSettings, load_settings
 from common.node.startup import DATABASE_DIRECTORY
@@ -25,7 +26,6 @@ from common.node.store.store_errors import DamagedStore, StoreFailed
 from common.node.upkeep.audit import audit
 from common.node.upkeep.chain_rebuild import Progress, no_progress
 from common.node.upkeep.file_audit import check_files, check_vote_log, read_vote_log
-from common.node.upkeep.findings import Report
 
 CONFIG = click.option(
     "--config", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The node's settings (TOML)."
@@ -68,11 +68,11 @@ def application_of(genesis: Genesis) -> Application:
     return application
 
 
-def check_node(settings: NodeSettings, scratch: Path, progress: Progress) -> Report:
+def check_node(settings: NodeSettings, scratch: Path, progress: Progress) -> DataReport:
     """Look at everything. Raises Rejected for settings or genesis, StoreInUse while the node runs, StoreFailed."""
     genesis = read_genesis(settings.genesis_file)
     application = application_of(genesis)
-    report = Report()
+    report = DataReport()
     path = settings.data_dir / DATABASE_DIRECTORY
     if path.is_dir() and any(path.iterdir()):
         try:
@@ -97,7 +97,7 @@ def _check_database(
     genesis: Genesis,
     application: Application,
     folder: Path,
-    report: Report,
+    report: DataReport,
     progress: Progress,
 ) -> None:
     """The database and its vote log."""
@@ -124,7 +124,7 @@ class ShownProgress:
             output.progress(f"{what}: {done:,} of {total:,}")
 
 
-def _print(report: Report) -> None:
+def _print(report: DataReport) -> None:
     for finding in report.findings:
         click.echo(output.printable(f"{finding.code}: {finding.what}"))
         if finding.key is not None:

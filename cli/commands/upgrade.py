@@ -7,7 +7,7 @@ import click
 from cli.output import Group
 from cli.preflight.observe import Place, observe_chain
 from cli.preflight.options import place_options, report
-from cli.preflight.rules import restart_findings
+from common.node.diagnosis.change_rules import restart_findings
 
 
 @click.group(cls=Group)

@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import msgspec
 
-from cli.doctor.diagnose import ChainObservation, NodeObservation, Observation, RegionObservation
 from cli.localnet.layout import CUSTODY, Chain, LocalNetwork, Process
 from cli.localnet.processes import is_running
 from cli.localnet.readiness import reader_credential
 from common.core.errors import Rejected
 from common.core.genesis import parse_genesis
-from common.node.health import NodeFacts
+from common.node.diagnosis.comparison import ChainObservation, NodeObservation, Observation, RegionObservation
+from common.node.diagnosis.self_judgement import NodeFacts
 from common.node.peer.certificates import read_certificates
 
 TIMEOUT_S = 4.0

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 from cryptography import x509
 
-from cli.doctor.diagnose import ChainObservation, NodeObservation, Observation
 from cli.doctor.observe import TIMEOUT_S, ask_health
 from common.core.errors import Malformed, Unauthorised, Unavailable
+from common.node.diagnosis.comparison import ChainObservation, NodeObservation, Observation
 from common.node.peer.certificates import describe_certificate
 
 

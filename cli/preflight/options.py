@@ -12,7 +12,7 @@ import click
 from cli import output
 from cli.paired import one_for_each
 from cli.preflight.observe import Address, Place, network_at, network_of_urls, places_of
-from cli.preflight.rules import Reason
+from common.node.diagnosis.catalogue import Finding
 
 EXISTING = click.Path(path_type=Path, exists=True)
 
@@ -90,7 +90,7 @@ def only_chain(places: Sequence[Place]) -> Place:
     return places[0]
 
 
-def report(findings: Sequence[Reason], as_json: bool, fine: str) -> None:
+def report(findings: Sequence[Finding], as_json: bool, fine: str) -> None:
     """Print the findings; exit code 1 if one is a fault."""
     if as_json:
         output.print_json([asdict(finding) for finding in findings])

@@ -1,7 +1,7 @@
-"""Collects what a node knows of itself for `health`: peers, votes, disk, certificates, evidence against its validators.
+"""Collects what a node knows of itself: peers, votes, disk, certificates, evidence against its validators.
 
 Invariant: cheap enough for a probe every second; certificates are read from their files once a minute.
-Left out: what any of it means (`health`), how it is shown (`http_health`).
+Left out: what any of it means (`self_judgement`), how it is shown (`http/health.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from common.chain.evidence import ACCUSED
 from common.core.errors import Rejected
 from common.core.validators import ValidatorSet
-from common.node.health import RECENT_BLOCKS, PeerFacts
+from common.node.diagnosis.self_judgement import RECENT_BLOCKS, PeerFacts
 from common.node.logic.node_events import PeerKey
 from common.node.peer.certificates import read_certificates
 from common.node.peer.transport import PeerReport

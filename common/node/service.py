@@ -22,7 +22,7 @@ from common.chain.schedule import protocol_version
 from common.core.errors import Unavailable
 from common.core.genesis import Genesis
 from common.core.suite import Suite
-from common.node.health import NodeFacts
+from common.node.diagnosis.self_judgement import NodeFacts
 from common.node.log_limit import LimitedLog
 from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
 from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
@@ -132,7 +132,7 @@ class NodeService:
         return fresh and (committing or status.level_with_quorum)
 
     def facts(self) -> NodeFacts:
-        """What `health.examine` judges. Raises Unavailable while the node starts."""
+        """What `self_judgement.examine` judges. Raises Unavailable while the node starts."""
         status, chain = self._logic().status(), self._chain
         validators = chain.validators(status.height + 1)
         own_key = None if status.own_index is None else validators.members[status.own_index].public_key

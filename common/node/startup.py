@@ -23,10 +23,11 @@ from pathlib import Path
 from common.chain.application import Application
 from common.core.errors import Conflict, InvariantBroken, Malformed, Rejected, Unavailable
 from common.core.genesis import Genesis
+from common.node.diagnosis.catalogue import RENEW_BEFORE_DAYS
 from common.node.keys import KeyPair, load_key_file
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node_events import PeerKey
-from common.node.peer.certificates import RENEW_BEFORE_DAYS, check_authorities, check_issued, read_certificates
+from common.node.peer.certificates import check_authorities, check_issued, read_certificates
 from common.node.settings import NodeSettings
 from common.node.store.chain_store import ChainStore
 from common.node.store.exclusive import exclusive

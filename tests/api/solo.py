@@ -18,7 +18,7 @@ from common.core.errors import Conflict
 from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
-from common.node.health import NodeFacts
+from common.node.diagnosis.self_judgement import NodeFacts
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_effects import BlockCommitted, CancelTimer, CommitBlock, NodeEffect, SetTimer, Warned

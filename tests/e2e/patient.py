@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 import httpx
 import tomli_w
 
-from cli.doctor.diagnose import diagnose
 from cli.doctor.observe import observe
 from cli.localnet import processes
 from cli.localnet.layout import Chain, Process
 from common.consensus.messages import Phase, Vote, vote_payload
 from common.core.genesis import Genesis, parse_genesis
+from common.node.diagnosis.comparison import diagnose
 from common.node.keys import load_key_file
 from common.node.logic.node_effects import Channel
 from common.node.logic.wire.peer_messages import Consensus, Hello

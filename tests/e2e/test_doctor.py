@@ -27,7 +27,7 @@ import tomli_w
 from cli.client import Api
 from cli.localnet.initialise import Plan, initialise
 from cli.localnet.ports import reserved_base_port
-from common.node.health import CATALOGUE
+from common.node.diagnosis.catalogue import OF_NETWORKS
 from common.node.keys import generate_key
 from tests.e2e.patient import Patient, certify, isolate, vote_twice
 from tests.e2e.toy_network import free_ports
@@ -318,4 +318,4 @@ def test_every_finding_of_the_catalogue_is_provoked_by_a_test_on_real_processes(
     for file, codes in EXAMINED_ELSEWHERE.items():
         text = (here.with_name(file)).read_text()
         assert not [code for code in codes if f'"{code}"' not in text], file
-    assert set(CATALOGUE) == Patient.examined.union(*EXAMINED_ELSEWHERE.values())
+    assert set(OF_NETWORKS) == Patient.examined.union(*EXAMINED_ELSEWHERE.values())

@@ -14,7 +14,7 @@ from common.core.genesis import Genesis
 from common.core.receipt import Receipt
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction, parse_envelope, sign_envelope
-from common.node.health import NodeFacts
+from common.node.diagnosis.self_judgement import NodeFacts
 from common.node.logic.execution.executor import Executor
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState

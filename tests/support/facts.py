@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from common.node.health import NodeFacts, PeerFacts
+from common.node.diagnosis.self_judgement import NodeFacts, PeerFacts
 
 NAMES = tuple(f"beijing-{number}" for number in range(1, 5))
 

@@ -1,11 +1,11 @@
-"""Health over HTTP: whether a node serves, and what it finds wrong, in the codes of `health`.
+"""Health over HTTP: whether a node serves, and what it finds wrong, in the codes of the `catalogue`.
 
 `/readyz` is for load balancers and needs no token: 200 only while the node commits or has proof that it is level with a
 quorum; its body names the codes of what is wrong, without details. `GET /v1/networks/{network}/health` has the details:
 the findings with their remedies, and the facts behind them, the table of peers among them.
 
 Invariant: readiness is about serving (`service`, V3); a finding alone never makes a node not ready.
-Left out: rules (`health`), `/healthz` and `/metrics` (`http_operations`).
+Left out: rules (`self_judgement`), `/healthz` and `/metrics` (`http_operations`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from common.node.access import CHAIN_READERS
-from common.node.health import examine
+from common.node.diagnosis.self_judgement import examine
 from common.node.http.context import Network, Node, require_role
 from common.node.http.edge import REQUEST_ID
 from common.node.http.problems import problem

@@ -15,7 +15,7 @@ from common.chain.application import Application, StateReader
 from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
-from common.node.health import NodeFacts
+from common.node.diagnosis.self_judgement import NodeFacts
 from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
 from common.node.store.chain_store import ChainStore
 
@@ -68,7 +68,7 @@ class NodeService(Protocol):
         ...
 
     def facts(self) -> NodeFacts:
-        """What it knows of itself and its peers, for `health.examine`."""
+        """What it knows of itself and its peers, for `self_judgement.examine`."""
         ...
 
     async def wait_height(self, height: int, timeout_s: float) -> bool:

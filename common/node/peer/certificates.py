@@ -35,8 +35,6 @@ AUTHORITY_DAYS = 3650
 """Ten years: the life of a deployment; replaced by listing old and new in `peer.ca_file`."""
 LEAF_DAYS = 825
 """The longest that common TLS clients accept for a private authority's server certificate."""
-RENEW_BEFORE_DAYS = 30
-"""`doctor` warns from here on: a month is enough for a change window."""
 CLOCK_SLACK = datetime.timedelta(hours=1)
 """Certificates begin an hour in the past, so that a machine whose clock is behind accepts a fresh one."""
 

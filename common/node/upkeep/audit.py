@@ -24,6 +24,7 @@ from common.chain.application import Application
 from common.core.errors import Malformed, Rejected
 from common.core.genesis import Genesis
 from common.core.header import Header
+from common.node.diagnosis.data_findings import CODE_OF_PREFIX, DataReport
 from common.node.store import chain_check, schema
 from common.node.store.chain_reader import ChainReader, Tip, read_receipt_floor
 from common.node.store.pages import read_page
@@ -31,7 +32,6 @@ from common.node.store.storage import KeyValueStore, ReadView
 from common.node.store.store_errors import DamagedStore, WrongDatabase
 from common.node.upkeep.chain_rebuild import PROGRESS_BLOCKS, Progress, rebuild
 from common.node.upkeep.cross_check import cross_check
-from common.node.upkeep.findings import CODE_OF_PREFIX, Report
 
 PAGED = (schema.ENVELOPES, schema.RECEIPTS, schema.SNAPSHOTS)
 RECORDS = (schema.VERSION, schema.GENESIS, schema.TIP)
@@ -46,7 +46,7 @@ def audit(
     genesis: Genesis,
     application: Application,
     scratch: KeyValueStore,
-    report: Report,
+    report: DataReport,
     progress: Progress,
 ) -> ChainReader | None:
     """Look at everything, and note what is wrong; `scratch` is an empty store for the rebuilt chain.
@@ -76,7 +76,7 @@ def audit(
     return reader
 
 
-def open_reader(view: ReadView, genesis: Genesis, report: Report) -> ChainReader | None:
+def open_reader(view: ReadView, genesis: Genesis, report: DataReport) -> ChainReader | None:
     """A reader of what is stored, by the tip record, or by the last header if that record is damaged; or None."""
     floor, receipt_floor = 0, None
     try:
@@ -110,7 +110,7 @@ def last_block(view: ReadView, genesis: Genesis) -> Tip | None:
     return None
 
 
-def _check_keys(reader: ChainReader, report: Report) -> None:
+def _check_keys(reader: ChainReader, report: DataReport) -> None:
     """No entry of a kind that is not written, none above the tip."""
     for first in range(256):
         prefix = bytes((first,))
@@ -126,7 +126,7 @@ def _check_keys(reader: ChainReader, report: Report) -> None:
             report.add_entry("an entry is stored above the tip", key)
 
 
-def _guarded(entries: Iterator[tuple[bytes, bytes]], report: Report) -> Iterator[tuple[bytes, bytes]]:
+def _guarded(entries: Iterator[tuple[bytes, bytes]], report: DataReport) -> Iterator[tuple[bytes, bytes]]:
     """The entries up to the first one that cannot be read, which is noted."""
     try:
         yield from entries
@@ -134,7 +134,7 @@ def _guarded(entries: Iterator[tuple[bytes, bytes]], report: Report) -> Iterator
         report.add_damage(error, "database_unreadable")
 
 
-def _check_links(reader: ChainReader, report: Report, progress: Progress) -> None:
+def _check_links(reader: ChainReader, report: DataReport, progress: Progress) -> None:
     """Step 2."""
     tip = reader.tip()
     parent: bytes | None = reader.genesis.id
@@ -176,7 +176,7 @@ def _attributed(reader: ChainReader, height: int, error: DamagedStore) -> Damage
     return error
 
 
-def _check_contents(reader: ChainReader, report: Report, progress: Progress) -> None:
+def _check_contents(reader: ChainReader, report: DataReport, progress: Progress) -> None:
     """Step 3, for the blocks that are kept."""
     tip, lowest = reader.tip().height, max(1, reader.pruning_floor())
     for height in range(lowest, tip + 1):
@@ -189,7 +189,7 @@ def _check_contents(reader: ChainReader, report: Report, progress: Progress) -> 
     report.checked["blocks"] = tip - lowest + 1
 
 
-def _compare(view: ReadView, scratch: ReadView, report: Report, progress: Progress) -> None:
+def _compare(view: ReadView, scratch: ReadView, report: DataReport, progress: Progress) -> None:
     """Step 4: every entry of each kind, in both databases; they must be the same."""
     kinds = [kind for kind in CODE_OF_PREFIX if kind != b"!"]
     entries = 0

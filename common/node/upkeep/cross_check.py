@@ -21,6 +21,7 @@ from common.core.errors import InvariantBroken, Rejected
 from common.core.receipt import receipt_root
 from common.core.suite import Suite
 from common.core.transaction import parse_envelope
+from common.node.diagnosis.data_findings import DataReport
 from common.node.logic.execution.used_nonces import CHAIN_TAG, KEY_PREFIX, decode_bucket, nonce_key
 from common.node.store import chain_check, schema
 from common.node.store.chain_reader import ChainReader
@@ -28,12 +29,11 @@ from common.node.store.state_tree import StateTree
 from common.node.store.storage import KeyValueStore
 from common.node.store.store_errors import REMEDY_RESYNC, DamagedStore
 from common.node.upkeep.chain_rebuild import PROGRESS_BLOCKS, Progress
-from common.node.upkeep.findings import Report
 
 _BATCH = 5_000
 
 
-def cross_check(reader: ChainReader, report: Report, scratch: KeyValueStore, progress: Progress) -> None:
+def cross_check(reader: ChainReader, report: DataReport, scratch: KeyValueStore, progress: Progress) -> None:
     """Note what is wrong; `scratch` may hold anything: only tree nodes are written, after it is cleared of them."""
     checks: list[Callable[[], None]] = [
         lambda: _check_state(reader, report),
@@ -52,12 +52,12 @@ def cross_check(reader: ChainReader, report: Report, scratch: KeyValueStore, pro
             report.add_damage(error)
 
 
-def _check_state(reader: ChainReader, report: Report) -> None:
+def _check_state(reader: ChainReader, report: DataReport) -> None:
     chain_check.check_state(reader)
     report.checked["state"] = 1
 
 
-def _check_sets(reader: ChainReader, report: Report) -> None:
+def _check_sets(reader: ChainReader, report: DataReport) -> None:
     """A validator set is stored where the headers say that one begins, and nowhere else."""
     tip = reader.tip().height
     expected = {schema.validators(0)}
@@ -70,7 +70,7 @@ def _check_sets(reader: ChainReader, report: Report) -> None:
             report.add_entry("no header says that a set begins here", key)
 
 
-def _check_old_receipts(reader: ChainReader, report: Report) -> None:
+def _check_old_receipts(reader: ChainReader, report: DataReport) -> None:
     """Receipts that are kept of blocks that are not, against their headers' roots."""
     for height in range(max(1, reader.receipt_floor()), reader.pruning_floor()):
         try:
@@ -82,7 +82,7 @@ def _check_old_receipts(reader: ChainReader, report: Report) -> None:
             report.add_entry(f"the receipts of block {height} do not match its header", schema.receipts(height))
 
 
-def _check_places(reader: ChainReader, report: Report) -> None:
+def _check_places(reader: ChainReader, report: DataReport) -> None:
     """The indexes lead from every kept transaction, nonce and object to its place."""
     suite = reader.genesis.suite
     for height in range(max(1, reader.pruning_floor()), reader.tip().height + 1):
@@ -100,7 +100,7 @@ def _check_places(reader: ChainReader, report: Report) -> None:
             _expect(reader, report, schema.object_revision(object_id, height, index), schema.u64(version))
 
 
-def _expect(reader: ChainReader, report: Report, key: bytes, value: bytes) -> None:
+def _expect(reader: ChainReader, report: DataReport, key: bytes, value: bytes) -> None:
     stored = reader.view.get(key)
     if stored is None:
         report.add_entry("an entry is missing", key)
@@ -108,7 +108,7 @@ def _expect(reader: ChainReader, report: Report, key: bytes, value: bytes) -> No
         report.add_entry("an entry is another than the block makes", key)
 
 
-def _check_numbers(reader: ChainReader, report: Report) -> None:
+def _check_numbers(reader: ChainReader, report: DataReport) -> None:
     """As many places as the headers count, each within its block."""
     headers = [reader.header(height) for height in range(1, reader.tip().height + 1)]
     transactions = sum(header.tx_count for header in headers)
@@ -127,7 +127,7 @@ def _check_numbers(reader: ChainReader, report: Report) -> None:
         report.add_entry(f"there are {count} such entries, the headers count {snapshots}", schema.OBJECTS)
 
 
-def _check_nonces(reader: ChainReader, report: Report) -> None:
+def _check_nonces(reader: ChainReader, report: DataReport) -> None:
     """Chain all used nonces again in block order (protocol rule 12)."""
     suite = reader.genesis.suite
     ids = {place: key[len(schema.TRANSACTIONS) :] for key, place in reader.view.scan(schema.TRANSACTIONS)}
@@ -158,7 +158,7 @@ def _chained(suite: Suite, chain: bytes, hashed: bytes, tx_id: bytes) -> bytes:
     return suite.tagged_hash(CHAIN_TAG, chain + hashed + tx_id)
 
 
-def _check_history(reader: ChainReader, report: Report, scratch: KeyValueStore, progress: Progress) -> None:
+def _check_history(reader: ChainReader, report: DataReport, scratch: KeyValueStore, progress: Progress) -> None:
     """The state of every kept height against its header's root."""
     tip = reader.tip().height
     floor = min(reader.pruning_floor(), tip)  # a chain that has just been joined keeps nothing up to its tip
@@ -186,7 +186,7 @@ def _check_history(reader: ChainReader, report: Report, scratch: KeyValueStore, 
     report.checked["past_states"] = tip - floor
 
 
-def _check_intervals(reader: ChainReader, report: Report) -> None:
+def _check_intervals(reader: ChainReader, report: DataReport) -> None:
     """The times of a key's values follow one another; the last ends where the present one, or its absence, begins."""
     ends: dict[bytes, int] = {}
     for key, value in reader.view.scan(schema.HISTORY):

@@ -12,6 +12,7 @@ from pathlib import Path
 from common.core.errors import Rejected
 from common.core.genesis import Genesis
 from common.node.access import TokenStore
+from common.node.diagnosis.data_findings import DataReport
 from common.node.keys import load_key_file
 from common.node.peer.certificates import check_authorities, check_issued
 from common.node.peer.tls import ApiTls, PeerTls
@@ -22,12 +23,11 @@ from common.node.store.chain_reader import ChainReader
 from common.node.store.log_directory import FILE_NAME
 from common.node.store.store_errors import DamagedStore, VotingUnsafe
 from common.node.store.vote_frames import Mark, Scan, read_file
-from common.node.upkeep.findings import Report
 
 REMEDY_FILE = "see the finding; no database needs to be touched"
 
 
-def check_files(settings: NodeSettings, genesis: Genesis, report: Report) -> None:
+def check_files(settings: NodeSettings, genesis: Genesis, report: DataReport) -> None:
     """Key, tokens and certificates as a start would read them; each refusal's code and sentence is a finding."""
     checks = (
         lambda: load_key_file(settings.key_file, settings.passphrase_file, genesis.suite),
@@ -51,7 +51,7 @@ def read_vote_log(data_dir: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
-def check_vote_log(data: bytes | None, reader: ChainReader, report: Report) -> Scan | None:
+def check_vote_log(data: bytes | None, reader: ChainReader, report: DataReport) -> Scan | None:
     """The vote log against the database (invariants L3, L4 of `vote_log`); what it holds, or None if it is unusable."""
     try:
         mark = reader.view.get(schema.VOTE_LOG)

@@ -27,6 +27,7 @@ from typing import Any, Final
 from common.chain.application import Application
 from common.core.errors import Conflict, RuleBroken
 from common.core.genesis import Genesis
+from common.node.diagnosis.data_findings import DataReport
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.startup import DATABASE_DIRECTORY, VOTES_DIRECTORY
 from common.node.store import disk, schema
@@ -40,7 +41,6 @@ from common.node.store.vote_log import VoteLog
 from common.node.upkeep.audit import open_reader
 from common.node.upkeep.chain_rebuild import Progress, Rebuilt, rebuild
 from common.node.upkeep.file_audit import check_vote_log, read_vote_log
-from common.node.upkeep.findings import Report
 
 SILENT_HEIGHTS: Final = 16
 """A node signs at most two heights above what its database holds; the rest is for one that has lost its end."""
@@ -128,7 +128,7 @@ class Repair:
 
     def _read(self, old: LevelDBStore) -> ChainReader | None:
         """Raises WrongDatabase: what is another chain's is not this command's to move."""
-        report = Report()
+        report = DataReport()
         reader = open_reader(old, self._genesis, report)
         if "database_wrong" in report.counts:
             raise WrongDatabase(report.findings[0].what)
@@ -157,7 +157,7 @@ class Repair:
             # What the log itself shows is enough: its tip tells what the new database still lacks.
             scan = None if data is None else _whole(data, self._genesis)
         else:
-            scan = check_vote_log(data, reader, Report())
+            scan = check_vote_log(data, reader, DataReport())
         if scan is not None and wanted is None:
             return None
         known = [0 if data is None else readable_height(data), 0 if reader is None else reader.tip().height]

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from cli.doctor.diagnose import ChainObservation, NodeObservation, Observation, RegionObservation, diagnose
 from cli.doctor.observe import member_of
-from common.node.health import CATALOGUE, Finding, NodeFacts, examine
+from common.node.diagnosis.catalogue import OF_NETWORKS, Finding
+from common.node.diagnosis.comparison import ChainObservation, NodeObservation, Observation, RegionObservation, diagnose
+from common.node.diagnosis.self_judgement import NodeFacts, examine
 from tests.support.facts import NAMES, healthy_facts, healthy_peer
 
 FIFTH = "beijing-5"
@@ -207,7 +208,7 @@ def test_nothing_in_the_catalogue_is_unprovoked() -> None:
     """By the codes that the tests of this module expect; they may have run in another process."""
     text = Path(__file__).read_text(encoding="utf-8")
     regions = {f"region_{state}" for state in REGION_STATES}
-    assert {code for code in CATALOGUE if f'"{code}"' not in text} == regions
+    assert {code for code in OF_NETWORKS if f'"{code}"' not in text} == regions
 
 
 def of_five(name: str) -> NodeFacts:

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli.commands import doctor
-from cli.doctor.diagnose import Observation
 from cli.localnet.layout import FORMAT
 from cli.main import main
+from common.node.diagnosis.comparison import Observation
 
 
 def test_without_an_argument_it_looks_at_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

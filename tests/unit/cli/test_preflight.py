@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.preflight.certificates import CertifiedNode, forecast
-from cli.preflight.observe import ChainView, NodeView
-from cli.preflight.rules import membership_findings, restart_findings
 from common.core.validators import Validator, ValidatorSet
+from common.node.diagnosis.catalogue import OF_CHANGES
+from common.node.diagnosis.certificate_forecast import CertifiedNode, forecast
+from common.node.diagnosis.chain_view import ChainView, NodeView
+from common.node.diagnosis.change_rules import membership_findings, restart_findings
 from tests.unit.node.toy import SUITE, key_of
 
 NAMES = [f"beijing-{number}" for number in range(1, 5)]
@@ -243,3 +245,9 @@ def test_expiring_certificates_are_forecast_with_what_they_do_to_the_quorum() ->
         ("certificate_expiring", "n2"),
         ("certificate_expiring", "n3"),
     ]
+
+
+def test_nothing_in_the_catalogue_of_changes_is_unprovoked() -> None:
+    """By the codes that the tests of this module expect; they may have run in another process."""
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert {code for code in OF_CHANGES if f'"{code}"' not in text} == set()

@@ -13,6 +13,7 @@ import pytest
 from common.core.errors import Gone
 from common.core.genesis import Genesis
 from common.core.validators import ValidatorSet
+from common.node.diagnosis.data_findings import DataReport
 from common.node.logic.catchup import checkpoint as checkpoint_format
 from common.node.logic.catchup.checkpoint import KINDS, Manifest, chunk_id, chunks_of
 from common.node.logic.wire.checkpoint_messages import (
@@ -32,7 +33,6 @@ from common.node.upkeep.audit import audit
 from common.node.upkeep.chain_rebuild import no_progress
 from common.node.upkeep.checkpoint_import import CheckpointFalse
 from common.node.upkeep.checkpoint_store import CheckpointFiles
-from common.node.upkeep.findings import Report
 from common.node.upkeep.join import Phase
 from common.node.upkeep.join_headers import TrustedBlock
 from tests.unit.growth.world import GENESIS, NAMES, Joiner, Peer, grow, grown, make_checkpoint
@@ -104,7 +104,7 @@ def test_a_joined_chain_is_sound_to_the_audit(place: Place) -> None:
         follower.genesis, follower.application, follower.chain = place.solo.genesis, place.solo.application, chain
         follower.executor = type(place.solo.executor)(place.solo.genesis, place.solo.application, chain)
         grow(follower, grown_by)
-        report = Report()
+        report = DataReport()
         audit(chain.store.snapshot(), place.solo.genesis, place.solo.application, MemoryStore(), report, no_progress)
         assert (report.findings, report.height) == ([], 30 + grown_by)
 

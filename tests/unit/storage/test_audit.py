@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
+from common.node.diagnosis.catalogue import OF_DATA
+from common.node.diagnosis.data_findings import CODE_OF_PREFIX, MAX_FINDINGS_A_CODE, DataReport
 from common.node.store import schema
 from common.node.store.chain_prune import prune
 from common.node.store.storage import KeyValueStore, MemoryStore
 from common.node.upkeep.audit import audit
 from common.node.upkeep.chain_rebuild import no_progress
-from common.node.upkeep.findings import CODE_OF_PREFIX, CODES, MAX_FINDINGS_A_CODE, Report
 from tests.support.executed_chain import ExecutedChain
 
 HEIGHTS = 9
@@ -43,9 +44,9 @@ def pruned() -> ExecutedChain:
     return executed
 
 
-def look(executed: ExecutedChain, store: KeyValueStore) -> Report:
+def look(executed: ExecutedChain, store: KeyValueStore) -> DataReport:
     """What the audit says."""
-    report = Report()
+    report = DataReport()
     audit(store.snapshot(), executed.genesis, executed.application, MemoryStore(), report, no_progress)
     assert all(finding.remedy and finding.what for finding in report.findings)
     return report
@@ -214,5 +215,5 @@ def test_long_lists_are_cut_and_counted(whole: ExecutedChain) -> None:
 
 
 def test_every_code_has_a_meaning_and_a_remedy() -> None:
-    assert set(CODE_OF_PREFIX.values()) <= set(CODES)
-    assert all(meaning and remedy for meaning, remedy in CODES.values())
+    assert set(CODE_OF_PREFIX.values()) <= set(OF_DATA)
+    assert all(kind.severity == "fault" for kind in OF_DATA.values())

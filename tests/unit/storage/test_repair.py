@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from common.core.errors import Rejected
+from common.node.diagnosis.data_findings import DataReport
 from common.node.startup import Opened, open_data
 from common.node.store import fault_points, schema
 from common.node.store.chain_prune import prune
@@ -21,7 +22,6 @@ from common.node.store.store_errors import DamagedStore, StoreInUse, WrongDataba
 from common.node.store.vote_log import VoteLog
 from common.node.upkeep.audit import audit
 from common.node.upkeep.chain_rebuild import no_progress
-from common.node.upkeep.findings import Report
 from common.node.upkeep.repair import SILENT_HEIGHTS, Repair, Repaired
 from tests.support.executed_chain import ExecutedChain, FadingApplication
 from tests.unit.node.toy import make_genesis
@@ -58,7 +58,7 @@ class Place:
 
     def is_sound(self) -> bool:
         """Whether the audit finds nothing."""
-        store, report = self.database(), Report()
+        store, report = self.database(), DataReport()
         audit(store, self.executed.genesis, FadingApplication(), MemoryStore(), report, no_progress)
         store.close()
         return report.sound
@@ -240,7 +240,7 @@ def test_a_program_that_executes_otherwise_replaces_nothing(place: Place, monkey
         place.repair()
     assert caught.value.code == "repair_execution_differs"
     assert (place.path / "chain" / "CURRENT").exists()
-    store, report = place.database(), Report()
+    store, report = place.database(), DataReport()
     audit(store, place.executed.genesis, FadingApplication(), MemoryStore(), report, no_progress)
     store.close()
     assert "execution_differs" in report.counts

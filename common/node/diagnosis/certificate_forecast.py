@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cli.preflight.rules import Reason
+from common.node.diagnosis.catalogue import Finding, faults_first, finding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,31 +17,22 @@ class CertifiedNode:
     days_left: int | None
 
 
-def forecast(nodes: Sequence[CertifiedNode], quorums: dict[str, int], days: int) -> list[Reason]:
+def forecast(nodes: Sequence[CertifiedNode], quorums: dict[str, int], days: int) -> list[Finding]:
     """Who expires within `days`, and the chains that would lose their quorum with them."""
-    return sorted(_forecast(nodes, quorums, days), key=lambda reason: (reason.severity != "fault", reason.about))
+    return faults_first(_forecast(nodes, quorums, days))
 
 
-def _forecast(nodes: Sequence[CertifiedNode], quorums: dict[str, int], days: int) -> Iterator[Reason]:
+def _forecast(nodes: Sequence[CertifiedNode], quorums: dict[str, int], days: int) -> Iterator[Finding]:
     for node in nodes:
         if node.days_left is None or node.days_left < days:
             left = "no certificate that can be read" if node.days_left is None else f"{node.days_left} days left"
-            yield Reason(
-                code="certificate_expiring",
-                severity="warning",
-                about=node.name,
-                detail=left,
-                remedy="tongjian cert rotate",
-            )
+            yield finding("certificate_expiring", node.name, left)
     for chain, quorum in quorums.items():
         members = [node for node in nodes if node.chain == chain]
         lasting = [node for node in members if node.days_left is not None and node.days_left >= days]
         if len(lasting) < quorum:
-            yield Reason(
-                code="certificates_endanger_quorum",
-                severity="fault",
-                about=chain,
-                detail=f"within {days} days only {len(lasting)} of {len(members)} validators keep a valid certificate, "
-                f"{quorum} are needed",
-                remedy="rotate them one by one, guarded by: tongjian upgrade check",
+            detail = (
+                f"within {days} days only {len(lasting)} of {len(members)} validators keep a valid certificate, "
+                f"{quorum} are needed"
             )
+            yield finding("certificates_endanger_quorum", chain, detail)

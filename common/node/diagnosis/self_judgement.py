@@ -1,27 +1,18 @@
-"""What can be wrong with a network: the one list of findings, and the rules by which a node judges itself.
+"""What a node finds wrong by itself: pure rules from what it knows of itself and its peers to findings.
 
-`/readyz`, `/v1/networks/{network}/health` and `tongjian doctor` speak of findings from this list alone. A finding is a
-`fault` (the network, or a part of it, does not do its work) or a `warning` (it will not for long, or with less safety
-than planned). Codes are part of the public contract; docs/operators.md has the list as a table
-(`tools/make-finding-table`).
-
-Pure: facts in, findings out. Left out: collecting facts (`self_check`), comparing nodes (`cli.doctor`).
+Left out: collecting the facts (`self_check`), the list of findings (`catalogue`), comparing nodes (`comparison`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from statistics import median_low
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from common.node.peer.certificates import RENEW_BEFORE_DAYS
-from common.node.store.store_errors import REMEDY_RESYNC
-
-Severity = Literal["fault", "warning"]
+from common.node.diagnosis.catalogue import RENEW_BEFORE_DAYS, Finding, Severity, faults_first, finding
 
 MAX_CLOCK_SKEW_MS: Final = 5_000
 """A third of the 15 s by which a block may be ahead of a validator's clock (protocol rule 5)."""
@@ -36,165 +27,6 @@ MISMATCHES: Final = frozenset(
 )
 """Why a dialler gave up, where somebody else answers than the validator that is configured there."""
 CLOCK_REFUSALS: Final = frozenset({"hello_expired", "hello_lifetime"})
-
-
-@dataclass(frozen=True, slots=True)
-class Ailment:
-    """A kind of finding."""
-
-    severity: Severity
-    meaning: str
-    remedy: str
-
-
-CATALOGUE: Final[dict[str, Ailment]] = {
-    "no_quorum": Ailment(
-        "fault",
-        "too few validators of a chain are reachable; the missing ones are named",
-        "start the missing validators, or their links; nothing final is lost while they are away",
-    ),
-    "view_churn": Ailment(
-        "warning",
-        "leaders fail one after the other: half of the last blocks needed another view (a fault from view 3 on)",
-        "look at who is missing or slow in the table of peers: links, clocks, disks, load of the validators",
-    ),
-    "stalled": Ailment(
-        "fault",
-        "no block for three heartbeats and two view timeouts, although a quorum is connected",
-        "look at view_churn, clock_skew and disk_slow of every validator, then at their logs",
-    ),
-    "node_down": Ailment("fault", "the process does not run", "see its log; start it again"),
-    "node_unreachable": Ailment("fault", "the process is there, but does not answer", "see its log; start it again"),
-    "not_ready": Ailment(
-        "warning",
-        "it answers, but neither commits nor has proof that it is level with a quorum",
-        "see whether its chain has a quorum, then its log; do not send it submissions meanwhile",
-    ),
-    "node_behind": Ailment(
-        "warning",
-        "more than 50 blocks behind its chain",
-        "it catches up by itself; if its height stands still, see its log",
-    ),
-    "not_voting": Ailment(
-        "fault",
-        "a validator signs nothing although a quorum is connected: its vote log or database was lost, replaced or set "
-        "back",
-        "its log says which (`this node does not vote`, or the warning `abstaining`); abstaining ends by itself above "
-        "a height, unless so many abstain that no block comes (docs/operators.md, Backup); otherwise stop it and run "
-        "`tongjian node repair`, or give the validator a new key by `validators.change` and never use the old one "
-        "again",
-    ),
-    "duplicate_key": Ailment(
-        "fault",
-        "two nodes of a chain run with one validator's key",
-        "stop all but the one that the key belongs to; the others need key files of their own",
-    ),
-    "identity_mismatch": Ailment(
-        "fault",
-        "a node has another key than the validator of its name",
-        "give it the validator's own key file, or have its new key put into the set by `validators.change`; if it is "
-        "not your node that answers there, correct the address",
-    ),
-    "peers_missing": Ailment(
-        "warning",
-        "fewer connections than validators; the missing ones are named",
-        "check the addresses, certificates and firewalls between them",
-    ),
-    "clock_skew": Ailment(
-        "fault",
-        "a clock is more than 5 s away from the others",
-        "synchronise clocks (NTP); proposals more than 15 s ahead are refused",
-    ),
-    "disk_low": Ailment(
-        "warning",
-        "less space is free in the data directory than `limits.low_space_mib` (a fault when there is none)",
-        "make room; a node stops by itself rather than lose a vote",
-    ),
-    "disk_slow": Ailment(
-        "warning",
-        "making votes durable takes more than 50 ms on average",
-        "a disk with faster syncs, or less beside the node on it",
-    ),
-    "data_damaged": Ailment(
-        "fault",
-        "stored data that was asked for failed its checks; it was not served",
-        REMEDY_RESYNC,
-    ),
-    "certificate_expiring": Ailment(
-        "warning",
-        f"a TLS certificate has fewer than {RENEW_BEFORE_DAYS} days left",
-        "`tongjian cert rotate`",
-    ),
-    "certificate_expired": Ailment("fault", "a TLS certificate has expired", "`tongjian cert rotate`"),
-    "validator_accused": Ailment(
-        "fault",
-        "a validator of the present set is proven to have signed against the protocol",
-        "read `GET /v1/networks/{network}/evidence`; replace the validator by `validators.change`; ask its "
-        "organisation who else has its key",
-    ),
-    "organisation_concentrated": Ailment(
-        "warning",
-        "one organisation has more validators than may fail: it alone can stop the chain",
-        "spread the seats over organisations by `validators.change`",
-    ),
-    "version_mismatch": Ailment(
-        "warning", "nodes of a chain run different versions", "finish the upgrade, one node after the other"
-    ),
-    "relay_down": Ailment("fault", "a relay does not answer", "start it; it keeps no state"),
-    "relay_error": Ailment(
-        "warning", "what a relay met when it last tried", "it tries again by itself; the detail names the node or rule"
-    ),
-    "relay_behind": Ailment(
-        "warning",
-        "a region's chain is more than 50 blocks ahead of what the custody chain has anchored",
-        "see the relay's last error and log; another relay may be started at any time",
-    ),
-    "region_lagging": Ailment(
-        "warning",
-        "the custody chain has no recent block of a region, or only part of one",
-        "see the relay's last error and its nodes of that region",
-    ),
-    "region_silent": Ailment(
-        "fault",
-        "the custody chain has had no block of a region for long, not even a heartbeat",
-        "see the region's validators, then the relay",
-    ),
-    "region_expired": Ailment(
-        "fault",
-        "a region's trusted header is older than the trusting period",
-        "governance gives it a new root: `region.recover`",
-    ),
-    "region_frozen": Ailment(
-        "fault",
-        "conflicting certificates of a region are on the custody chain",
-        "read `GET /v1/networks/{region}/evidence` of a custody node; governance decides: `region.recover`",
-    ),
-    "not_observed": Ailment("warning", "something could not be seen from here", "check access and try again"),
-}
-"""Code -> kind of finding."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that is wrong: `code` is stable, `about` names the chain, node or region."""
-
-    code: str
-    severity: Severity
-    about: str
-    detail: str
-    remedy: str
-
-
-def finding(code: str, about: str, detail: str = "", *, severity: Severity | None = None) -> Finding:
-    """A finding of the catalogue; without a detail its meaning stands there."""
-    kind = CATALOGUE[code]
-    return Finding(
-        code=code,
-        severity=severity or kind.severity,
-        about=about,
-        detail=detail or kind.meaning,
-        remedy=kind.remedy,
-    )
 
 
 class PeerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,7 +91,7 @@ def examine(node: NodeFacts) -> list[Finding]:
     if not node.ready and not any(item.severity == "fault" for item in found):
         code = "not_ready" if node.level else "node_behind"
         found.append(finding(code, node.name, "it has no proof that it is level with a quorum"))
-    return sorted(found, key=lambda item: (item.severity != "fault", item.about, item.code))
+    return faults_first(found)
 
 
 def _missing(node: NodeFacts) -> list[PeerFacts]:

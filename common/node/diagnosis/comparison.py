@@ -1,7 +1,7 @@
 """From an observation to findings: what nodes say of themselves, what their comparison shows, what is missing.
 
-Pure. The list of findings and the rules by which a node judges itself stand in `common.node.health`; here is what
-only somebody who looks at several processes can tell.
+Pure. How a node judges itself stands in `self_judgement`; here is what only somebody who looks at several processes can
+tell. Left out: looking (`cli.doctor`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from common.node.health import MAX_CLOCK_SKEW_MS, Finding, NodeFacts, examine, finding
-from common.node.peer.certificates import RENEW_BEFORE_DAYS
-
-__all__ = ["ChainObservation", "Finding", "NodeObservation", "Observation", "RegionObservation", "diagnose"]
+from common.node.diagnosis.catalogue import RENEW_BEFORE_DAYS, Finding, faults_first, finding
+from common.node.diagnosis.self_judgement import MAX_CLOCK_SKEW_MS, NodeFacts, examine
 
 MAX_HEIGHT_LAG = 50
 OF_THE_WHOLE_CHAIN = frozenset({"no_quorum", "stalled"})
@@ -89,7 +87,7 @@ def diagnose(observation: Observation) -> list[Finding]:
         known = first.setdefault((item.code, item.about), item)
         if item.severity == "fault" and known.severity != "fault":
             first[item.code, item.about] = item
-    return sorted(first.values(), key=lambda item: (item.severity != "fault", item.about, item.code))
+    return faults_first(first.values())
 
 
 def _chain(chain: ChainObservation) -> Iterator[Finding]:
