@@ -4,15 +4,16 @@ One thread, the event loop's, calls the node. Two others only wait for the disk:
 blocks. Their results come back as callbacks on the loop.
 
 Invariants:
-  R1  Effects are performed in the order in which they were returned. While vote records are being made durable, every
-      effect behind them waits, and no other kind of effect overtakes (protocol rule 1, attack S1).
-  R2  Records that queue up meanwhile share the next sync (group commit); events go on being stepped.
+  R1  Effects are performed in the order in which they were returned, behind vote records only once these are durable
+      (`effect_performer`, E1; protocol rule 1, attack S1).
+  R2  Meanwhile events go on being stepped; their records share the next sync (E2).
   R3  A view timer that has expired is given to the node only after what had arrived before it: two turns of the event
       loop in which no byte came (protocol rule 4, attacks C11, S3). A flood delays it by `DRAIN_LIMIT_S` at most.
   R4  When the disk refuses, or the node breaks an invariant, nothing more is performed: no vote, no answer, no block.
       `failed` says why, and the process ends (attacks S2, S5).
 
-Leaves out: what is decided (`node`), sockets (`transport`), who asks (`service`).
+Leaves out: what is decided (`node`), the order of effects (`effect_performer`), sockets (`transport`), who asks
+(`service`).
 Reference: effect contract F1-F5 in `node_effects`, event contract V1-V4 in `node_events`; ADR 0027.
 """
 
@@ -21,12 +22,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from common.consensus.effects import Persist
 from common.core.errors import InvariantBroken, Rejected, Unavailable
+from common.node.effect_performer import EffectPerformer, EffectPorts
 from common.node.logic.node_effects import (
     Accusation,
     BlockCommitted,
@@ -100,7 +100,7 @@ OBSERVER_KINDS = frozenset(
 _log = logging.getLogger("tongjian.node")
 
 
-class Runtime:
+class Runtime(EffectPorts):
     """Drives one node. Everything here runs on the event loop's thread."""
 
     def __init__(
@@ -123,9 +123,7 @@ class Runtime:
         self._now_ms = wall_clock_ms
         self._loop = asyncio.get_running_loop()
         self._channels: PeerChannels | None = None
-        self._queue: deque[NodeEffect] = deque()
-        self._persisting = False
-        self._performing = False
+        self._performer = EffectPerformer(self)
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._vote_thread = ThreadPoolExecutor(1, "vote-log")
         self._block_thread = ThreadPoolExecutor(1, "blocks")
@@ -150,7 +148,7 @@ class Runtime:
         for handle in self._timers.values():
             handle.cancel()
         self._timers.clear()
-        self._queue.clear()
+        self._performer.stop()
         if self._disk_work:
             await asyncio.wait(self._disk_work)
         self._vote_thread.shutdown()
@@ -226,14 +224,14 @@ class Runtime:
         self._take(effects)
 
     def _take(self, effects: Sequence[NodeEffect]) -> None:
-        self._queue.extend(effects)
-        self._perform()
+        self._performer.take(effects)
+        self.counters.effects = self._performer.performed
 
     def _fail(self, what: str, error: BaseException) -> None:
         if self._stopped:
             return
         self._stopped = True
-        self._queue.clear()
+        self._performer.stop()
         if isinstance(error, StoreFailed | DamagedStore | Unavailable):
             _log.critical(what, extra={"code": error.code, "error": str(error)})
         else:
@@ -241,113 +239,92 @@ class Runtime:
         if not self.failed.done():
             self.failed.set_result(f"{what}: {error}")
 
-    # Performing.
+    # Performing (`effect_performer.EffectPorts`).
 
-    def _perform(self) -> None:
-        """Perform effects until the queue is empty or waits for the vote log.
-
-        An effect may lead to another step (a message that arrives from a channel that is being closed); its effects
-        go to the end of the queue, and the outer call performs them.
-        """
-        if self._performing:
-            return
-        self._performing = True
-        try:
-            while self._queue and not self._persisting:
-                self.counters.effects += 1
-                self._perform_one(self._queue.popleft())
-        finally:
-            self._performing = False
-
-    def _perform_one(self, effect: NodeEffect) -> None:
-        channels = self._channels
-        if channels is None:
+    @property
+    def _open_channels(self) -> PeerChannels:
+        if self._channels is None:
             raise InvariantBroken("an effect came before the runtime was started")
-        match effect:
-            case SendToPeer():
-                channels.send(effect.peer, effect.channel, effect.payload)
-            case SendToPeers():
-                channels.broadcast(effect.channel, effect.payload)
-            case Persist():
-                self._persist(effect)
-            case CommitBlock():
-                self._write_block(effect)
-            case SetTimer():
-                self._set_timer(effect)
-            case CancelTimer():
-                self._cancel_timer(effect.timer)
-            case BlockCommitted():
-                self._notify_committed(effect, channels)
-            case Disconnect():
-                channels.disconnect(effect.peer, effect.reason, effect.pause_ms)
-            case Accusation():
-                self._notifications.accused(effect)
-            case Warned():
-                self._notifications.warned(effect)
-            case Halt():
-                self._fail("the node has to stop", Unavailable(effect.code, effect.detail))
-            case MakeCheckpoint():
-                if self._make_checkpoint is not None:
-                    self._make_checkpoint(effect.moment)
+        return self._channels
 
-    def _notify_committed(self, committed: BlockCommitted, channels: PeerChannels) -> None:
+    def send(self, message: SendToPeer) -> None:
+        """Hand it to the transport."""
+        self._open_channels.send(message.peer, message.channel, message.payload)
+
+    def send_to_all(self, message: SendToPeers) -> None:
+        """Hand it to the transport."""
+        self._open_channels.broadcast(message.channel, message.payload)
+
+    def disconnect(self, order: Disconnect) -> None:
+        """Have the transport close a channel."""
+        self._open_channels.disconnect(order.peer, order.reason, order.pause_ms)
+
+    def accused(self, accusation: Accusation) -> None:
+        """Tell who listens."""
+        self._notifications.accused(accusation)
+
+    def warned(self, warning: Warned) -> None:
+        """Tell who listens."""
+        self._notifications.warned(warning)
+
+    def halt(self, order: Halt) -> None:
+        """End the process (R4)."""
+        self._fail("the node has to stop", Unavailable(order.code, order.detail))
+
+    def make_checkpoint(self, order: MakeCheckpoint) -> None:
+        """Begin one, if this node makes any."""
+        if self._make_checkpoint is not None:
+            self._make_checkpoint(order.moment)
+
+    def block_committed(self, block: BlockCommitted) -> None:
         """Tell clients, and observers: they take no part in consensus, so nothing else would tell them of a block."""
-        keys = self._node.peer_keys()
+        channels, keys = self._open_channels, self._node.peer_keys()
         if keys != self._peer_keys:
             self._peer_keys = keys
             self._names = self._members()
             channels.validators_changed()
-        channels.tell_observers(Status(committed.header.height, committed.block_id).encode())
-        self._notifications.block_committed(committed)
+        channels.tell_observers(Status(block.header.height, block.block_id).encode())
+        self._notifications.block_committed(block)
 
     # The vote log (R1, R2).
 
-    def _persist(self, first: Persist) -> None:
-        """Append these records and all that already queue behind, and sync once. Durable earlier than asked for is
-        never wrong; sent earlier would be."""
-        records = list(first.records)
-        waiting: deque[NodeEffect] = deque()
-        for effect in self._queue:
-            if isinstance(effect, Persist):
-                records += effect.records
-            else:
-                waiting.append(effect)
-        self._queue = waiting
-        self._persisting = True
+    def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+        """Append records and sync them off the loop."""
+
+        def synced(spent_us: int) -> None:
+            self.counters.vote_syncs += 1
+            self.counters.vote_sync_us += spent_us
+            self.counters.recent_sync_us += (spent_us - self.counters.recent_sync_us) // RECENT_SYNCS
+            durable()
+            self.counters.effects = self._performer.performed
+
         self.counters.vote_records += len(records)
         try:
             self._votes.append(records)
         except (InvariantBroken, OSError) as error:
             self._fail("the vote log cannot be written", error)
             return
-        self._off_the_loop(self._vote_thread, self._votes.sync, self._persisted, "the vote log cannot be made durable")
-
-    def _persisted(self, spent_us: int) -> None:
-        self.counters.vote_syncs += 1
-        self.counters.vote_sync_us += spent_us
-        self.counters.recent_sync_us += (spent_us - self.counters.recent_sync_us) // RECENT_SYNCS
-        self._persisting = False
-        self._perform()
+        self._off_the_loop(self._vote_thread, self._votes.sync, synced, "the vote log cannot be made durable")
 
     # Blocks.
 
-    def _write_block(self, effect: CommitBlock) -> None:
+    def write_block(self, block: CommitBlock) -> None:
         """Write one block off the loop; if it is durable then, its votes are obsolete. The node hears of it."""
 
         def written(spent_us: int) -> None:
             self.counters.blocks_written += 1
             self.counters.block_write_us += spent_us
             try:
-                if effect.synced:
-                    self._votes.compact(effect.height, effect.block_id)
+                if block.synced:
+                    self._votes.compact(block.height, block.block_id)
             except (InvariantBroken, OSError) as error:
                 self._fail("the vote log cannot be written", error)
                 return
-            self._step(BlockWritten(effect.height))
+            self._step(BlockWritten(block.height))
 
         self._off_the_loop(
             self._block_thread,
-            lambda: self._blocks.write(effect.writes, effect.synced),
+            lambda: self._blocks.write(block.writes, block.synced),
             written,
             "the block cannot be written",
         )
@@ -372,12 +349,16 @@ class Runtime:
 
     # Timers (R3).
 
-    def _set_timer(self, effect: SetTimer) -> None:
-        self._cancel_timer(effect.timer)
-        handle = self._loop.call_later(effect.delay_ms / 1000, self._expired, effect)
-        self._timers[effect.timer] = handle
+    def set_timer(self, timer: SetTimer) -> None:
+        """Arm it on the loop's clock, which does not jump."""
+        self._stop_timer(timer.timer)
+        self._timers[timer.timer] = self._loop.call_later(timer.delay_ms / 1000, self._expired, timer)
 
-    def _cancel_timer(self, timer: Timer) -> None:
+    def cancel_timer(self, timer: CancelTimer) -> None:
+        """Stop it."""
+        self._stop_timer(timer.timer)
+
+    def _stop_timer(self, timer: Timer) -> None:
         handle = self._timers.pop(timer, None)
         if handle is not None:
             handle.cancel()

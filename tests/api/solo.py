@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from common.chain.application import BlockContext, Outcome, StateReader, StateView
@@ -19,9 +19,10 @@ from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
 from common.node.diagnosis.self_judgement import NodeFacts
+from common.node.effect_performer import EffectPerformer, EffectPorts
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
-from common.node.logic.node_effects import BlockCommitted, CancelTimer, CommitBlock, NodeEffect, SetTimer, Warned
+from common.node.logic.node_effects import BlockCommitted, CancelTimer, CommitBlock, SetTimer, Warned
 from common.node.logic.node_events import BlockWritten, NodeEvent, Started, Timer, TimerExpired
 from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
 from common.node.store.chain_store import ChainStore
@@ -83,7 +84,7 @@ class BusinessToy(ToyApplication):
         return {"name": "玩具市场"}
 
 
-class Solo:
+class Solo(EffectPorts):
     """See the module docstring. Everything is called on one event loop."""
 
     def __init__(self) -> None:
@@ -94,6 +95,7 @@ class Solo:
         self._node = Node(
             genesis=self._genesis, application=self._application, chain=self._chain, seed=seed_of(VALIDATOR)
         )
+        self._performer = EffectPerformer(self)
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._held: list[CommitBlock] = []
         self._wake = asyncio.Event()
@@ -128,7 +130,7 @@ class Solo:
         if self.fail_with is not None:
             raise self.fail_with
         result, effects = self._node.submit(envelope, self._now_ms())
-        self._perform(effects)
+        self._performer.take(effects)
         return result
 
     async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> None:
@@ -167,7 +169,7 @@ class Solo:
         """Commit what was held back."""
         self.paused = False
         held, self._held = self._held, []
-        self._perform(held)
+        self._performer.take(held)
 
     async def _until(self, reached: Any, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
@@ -187,28 +189,39 @@ class Solo:
         return time.time_ns() // 1_000_000
 
     def _give(self, event: NodeEvent) -> None:
-        self._perform(self._node.step(event, self._now_ms()))
+        self._performer.take(self._node.step(event, self._now_ms()))
 
-    def _perform(self, effects: list[Any] | list[NodeEffect]) -> None:
-        for effect in effects:
-            if isinstance(effect, CommitBlock):
-                if self.paused:
-                    self._held.append(effect)
-                    continue
-                self._chain.store.write(effect.writes, sync=True)
-                self._give(BlockWritten(effect.height))
-            elif isinstance(effect, SetTimer):
-                self._cancel(effect.timer)
-                loop = asyncio.get_running_loop()
-                expired = TimerExpired(effect.timer, effect.token)
-                self._timers[effect.timer] = loop.call_later(effect.delay_ms / 1000, self._give, expired)
-            elif isinstance(effect, CancelTimer):
-                self._cancel(effect.timer)
-            elif isinstance(effect, BlockCommitted):
-                self._wake.set()
-                self._wake = asyncio.Event()
-            elif isinstance(effect, Warned):
-                self.warnings.append(effect)
+    def write_block(self, block: CommitBlock) -> None:
+        """Write it now, or when the node goes on."""
+        if self.paused:
+            self._held.append(block)
+            return
+        self._chain.store.write(block.writes, sync=True)
+        self._give(BlockWritten(block.height))
+
+    def set_timer(self, timer: SetTimer) -> None:
+        """Arm it on the loop."""
+        self._cancel(timer.timer)
+        expired = TimerExpired(timer.timer, timer.token)
+        loop = asyncio.get_running_loop()
+        self._timers[timer.timer] = loop.call_later(timer.delay_ms / 1000, self._give, expired)
+
+    def cancel_timer(self, timer: CancelTimer) -> None:
+        """Stop it."""
+        self._cancel(timer.timer)
+
+    def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+        """Nothing is kept: the process does not die."""
+        durable()
+
+    def block_committed(self, block: BlockCommitted) -> None:
+        """Wake who waits for receipts."""
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    def warned(self, warning: Warned) -> None:
+        """Remember it."""
+        self.warnings.append(warning)
 
     def _cancel(self, timer: Timer) -> None:
         handle = self._timers.pop(timer, None)

@@ -7,15 +7,14 @@ sync, blocks are written beside that; a crash loses what was not synced, and may
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
 
 from common.chain.application import Application
-from common.consensus.effects import Persist
 from common.consensus.messages import ConsensusMessage, decode_message
 from common.core.errors import InvariantBroken, Rejected
+from common.node.effect_performer import EffectPerformer, EffectPorts
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_effects import (
@@ -24,7 +23,6 @@ from common.node.logic.node_effects import (
     CancelTimer,
     CommitBlock,
     Disconnect,
-    NodeEffect,
     SendToPeer,
     SendToPeers,
     SetTimer,
@@ -59,7 +57,7 @@ HOUR_MS = 3_600_000
 _channels = count(1)
 
 
-class ChainNode:
+class ChainNode(EffectPorts):
     """One validator's machine."""
 
     is_correct = True
@@ -104,8 +102,7 @@ class ChainNode:
         genesis, application = self.simulation.genesis, self.make_application()
         self.alive = True
         self._life += 1
-        self._queue: deque[NodeEffect] = deque()
-        self._syncing = self._performing = False
+        self._performer = EffectPerformer(self)
         self._timers: dict[Timer, int] = {}
         self.chain = ChainStore(self.store, genesis)
         initialise_chain(self.chain, genesis, application)
@@ -130,6 +127,7 @@ class ChainNode:
         self.world.note(f"{self.name} crashes")
         self.alive = False
         self._life += 1
+        self._performer.stop()
         self.votes_file.fail_syncs = True
         try:
             self._votes.sync()
@@ -208,67 +206,57 @@ class ChainNode:
     def submit(self, envelope: bytes) -> None:
         """A client's transaction. Raises `Rejected`."""
         _, effects = self.node.submit(envelope, self.wall_clock_ms)
-        self._take(effects)
+        self._performer.take(effects)
 
     def _give(self, event: NodeEvent) -> None:
-        self._take(self.node.step(event, self.wall_clock_ms))
+        self._performer.take(self.node.step(event, self.wall_clock_ms))
 
-    def _take(self, effects: list[NodeEffect]) -> None:
-        self._queue.extend(effects)
-        if self._performing:
-            return
-        self._performing = True
-        while self._queue and not self._syncing and self.alive:
-            self._perform(self._queue.popleft())
-        self._performing = False
+    # Ports
 
-    def _perform(self, effect: NodeEffect) -> None:
-        match effect:
-            case Persist():
-                self._persist(effect)
-            case SendToPeer():
-                self._say(effect.payload, [self.simulation.number_of(effect.peer)])
-            case SendToPeers():
-                self._say(effect.payload, sorted(self.channels))
-            case CommitBlock():
-                self._later(self._disk_delay_ms(), lambda: self._write(effect))
-            case SetTimer():
-                self._timers[effect.timer] = effect.token
-                self._later(effect.delay_ms, lambda: self._expire(effect))
-            case CancelTimer():
-                self._timers.pop(effect.timer, None)
-            case Disconnect():
-                self._disconnect(effect)
-            case BlockCommitted():
-                self._announce(effect)
-            case Accusation():
-                self.simulation.accused(self, self.simulation.number_of(effect.culprit), effect)
-            case Warned():
-                self.world.note(f"{self.name} warns {effect.code}")
-                self.simulation.warned(self, effect)
+    def send(self, message: SendToPeer) -> None:
+        self._say(message.payload, [self.simulation.number_of(message.peer)])
+
+    def send_to_all(self, message: SendToPeers) -> None:
+        self._say(message.payload, sorted(self.channels))
+
+    def set_timer(self, timer: SetTimer) -> None:
+        self._timers[timer.timer] = timer.token
+        self._later(timer.delay_ms, lambda: self._expire(timer))
+
+    def cancel_timer(self, timer: CancelTimer) -> None:
+        self._timers.pop(timer.timer, None)
+
+    def accused(self, accusation: Accusation) -> None:
+        self.simulation.accused(self, self.simulation.number_of(accusation.culprit), accusation)
+
+    def warned(self, warning: Warned) -> None:
+        self.world.note(f"{self.name} warns {warning.code}")
+        self.simulation.warned(self, warning)
 
     def _disk_delay_ms(self) -> int:
         longest = self.simulation.plan.sync_ms
         return self.world.random.randint(0, longest) if longest else 0
 
-    def _persist(self, effect: Persist) -> None:
-        self._votes.append(effect.records)
+    def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+        self._votes.append(records)
+
+        def synced() -> None:
+            self._votes.sync()
+            durable()
+
         delay_ms = self._disk_delay_ms()
         if delay_ms == 0:
-            self._votes.sync()
-            return
-        self._syncing = True
-        self._later(delay_ms, self._synced)
+            synced()
+        else:
+            self._later(delay_ms, synced)
 
-    def _synced(self) -> None:
-        self._votes.sync()
-        self._syncing = False
-        self._take([])
+    def write_block(self, block: CommitBlock) -> None:
+        self._later(self._disk_delay_ms(), lambda: self._write(block))
 
-    def _write(self, effect: CommitBlock) -> None:
-        self.store.write(effect.writes, sync=True)
-        self._votes.compact(effect.height, effect.block_id)
-        self._give(BlockWritten(effect.height))
+    def _write(self, block: CommitBlock) -> None:
+        self.store.write(block.writes, sync=True)
+        self._votes.compact(block.height, block.block_id)
+        self._give(BlockWritten(block.height))
 
     def _expire(self, effect: SetTimer) -> None:
         if self._timers.get(effect.timer) == effect.token:
@@ -277,18 +265,18 @@ class ChainNode:
                 self.world.note(f"{self.name} times out")
             self._give(TimerExpired(effect.timer, effect.token))
 
-    def _disconnect(self, effect: Disconnect) -> None:
-        number = self.simulation.number_of(effect.peer)
-        self.world.note(f"{self.name} cuts off {number}: {effect.reason}")
+    def disconnect(self, order: Disconnect) -> None:
+        number = self.simulation.number_of(order.peer)
+        self.world.note(f"{self.name} cuts off {number}: {order.reason}")
         if number in self.channels:
             peer = self.channels[number][0]
-            self.simulation.cut_off(self, peer, effect)
+            self.simulation.cut_off(self, peer, order)
             self.hang_up(peer)
 
-    def _announce(self, effect: BlockCommitted) -> None:
-        height = effect.header.height
-        self.world.note(f"{self.name} commits {height}/{effect.certificate.view} {effect.block_id.hex()[:8]}")
-        self.simulation.block_committed(self, effect)
+    def block_committed(self, block: BlockCommitted) -> None:
+        height = block.header.height
+        self.world.note(f"{self.name} commits {height}/{block.certificate.view} {block.block_id.hex()[:8]}")
+        self.simulation.block_committed(self, block)
 
     # Saying
 

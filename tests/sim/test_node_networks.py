@@ -60,7 +60,7 @@ def test_c16_a_machine_set_back_to_an_old_image_does_not_vote_twice() -> None:
 
 def test_c16_nodes_that_lose_their_vote_logs_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The checker can fail: without synced votes, a power cut makes nodes abstain, or worse."""
-    monkeypatch.setattr(ChainNode, "_persist", lambda self, effect: None)
+    monkeypatch.setattr(ChainNode, "persist", lambda self, records, durable: durable())
     outages = [Outage(at, at + 90, (0, 1, 2)) for at in range(100, 3900, 97)]
     broken = 0
     for seed in range(6):

@@ -24,9 +24,10 @@ import uvloop
 
 from common.core.errors import Conflict, InvariantBroken, Rejected, RuleBroken, Unavailable
 from common.core.genesis import Genesis
+from common.node.effect_performer import EffectPerformer, EffectPorts
 from common.node.genesis_file import read_genesis
 from common.node.keys import KeyPair, load_key_file
-from common.node.logic.node_effects import CancelTimer, Disconnect, SendToPeer, SetTimer, Warned
+from common.node.logic.node_effects import CancelTimer, Disconnect, SendToPeer, SetTimer
 from common.node.logic.node_events import PeerKey
 from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.wire.peer_messages import Hello
@@ -179,7 +180,7 @@ async def _download(
         await process.transport.close()
 
 
-class _JoinProcess:
+class _JoinProcess(EffectPorts):
     """The handler of the channels (`transport.PeerHandler`)."""
 
     def __init__(
@@ -193,6 +194,7 @@ class _JoinProcess:
         self._genesis = genesis
         self._headers = headers
         self._outbox = NodeOutbox()
+        self._performer = EffectPerformer(self)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self.failed: asyncio.Future[Exception] = self._loop.create_future()
@@ -242,26 +244,27 @@ class _JoinProcess:
         except (Rejected, InvariantBroken, OSError) as error:
             self.failed.set_result(error)
             return
-        for effect in self._outbox.take():
-            match effect:
-                case SendToPeer():
-                    self.transport.send(effect.peer, effect.channel, effect.payload)
-                case Disconnect():
-                    self.transport.disconnect(effect.peer, effect.reason, effect.pause_ms)
-                case SetTimer():
-                    self._set_timer(effect)
-                case CancelTimer():
-                    if self._timer is not None:
-                        self._timer.cancel()
-                case Warned() | _:
-                    pass
+        self._performer.take(self._outbox.take())
 
-    def _set_timer(self, effect: SetTimer) -> None:
+    def send(self, message: SendToPeer) -> None:
+        """Hand it to the transport."""
+        self.transport.send(message.peer, message.channel, message.payload)
+
+    def disconnect(self, order: Disconnect) -> None:
+        """Have the transport close a channel."""
+        self.transport.disconnect(order.peer, order.reason, order.pause_ms)
+
+    def cancel_timer(self, timer: CancelTimer | SetTimer) -> None:
+        """Stop the one timer of a join."""
         if self._timer is not None:
             self._timer.cancel()
 
+    def set_timer(self, timer: SetTimer) -> None:
+        """Arm it."""
+        self.cancel_timer(timer)
+
         def expired() -> None:
-            if self._outbox.expired(effect.timer, effect.token):
+            if self._outbox.expired(timer.timer, timer.token):
                 self._do(self.join.timed_out)
 
-        self._timer = self._loop.call_later(effect.delay_ms / 1000, expired)
+        self._timer = self._loop.call_later(timer.delay_ms / 1000, expired)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.core.genesis import Genesis
+from common.node.effect_performer import EffectPerformer, EffectPorts
 from common.node.logic.node import Node
 from common.node.logic.node_effects import Disconnect, SendToPeer, SetTimer, Warned
 from common.node.logic.node_events import PeerConnected, PeerMessage, Started
@@ -94,7 +95,7 @@ class Peer:
 
 
 @dataclass
-class Joiner:
+class Joiner(EffectPorts):
     """A join over a store, driven by hand."""
 
     scratch: Path
@@ -108,6 +109,7 @@ class Joiner:
     timer: SetTimer | None = None
 
     def __post_init__(self) -> None:
+        self._performer = EffectPerformer(self)
         self.begin()
 
     def begin(self) -> None:
@@ -162,14 +164,17 @@ class Joiner:
         return chain
 
     def _perform(self) -> None:
-        for effect in self.outbox.take():
-            match effect:
-                case SendToPeer():
-                    self.waiting.append((effect.peer, effect.payload))
-                case Disconnect():
-                    self.dropped[self.peers.pop(effect.peer).name] = effect.reason
-                    self.join.disconnected(effect.peer)
-                case SetTimer():
-                    self.timer = effect
-                case Warned():
-                    self.warnings.append(effect)
+        self._performer.take(self.outbox.take())
+
+    def send(self, message: SendToPeer) -> None:
+        self.waiting.append((message.peer, message.payload))
+
+    def disconnect(self, order: Disconnect) -> None:
+        self.dropped[self.peers.pop(order.peer).name] = order.reason
+        self.join.disconnected(order.peer)
+
+    def set_timer(self, timer: SetTimer) -> None:
+        self.timer = timer
+
+    def warned(self, warning: Warned) -> None:
+        self.warnings.append(warning)

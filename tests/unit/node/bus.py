@@ -8,16 +8,16 @@ fixed delay and runs the clock.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 from common.chain.application import Application
-from common.consensus.effects import Persist
 from common.consensus.records import record_height
 from common.core.genesis import Genesis
 from common.core.protocol import SUPPORTED_VERSIONS
+from common.node.effect_performer import EffectPerformer, EffectPorts
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_effects import (
@@ -51,12 +51,29 @@ from tests.unit.node.toy import START_MS, ToyApplication, key_of, seed_of
 DELAY_MS = 2
 
 
+class MortalPerformer(EffectPerformer):
+    """A kill before an effect loses it and the rest (attack S1)."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine)
+        self._machine = machine
+
+    def perform_one(self, effect: NodeEffect) -> None:
+        """Perform it, unless the machine dies of it."""
+        bus = self._machine.bus
+        if bus.kill_at(self._machine, effect):
+            bus.kill(self._machine.name)
+        else:
+            super().perform_one(effect)
+
+
 @dataclass
-class Machine:
-    """One validator's machine."""
+class Machine(EffectPorts):
+    """One validator's machine, and its ports."""
 
     name: str
     genesis: Genesis
+    bus: Bus
     limits: NodeLimits = field(default_factory=NodeLimits)
     store: MemoryStore = field(default_factory=MemoryStore)
     vote_records: list[bytes] = field(default_factory=list)
@@ -67,6 +84,7 @@ class Machine:
     supported_versions: tuple[int, ...] = SUPPORTED_VERSIONS
     node: Node | None = None
     chain: ChainStore = field(init=False)
+    performer: EffectPerformer = field(init=False)
     incarnation: int = 0
     timers: dict[Timer, int] = field(default_factory=dict)
     committed: list[BlockCommitted] = field(default_factory=list)
@@ -93,6 +111,7 @@ class Machine:
         initialise_chain(self.chain, self.genesis, self.application)
         self.incarnation += 1
         self.timers = {}
+        self.performer = MortalPerformer(self)
         self.node = Node(
             genesis=self.genesis,
             application=self.application,
@@ -105,6 +124,57 @@ class Machine:
             supported_versions=self.supported_versions,
         )
         return self.node
+
+    def die(self) -> None:
+        """The process and its unsynced writes are gone."""
+        self.node = None
+        self.performer.stop()
+        self.store.crash()
+
+    def take(self, effects: list[NodeEffect]) -> None:
+        """Perform what the node wants."""
+        self.performer.take(effects)
+
+    def persist(self, records: Sequence[bytes], durable: Callable[[], None]) -> None:
+        self.vote_records.extend(records)
+        durable()
+
+    def write_block(self, block: CommitBlock) -> None:
+        self.store.write(block.writes, sync=block.synced)
+        if block.synced:
+            self.vote_records = [data for data in self.vote_records if record_height(data) > block.height]
+        self.bus.give_later(self, 0, BlockWritten(block.height))
+
+    def send(self, message: SendToPeer) -> None:
+        self.bus.carry(self, self.bus.by_key[message.peer].name, message.payload)
+
+    def send_to_all(self, message: SendToPeers) -> None:
+        for name in sorted(self.peers):
+            self.bus.carry(self, name, message.payload)
+
+    def set_timer(self, timer: SetTimer) -> None:
+        self.timers[timer.timer] = timer.token
+        self.bus.give_later(self, timer.delay_ms, TimerExpired(timer.timer, timer.token))
+
+    def cancel_timer(self, timer: CancelTimer) -> None:
+        self.timers.pop(timer.timer, None)
+
+    def disconnect(self, order: Disconnect) -> None:
+        self.disconnects.append(order)
+        self.bus.disconnect(self.name, self.bus.by_key[order.peer].name)
+
+    def block_committed(self, block: BlockCommitted) -> None:
+        self.committed.append(block)
+
+    def accused(self, accusation: Accusation) -> None:
+        self.accusations.append(accusation)
+
+    def warned(self, warning: Warned) -> None:
+        self.warnings.append(warning)
+
+    def halt(self, order: Halt) -> None:
+        self.halts.append(order)
+        self.bus.kill(self.name)
 
     @property
     def running(self) -> Node:
@@ -120,8 +190,8 @@ class Bus:
     def __init__(self, genesis: Genesis, names: list[str], **options: Any) -> None:
         self.genesis = genesis
         self.now_ms = START_MS + 1_000
-        self.machines = {name: Machine(name, genesis, **options) for name in names}
-        self._by_key = {machine.key: machine for machine in self.machines.values()}
+        self.machines = {name: Machine(name, genesis, self, **options) for name in names}
+        self.by_key = {machine.key: machine for machine in self.machines.values()}
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self.blocked: set[tuple[str, str]] = set()
@@ -163,8 +233,7 @@ class Bus:
     def kill(self, name: str) -> None:
         """kill -9: the process and its unsynced writes are gone."""
         machine = self.machines[name]
-        machine.node = None
-        machine.store.crash()
+        machine.die()
         for other in list(machine.peers):
             self.disconnect(name, other)
 
@@ -192,7 +261,7 @@ class Bus:
         """A client's transaction; returns the status. Raises Rejected."""
         machine = self.machines[name]
         result, effects = machine.running.submit(envelope, self.clock(machine))
-        self.perform(machine, effects)
+        machine.take(effects)
         return result.status
 
     def clock(self, machine: Machine) -> int:
@@ -202,7 +271,7 @@ class Bus:
     def give(self, machine: Machine, event: NodeEvent) -> None:
         """Step a node and perform what it wants."""
         if machine.node is not None:
-            self.perform(machine, machine.node.step(event, self.clock(machine)))
+            machine.take(machine.node.step(event, self.clock(machine)))
 
     def run(self, condition: Callable[[], bool], limit_ms: int = 60_000) -> None:
         """Let things happen until the condition holds. Raises AssertionError after `limit_ms` of virtual time."""
@@ -245,63 +314,25 @@ class Bus:
     def _later(self, delay_ms: int, action: Callable[[], None]) -> None:
         heapq.heappush(self._events, (self.now_ms + delay_ms, next(self._order), action))
 
-    # -- effects -------------------------------------------------------------------------------------------------------
+    # -- machines ------------------------------------------------------------------------------------------------------
 
-    def perform(self, machine: Machine, effects: list[NodeEffect]) -> None:
-        """In order (contract F1); a kill in between loses the rest (attack S1)."""
-        for effect in effects:
-            if self.kill_at(machine, effect):
-                self.kill(machine.name)
-            if machine.node is None:
+    def give_later(self, machine: Machine, delay_ms: int, event: NodeEvent) -> None:
+        """An event of this life of the machine; the expiry of a timer, if it still runs then."""
+        incarnation = machine.incarnation
+
+        def act() -> None:
+            if machine.incarnation != incarnation:
                 return
-            self._perform_one(machine, effect)
-
-    def _perform_one(self, machine: Machine, effect: NodeEffect) -> None:
-        match effect:
-            case Persist():
-                machine.vote_records.extend(effect.records)
-            case SendToPeer():
-                self._carry(machine, self._by_key[effect.peer].name, effect.payload)
-            case SendToPeers():
-                for name in sorted(machine.peers):
-                    self._carry(machine, name, effect.payload)
-            case CommitBlock():
-                machine.store.write(effect.writes, sync=effect.synced)
-                if effect.synced:
-                    machine.vote_records = [
-                        data for data in machine.vote_records if record_height(data) > effect.height
-                    ]
-                life = machine.incarnation
-                self._later(0, lambda: self._alive(machine, life, BlockWritten(effect.height)))
-            case SetTimer():
-                machine.timers[effect.timer] = effect.token
-                incarnation = machine.incarnation
-                self._later(effect.delay_ms, lambda: self._expire(machine, incarnation, effect))
-            case CancelTimer():
-                machine.timers.pop(effect.timer, None)
-            case Disconnect():
-                machine.disconnects.append(effect)
-                self.disconnect(machine.name, self._by_key[effect.peer].name)
-            case BlockCommitted():
-                machine.committed.append(effect)
-            case Accusation():
-                machine.accusations.append(effect)
-            case Warned():
-                machine.warnings.append(effect)
-            case Halt():
-                machine.halts.append(effect)
-                self.kill(machine.name)
-
-    def _alive(self, machine: Machine, incarnation: int, event: NodeEvent) -> None:
-        if machine.incarnation == incarnation:
+            if isinstance(event, TimerExpired):
+                if machine.timers.get(event.timer) != event.token:
+                    return
+                del machine.timers[event.timer]
             self.give(machine, event)
 
-    def _expire(self, machine: Machine, incarnation: int, effect: SetTimer) -> None:
-        if machine.incarnation == incarnation and machine.timers.get(effect.timer) == effect.token:
-            del machine.timers[effect.timer]
-            self.give(machine, TimerExpired(effect.timer, effect.token))
+        self._later(delay_ms, act)
 
-    def _carry(self, source: Machine, target_name: str, payload: bytes) -> None:
+    def carry(self, source: Machine, target_name: str, payload: bytes) -> None:
+        """Put bytes on the way."""
         source.sent.append((target_name, payload))
         target = self.machines[target_name]
         if target_name not in source.peers or self.drop(source.name, target_name, payload):
@@ -315,7 +346,7 @@ class Bus:
 
     def inject(self, source: str, target: str, payload: bytes) -> None:
         """A lie: `source` sends bytes that its node did not make."""
-        self._carry(self.machines[source], target, payload)
+        self.carry(self.machines[source], target, payload)
 
 
 def names_of(count_: int) -> list[str]:
