@@ -193,7 +193,9 @@ class Ledger:
         return decode_account(data)
 
     def open_securities_account(self, account_id: str) -> Account:
-        """An account on which securities may move. Raises `account_unknown`, `_type_wrong`, `_closed`, `_frozen`."""
+        """An account on which securities may move. Raises `account_unknown`, `account_type_wrong`, `account_closed`,
+        `account_frozen`.
+        """
         account = self.securities_account(account_id)
         if account.status == "frozen":
             raise refuse("account_frozen", account=account_id)

@@ -30,7 +30,7 @@ _UNSIGNED = bytes(64)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
+class TransactionDraft:
     """A transaction and the signatures that it has so far, in the order of its signers."""
 
     transaction: dict[str, Any]
@@ -146,5 +146,5 @@ def refuse_incomplete(data: bytes) -> None:
     signatures = document.get("signatures") if isinstance(document, dict) else None
     if not isinstance(signatures, list) or None not in signatures:
         return
-    missing = Draft.parse(document).missing
+    missing = TransactionDraft.parse(document).missing
     raise Forbidden("signatures_missing", f"not signed yet by {', '.join(missing)}: tongjian tx sign FILE --key KEY")

@@ -176,7 +176,7 @@ class CustodyApplication:
         }
 
     def region_evidence_prefix(self, network: str) -> bytes:
-        """See `http_ports.RegionEvidence`. Raises `Malformed('network_name')`."""
+        """See `node_ports.RegionEvidence`. Raises `Malformed('network_name')`."""
         return state.misbehaviours_of(check_network(network))
 
     def sub_networks(self, reader: StateReader) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from cli import output
-from cli.doctor.observe import observe
-from cli.doctor.observe_url import observe_url
+from cli.doctor.network_observation import observe
+from cli.doctor.node_observation import observe_url
 from cli.localnet.layout import load_network
 from common.node.diagnosis.comparison import Observation, diagnose
 

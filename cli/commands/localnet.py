@@ -13,10 +13,10 @@ import click
 
 from cli import output
 from cli.localnet import processes
-from cli.localnet.exclusive import changing
 from cli.localnet.launch import launch
 from cli.localnet.layout import Chain, LocalNetwork, Process, load_network
-from cli.localnet.regions import PILOTS
+from cli.localnet.markets import PILOTS
+from cli.localnet.network_lock import changing
 from cli.output import Group
 from common.core.errors import Conflict, Unavailable
 

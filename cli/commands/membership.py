@@ -13,8 +13,8 @@ import click
 from cli import output
 from cli.enrolment import PublicPart
 from cli.output import Group
-from cli.preflight.observe import Place, network_at, observe_chain
-from cli.preflight.options import EXISTING, only_chain, place_options, report
+from cli.preflight.chain_options import EXISTING, only_chain, place_options, report
+from cli.preflight.chain_survey import Place, network_at, observe_chain
 from common.core.codec import parse_json
 from common.core.errors import Malformed, NotFound, Rejected
 from common.core.genesis import parse_genesis

@@ -15,7 +15,7 @@ from cli import output
 from cli.client import transaction_document
 from cli.output import Group
 from cli.paired import one_for_each
-from cli.signing import Draft, is_draft, read_document, refuse_incomplete
+from cli.signing import TransactionDraft, is_draft, read_document, refuse_incomplete
 from cli.target import Target, target_options
 from common.core.errors import Conflict, Malformed, Rejected
 from common.core.transaction import MAX_ENVELOPE_BYTES
@@ -79,21 +79,23 @@ def sign(
     click.echo(draft.encode())
 
 
-def _draft(content: Any, pairs: Sequence[KeyPair], target: Target, others: tuple[str, ...], **made: Any) -> Draft:
+def _draft(
+    content: Any, pairs: Sequence[KeyPair], target: Target, others: tuple[str, ...], **made: Any
+) -> TransactionDraft:
     """What FILE holds, as a draft. Raises UsageError for options that do not fit it."""
     given = is_draft(content) or (isinstance(content, dict) and "operations" in content)
     if not given:
         signers = [*(pair.text for pair in pairs), *others]
         if not signers:
             raise click.UsageError("give --key FILE, --signer PUBLIC_KEY, or --localnet DIR --as CREDENTIAL")
-        return Draft.unsigned(_transaction(content, signers, target, **made))
+        return TransactionDraft.unsigned(_transaction(content, signers, target, **made))
     if others or any(value is not None for value in made.values()):
         raise click.UsageError(
             "FILE holds a transaction: --signer, --genesis, --nonce and --expires-at-height are settled"
         )
     if not pairs:
         raise click.UsageError("give --key FILE, or --localnet DIR --as CREDENTIAL; `tx show` signs nothing")
-    draft = Draft.parse(content) if is_draft(content) else Draft.unsigned(content)
+    draft = TransactionDraft.parse(content) if is_draft(content) else TransactionDraft.unsigned(content)
     if target.network not in (None, draft.parsed.network):
         raise Conflict("network_differs", f"the transaction is for {draft.parsed.network}, not {target.network}")
     return draft
@@ -139,7 +141,7 @@ def show(file: Any, as_json: bool) -> None:
     content = read_document(file.read(MAX_ENVELOPE_BYTES + 1))
     if not is_draft(content):
         raise Malformed("envelope_fields", "the file holds no transaction with signatures, as `tx sign` prints it")
-    draft = Draft.parse(content)
+    draft = TransactionDraft.parse(content)
     if as_json:
         output.print_json(draft.facts())
     else:
@@ -156,7 +158,7 @@ def join(files: tuple[Any, ...]) -> None:
         content = read_document(file.read(MAX_ENVELOPE_BYTES + 1))
         if not is_draft(content):
             raise Malformed("envelope_fields", f"{file.name} holds no transaction with signatures")
-        drafts.append(Draft.parse(content))
+        drafts.append(TransactionDraft.parse(content))
     whole = drafts[0]
     for draft in drafts[1:]:
         whole = whole.joined(draft)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from cli.output import Group
-from cli.preflight.observe import Place, observe_chain
-from cli.preflight.options import place_options, report
+from cli.preflight.chain_options import place_options, report
+from cli.preflight.chain_survey import Place, observe_chain
 from common.node.diagnosis.change_rules import restart_findings
 
 

@@ -1,4 +1,4 @@
-"""The demonstration, step by step: found a network, run it, register, wait for custody, ask, check the answer.
+"""The demonstration, step by step: found a network, run it, register, wait for custody, ask, check the look_through.
 
 Every child process is tied to this one, so that no way of ending the demonstration leaves a process behind. Ports are
 looked for: a second demonstration on the same machine gets others."""
@@ -17,15 +17,15 @@ from pathlib import Path
 import click
 
 from cli import output
-from cli.demo import answer
+from cli.demo import look_through
 from cli.demo.submission import submit_region
 from cli.localnet import processes
+from cli.localnet.free_ports import reserved_base_port
 from cli.localnet.initialise import Plan, initialise
 from cli.localnet.launch import launch
 from cli.localnet.layout import LocalNetwork
-from cli.localnet.ports import reserved_base_port
+from cli.localnet.markets import PILOTS
 from cli.localnet.readiness import wait_until_committing
-from cli.localnet.regions import PILOTS
 
 START_PATIENCE_S = 120.0
 
@@ -50,7 +50,7 @@ def run_demo(*, once: bool, directory: Path | None, base_port: int | None, valid
                 verdict = "The answer is right" if not findings else "THE ANSWER IS WRONG: " + "; ".join(findings)
                 click.echo(f"\n{verdict} ({time.monotonic() - started_s:.0f} s after the start)")
                 if not once:
-                    answer.say_where(network)
+                    look_through.say_where(network)
                     click.echo("\nThe network keeps running. Ctrl-C stops it.")
                     signal.pause()
     except KeyboardInterrupt:
@@ -63,15 +63,15 @@ def run_demo(*, once: bool, directory: Path | None, base_port: int | None, valid
 
 
 def _register_and_ask(network: LocalNetwork) -> list[str]:
-    """Steps 3 to 5; returns what is wrong with the answer."""
+    """Steps 3 to 5; returns what is wrong with the look_through."""
     click.echo("3. Registering equity in five regions over REST")
     with ThreadPoolExecutor(max_workers=len(PILOTS)) as pool:
         jobs = {region: pool.submit(submit_region, network, region, output.progress) for region in PILOTS}
         heights = {region: job.result() for region, job in jobs.items()}
     click.echo("4. Waiting until the custody chain has verified them")
-    answer.wait_until_anchored(network, heights, output.progress)
+    look_through.wait_until_anchored(network, heights, output.progress)
     click.echo("5. A regulator asks: what does one investor hold, across all markets?\n")
-    return answer.ask(network, list(PILOTS))
+    return look_through.ask(network, list(PILOTS))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cli.localnet.regions import REGIONS
+from cli.localnet.markets import REGIONS
 
 INVESTOR = "Q000000001"
 """The natural person who holds shares in Beijing, Shanghai and Shenzhen."""

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import tomli_w
 
 from cli.enrolment import NodePlace, PublicPart, assemble, enrol, write_node_settings
-from cli.localnet.exclusive import founding
 from cli.localnet.layout import (
     CUSTODY,
     PEER_PORT_OFFSET,
@@ -25,7 +24,8 @@ from cli.localnet.layout import (
     LocalNetwork,
     Process,
 )
-from cli.localnet.regions import REGIONS
+from cli.localnet.markets import REGIONS
+from cli.localnet.network_lock import founding
 from cli.trust_root import trust_root
 from common.core.errors import Malformed
 from common.core.genesis import ChainParameters, Genesis

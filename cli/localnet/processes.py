@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from cli.localnet import exclusive
+from cli.localnet import network_lock
 from cli.localnet.layout import LocalNetwork, Process
 from common.core.errors import Rejected
 from common.node.logs import JsonFormatter
@@ -74,7 +74,7 @@ def _become(process: Process, run: RunProcess, parent: int | None) -> None:
     """In the child: detach from the terminal, log to the process's file, run. Never returns."""
     status = 1
     try:
-        exclusive.close_in_child()
+        network_lock.close_in_child()
         os.setsid()
         if parent is not None:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -10,7 +10,7 @@ Invariants
   T4  A token opens routes; it never replaces the signatures of a transaction.
 
 File: {"format": "tongjian/tokens/v1", "tokens": [{"id", "hash", "subject", "organisation", "role", "regions": [..] |
-null, "expires_ms": int | null}]}. Left out: which role may do what on a route (`http_context`, and each tier's routes).
+null, "expires_ms": int | null}]}. Left out: which role may do what on a route (`http.context`, and each tier's routes).
 """
 
 from __future__ import annotations

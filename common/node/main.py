@@ -39,7 +39,7 @@ from common.node.http.server import HttpServer
 from common.node.logic.node import Node
 from common.node.logic.node_status import NodeLimits
 from common.node.logs import configure_logging
-from common.node.peer.hello import Identity
+from common.node.peer.hello import ChannelIdentity
 from common.node.peer.listener import bind
 from common.node.peer.tls import ApiTls, PeerTls
 from common.node.peer.transport import PeerTransport
@@ -164,7 +164,7 @@ class NodeProcess:
             self._maker.make,
         )
         self.transport = PeerTransport(
-            Identity(genesis.suite, genesis.id, genesis.network, key.seed, key.public_key),
+            ChannelIdentity(genesis.suite, genesis.id, genesis.network, key.seed, key.public_key),
             settings.peer,
             settings.peers,
             limits,

@@ -1,7 +1,7 @@
 """Collects what a node knows of itself: peers, votes, disk, certificates, evidence against its validators.
 
 Invariant: cheap enough for a probe every second; certificates are read from their files once a minute.
-Left out: what any of it means (`self_judgement`), how it is shown (`http/health.py`).
+Left out: what any of it means (`self_judgement`), how it is shown (`http/health_routes.py`).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class BusinessToy(ToyApplication):
         return next((item for item in ids if self._record(item, state) is not None), None)
 
     def first_application(self, tx: SignedTransaction, state: StateReader) -> bytes | None:
-        """See `http_ports.RepeatedContent`."""
+        """See `node_ports.RepeatedContent`."""
         for operation in tx.operations:
             record = self._record(operation.get("business_id", ""), state)
             if record is not None and record["content"] == canonical_json(operation).decode():
@@ -71,12 +71,12 @@ class BusinessToy(ToyApplication):
         return None
 
     def business_transaction(self, business_id: str, state: StateReader) -> bytes | None:
-        """See `http_ports.BusinessLookup`."""
+        """See `node_ports.BusinessLookup`."""
         record = self._record(business_id, state)
         return None if record is None else bytes.fromhex(record["tx"])
 
     def sub_networks(self, state: StateReader) -> list[dict[str, Any]]:
-        """See `http_ports.NetworkDescription`."""
+        """See `node_ports.NetworkDescription`."""
         return [{"network_id": "suburb"}]
 
     def describe(self) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def test_n2_a_trickling_body_gains_nothing(hasty: LiveServer) -> None:
 
 
 def test_n2_honest_clients_are_served_beside_200_half_sent_heads(hasty: LiveServer) -> None:
-    """uvicorn alone keeps such connections open; that they end is the business of `http_server`, and tested there."""
+    """uvicorn alone keeps such connections open; that they end is the business of `http.server`, and tested there."""
     slow = [socket.create_connection(("127.0.0.1", hasty.port)) for _ in range(200)]
     try:
         for connection in slow:

@@ -19,10 +19,10 @@ from typing import Any
 
 from business_chain.main import application_for
 from cli.localnet import processes
+from cli.localnet.free_ports import reserved_base_port
 from cli.localnet.initialise import Plan, initialise
 from cli.localnet.launch import launch
 from cli.localnet.layout import LocalNetwork, Process, load_network
-from cli.localnet.ports import reserved_base_port
 from cli.localnet.readiness import node_status
 from common.chain.application import OverlayView
 from common.core import merkle

@@ -12,8 +12,8 @@ from typing import Any
 
 from cli.client import Api
 from cli.localnet.layout import CUSTODY, LocalNetwork
+from cli.localnet.markets import PILOTS
 from cli.localnet.readiness import node_api
-from cli.localnet.regions import PILOTS
 from common.core.header import Header
 from tests.bench.load import Connection, Outcome, flood, percentile, steady
 from tests.bench.network import cpu_seconds, disk_bytes, local_network, resident_mebibytes

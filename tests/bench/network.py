@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from cli.localnet import processes
+from cli.localnet.free_ports import reserved_base_port
 from cli.localnet.initialise import Plan, initialise
 from cli.localnet.launch import launch
 from cli.localnet.layout import LocalNetwork, Process
-from cli.localnet.ports import reserved_base_port
 from cli.localnet.readiness import wait_until_committing
 
 VALIDATORS = 4

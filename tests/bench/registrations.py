@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cli.localnet.regions import REGIONS
+from cli.localnet.markets import REGIONS
 from tests.support.market import Market, operation
 
 FIRST_HOLDING = 1_000_000_000

@@ -8,11 +8,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from cli.demo import answer
+from cli.demo import look_through
 from cli.demo.submission import submit_region
 from cli.localnet.layout import CUSTODY, LocalNetwork, load_network
+from cli.localnet.markets import PILOTS
 from cli.localnet.readiness import node_status, wait_until_committing
-from cli.localnet.regions import PILOTS
 from tests.compose.stack import Stack, compose_command
 from tests.support.market import Market
 from tests.support.running import eventually, tongjian
@@ -30,7 +30,7 @@ STARTED = time.monotonic()
 
 
 def height(network: LocalNetwork, name: str) -> int:
-    """A node's height, -1 while it does not answer."""
+    """A node's height, -1 while it does not look_through."""
     chain = network.chain(name.rpartition("-")[0])
     node = network.process(name)
     status = node_status(network, chain, node)
@@ -40,13 +40,13 @@ def height(network: LocalNetwork, name: str) -> int:
 def use(network: LocalNetwork) -> None:
     """The demonstration's submissions and question."""
     heights = {region: submit_region(network, region, say) for region in PILOTS}
-    answer.wait_until_anchored(network, heights, say)
+    look_through.wait_until_anchored(network, heights, say)
     check_answer(network)
 
 
 def check_answer(network: LocalNetwork) -> None:
     """Ask the regulator's question; fail if the answer is not the registered truth."""
-    findings = answer.ask(network, list(PILOTS))
+    findings = look_through.ask(network, list(PILOTS))
     if findings:
         raise AssertionError(f"the look-through answer is wrong: {findings}")
 
@@ -68,7 +68,7 @@ def break_and_mend(stack: Stack, network: LocalNetwork) -> dict[str, tuple[str, 
         stack.kill(service)
     say(f"killed {', '.join(victims)} and relay")
     final = register_everywhere(network, "degraded")
-    answer.wait_until_anchored(network, {region: at for region, (_, at) in final.items()}, say)
+    look_through.wait_until_anchored(network, {region: at for region, (_, at) in final.items()}, say)
     say("every chain went on with three validators, the second relay carried on")
     for service in (*victims, "relay"):
         stack.start(service)
@@ -91,7 +91,7 @@ def restart(stack: Stack, network: LocalNetwork, final: dict[str, tuple[str, int
     for region, (tx_id, _) in final.items():
         with Market(network, region).api() as api:
             assert api.get(f"/v1/transactions/{tx_id}")["status"] == "applied", f"{region} lost {tx_id}"
-    answer.wait_until_anchored(
+    look_through.wait_until_anchored(
         network, {r: at for r, (_, at) in register_everywhere(network, "restarted").items()}, say
     )
     check_answer(network)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import httpx
 import tomli_w
 
-from cli.doctor.observe import observe
+from cli.doctor.network_observation import observe
 from cli.localnet import processes
 from cli.localnet.layout import Chain, Process
 from common.consensus.messages import Phase, Vote, vote_payload
@@ -26,7 +26,7 @@ from common.node.keys import load_key_file
 from common.node.logic.node_effects import Channel
 from common.node.logic.wire.peer_messages import Consensus, Hello
 from common.node.peer.certificates import issue_certificate, load_authority
-from common.node.peer.hello import Identity
+from common.node.peer.hello import ChannelIdentity
 from common.node.peer.tls import PeerTls
 from common.node.peer.transport import PeerTransport
 from common.node.settings import load_settings
@@ -208,7 +208,7 @@ async def vote_twice(patient: Patient, name: str) -> int:
     voter = DoubleVoter(genesis, key.seed)
     peer = settings.peer
     transport = PeerTransport(
-        Identity(genesis.suite, genesis.id, genesis.network, key.seed, key.public_key),
+        ChannelIdentity(genesis.suite, genesis.id, genesis.network, key.seed, key.public_key),
         peer.model_copy(update={"port": 0}),
         settings.peers,
         settings.limits,

@@ -25,8 +25,8 @@ import pytest
 import tomli_w
 
 from cli.client import Api
+from cli.localnet.free_ports import reserved_base_port
 from cli.localnet.initialise import Plan, initialise
-from cli.localnet.ports import reserved_base_port
 from common.node.diagnosis.catalogue import OF_NETWORKS
 from common.node.keys import generate_key
 from tests.e2e.patient import Patient, certify, isolate, vote_twice

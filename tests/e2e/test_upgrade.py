@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from cli.localnet.layout import CUSTODY
-from cli.localnet.regions import PILOTS
+from cli.localnet.markets import PILOTS
 from common.core.header import Header
 from common.core.protocol import LATEST_VERSION
 from common.version import VERSION

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import tomli_w
 
+from cli.localnet.free_ports import reserved_base_port
 from cli.localnet.layout import Chain, LocalNetwork, load_network
-from cli.localnet.ports import reserved_base_port
 from cli.localnet.processes import is_running, record_started, signal_process, start_ticks
 from tests.perturbation.proxy import Forwarder
 from tests.support.running import tongjian

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.localnet.layout import CUSTODY, LocalNetwork
-from cli.localnet.regions import PILOTS
+from cli.localnet.markets import PILOTS
 from tests.bench.__main__ import commit, machine
 from tests.bench.load import percentile
 from tests.bench.measures import prepare

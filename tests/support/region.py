@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 
+from cli.localnet.free_ports import reserved_base_port
 from cli.localnet.initialise import Plan, initialise
 from cli.localnet.layout import LocalNetwork, Process
-from cli.localnet.ports import reserved_base_port
 from cli.localnet.readiness import node_api
 from tests.support.market import Market
 from tests.support.running import COMMAND, eventually

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.client import Api
+from cli.localnet.free_ports import reserved_base_port
 from cli.localnet.layout import CUSTODY, LocalNetwork, load_network
-from cli.localnet.ports import reserved_base_port
 from cli.localnet.readiness import node_status
 from common.core.errors import Rejected
 

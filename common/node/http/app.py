@@ -2,7 +2,7 @@
 
 Invariants
   H1  Every route below /v1 demands a role; an application with one that does not is not built (deny by default).
-  H2  Every refusal is a problem document, unknown paths and methods included (`http_problems`).
+  H2  Every refusal is a problem document, unknown paths and methods included (`http.problems`).
   H3  A query parameter that the route does not declare, or a repeated one, is refused (`context.declared_query`).
   H4  The submission route skips router and models, and stands in the OpenAPI document all the same.
 
@@ -29,13 +29,13 @@ from starlette.routing import Route
 from common.core.errors import InvariantBroken, Rejected
 from common.node.access import TokenStore
 from common.node.http.budget import Budget
-from common.node.http.chain import chain_routers
+from common.node.http.chain_routers import chain_routers
 from common.node.http.context import RequireRole, declared_query
 from common.node.http.edge import PROTECTED_PREFIX, REQUEST_ID, Edge, HttpLimits
+from common.node.http.liveness_routes import MAX_STREAMS
 from common.node.http.metrics import Metrics
+from common.node.http.node_ports import ServedNode
 from common.node.http.openapi import complete_document
-from common.node.http.operations import MAX_STREAMS
-from common.node.http.ports import NodeService
 from common.node.http.problems import code_of, edge_problem, problem_of
 from common.node.http.transactions import SUBMIT_PATH, SubmitRoute
 from common.version import VERSION
@@ -62,7 +62,7 @@ class NodeApplication(FastAPI):
 
 
 def create_app(
-    service: NodeService,
+    service: ServedNode,
     *,
     tokens: TokenStore,
     routers: Sequence[APIRouter] = (),

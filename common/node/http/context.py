@@ -25,18 +25,18 @@ from common.core.errors import Forbidden, InvariantBroken, Malformed, NotFound
 from common.core.suite import HASH_SIZE, parse_hex
 from common.node.access import CHAIN_READERS, Identity, Role, chain_content_roles
 from common.node.http.edge import IDENTITY
-from common.node.http.ports import NodeService
+from common.node.http.node_ports import ServedNode
 
 MAX_HEIGHT = 2**53 - 1
 _MAX_SHOWN: Final = 64
 
 
-async def node_service(request: Request) -> NodeService:
+async def node_service(request: Request) -> ServedNode:
     """The node behind this application."""
-    return cast(NodeService, request.app.state.service)
+    return cast(ServedNode, request.app.state.service)
 
 
-Node = Annotated[NodeService, Depends(node_service)]
+Node = Annotated[ServedNode, Depends(node_service)]
 
 
 def check_query(scope: Scope, allowed: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ Invariants
       which still knows, sends no content.
 
 Left out: the time for a head and for the first byte of a body, and the number of connections, which the
-server bounds below any request (`http_server`, attack N2); roles, which each route demands.
+server bounds below any request (`http.server`, attack N2); roles, which each route demands.
 """
 
 from __future__ import annotations

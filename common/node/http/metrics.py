@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from common.node.http.ports import NodeService
+from common.node.http.node_ports import ServedNode
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -22,7 +22,7 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 class _NodeCollector(Collector):
     """Reads the node's status and counters at the moment of a scrape."""
 
-    def __init__(self, service: NodeService) -> None:
+    def __init__(self, service: ServedNode) -> None:
         self._service = service
 
     def describe(self) -> list[Metric]:
@@ -57,7 +57,7 @@ class _NodeCollector(Collector):
 class Metrics:
     """Registry of one node, and the latencies of its HTTP interface."""
 
-    def __init__(self, service: NodeService) -> None:
+    def __init__(self, service: ServedNode) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_NodeCollector(service))
         self._requests = Histogram(

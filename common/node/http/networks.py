@@ -45,7 +45,7 @@ from common.node.http.context import (
     require_chain_role,
     require_role,
 )
-from common.node.http.ports import NetworkDescription
+from common.node.http.node_ports import NetworkDescription
 from common.node.http.transactions import MAX_WAIT_S
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState

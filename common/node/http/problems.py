@@ -82,7 +82,7 @@ EDGE_CODES: Final[dict[str, tuple[int, str]]] = {
     "route_unknown": (404, "There is no such path."),
     "transfer_encoding_unsupported": (501, "Send the body with a Content-Length, or chunked and nothing else."),
 }
-"""Codes that only the HTTP edge uses (and `http_server`, before there is a request): status and sentence."""
+"""Codes that only the HTTP edge uses (and `http.server`, before there is a request): status and sentence."""
 _RESERVED: Final = frozenset({"type", "title", "status", "code", "detail", "request_id"})
 
 

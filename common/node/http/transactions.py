@@ -26,7 +26,7 @@ from common.core.transaction import envelope_hash, parse_envelope
 from common.node.access import BUSINESS_READERS, TRANSACTION_READERS, WRITERS
 from common.node.http.context import Node, check_query, check_role, parse_tx_id, require_chain_role, require_role
 from common.node.http.edge import IDENTITY
-from common.node.http.ports import BusinessLookup, NodeService, RepeatedContent
+from common.node.http.node_ports import BusinessLookup, RepeatedContent, ServedNode
 from common.node.logic.node_status import TransactionState
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
@@ -79,7 +79,7 @@ class SubmitRoute:
 
     path = SUBMIT_PATH
 
-    def __init__(self, service: NodeService) -> None:
+    def __init__(self, service: ServedNode) -> None:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,7 +134,7 @@ async def _respond(send: Send, state: TransactionState, wait_s: int) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def inclusion_proof(chain: ChainStore, state: TransactionState, service: NodeService) -> dict[str, Any] | None:
+def inclusion_proof(chain: ChainStore, state: TransactionState, service: ServedNode) -> dict[str, Any] | None:
     """Proofs that a committed transaction and its receipt are in their block; None if it is not committed.
 
     Raises `Gone` if the block's body was pruned.

@@ -34,7 +34,7 @@ from common.node.logic.agreement.consensus_driver import ConsensusDriver
 from common.node.logic.agreement.liveness import Heartbeat, QuietStatus
 from common.node.logic.agreement.pacing import BlockBudget
 from common.node.logic.catchup.block_fetch import BlockFetch
-from common.node.logic.catchup.checkpoint import CheckpointSource, NoCheckpoints
+from common.node.logic.catchup.checkpoint_format import CheckpointSource, NoCheckpoints
 from common.node.logic.catchup.peer_table import PeerTable
 from common.node.logic.catchup.serving import Serving
 from common.node.logic.catchup.sync import CatchUp
@@ -54,7 +54,7 @@ from common.node.logic.node_events import (
 from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.node_questions import NodeQuestions
 from common.node.logic.node_status import NodeLimits, SubmitResult
-from common.node.logic.pool.body_fetch import BodyFetch, Progress
+from common.node.logic.pool.body_fetch import BodyFetch, FetchProgress
 from common.node.logic.pool.gossip import Gossip
 from common.node.logic.pool.mempool import Mempool
 from common.node.logic.pool.transaction_intake import TransactionIntake
@@ -64,8 +64,8 @@ from common.node.logic.wire.peer_messages import (
     AnswerBlocks,
     AnswerBody,
     AnswerTransactions,
+    BlockDraft,
     Consensus,
-    Draft,
     GetBlocks,
     GetBody,
     GetTransactions,
@@ -330,7 +330,7 @@ class Node(NodeQuestions):
             case Transactions():
                 if self._intake.gossiped(peer, message.envelopes):
                     self._assembly.bodies_complete()
-            case Draft():
+            case BlockDraft():
                 self._assembly.drafted(peer, message, self._driver.view)
             case GetTransactions():
                 self._serving.transactions(peer, message, self._clock.now_ms)
@@ -360,10 +360,10 @@ class Node(NodeQuestions):
                 self._driver.level(peer, message.tip_height)
                 self._sync.consider()
 
-    def _on_bodies(self, progress: Progress) -> None:
-        if progress is Progress.COMPLETE:
+    def _on_bodies(self, progress: FetchProgress) -> None:
+        if progress is FetchProgress.COMPLETE:
             self._assembly.bodies_complete()
-        elif progress is Progress.TOO_LARGE:
+        elif progress is FetchProgress.TOO_LARGE:
             self._assembly.bodies_too_large()
 
     # -- timers --------------------------------------------------------------------------------------------------------

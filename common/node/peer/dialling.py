@@ -23,7 +23,7 @@ from typing import Protocol
 from common.node.log_limit import LimitedLog
 from common.node.logic.node_events import PeerKey
 from common.node.peer.hello import Side
-from common.node.peer.link import Link, Stage
+from common.node.peer.link import Link, LinkStage
 from common.node.peer.tls import PeerTls
 from common.node.settings import PeerAddress
 
@@ -152,7 +152,7 @@ class Dialler:
             raise
         if link.peer is not None:
             self._proven_key = link.peer
-        if link.stage is not Stage.CLOSED:
+        if link.stage is not LinkStage.CLOSED:
             self.state.last_error = ""
             return True
         self._note(link.reason if not link.reason_from_peer else f"refused_{link.reason}")

@@ -45,7 +45,7 @@ class Side(IntEnum):
         return Side.LISTENER if self is Side.DIALLER else Side.DIALLER
 
 
-class Role(IntEnum):
+class ChannelRole(IntEnum):
     """What the author takes itself for. The receiver's own validator sets decide (H3)."""
 
     VALIDATOR = 1
@@ -71,7 +71,7 @@ class ChannelHello:
     genesis_id: bytes
     network: str
     side: Side
-    role: Role
+    role: ChannelRole
     public_key: bytes
     own_certificate: bytes
     peer_certificate: bytes
@@ -109,7 +109,7 @@ class ChannelHello:
             genesis_id=reader.fixed(HASH_SIZE),
             network=reader.text8(),
             side=_known(Side, reader.u8()),
-            role=_known(Role, reader.u8()),
+            role=_known(ChannelRole, reader.u8()),
             public_key=reader.blob(MAX_KEY_BYTES),
             own_certificate=reader.fixed(HASH_SIZE),
             peer_certificate=reader.fixed(HASH_SIZE),
@@ -131,7 +131,7 @@ def _known(kind: type[_Kind], number: int) -> _Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ChannelIdentity:
     """What stays the same in all hellos of one node."""
 
     suite: Suite
@@ -150,7 +150,7 @@ class Binding:
     peer_certificate: bytes
 
 
-def make_hello(identity: Identity, binding: Binding, role: Role, now_ms: int) -> bytes:
+def make_hello(identity: ChannelIdentity, binding: Binding, role: ChannelRole, now_ms: int) -> bytes:
     """Our HELLO payload for one channel."""
     suite = identity.suite
     unsigned = ChannelHello(
@@ -168,7 +168,7 @@ def make_hello(identity: Identity, binding: Binding, role: Role, now_ms: int) ->
     return signed + Writer().blob(signature).bytes()
 
 
-def verify_hello(data: bytes, identity: Identity, binding: Binding, now_ms: int) -> ChannelHello:
+def verify_hello(data: bytes, identity: ChannelIdentity, binding: Binding, now_ms: int) -> ChannelHello:
     """Check a peer's HELLO payload for one channel; the caller decides what its key may do.
 
     Raises CodecError, Malformed or Forbidden with a stable code: hello_version, hello_wrong_genesis,

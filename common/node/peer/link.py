@@ -57,7 +57,7 @@ _CHANNEL_OF = {kind: channel for channel, kind in FRAME_TYPE_OF.items()}
 _log = logging.getLogger("tongjian.peers")
 
 
-class Stage(Enum):
+class LinkStage(Enum):
     """How far a channel is."""
 
     HELLO = "hello"
@@ -112,7 +112,7 @@ class Link(asyncio.Protocol):
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self.side = side
         self.remote = remote
-        self.stage = Stage.HELLO
+        self.stage = LinkStage.HELLO
         self.binding: Binding | None = None
         self.hello: ChannelHello | None = None
         self.ticket: Ticket | None = None
@@ -193,7 +193,7 @@ class Link(asyncio.Protocol):
 
     def send(self, channel: Channel, frame: bytes) -> None:
         """Queue one encoded frame; it leaves at the end of this turn of the event loop, if the peer keeps up."""
-        if self.stage is not Stage.OPEN:
+        if self.stage is not LinkStage.OPEN:
             return
         try:
             self._queue.put(channel, frame)
@@ -219,7 +219,7 @@ class Link(asyncio.Protocol):
     def refuse(self, code: str) -> None:
         """Tell the peer why, then close."""
         transport = self._transport
-        if transport is None or self.stage is Stage.CLOSED:
+        if transport is None or self.stage is LinkStage.CLOSED:
             self._close(code)
             return
         try:
@@ -246,7 +246,7 @@ class Link(asyncio.Protocol):
         try:
             for kind, payload in self._decoder.feed(data):
                 self._take(kind, payload)
-                if self.stage is Stage.CLOSED:
+                if self.stage is LinkStage.CLOSED:
                     return
                 if time.perf_counter() > turn_ends:
                     over = True
@@ -264,9 +264,9 @@ class Link(asyncio.Protocol):
     def _go_on(self) -> None:
         """The next turn; once nothing is left, read again."""
         self._next_turn = None
-        if self.stage is not Stage.CLOSED:
+        if self.stage is not LinkStage.CLOSED:
             self._take_frames(b"")
-        if self._next_turn is None and self._transport is not None and self.stage is not Stage.CLOSED:
+        if self._next_turn is None and self._transport is not None and self.stage is not LinkStage.CLOSED:
             self._transport.resume_reading()
 
     def _take(self, kind: FrameType, payload: bytes) -> None:
@@ -275,11 +275,11 @@ class Link(asyncio.Protocol):
                 self._owner.link_payload(self, _CHANNEL_OF[kind], payload)
             case FrameType.HELLO:
                 self.hello = self._owner.check_hello(self, payload)
-                self.stage = Stage.GREETING
+                self.stage = LinkStage.GREETING
                 self._decoder.allowed = GREETING_STAGE
                 self._write(encode_frame(FrameType.GREETING, self._owner.greeting_for(self.hello.public_key)))
             case FrameType.GREETING:
-                self.stage = Stage.OPEN
+                self.stage = LinkStage.OPEN
                 self._decoder.allowed = OPEN_STAGE
                 self.opened_at = self._loop.time()
                 self._owner.link_open(self, payload)
@@ -308,9 +308,9 @@ class Link(asyncio.Protocol):
             fault_points.after("peer.send")
 
     def _close(self, reason: str) -> None:
-        if self.stage is Stage.CLOSED:
+        if self.stage is LinkStage.CLOSED:
             return
-        self.stage = Stage.CLOSED
+        self.stage = LinkStage.CLOSED
         self.reason = reason
         self._finish()
         self._owner.link_closed(self)

@@ -37,13 +37,13 @@ from common.node.peer.hello import (
     HELLO_LIFETIME_MS,
     Binding,
     ChannelHello,
-    Identity,
-    Role,
+    ChannelIdentity,
+    ChannelRole,
     Side,
     make_hello,
     verify_hello,
 )
-from common.node.peer.link import Link, Stage
+from common.node.peer.link import Link, LinkStage
 from common.node.peer.listener import Listener, ListenerLimits, Ticket, bind
 from common.node.peer.tls import PeerTls
 from common.node.settings import LimitSettings, PeerAddress, PeerSettings
@@ -118,7 +118,7 @@ class PeerTransport:
 
     def __init__(
         self,
-        identity: Identity,
+        identity: ChannelIdentity,
         settings: PeerSettings,
         peers: tuple[PeerAddress, ...],
         limits: LimitSettings,
@@ -285,7 +285,7 @@ class PeerTransport:
     def link_made(self, link: Link, binding: Binding) -> bytes:
         """See LinkOwner."""
         self._all_links.add(link)
-        role = Role.VALIDATOR if self.is_member(self._identity.public_key) else Role.OBSERVER
+        role = ChannelRole.VALIDATOR if self.is_member(self._identity.public_key) else ChannelRole.OBSERVER
         return make_hello(self._identity, binding, role, self._now_ms())
 
     def check_hello(self, link: Link, payload: bytes) -> ChannelHello:
@@ -381,7 +381,7 @@ class PeerTransport:
             if not self._closing:
                 self._handler.peer_disconnected(peer)
             self._wake_diallers()
-        elif link.stage is Stage.CLOSED and link.side is Side.LISTENER and link.reason != "duplicate_channel":
+        elif link.stage is LinkStage.CLOSED and link.side is Side.LISTENER and link.reason != "duplicate_channel":
             _log.debug("peer refused", extra={"remote": link.remote, "reason": link.reason})
 
     def _wake_diallers(self) -> None:

@@ -6,7 +6,7 @@ Invariants
   W2  Blocks come in order: height tip + 1, on the tip's id, with roots and counts that fit (attack C14). What does not
       fit is our own bug here (`InvariantBroken`): blocks were judged before.
   W3  `prepare_commit` changes nothing; what it returns may be written in another thread while reads go on. Reads
-      answer from a snapshot of the tip until `finish_commit` moves on, so a write in flight is invisible.
+      answer from a snapshot of the tip until `committed` moves on, so a write in flight is invisible.
   W4  The state tree always belongs to the tip that `tip()` returns.
 
 Reads: `chain_reader.py` (this class is a reader of the newest moment; `moment()` gives one that stands still).

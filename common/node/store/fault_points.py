@@ -16,7 +16,7 @@ Invariants
   F2  Nothing happens unless the variable is set; a value that cannot be understood stops the process.
 
 Used by tests/e2e/test_crash_points.py (attacks S1, S2, S5) and by the benchmark of slow syncs (protocol rule 1).
-Left out: the operations themselves (`disk`, `storage`, `link`, `http_edge`).
+Left out: the operations themselves (`disk`, `storage`, `link`, `http.edge`).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from common.core.genesis import Genesis
 from common.core.header import Header
 from common.core.state_proof import BRANCH, BUCKET_SIZE, EMPTY_BUCKET, key_hash, node_hash, value_hash
 from common.core.suite import HASH_SIZE
-from common.node.logic.catchup.checkpoint import KINDS, Manifest, chunk_id, read_chunk
+from common.node.logic.catchup.checkpoint_format import KINDS, Manifest, chunk_id, read_chunk
 from common.node.logic.execution.used_nonces import (
     EMPTY_CHAIN,
     KEY_PREFIX,

@@ -28,7 +28,7 @@ from typing import Final
 
 from common.core.errors import InvariantBroken, Rejected
 from common.core.suite import Suite
-from common.node.logic.catchup.checkpoint import Manifest, chunk_id, chunks_of
+from common.node.logic.catchup.checkpoint_format import Manifest, chunk_id, chunks_of
 from common.node.logic.wire.checkpoint_messages import MANIFEST_PART, Offer
 from common.node.store import disk
 from common.node.store.chain_reader import ChainReader

@@ -29,7 +29,7 @@ from typing import Final
 
 from common.core.errors import Malformed, Rejected
 from common.core.genesis import Genesis
-from common.node.logic.catchup.checkpoint import Manifest
+from common.node.logic.catchup.checkpoint_format import Manifest
 from common.node.logic.node_effects import Channel, Disconnect, Warned
 from common.node.logic.node_events import PeerKey, Timer
 from common.node.logic.node_outbox import NodeOutbox

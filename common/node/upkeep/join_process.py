@@ -31,7 +31,7 @@ from common.node.logic.node_effects import CancelTimer, Disconnect, SendToPeer, 
 from common.node.logic.node_events import PeerKey
 from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.wire.peer_messages import Hello
-from common.node.peer.hello import Identity
+from common.node.peer.hello import ChannelIdentity
 from common.node.peer.tls import PeerTls
 from common.node.peer.transport import PeerTransport
 from common.node.settings import NodeSettings
@@ -200,7 +200,7 @@ class _JoinProcess(EffectPorts):
         self.failed: asyncio.Future[Exception] = self._loop.create_future()
         self.join = Join(genesis, headers, importing, self._outbox)
         self.transport = PeerTransport(
-            Identity(genesis.suite, genesis.id, genesis.network, key.seed, key.public_key),
+            ChannelIdentity(genesis.suite, genesis.id, genesis.network, key.seed, key.public_key),
             settings.peer,
             settings.peers,
             settings.limits,

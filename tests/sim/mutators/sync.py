@@ -15,7 +15,7 @@ from common.node.logic.wire.peer_messages import (
     AnswerBlocks,
     AnswerBody,
     AnswerTransactions,
-    Draft,
+    BlockDraft,
     GetBlocks,
     PeerPayload,
     Status,
@@ -184,7 +184,7 @@ def status_of_no_tip(workshop: Workshop, message: PeerPayload) -> Lie:
 @mutator("sync")
 def draft_of_other_transactions(workshop: Workshop, message: PeerPayload) -> Lie:
     """A hint that leads to nothing: the hashes are unknown."""
-    if not isinstance(message, Draft):
+    if not isinstance(message, BlockDraft):
         return None
     return replace(message, envelope_hashes=tuple(workshop.flip(item) for item in message.envelope_hashes))
 

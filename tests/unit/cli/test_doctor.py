@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cli.doctor.observe import member_of
+from cli.doctor.network_observation import member_of
 from common.node.diagnosis.catalogue import OF_NETWORKS, Finding
 from common.node.diagnosis.comparison import ChainObservation, NodeObservation, Observation, RegionObservation, diagnose
 from common.node.diagnosis.self_judgement import NodeFacts, examine

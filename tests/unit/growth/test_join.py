@@ -14,8 +14,8 @@ from common.core.errors import Gone
 from common.core.genesis import Genesis
 from common.core.validators import ValidatorSet
 from common.node.diagnosis.data_findings import DataReport
-from common.node.logic.catchup import checkpoint as checkpoint_format
-from common.node.logic.catchup.checkpoint import KINDS, Manifest, chunk_id, chunks_of
+from common.node.logic.catchup import checkpoint_format
+from common.node.logic.catchup.checkpoint_format import KINDS, Manifest, chunk_id, chunks_of
 from common.node.logic.wire.checkpoint_messages import (
     MANIFEST_PART,
     AnswerCheckpoints,

@@ -201,7 +201,9 @@ def test_draft_lets_replicas_execute_before_the_proposal() -> None:
         assert isinstance(machine.application, ToyApplication)
         if machine.name != leader_of(bus, 1):
             executed = len(machine.application.executed)
-            assert executed == (len(drafts[0].envelope_hashes) if drafts and isinstance(drafts[0], pm.Draft) else 0)
+            assert executed == (
+                len(drafts[0].envelope_hashes) if drafts and isinstance(drafts[0], pm.BlockDraft) else 0
+            )
 
 
 def test_idle_chain_makes_an_empty_block_each_heartbeat_and_no_others() -> None:

@@ -64,7 +64,7 @@ def with_numbers(number: int) -> Iterator[pm.PeerPayload]:
     yield pm.GetBody(word, number, some)
     yield pm.AnswerBody(word, b"")
     yield pm.Status(number, some)
-    yield pm.Draft(number, number, number, some, (some,))
+    yield pm.BlockDraft(number, number, number, some, (some,))
     yield cm.GetHeaders(1, number, 10)
     yield cm.GetHeaders(word, 1, small)
     yield cm.AnswerHeaders(word, number, ())
@@ -115,7 +115,7 @@ def real_messages(victim: Victim, chain: tuple[tuple[bytes, bytes], ...]) -> lis
         pm.AnswerTransactions(1, block.envelopes),
         pm.AnswerBlocks(0, height, (chain[HEIGHT],)),
         pm.AnswerBody(1, chain[HEIGHT][0]),
-        pm.Draft(height, 0, START_MS, block.header.parent_id, hashes),
+        pm.BlockDraft(height, 0, START_MS, block.header.parent_id, hashes),
         cm.AnswerHeaders(1, height, ((block.header.encode(), chain[HEIGHT][1], b""),)),
     ]
     return [message.encode() for message in (*said, *others)]  # type: ignore[attr-defined]

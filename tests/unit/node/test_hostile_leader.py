@@ -167,7 +167,7 @@ def test_wrong_roots_time_and_proposer_are_refused() -> None:
 
 def test_draft_is_executed_once_and_only_from_the_views_leader() -> None:
     envelopes = [transfer(GENESIS, f"n{at}") for at in range(3)]
-    draft = pm.Draft(1, 0, START_MS + 1, GENESIS.id, hashes_of(envelopes))
+    draft = pm.BlockDraft(1, 0, START_MS + 1, GENESIS.id, hashes_of(envelopes))
     victim = replica()
     application = victim.application
     assert isinstance(application, ToyApplication)
@@ -191,7 +191,7 @@ def test_draft_is_executed_once_and_only_from_the_views_leader() -> None:
 def test_draft_with_missing_bodies_fetches_them_ahead_of_the_proposal() -> None:
     envelopes = [transfer(GENESIS, f"n{at}") for at in range(3)]
     victim = replica()
-    victim.receive(LEADER, pm.Draft(1, 0, START_MS + 1, GENESIS.id, hashes_of(envelopes)))
+    victim.receive(LEADER, pm.BlockDraft(1, 0, START_MS + 1, GENESIS.id, hashes_of(envelopes)))
     victim.receive("node-0", pm.Transactions(tuple(envelopes[:2])))
     victim.expire(Timer.FETCH)
     ((_, request),) = victim.sent(pm.KIND_GET_TRANSACTIONS)
@@ -207,7 +207,7 @@ def test_draft_that_lies_costs_one_execution_and_no_vote() -> None:
     victim = replica()
     victim.receive("node-0", pm.Transactions(tuple(envelopes)))
     twice = hashes_of(envelopes) + hashes_of(envelopes[:1])
-    victim.receive(LEADER, pm.Draft(1, 0, START_MS + 1, GENESIS.id, twice))
+    victim.receive(LEADER, pm.BlockDraft(1, 0, START_MS + 1, GENESIS.id, twice))
     assert votes(victim) == 0
     block = valid_block(envelopes)
     victim.receive(LEADER, propose(block.header, hashes_of(envelopes)))

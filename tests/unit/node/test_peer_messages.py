@@ -22,7 +22,7 @@ MESSAGES: list[pm.PeerPayload] = [
     pm.GetBody(9, 5, HASH),
     pm.AnswerBody(9, b""),
     pm.Status(2**40, HASH),
-    pm.Draft(5, 1, 1_700_000_000_000, HASH, (HASH,)),
+    pm.BlockDraft(5, 1, 1_700_000_000_000, HASH, (HASH,)),
 ]
 
 

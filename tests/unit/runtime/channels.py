@@ -10,7 +10,7 @@ from typing import Any
 import uvloop
 
 from common.node.peer.frames import FrameType, encode_frame
-from common.node.peer.hello import Binding, Identity, Role, Side, make_hello
+from common.node.peer.hello import Binding, ChannelIdentity, ChannelRole, Side, make_hello
 from common.node.peer.transport import PeerTransport
 from common.node.settings import LimitSettings
 from tests.unit.runtime.network import Site, key_of, now_ms
@@ -60,8 +60,8 @@ class RawPeer:
     def send(self, kind: FrameType, payload: bytes) -> None:
         self.writer.write(encode_frame(kind, payload))
 
-    def hello(self, identity: Identity) -> None:
-        self.send(FrameType.HELLO, make_hello(identity, self.binding, Role.VALIDATOR, now_ms()))
+    def hello(self, identity: ChannelIdentity) -> None:
+        self.send(FrameType.HELLO, make_hello(identity, self.binding, ChannelRole.VALIDATOR, now_ms()))
 
     async def read(self) -> tuple[FrameType, bytes]:
         header = await self.reader.readexactly(5)

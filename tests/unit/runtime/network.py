@@ -12,7 +12,7 @@ from pathlib import Path
 from common.core.suite import ED25519_SHA256
 from common.node.logic.node_events import PeerKey
 from common.node.peer.certificates import Authority, create_authority, issue_certificate
-from common.node.peer.hello import Identity
+from common.node.peer.hello import ChannelIdentity
 from common.node.peer.tls import PeerTls
 from common.node.peer.transport import PeerHandler, PeerTransport
 from common.node.settings import LimitSettings, PeerAddress, PeerSettings
@@ -33,8 +33,8 @@ def key_of(number: int) -> PeerKey:
     return ED25519_SHA256.public_key(seed_of(number))
 
 
-def identity_of(number: int, *, genesis_id: bytes = GENESIS_ID, network: str = NETWORK) -> Identity:
-    return Identity(ED25519_SHA256, genesis_id, network, seed_of(number), key_of(number))
+def identity_of(number: int, *, genesis_id: bytes = GENESIS_ID, network: str = NETWORK) -> ChannelIdentity:
+    return ChannelIdentity(ED25519_SHA256, genesis_id, network, seed_of(number), key_of(number))
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Site:
         recorder: PeerHandler,
         peers: dict[str, int] | None = None,
         *,
-        identity: Identity | None = None,
+        identity: ChannelIdentity | None = None,
         limits: LimitSettings | None = None,
     ) -> PeerTransport:
         name = f"node-{number}"

@@ -16,7 +16,7 @@ from common.node.peer.hello import (
     MAX_HELLO_LIFETIME_MS,
     Binding,
     ChannelHello,
-    Role,
+    ChannelRole,
     Side,
     make_hello,
     verify_hello,
@@ -32,7 +32,7 @@ THEIR_BINDING = Binding(Side.DIALLER, b"certificate of 2", b"certificate of 1")
 
 def their_hello(**changes: Any) -> bytes:
     """Their hello with some fields changed, signed again with their key."""
-    hello = ChannelHello.decode(make_hello(THEIRS, THEIR_BINDING, Role.VALIDATOR, NOW_MS))
+    hello = ChannelHello.decode(make_hello(THEIRS, THEIR_BINDING, ChannelRole.VALIDATOR, NOW_MS))
     changed = dataclasses.replace(hello, **changes)
     message = ED25519_SHA256.tagged_hash(HELLO_TAG, changed.signed_part())
     return dataclasses.replace(changed, signature=ED25519_SHA256.sign(seed_of(2), message)).encode()
@@ -47,7 +47,7 @@ def code_of(data: bytes, binding: Binding = MY_BINDING, now_ms: int = NOW_MS) ->
 def test_an_honest_hello_is_accepted() -> None:
     hello = verify_hello(their_hello(), MINE, MY_BINDING, NOW_MS)
     assert hello.public_key == key_of(2)
-    assert hello.role is Role.VALIDATOR
+    assert hello.role is ChannelRole.VALIDATOR
     assert hello.expires_ms == NOW_MS + HELLO_LIFETIME_MS
 
 
@@ -67,14 +67,14 @@ def test_n5_a_hello_taken_from_another_channel_is_refused() -> None:
 
 
 def test_n5_a_hello_sent_back_to_its_author_is_refused() -> None:
-    mine = make_hello(MINE, MY_BINDING, Role.VALIDATOR, NOW_MS)
+    mine = make_hello(MINE, MY_BINDING, ChannelRole.VALIDATOR, NOW_MS)
     assert code_of(mine) == "hello_wrong_side"
     reflected = Binding(Side.DIALLER, b"certificate of 2", b"certificate of 1")
     assert code_of(mine, reflected) == "hello_own_key"
 
 
 def test_c8_a_second_process_with_our_key_is_refused() -> None:
-    twin = make_hello(MINE, THEIR_BINDING, Role.VALIDATOR, NOW_MS)
+    twin = make_hello(MINE, THEIR_BINDING, ChannelRole.VALIDATOR, NOW_MS)
     assert code_of(twin) == "hello_own_key"
 
 

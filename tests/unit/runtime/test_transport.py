@@ -13,8 +13,8 @@ import uvloop
 
 from common.node.logic.node_effects import Channel
 from common.node.peer.frames import FrameType, encode_frame
-from common.node.peer.hello import Identity, Role, Side, make_hello
-from common.node.peer.link import Stage
+from common.node.peer.hello import ChannelIdentity, ChannelRole, Side, make_hello
+from common.node.peer.link import LinkStage
 from tests.unit.runtime.channels import MEMBERS, RawPeer, redirect, run, started
 from tests.unit.runtime.network import Recorder, Site, identity_of, key_of, now_ms, until
 
@@ -53,7 +53,7 @@ def test_n5_a_refusal_to_a_peer_that_has_gone_never_raises_into_the_event_loop(t
         link.connection_made(torn)
         link.data_received(encode_frame(FrameType.CONSENSUS, b"before the hello"))
         assert torn.aborted
-        assert link.stage is Stage.CLOSED
+        assert link.stage is LinkStage.CLOSED
         assert link.reason == "frame_unexpected"
         await asyncio.wait_for(link.finished(), 1)
         await transport.close()
@@ -112,12 +112,12 @@ def test_both_dial_and_one_channel_stays_at_both_ends(tmp_path: Path, monkeypatc
         (identity_of(2, network="shanghai"), "hello_wrong_network"),
         (identity_of(1), "hello_own_key"),
         (
-            Identity(identity_of(2).suite, identity_of(2).genesis_id, "beijing", b"\x09" * 32, key_of(2)),
+            ChannelIdentity(identity_of(2).suite, identity_of(2).genesis_id, "beijing", b"\x09" * 32, key_of(2)),
             "hello_bad_signature",
         ),
     ],
 )
-def test_n5_a_spoofed_identity_is_refused_with_its_reason(tmp_path: Path, identity: Identity, code: str) -> None:
+def test_n5_a_spoofed_identity_is_refused_with_its_reason(tmp_path: Path, identity: ChannelIdentity, code: str) -> None:
     async def case() -> None:
         site = Site(tmp_path)
         recorder = Recorder(MEMBERS)
@@ -136,7 +136,7 @@ def test_n5_a_hello_from_another_channel_is_refused(tmp_path: Path) -> None:
         recorder = Recorder(MEMBERS)
         transport = site.transport(1, recorder)
         async with started(transport), RawPeer(site, transport.listener.port, "honest") as honest:
-            stolen = make_hello(identity_of(2), honest.binding, Role.VALIDATOR, now_ms())
+            stolen = make_hello(identity_of(2), honest.binding, ChannelRole.VALIDATOR, now_ms())
             async with RawPeer(site, transport.listener.port, "thief") as thief:
                 thief.send(FrameType.HELLO, stolen)
                 assert await thief.refusal() == "hello_wrong_certificate"

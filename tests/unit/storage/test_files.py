@@ -11,7 +11,7 @@ import pytest
 from common.core.errors import NotFound, Rejected
 from common.node.access import issue_token, list_tokens
 from common.node.keys import generate_key, load_key
-from common.node.logic.catchup.checkpoint import Manifest
+from common.node.logic.catchup.checkpoint_format import Manifest
 from common.node.logic.wire.checkpoint_messages import MANIFEST_PART
 from common.node.peer.certificates import create_authority, issue_certificate, read_certificates
 from common.node.store import fault_points

@@ -39,7 +39,7 @@ from common.node.logic.pool.body_fetch import BodyFetch
 from common.node.logic.pool.gossip import Gossip
 from common.node.logic.pool.mempool import Mempool
 from common.node.logic.step_clock import StepClock
-from common.node.logic.wire.peer_messages import MAX_HASHES, Draft
+from common.node.logic.wire.peer_messages import MAX_HASHES, BlockDraft
 from common.node.store.chain_store import ChainStore
 
 KEPT_BLOCKS = 8
@@ -98,7 +98,7 @@ class BlockAssembly:
         self._building: BuildBlock | None = None
         self._prepared: _Prepared | None = None
         self._validating: ValidateBlock | None = None
-        self._draft: Draft | None = None
+        self._draft: BlockDraft | None = None
         self._drafted_view: tuple[int, int] | None = None
         self._fetching: FetchBlock | None = None
         self._certified: Certificate | None = None
@@ -132,7 +132,7 @@ class BlockAssembly:
         if DRAFT_FROM_TRANSACTIONS <= len(chosen) <= MAX_HASHES:
             hashes = tuple([tx.envelope_hash for tx in chosen])
             self._outbox.broadcast(
-                Draft(request.height, request.view, time_ms, tip.block_id, hashes), Channel.CONSENSUS
+                BlockDraft(request.height, request.view, time_ms, tip.block_id, hashes), Channel.CONSENSUS
             )
             self._outbox.set_timer(Timer.EXECUTE, 0)
         else:
@@ -188,7 +188,7 @@ class BlockAssembly:
 
     # -- replicas ------------------------------------------------------------------------------------------------------
 
-    def drafted(self, peer: PeerKey, draft: Draft, view: int) -> None:
+    def drafted(self, peer: PeerKey, draft: BlockDraft, view: int) -> None:
         """A leader's hint: execute now what it will probably propose (protocol rule 14). One for a view."""
         tip = self._chain.tip()
         validators = self._chain.validators(tip.height + 1)

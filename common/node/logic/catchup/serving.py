@@ -14,7 +14,7 @@ from itertools import islice
 
 from common.core.block import Block
 from common.core.errors import Gone, NotFound
-from common.node.logic.catchup.checkpoint import CheckpointSource
+from common.node.logic.catchup.checkpoint_format import CheckpointSource
 from common.node.logic.catchup.ration import OBSERVERS, Rations
 from common.node.logic.node_effects import Channel
 from common.node.logic.node_events import PeerKey

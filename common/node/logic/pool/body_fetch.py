@@ -36,7 +36,7 @@ GRACE_MS = 10
 """Twice the gossip delay; a body that is really missing costs this much latency once."""
 
 
-class Progress(Enum):
+class FetchProgress(Enum):
     """How far a want has come."""
 
     WAITING = 0
@@ -124,23 +124,23 @@ class BodyFetch:
         if self._asked == peer:
             self._ask_next()
 
-    def answered(self, peer: PeerKey, answer: AnswerTransactions) -> Progress:
+    def answered(self, peer: PeerKey, answer: AnswerTransactions) -> FetchProgress:
         """Take bodies in. Raises `Rejected` if the peer sent a body that does not verify."""
         if peer != self._asked or answer.request != self._request:
-            return Progress.WAITING
+            return FetchProgress.WAITING
         before = len(self._wanted)
         for envelope in answer.envelopes:
             self._take(envelope)
             if self._room_bytes < 0:
                 self.cancel()
-                return Progress.TOO_LARGE
+                return FetchProgress.TOO_LARGE
         if not self._wanted:
             self.cancel()
-            return Progress.COMPLETE
+            return FetchProgress.COMPLETE
         if len(self._wanted) < before:
             self._queue.insert(0, peer)
         self._ask_next()
-        return Progress.WAITING
+        return FetchProgress.WAITING
 
     def arrived(self, hashes: Iterable[bytes]) -> bool:
         """Bodies came by gossip in the meantime. True once nothing is missing, if something was."""

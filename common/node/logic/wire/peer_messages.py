@@ -191,7 +191,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class BlockDraft:
     """``u8 10 | u64 height | u64 view | u64 time_ms | b32 parent_id | u32 count | (b32 envelope_hash)*``.
 
     A leader's hint, sent before it executes, so that replicas execute at the same time (protocol rule 14). It binds
@@ -225,7 +225,7 @@ PeerPayload = (
     | GetBody
     | AnswerBody
     | Status
-    | Draft
+    | BlockDraft
     | CheckpointPayload
 )
 
@@ -297,7 +297,7 @@ def _decode_fields(kind: int, reader: Reader) -> PeerPayload:
         case 9:
             return Status(reader.u64(), reader.fixed(32))
         case 10:
-            return Draft(reader.u64(), reader.u64(), reader.u64(), reader.fixed(32), _read_hashes(reader))
+            return BlockDraft(reader.u64(), reader.u64(), reader.u64(), reader.fixed(32), _read_hashes(reader))
         case _:
             return decode_fields(kind, reader)
 

@@ -6,7 +6,7 @@ Invariants
       it has seen misses nothing. Streams are bounded in number, and a reader that stalls is dropped by the edge.
   O3  A stream ends when its token is revoked or has expired: nothing is sent to a bearer that a request would refuse.
 
-Left out: readiness (`http_health`), alarms, which belong to whoever scrapes.
+Left out: readiness (`health_routes`), alarms, which belong to whoever scrapes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from common.node.http.budget import HOLDS, Budget, Holds
 from common.node.http.context import DIGITS, MAX_HEIGHT, Node, require_chain_role
 from common.node.http.edge import IS_HEAD
 from common.node.http.metrics import CONTENT_TYPE, Metrics
-from common.node.http.ports import NodeService
+from common.node.http.node_ports import ServedNode
 
 MAX_STREAMS: Final = 200
 """Of these 100 for one organisation, 50 for one token (`budget`)."""
@@ -59,7 +59,7 @@ def _event(kind: str, document: dict[str, Any], identity: int | None = None) -> 
     return head + b"data: " + _encode(document) + b"\n\n"
 
 
-def block_events(node: NodeService, height: int) -> bytes:
+def block_events(node: ServedNode, height: int) -> bytes:
     """The events of one block: its transactions, then the block, whose id is the height to go on after."""
     chain = node.chain
     header = chain.header(height)
@@ -74,7 +74,7 @@ def block_events(node: NodeService, height: int) -> bytes:
 
 
 async def _stream(
-    node: NodeService, height: int, hold: Callable[[int], None], is_known: Callable[[], bool]
+    node: ServedNode, height: int, hold: Callable[[int], None], is_known: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
     deadline = asyncio.get_running_loop().time() + STREAM_LIFETIME_S
     yield b"retry: 1000\n\n"

@@ -25,7 +25,7 @@ from common.chain.evidence import ACCUSED, EVIDENCE
 from common.core.errors import Malformed, NotFound
 from common.node.access import SCOPED
 from common.node.http.context import Limit, Node, Reader
-from common.node.http.ports import RegionEvidence
+from common.node.http.node_ports import RegionEvidence
 from common.node.store.chain_store import ChainReader
 
 MAX_ACCUSED: Final = 1_000

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.localnet import exclusive, processes
-from cli.localnet.exclusive import changing, founding
+from cli.localnet import network_lock, processes
 from cli.localnet.initialise import Plan, initialise
 from cli.localnet.layout import LocalNetwork, load_network
+from cli.localnet.network_lock import changing, founding
 from cli.main import main
 from common.core.errors import Conflict
 
@@ -27,7 +27,7 @@ INIT = ("--regions", "beijing", "--validators", "2")
 SLOW_START = """
 import sys, time
 import cli.commands.localnet as command
-from cli.localnet import processes
+from cli.localnet import network_lock, processes
 from cli.main import main
 def run(config):
     print('{"message": "node started"}', flush=True)
@@ -42,8 +42,8 @@ main(["localnet", "start", *sys.argv[1:]])
 HELD_WHILE_FORKING = """
 import sys, time
 from pathlib import Path
-from cli.localnet import processes
-from cli.localnet.exclusive import changing
+from cli.localnet import network_lock, processes
+from cli.localnet.network_lock import changing
 def run(config):
     print('{"message": "node started"}', flush=True)
     time.sleep(60)
@@ -83,7 +83,7 @@ def network(tmp_path: Path) -> Iterator[LocalNetwork]:
 def test_a_network_that_another_command_changes_is_refused_untouched(
     network: LocalNetwork, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(exclusive, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(network_lock, "PATIENCE_S", 0.1)
     before = (network.directory / "network.json").read_bytes()
     with changing(network.directory):
         result = tongjian(command[0], str(network.directory), *command[1:])
@@ -105,7 +105,7 @@ def test_of_two_starts_at_once_one_starts_the_node_and_the_other_sees_it(network
 def test_a_forked_node_does_not_keep_the_lock_of_a_command_that_was_killed(
     network: LocalNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exclusive, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(network_lock, "PATIENCE_S", 1.0)
     command = script(HELD_WHILE_FORKING, str(network.directory), NODE)
     try:
         assert command.stdout is not None

@@ -5,7 +5,7 @@ quorum; its body names the codes of what is wrong, without details. `GET /v1/net
 the findings with their remedies, and the facts behind them, the table of peers among them.
 
 Invariant: readiness is about serving (`service`, V3); a finding alone never makes a node not ready.
-Left out: rules (`self_judgement`), `/healthz` and `/metrics` (`http_operations`).
+Left out: rules (`self_judgement`), `/healthz` and `/metrics` (`liveness_routes`).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from cli import output
 from cli.client import Api
 from cli.demo import sample
 from cli.localnet.layout import CUSTODY, LocalNetwork
-from cli.localnet.regions import REGIONS
+from cli.localnet.markets import REGIONS
 from common.core.errors import Unavailable
 
 ANCHOR_PATIENCE_S = 90.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.localnet.initialise import Plan
 from cli.localnet.layout import PORTS_PER_CHAIN
-from cli.localnet.regions import PILOTS
+from cli.localnet.markets import PILOTS
 from common.core.errors import Unavailable
 
 FIRST_BASE_PORT = 18000

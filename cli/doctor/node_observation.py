@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 from cryptography import x509
 
-from cli.doctor.observe import TIMEOUT_S, ask_health
+from cli.doctor.network_observation import TIMEOUT_S, ask_health
 from common.core.errors import Malformed, Unauthorised, Unavailable
 from common.node.diagnosis.comparison import ChainObservation, NodeObservation, Observation
 from common.node.peer.certificates import describe_certificate

@@ -1,4 +1,4 @@
-"""`python -m cli.health URL`: exit code 0 if the URL answers 200. For container health checks: small, and trusts any
+"""`python -m cli.probe URL`: exit code 0 if the URL answers 200. For container health checks: small, and trusts any
 certificate of the container's own loopback, since it asks only whether the process lives."""
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import click
 
 from cli import output
 from cli.paired import one_for_each
-from cli.preflight.observe import Address, Place, network_at, network_of_urls, places_of
+from cli.preflight.chain_survey import Address, Place, network_at, network_of_urls, places_of
 from common.node.diagnosis.catalogue import Finding
 
 EXISTING = click.Path(path_type=Path, exists=True)

@@ -20,7 +20,7 @@ from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionS
 from common.node.store.chain_store import ChainStore
 
 
-class NodeService(Protocol):
+class ServedNode(Protocol):
     """A running node."""
 
     @property
