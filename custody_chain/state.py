@@ -20,7 +20,6 @@ Authenticated state (history is kept, so that regulators may ask for the past)::
     holding/<region>/<product>/<account>               under which investor the position is filed
     encumbrance/<region>/<product>/<account>/<kind>/<id>  one pledge or freeze
     agreement/<investor>/<contract>                    regions with open pledges under one contract
-    alert/<id>                                         alerts, open and cleared
     anomaly/<region>/<object>                          snapshots kept out of the positions
     refile/<region>/<what>/<object>                    what is still filed as before a change
 
@@ -50,54 +49,28 @@ Invariants:
     key of another kind (attacks E4, R8). The encoding is injective.
   * Numbers in index keys are fixed-width hexadecimal, so that key order is number order.
 
-Left out: values (each module documents its own; all are canonical JSON).
+Left out: families that have a table (`custody_chain.tables`), and values of the others (each module documents its own;
+all are canonical JSON).
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote_to_bytes
+
+from custody_chain.tables import table
+from custody_chain.tables.table import number_step
+
+UNRESOLVED: Final = table.UNRESOLVED
+component: Final = table.component
+identifier: Final = table.identifier
 
 BUCKET_SIZE: Final = 64
 """Block ids in one `anchored/` value (docs/protocol-evidence.md)."""
 
-UNRESOLVED: Final = "-"
-"""Stands for the investor while an account's owner has no valid code."""
-
-_SAFE: Final = re.compile(r"[A-Za-z0-9._:-]+")
-_UNSAFE_BYTE: Final = re.compile(rb"[^A-Za-z0-9._:-]")
-
-
-def component(identifier: str) -> str:
-    """An identifier as one step of a key path, percent-encoded where needed.
-
-    References have at most 256 characters (the schemas say so), which makes 3,072 bytes at most.
-    """
-    if _SAFE.fullmatch(identifier) is not None and identifier != UNRESOLVED:
-        return identifier
-    if identifier in (UNRESOLVED, ""):
-        return "%" + identifier
-    data = identifier.encode("utf-8", "surrogatepass")
-    return _UNSAFE_BYTE.sub(lambda match: b"%%%02X" % match.group()[0], data).decode("ascii")
-
-
-def identifier(step: str) -> str:
-    """The identifier that `component` encoded."""
-    if "%" not in step:
-        return step
-    if step in ("%" + UNRESOLVED, "%"):
-        return step[1:]
-    return unquote_to_bytes(step).decode("utf-8", "surrogatepass")
-
 
 def _path(*steps: str) -> bytes:
     return "/".join(steps).encode("ascii")
-
-
-def _number(value: int) -> str:
-    return f"{value:016x}"
 
 
 POLICY: Final = b"policy"
@@ -105,7 +78,6 @@ MODEL_SCHEMA: Final = b"model_schema"
 REGIONS: Final = b"region/"
 SIGNERS: Final = b"signer/"
 REFILES: Final = b"refile/"
-ALERTS: Final = b"alert/"
 ANOMALIES: Final = b"anomaly/"
 
 
@@ -121,12 +93,12 @@ def anchored(network: str, height: int) -> bytes:
 
 def misbehaviour(network: str, custody_height: int) -> bytes:
     """Evidence for which a region was frozen."""
-    return _path("misbehaviour", network, _number(custody_height))
+    return _path("misbehaviour", network, number_step(custody_height))
 
 
 def named_culprits(network: str, custody_height: int) -> bytes:
     """Evidence that named the culprits of a freeze that had no names."""
-    return _path("misbehaviour", network, _number(custody_height), "named")
+    return _path("misbehaviour", network, number_step(custody_height), "named")
 
 
 def misbehaviours_of(network: str) -> bytes:
@@ -224,16 +196,6 @@ def agreement(investor: str, contract: str) -> bytes:
     return _path("agreement", investor, component(contract))
 
 
-def alert(alert_id: str) -> bytes:
-    """An alert."""
-    return _path("alert", alert_id)
-
-
-def alerts_of(network: str) -> bytes:
-    """Prefix of a region's alerts: alert ids begin with the region and a dot, which network ids cannot contain."""
-    return _path("alert", f"{network}.")
-
-
 def anomaly(network: str, place: str) -> bytes:
     """An anomaly; `place` is an encoded object id, or `#<height>.<index>` if the snapshot names no object."""
     return _path("anomaly", network, place)
@@ -271,7 +233,7 @@ def body(network: str, object_id: str) -> bytes:
 
 def movement(network: str, product_id: str, account_id: str, number: int) -> bytes:
     """Index: one registration's effect on a position."""
-    return _path("movement", network, component(product_id), component(account_id), _number(number))
+    return _path("movement", network, component(product_id), component(account_id), number_step(number))
 
 
 def movements_of(network: str, product_id: str, account_id: str) -> bytes:
@@ -296,7 +258,7 @@ class ListByChanges:
 
     def since(self, network: str, owner: str, *changes: int) -> bytes:
         """Prefix of what was filed after so many changes; what was filed before sorts below it."""
-        return _path(self.kind, network, component(owner), *map(_number, changes), "")
+        return _path(self.kind, network, component(owner), *map(number_step, changes), "")
 
     def entry(self, network: str, owner: str, *changes: int, step: str) -> bytes:
         """One entry; `step` is its name as a step of a key path (`component`, `holder_name`)."""
@@ -340,22 +302,22 @@ def holder_name(investor: str, network: str, account_id: str) -> str:
 
 def delivery(network: str, height: int, first: int) -> bytes:
     """Index: which transaction brought the snapshots of `height` from index `first` on."""
-    return _path("delivery", network, _number(height), _number(first))
+    return _path("delivery", network, number_step(height), number_step(first))
 
 
 def deliveries_of(network: str, height: int) -> bytes:
     """Index: prefix of a block's deliveries."""
-    return _path("delivery", network, _number(height), "")
+    return _path("delivery", network, number_step(height), "")
 
 
 def header(network: str, height: int) -> bytes:
     """Index: which transaction brought the header of `height`."""
-    return _path("header", network, _number(height))
+    return _path("header", network, number_step(height))
 
 
 def revision(network: str, object_id: str, height: int, index: int) -> bytes:
     """Index: one snapshot of an object."""
-    return _path("revision", network, component(object_id), _number(height), _number(index))
+    return _path("revision", network, component(object_id), number_step(height), number_step(index))
 
 
 def revisions_of(network: str, object_id: str) -> bytes:
@@ -365,12 +327,12 @@ def revisions_of(network: str, object_id: str) -> bytes:
 
 def revisions_at(network: str, object_id: str, height: int) -> bytes:
     """Index: prefix of an object's snapshots in one block."""
-    return _path("revision", network, component(object_id), _number(height), "")
+    return _path("revision", network, component(object_id), number_step(height), "")
 
 
 def log_entry(network: str, custody_height: int, number: int) -> bytes:
     """Index: one line of the cross-chain log."""
-    return _path("log", network, _number(custody_height), _number(number))
+    return _path("log", network, number_step(custody_height), number_step(number))
 
 
 def log_of(network: str) -> bytes:

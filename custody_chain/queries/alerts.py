@@ -10,10 +10,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+import msgspec
+
 from common.core.errors import Malformed, NotFound
-from custody_chain import state
 from custody_chain.queries.moment import PAGE, Moment
 from custody_chain.supervision.rules import RULES
+from custody_chain.tables.alerts import ALERTS, Alert, AlertKey, alerts_of
 
 _ID: Final = re.compile(r"[a-z][a-z0-9-]{0,31}\.[a-z_]{1,64}\.[0-9a-f]{24}")
 _SCAN: Final = 500
@@ -40,19 +42,15 @@ def listed(
     if region is not None:
         moment.region(region)
     networks = list(moment.regions()) if region is None else [region]
-    after = None if cursor is None else state.alert(_checked_cursor(cursor, networks))
+    after = None if cursor is None else ALERTS.path(AlertKey(_checked_cursor(cursor, networks)))
 
-    def wanted(alert: dict[str, Any]) -> bool:
-        return (
-            rule in (None, alert["rule"])
-            and standing in (None, alert["state"])
-            and (alert["last"]["time_ms"] >= since_ms)
-        )
+    def wanted(alert: Alert) -> bool:
+        return rule in (None, alert.rule) and standing in (None, alert.state) and alert.last.time_ms >= since_ms
 
     size = PAGE if limit is None else limit
     found: list[dict[str, Any]] = []
     budget = _MAX_SCANNED
-    for prefix in sorted(map(state.alerts_of, networks)):
+    for prefix in sorted(map(alerts_of, networks)):
         start = after if after is not None and after.startswith(prefix) else None
         if start is None and after is not None and after > prefix:
             continue
@@ -60,20 +58,20 @@ def listed(
             budget -= 1
             if not wanted(alert):
                 if budget <= 0:
-                    return {"alerts": found, "next_cursor": alert["id"]}
+                    return {"alerts": found, "next_cursor": alert.id}
                 continue
             if len(found) == size or (limit is None and moment.room == 0):
                 return {"alerts": found, "next_cursor": found[-1]["id"]}
             if moment.proven is not None:
-                moment.get(state.alert(alert["id"]))
+                moment.get(ALERTS, AlertKey(alert.id))
             found.append(described(alert))
     return {"alerts": found, "next_cursor": None}
 
 
-def _below(moment: Moment, prefix: bytes, start: bytes | None) -> Iterator[dict[str, Any]]:
+def _below(moment: Moment, prefix: bytes, start: bytes | None) -> Iterator[Alert]:
     """All alerts below a prefix, read a page at a time."""
     while True:
-        page = moment.scan(prefix, start, _SCAN)
+        page = moment.scan(prefix, start, _SCAN, ALERTS)
         for _, alert in page:
             yield alert
         if len(page) < _SCAN:
@@ -83,16 +81,17 @@ def _below(moment: Moment, prefix: bytes, start: bytes | None) -> Iterator[dict[
 
 def one(moment: Moment, alert_id: str) -> dict[str, Any]:
     """One alert. Raises `NotFound('alert_unknown')`, also for one of a region outside the bearer's scope."""
-    alert = moment.get(state.alert(_checked(alert_id)))
-    if alert is None or not moment.sees(alert["region"]):
+    alert = moment.get(ALERTS, AlertKey(_checked(alert_id)))
+    if alert is None or not moment.sees(alert.region):
         raise NotFound("alert_unknown", "There is no such alert, or it is outside your scope.")
     return described(alert)
 
 
-def described(alert: dict[str, Any]) -> dict[str, Any]:
+def described(alert: Alert) -> dict[str, Any]:
     """An alert with what its rule says."""
-    rule = RULES[alert["rule"]]
-    return {**alert, "title": rule.title, "title_zh": rule.title_zh, "attributed_to": rule.attributed_to}
+    rule = RULES[alert.rule]
+    told = {"title": rule.title, "title_zh": rule.title_zh, "attributed_to": rule.attributed_to}
+    return {**msgspec.to_builtins(alert), **told}
 
 
 def _checked(alert_id: str) -> str:

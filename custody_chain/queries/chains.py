@@ -15,6 +15,7 @@ from crosslink.lightclient.client_state import ClientState
 from custody_chain import evidence, regions, state
 from custody_chain.intake import NOT_CANONICAL, SCHEMA_FAILED
 from custody_chain.queries.moment import MAX_PROVEN, Moment
+from custody_chain.tables.alerts import alerts_of
 
 _LOG_PLACE: Final = re.compile("([0-9a-f]{16})/[0-9a-f]{16}")
 _FEEDBACK_PAGE: Final = 100
@@ -125,7 +126,7 @@ def feedback_page(regions_asked: int, *, proven: bool) -> int:
 
 def _feedback_of(moment: Moment, network: str, from_height: int, cursor: str | None, limit: int) -> dict[str, Any]:
     record = moment.region(network)
-    prefixes = (state.anomalies_of(network), state.alerts_of(network))
+    prefixes = (state.anomalies_of(network), alerts_of(network))
     starts = ("", "") if cursor is None else _feedback_cursor(moment, prefixes, cursor)
     (anomalies, next_anomaly), (alerts, next_alert) = (
         ([], None) if start is None else _recent(moment, prefix, start, from_height, limit)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import msgspec
 
@@ -30,6 +30,7 @@ from crosslink.lightclient.evidence_file import Evidence, StateEntry
 from crosslink.lightclient.messages import HeaderMessage
 from custody_chain import regions, state
 from custody_chain.evidence import set_changes
+from custody_chain.tables.table import K, R, Table
 
 MAX_PROVEN: Final = 200
 """State values that one answer proves; a proof costs some 50 microseconds of the node's event loop."""
@@ -57,21 +58,44 @@ class Moment:
         """Whether this is not the tip."""
         return self.height != self.reader.tip().height
 
-    def get(self, key: bytes) -> Any:
-        """A state value at this moment, decoded, or None; proven if proofs were asked for."""
-        value = self.reader.state_at(key, self.height) if self.past else self.reader.state_get(key)
-        self._prove(key, value)
-        return None if value is None else _decode(value)
+    @overload
+    def get(self, table: bytes) -> Any: ...
+    @overload
+    def get(self, table: Table[K, R], key: K) -> R | None: ...
+    def get(self, table: Any, key: Any = None) -> Any:
+        """A record of the state at this moment, or None; proven if proofs were asked for.
 
-    def peek(self, key: bytes) -> Any:
+        Families that have no table yet are read by path.
+        """
+        path, decode = (table, _decode) if isinstance(table, bytes) else (table.path(key), table.decode)
+        value = self._value(path)
+        self._prove(path, value)
+        return None if value is None else decode(value)
+
+    @overload
+    def peek(self, table: bytes) -> Any: ...
+    @overload
+    def peek(self, table: Table[K, R], key: K) -> R | None: ...
+    def peek(self, table: Any, key: Any = None) -> Any:
         """Like `get`, without a proof: names beside the figures that are proven."""
-        value = self.reader.state_at(key, self.height) if self.past else self.reader.state_get(key)
-        return None if value is None else _decode(value)
+        path, decode = (table, _decode) if isinstance(table, bytes) else (table.path(key), table.decode)
+        value = self._value(path)
+        return None if value is None else decode(value)
 
-    def scan(self, prefix: bytes, start_after: bytes | None, limit: int) -> list[tuple[bytes, Any]]:
-        """State values below a prefix, decoded, in key order; not proven, for not all are returned (Q3, Q5)."""
+    def _value(self, path: bytes) -> bytes | None:
+        return self.reader.state_at(path, self.height) if self.past else self.reader.state_get(path)
+
+    @overload
+    def scan(self, prefix: bytes, start_after: bytes | None, limit: int) -> list[tuple[bytes, Any]]: ...
+    @overload
+    def scan(
+        self, prefix: bytes, start_after: bytes | None, limit: int, table: Table[K, R]
+    ) -> list[tuple[bytes, R]]: ...
+    def scan(self, prefix: bytes, start_after: bytes | None, limit: int, table: Any = None) -> Any:
+        """Paths and records below a prefix, in the order of paths; not proven, for not all are returned (Q3, Q5)."""
+        decode = _decode if table is None else table.decode
         found = self.reader.state_scan(prefix, start_after, limit, self.height if self.past else None)
-        return [(key, _decode(value)) for key, value in found]
+        return [(path, decode(value)) for path, value in found]
 
     @property
     def room(self) -> int:

@@ -1,11 +1,5 @@
 """Alerts as state: raised by a rule about one thing, cleared when the facts are right again, never removed.
 
-Value of ``alert/<id>``::
-
-    {"id", "rule", "source", "region", "state": "open" | "cleared", "objects": [{"kind", "id", ...}], "details": {...},
-     "opened": MOMENT, "last": MOMENT, "cleared": MOMENT | null, "times": n}
-    MOMENT = {"custody_height", "time_ms", "region_height", "index"}
-
 Invariants:
   * The id is a hash of (rule, region, what the alert is about), so the same fault is one alert however often it is met,
     on every validator the same.
@@ -17,15 +11,20 @@ Left out: the rules (`rules`), who may see what (routes).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from common.core.codec import canonical_json
 from common.core.suite import Suite
 from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.supervision.rules import RULES
+from custody_chain.tables.alerts import ALERTS, Alert, AlertKey, Seen
 
 MAX_OBJECTS = 16
 """Objects named in one alert."""
@@ -43,14 +42,15 @@ class Moment:
     height: int
     index: int
 
-    def to_json(self) -> dict[str, int]:
+    @property
+    def seen(self) -> Seen:
         """For state."""
-        return {
-            "custody_height": self.custody_height,
-            "time_ms": self.custody_time_ms,
-            "region_height": self.height,
-            "index": self.index,
-        }
+        return Seen(self.custody_height, self.custody_time_ms, self.height, self.index)
+
+    def to_json(self) -> dict[str, int]:
+        """For state, where it has no table yet."""
+        seen: dict[str, int] = msgspec.to_builtins(self.seen)
+        return seen
 
 
 def alert_id(suite: Suite, network: str, rule: str, about: Sequence[str]) -> str:
@@ -68,42 +68,38 @@ def raise_alert(
     details: Mapping[str, Any],
 ) -> None:
     """Open an alert, or refresh what it names and its details if it is open already."""
-    identity = alert_id(moment.suite, moment.network, rule, about)
-    key = state.alert(identity)
-    now = moment.to_json()
-    before = records.get(key)
-    reopened = before is None or before["state"] == "cleared"
-    named = [dict(item) for item in objects[:MAX_OBJECTS]]
-    if before is not None and not reopened and (before["objects"], before["details"]) == (named, details):
+    key = AlertKey(alert_id(moment.suite, moment.network, rule, about))
+    now = moment.seen
+    before = records.get(ALERTS, key)
+    standing = before is not None and before.state == "open"
+    named = tuple(dict(item) for item in objects[:MAX_OBJECTS])
+    if before is not None and standing and (before.objects, before.details) == (named, details):
         return
-    records.put(
-        key,
-        {
-            "id": identity,
-            "rule": rule,
-            "source": RULES[rule].source,
-            "region": moment.network,
-            "state": "open",
-            "objects": named,
-            "details": dict(details),
-            "opened": now if reopened else before["opened"],
-            "last": now,
-            "cleared": None,
-            "times": (0 if before is None else before["times"]) + (1 if reopened else 0),
-        },
+    alert = Alert(
+        id=key.id,
+        rule=rule,
+        source=RULES[rule].source,
+        region=moment.network,
+        state="open",
+        objects=named,
+        details=dict(details),
+        opened=before.opened if before is not None and standing else now,
+        last=now,
+        cleared=None,
+        times=(0 if before is None else before.times) + (not standing),
     )
-    if reopened:
+    records.put(ALERTS, key, alert)
+    if not standing:
         _count(records, moment, 1)
 
 
 def clear_alert(records: Records, moment: Moment, rule: str, about: Sequence[str]) -> None:
     """Clear an alert if it is open."""
-    key = state.alert(alert_id(moment.suite, moment.network, rule, about))
-    before = records.get(key)
-    if before is None or before["state"] == "cleared":
+    key = AlertKey(alert_id(moment.suite, moment.network, rule, about))
+    before = records.get(ALERTS, key)
+    if before is None or before.state == "cleared":
         return
-    now = moment.to_json()
-    records.put(key, {**before, "state": "cleared", "cleared": now, "last": now})
+    records.put(ALERTS, key, replace(before, state="cleared", cleared=moment.seen, last=moment.seen))
     _count(records, moment, -1)
 
 
@@ -148,9 +144,9 @@ def judge_across(
 ) -> None:
     """Let an alert over several regions stand in `home`, and no more where it stood before; None is nowhere."""
     if stood_in is not None and stood_in != home:
-        clear_alert(records, replace(moment, network=stood_in), rule, about)
+        clear_alert(records, dataclasses.replace(moment, network=stood_in), rule, about)
     if home is not None:
-        raise_alert(records, replace(moment, network=home), rule, about, objects, details)
+        raise_alert(records, dataclasses.replace(moment, network=home), rule, about, objects, details)
 
 
 def _count(records: Records, moment: Moment, change: int) -> None:
