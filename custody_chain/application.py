@@ -42,6 +42,7 @@ from custody_chain.records import Records
 from custody_chain.supervision import refile
 from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.rules import RULES
+from custody_chain.tables.registry import REFILES
 
 _REQUIRED: Final = {"regions", "signers", "model_schema_hash"}
 
@@ -90,7 +91,7 @@ class CustodyApplication:
 
     def begin_block(self, context: BlockContext, view: StateView) -> None:
         """Positions that wait for another investor code move, a bounded number a block."""
-        if not view.scan(state.REFILES, 1):
+        if not view.scan(REFILES.prefix(), 1):
             return
         records = Records(view)
 

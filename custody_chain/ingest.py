@@ -1,10 +1,5 @@
 """One proven snapshot becomes supervisory state, or an anomaly. Called in the order in which the region committed them.
 
-Value of ``anomaly/…``::
-
-    {"object_id" | null, "kind" | null, "version" | null, "operation" | null, "height", "index", "code", "hash",
-     "state": "open" | "cleared", "opened": MOMENT, "cleared": MOMENT | null, "attributed_to": "region"}
-
 Invariants:
   * `ingest` never raises `Rejected`: whatever a region commits to, its chain goes on (protocol rule 16).
   * An anomalous snapshot changes no position, subject, account or product. The next good snapshot of the object clears
@@ -13,11 +8,14 @@ Invariants:
     the index says.
   * A snapshot's content chooses among fixed functions of this module by its kind, and of nothing else: it is data,
     never an operation (attack R8).
+  * Rules are asked about what a snapshot changed once it is taken in (`supervision.judging`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from common.core.codec import Writer
 from common.model.header import SnapshotHeader
@@ -29,7 +27,6 @@ from custody_chain import state
 from custody_chain.intake import (
     MERGED_KINDS,
     MERGED_TOO_LARGE,
-    OVERSIZED,
     QUANTITY_OUT_OF_RANGE,
     SCHEMA_FAILED,
     Reading,
@@ -38,35 +35,62 @@ from custody_chain.intake import (
     passes_schema,
     read_snapshot,
 )
-from custody_chain.objects import next_record, version_fault
+from custody_chain.objects import tracked, unread
 from custody_chain.records import Records
 from custody_chain.supervision import registry
-from custody_chain.supervision.alerts import Moment, clear_alert, raise_alert
+from custody_chain.supervision.alerts import Moment
+from custody_chain.supervision.judging import judge_touched
 from custody_chain.supervision.movements import apply_registration
 from custody_chain.supervision.positions import QuantityOutOfRange
+from custody_chain.tables.objects import (
+    ANOMALIES,
+    BODIES,
+    OBJECTS,
+    REVISIONS,
+    Anomaly,
+    DataObject,
+    ObjectKey,
+    Place,
+    Revision,
+    RevisionKey,
+    Where,
+    anomaly_key,
+)
 
 USABLE = "ok"
 """The verdict of a snapshot that is no anomaly."""
+
+
+class _Registered(NamedTuple):
+    """Where an object's last usable registration stands, or where it was if it was not complete."""
+
+    place: Place | None = None
+    incomplete: Where | None = None
 
 
 def ingest(records: Records, moment: Moment, time_ms: int, data: bytes) -> str:
     """Take in one snapshot; return `USABLE` or the anomaly's code. `time_ms` is the time of the region's block."""
     reading = read_snapshot(data)
     object_id = reading.object_id
-    before = None if object_id is None else records.get_index(state.object_record(moment.network, object_id))
-    place = None if before is None else before["place"]
+    before = None if object_id is None else records.get(OBJECTS, ObjectKey(moment.network, object_id))
+    registered = _Registered() if before is None else _Registered(before.place, before.incomplete)
     code = reading.anomaly
     if code is None and reading.header is not None:
         records.savepoint()
-        code, place = _take(records, moment, time_ms, reading, reading.header, before)
+        try:
+            code, registered = _take(records, moment, time_ms, reading, reading.header, before, registered)
+        except QuantityOutOfRange:
+            records.undo()
+            code = QUANTITY_OUT_OF_RANGE
     digest = moment.suite.hash(data)
     if code is not None:
         _keep_out(records, moment, reading, code, digest)
-    elif before is not None and before["anomalous"] and object_id is not None:
+    elif before is not None and before.anomalous and object_id is not None:
         _clear(records, moment, object_id)
     if object_id is not None:
-        _track(records, moment, reading, object_id, before, code, place)
+        _track(records, moment, reading, object_id, before, code, registered)
     _journal(records, moment, digest, code or USABLE)
+    judge_touched(records, moment)
     return code or USABLE
 
 
@@ -76,39 +100,37 @@ def _take(
     time_ms: int,
     reading: Reading,
     header: SnapshotHeader,
-    before: dict[str, Any] | None,
-) -> tuple[str | None, Any]:
-    """Judge by the schema and supervise. Returns the anomaly's code or None, and a registration's place.
+    before: DataObject | None,
+    registered: _Registered,
+) -> tuple[str | None, _Registered]:
+    """Judge by the schema and supervise. Returns the anomaly's code or None, and how the object is registered then.
 
-    The place stays where it is until a registration takes another one: a wrong kind between two registrations loses
-    nothing, so that the second one replaces the first.
+    A registration's place stays where it is until a registration takes another one: a wrong kind between two
+    registrations loses nothing, so that the second one replaces the first. Raises `QuantityOutOfRange`.
     """
-    network, object_id = moment.network, header.object_id
-    same_kind = before is not None and before["kind"] == header.kind
-    place = None if before is None else before["place"]
+    key = ObjectKey(moment.network, header.object_id)
     merged = header.kind in MERGED_KINDS
-    earlier = records.get_index(state.body(network, object_id)) if merged and same_kind else None
+    same_kind = before is not None and before.kind == header.kind
+    earlier = records.get(BODIES, key) if merged and same_kind else None
     body = body_to_judge(reading, earlier)
     if earlier is not None and not fits_when_merged(body):
-        return MERGED_TOO_LARGE, place
+        return MERGED_TOO_LARGE, registered
     if not passes_schema(reading, body):
-        return SCHEMA_FAILED, place
+        return SCHEMA_FAILED, registered
     deleted = body is None
     content = (earlier or {}) if body is None else body
     if merged:
-        records.put_index(state.body(network, object_id), content)
+        records.put(BODIES, key, content)
     if header.kind != "registration":
         _register(records, moment, reading, header, content, deleted=deleted)
-        return None, place
+        return None, registered
     registration = None if deleted else registration_facts(content, reading.document["header"].get("metadata"))
     if registration is None:
-        return None, place
-    try:
-        since = [moment.height, moment.index] if before is None else before["since"]
-        return None, apply_registration(records, moment, object_id, time_ms, registration, place, since)
-    except QuantityOutOfRange:
-        records.undo()
-        return QUANTITY_OUT_OF_RANGE, place
+        return None, registered
+    where = Where(moment.height, moment.index)
+    since = where if before is None else before.since
+    place = apply_registration(records, moment, key.object_id, time_ms, registration, registered.place, since)
+    return None, _Registered(place, where if place is None else None)
 
 
 def _register(
@@ -125,61 +147,44 @@ def _register(
 
 
 def _keep_out(records: Records, moment: Moment, reading: Reading, code: str, digest: bytes) -> None:
-    """Log an anomaly; an oversized snapshot raises its alert as well."""
-    header = reading.header
-    object_id = reading.object_id
-    where = state.unnamed(moment.height, moment.index) if object_id is None else state.component(object_id)
-    key = state.anomaly(moment.network, where)
-    before = records.get(key)
-    now = moment.to_json()
-    records.put(
-        key,
-        {
-            "object_id": object_id,
-            "kind": None if header is None else header.kind,
-            "version": None if header is None else header.version,
-            "operation": None if header is None else header.operation,
-            "height": moment.height,
-            "index": moment.index,
-            "code": code,
-            "hash": digest.hex(),
-            "state": "open",
-            "opened": now,
-            "cleared": None,
-            "attributed_to": "region",
-        },
+    """Log an anomaly."""
+    header, object_id = reading.header, reading.object_id
+    key = anomaly_key(moment.network, object_id, Where(moment.height, moment.index))
+    before = records.get(ANOMALIES, key)
+    anomaly = Anomaly(
+        object_id=object_id,
+        kind=None if header is None else header.kind,
+        version=None if header is None else header.version,
+        operation=None if header is None else header.operation,
+        height=moment.height,
+        index=moment.index,
+        code=code,
+        hash=digest.hex(),
+        state="open",
+        opened=moment.seen,
+        cleared=None,
+        attributed_to="region",
     )
-    opened = 0 if before is not None and before["state"] == "open" else 1
+    records.put(ANOMALIES, key, anomaly)
+    opened = 0 if before is not None and before.state == "open" else 1
     _count(records, moment, anomalies=1, anomalies_open=opened)
     write_log(
         records,
         moment,
         {"type": "anomaly", "code": code, "object_id": object_id, "height": moment.height, "index": moment.index},
     )
-    if code == OVERSIZED:
-        about = [str(moment.height), str(moment.index)]
-        objects = [{"kind": "snapshot", "id": state.unnamed(moment.height, moment.index)}]
-        raise_alert(records, moment, "oversized_snapshot", about, objects, {"hash": digest.hex()})
 
 
 def _clear(records: Records, moment: Moment, object_id: str) -> None:
-    key = state.anomaly(moment.network, state.component(object_id))
-    before = records.get(key)
-    if before is None or before["state"] == "cleared":
+    where = Where(moment.height, moment.index)
+    key = anomaly_key(moment.network, object_id, where)
+    before = records.get(ANOMALIES, key)
+    if before is None or before.state == "cleared":
         return
-    records.put(key, {**before, "state": "cleared", "cleared": moment.to_json()})
+    records.put(ANOMALIES, key, replace(before, state="cleared", cleared=moment.seen))
     _count(records, moment, anomalies=0, anomalies_open=-1)
-    write_log(
-        records,
-        moment,
-        {
-            "type": "anomaly_cleared",
-            "code": before["code"],
-            "object_id": object_id,
-            "height": moment.height,
-            "index": moment.index,
-        },
-    )
+    told = {"type": "anomaly_cleared", "code": before.code, "object_id": object_id}
+    write_log(records, moment, {**told, "height": moment.height, "index": moment.index})
 
 
 def _track(
@@ -187,63 +192,27 @@ def _track(
     moment: Moment,
     reading: Reading,
     object_id: str,
-    before: dict[str, Any] | None,
+    before: DataObject | None,
     code: str | None,
-    place: Any,
+    registered: _Registered,
 ) -> None:
-    """Keep the object's version, raise `version_gap`, and index the snapshot for evidence and history."""
+    """Keep the object, and index the snapshot for evidence and history."""
     header = reading.header
-    records.add_index(
-        state.revision(moment.network, object_id, moment.height, moment.index),
-        {
-            "kind": None if header is None else header.kind,
-            "version": None if header is None else header.version,
-            "operation": None if header is None else header.operation,
-            "verdict": code or USABLE,
-            "custody_height": moment.custody_height,
-        },
+    revision = Revision(
+        kind=None if header is None else header.kind,
+        version=None if header is None else header.version,
+        operation=None if header is None else header.operation,
+        verdict=code or USABLE,
+        custody_height=moment.custody_height,
     )
-    key = state.object_record(moment.network, object_id)
+    key = ObjectKey(moment.network, object_id)
+    records.add(REVISIONS, RevisionKey(*key, moment.height, moment.index), revision)
+    where = Where(moment.height, moment.index)
     if header is None:
-        if before is not None:
-            records.put_index(key, {**before, "anomalous": True, "unread": True})
-        else:
-            records.put_index(key, _unread(moment))
-        return
-    fault = version_fault(before, header)
-    after = next_record(
-        before,
-        header,
-        height=moment.height,
-        index=moment.index,
-        anomalous=code is not None,
-        fault=fault,
-        place=place,
-    )
-    if fault is not None:
-        objects = [{"kind": header.kind, "id": object_id, "version": header.version}]
-        newest = -1 if before is None else before["version"]
-        details = {"fault": fault, "operation": header.operation, "version": header.version, "newest_before": newest}
-        raise_alert(records, moment, "version_gap", [object_id], objects, details)
-    elif before is not None and before["gap"] and not after["gap"]:
-        clear_alert(records, moment, "version_gap", [object_id])
-    records.put_index(key, after)
-
-
-def _unread(moment: Moment) -> dict[str, Any]:
-    """The entry of an object of which only an unreadable header has been seen."""
-    return {
-        "kind": "",
-        "version": 0,
-        "rewritten": None,
-        "anomalous": True,
-        "deleted": False,
-        "gap": False,
-        "place": None,
-        "since": [moment.height, moment.index],
-        "height": moment.height,
-        "index": moment.index,
-    }
+        records.put(OBJECTS, key, unread(before, where))
+    else:
+        after = tracked(before, header, where, anomalous=code is not None)
+        records.put(OBJECTS, key, replace(after, place=registered.place, incomplete=registered.incomplete))
 
 
 def _journal(records: Records, moment: Moment, digest: bytes, verdict: str) -> None:

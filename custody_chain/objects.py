@@ -1,14 +1,5 @@
 """Versions of data objects: does this snapshot follow what the region reported of the object before?
 
-Value of the index entry ``object/…``::
-
-    {"kind": kind of the last usable snapshot, empty before one, "version": newest,
-     "rewritten": version of the last overwrite while later ones are still due | null,
-     "anomalous", "deleted", "gap", "place": where its last usable registration stands | null,
-     "since": [height, index] of its first snapshot, "height", "index", "unread"?: true}
-
-`unread` is there while the newest snapshot is one whose header could not be read: it may have taken the next version.
-
 Invariants:
   * A wrong version never keeps a snapshot out: the region committed to it, so the supervisor shows it and raises
     `version_gap`.
@@ -21,12 +12,13 @@ ones, delete is terminal). Left out: bodies.
 
 from __future__ import annotations
 
-from typing import Any
+from msgspec.structs import replace
 
 from common.model.header import CREATE, OVERWRITE, SnapshotHeader
+from custody_chain.tables.objects import DataObject, Fault, Where
 
 
-def version_fault(before: dict[str, Any] | None, header: SnapshotHeader) -> str | None:
+def version_fault(before: DataObject | None, header: SnapshotHeader) -> str | None:
     """What is wrong with the version of a snapshot, as a stable word, or None.
 
     `missing_create`, `kind_changed`, `repeated_create`, `after_delete`, `overwrite_ahead`, `overwrite_incomplete`,
@@ -34,47 +26,52 @@ def version_fault(before: dict[str, Any] | None, header: SnapshotHeader) -> str 
     """
     if before is None:
         return None if header.operation == CREATE else "missing_create"
-    if before["kind"] not in ("", header.kind):
+    if before.kind not in ("", header.kind):
         return "kind_changed"
     if header.operation == CREATE:
-        return None if before["anomalous"] and before["version"] == 0 else "repeated_create"
-    if before["deleted"]:
+        return None if before.anomalous and before.version == 0 else "repeated_create"
+    if before.deleted:
         return "after_delete"
-    rewritten = before["rewritten"]
     if header.operation == OVERWRITE:
-        if header.version > before["version"] + before.get("unread", False):
+        if header.version > before.version + before.unread:
             return "overwrite_ahead"
-        return None if rewritten is None or header.version <= rewritten + 1 else "overwrite_incomplete"
-    if header.version != before["version"] + 1:
+        return None if before.rewritten is None or header.version <= before.rewritten + 1 else "overwrite_incomplete"
+    if header.version != before.version + 1:
         return "not_next"
-    return None if rewritten is None else "overwrite_incomplete"
+    return None if before.rewritten is None else "overwrite_incomplete"
 
 
-def next_record(
-    before: dict[str, Any] | None,
-    header: SnapshotHeader,
-    *,
-    height: int,
-    index: int,
-    anomalous: bool,
-    fault: str | None,
-    place: Any,
-) -> dict[str, Any]:
-    """The object's entry after a snapshot with a readable header."""
-    newest = header.version if before is None else max(header.version, before["version"])
+def tracked(before: DataObject | None, header: SnapshotHeader, where: Where, *, anomalous: bool) -> DataObject:
+    """The object after a snapshot with a readable header, but for its registration."""
+    newest = header.version if before is None else max(header.version, before.version)
     corrects = header.operation == OVERWRITE
     kind, deleted = header.kind, header.operation == "delete"
     if anomalous:
-        kind, deleted = ("", False) if before is None else (before["kind"], before["deleted"])
-    return {
-        "kind": kind,
-        "version": newest,
-        "rewritten": header.version if corrects and header.version < newest else None,
-        "anomalous": anomalous,
-        "deleted": deleted,
-        "gap": fault is not None or (before is not None and before["gap"] and not corrects),
-        "place": place,
-        "since": [height, index] if before is None else before["since"],
-        "height": height,
-        "index": index,
-    }
+        kind, deleted = ("", False) if before is None else (before.kind, before.deleted)
+    return DataObject(
+        kind=kind,
+        version=newest,
+        rewritten=header.version if corrects and header.version < newest else None,
+        anomalous=anomalous,
+        deleted=deleted,
+        fault=_fault(before, header),
+        since=where if before is None else before.since,
+        height=where.height,
+        index=where.number,
+    )
+
+
+def _fault(before: DataObject | None, header: SnapshotHeader) -> Fault | None:
+    """The fault of this version; else the one before, which a correction ends."""
+    fault = version_fault(before, header)
+    if fault is not None:
+        newest = -1 if before is None else before.version
+        return Fault(fault, header.kind, header.operation, header.version, newest)
+    return None if before is None or header.operation == OVERWRITE else before.fault
+
+
+def unread(before: DataObject | None, where: Where) -> DataObject:
+    """The object after a snapshot whose header could not be read."""
+    if before is not None:
+        return replace(before, anomalous=True, unread=True)
+    return DataObject(kind="", version=0, anomalous=True, since=where, height=where.height, index=where.number)

@@ -28,6 +28,8 @@ _STATE: Table[_Untyped, Any] = Table("untyped", _Untyped, Any)
 _INDEX: Table[_Untyped, Any] = Table("untyped_index", _Untyped, Any, index=True)
 
 _Undo = tuple[bytes, Any, Table[Any, Any] | None]
+_Touched = tuple[Table[Any, Any], Any, Any]
+"""Table, key, and the record as it was before it was changed first."""
 
 
 class Records:
@@ -41,6 +43,7 @@ class Records:
         self._values: dict[bytes, Any] = {}
         self._changed: dict[bytes, Table[Any, Any]] = {}
         self._journal: list[_Undo] = []
+        self._touched: dict[bytes, _Touched] = {}
 
     @overload
     def get(self, table: bytes) -> Any: ...
@@ -61,11 +64,27 @@ class Records:
         if isinstance(table, bytes):
             self._write(_STATE, table, key)
         else:
-            self._write(table, table.path(key), record)
+            self._change(table, key, record)
 
     def delete(self, table: Table[K, R], key: K) -> None:
         """Leave no record under a key; removing what is absent is allowed."""
-        self._write(table, table.path(key), None)
+        self._change(table, key, None)
+
+    def put_judged(self, table: Table[K, R], key: K, record: R) -> None:
+        """Set a record that no rule has to be asked about again."""
+        self._write(table, table.path(key), record)
+
+    def take_touched(self) -> list[_Touched]:
+        """The judged records that changed since the last time, in the order in which they changed first."""
+        touched = list(self._touched.values())
+        self._touched.clear()
+        return touched
+
+    def _change(self, table: Table[K, R], key: K, record: R | None) -> None:
+        path = table.path(key)
+        if table.judged and path not in self._touched:
+            self._touched[path] = (table, key, self._read(table, path))
+        self._write(table, path, record)
 
     def add(self, table: Table[K, R], key: K, record: R) -> None:
         """Set the record under a key that is new, which saves reading what is not there."""
@@ -105,7 +124,8 @@ class Records:
         self._journal.clear()
 
     def undo(self) -> None:
-        """Take back everything since the last savepoint, newest first."""
+        """Take back everything since the last savepoint, newest first. No rule has been asked about it."""
+        self._touched.clear()
         for path, before, changed in reversed(self._journal):
             self._values[path] = before
             if changed is not None:

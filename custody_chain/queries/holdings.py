@@ -11,10 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from common.core.errors import Malformed, NotFound
+from common.core.errors import InvariantBroken, Malformed, NotFound
 from common.model import codes
-from custody_chain import state
 from custody_chain.queries.moment import MAX_PROVEN, PAGE, Moment
+from custody_chain.tables.encumbrances import ENCUMBRANCES, Encumbrance
+from custody_chain.tables.objects import ObjectKey
+from custody_chain.tables.positions import HOLDINGS, POSITIONS, Position, PositionKey
+from custody_chain.tables.registry import COMPANIES, ISSUED, PRODUCTS, SUBJECTS, Company, Issued, IssuedKey, Product
+from custody_chain.tables.table import UNRESOLVED, R, Table, component, identifier
 
 MAX_LISTED: Final = 200
 """Subjects, companies and products that one answer names besides the paged rows."""
@@ -31,9 +35,9 @@ def investor(moment: Moment, code: str, cursor: str | None, limit: int | None) -
     Raises `Malformed('investor_code')`, `Malformed('cursor')`; an investor without positions has an empty answer,
     which can be proven too.
     """
-    if codes.investor_code(code) is None and code != state.UNRESOLVED:
+    if codes.investor_code(code) is None and code != UNRESOLVED:
         raise Malformed("investor_code", "An investor code is Q, R or S and nine digits (JR/T 0326-2024).")
-    root = state.positions_of(code)
+    root = POSITIONS.prefix(code)
     after = None
     if cursor is not None:
         _parse_cursor(moment, cursor)
@@ -45,11 +49,12 @@ def investor(moment: Moment, code: str, cursor: str | None, limit: int | None) -
         start = _start_in(prefix, after)
         if start is _PASSED:
             continue
-        for key, value in moment.scan(prefix, start, size + 1 - len(rows)):
+        for key, value in moment.scan(prefix, start, size + 1 - len(rows), POSITIONS):
             if len(rows) == size:
                 return {"investor_code": code, "positions": rows, "next_cursor": last[len(root) :].decode("ascii")}
-            moment.get(key)
-            rows.append(position_row(moment, key, value))
+            position_key = POSITIONS.key(key)
+            moment.get(POSITIONS, position_key)
+            rows.append(position_row(moment, position_key, value))
             last = key
     return {"investor_code": code, "positions": rows, "next_cursor": None}
 
@@ -73,37 +78,35 @@ def _parse_cursor(moment: Moment, cursor: str) -> tuple[str, str]:
     steps = cursor.split("/")
     if len(steps) != 3 or steps[0] not in moment.regions() or not all(map(_is_component, steps[1:])):
         raise Malformed("cursor", "Give the next_cursor of the page before.")
-    return steps[0], state.identifier(steps[1])
+    return steps[0], identifier(steps[1])
 
 
 def _is_component(step: str) -> bool:
     try:
-        return step.isascii() and state.component(state.identifier(step)) == step
+        return step.isascii() and component(identifier(step)) == step
     except UnicodeDecodeError:
         return False
 
 
-def position_row(moment: Moment, key: bytes, value: dict[str, Any]) -> dict[str, Any]:
+def position_row(moment: Moment, key: PositionKey, position: Position) -> dict[str, Any]:
     """One position with the names of what it is in."""
-    _, investor_code, network, product_path, account_path = key.decode("ascii").split("/")
-    product_id, account_id = state.identifier(product_path), state.identifier(account_path)
-    product = moment.peek(state.product(network, product_id)) or {}
+    product = moment.peek(PRODUCTS, ObjectKey(key.region, key.product)) or Product()
     return {
-        "investor_code": investor_code,
-        "region": network,
-        "product": product_id,
-        "product_name": product.get("name"),
-        "issuer": product.get("issuer"),
-        "security": product.get("security"),
-        "scale": product.get("scale"),
-        "unit": product.get("unit"),
-        "account": account_id,
-        "available": value["available"],
-        "pledged": value["pledged"],
-        "frozen": value["frozen"],
-        "held": value["available"] + value["pledged"] + value["frozen"],
-        "registration": {"object_id": value["object_id"], "height": value["height"], "index": value["index"]},
-        "registered_at_ms": value["time_ms"],
+        "investor_code": key.investor,
+        "region": key.region,
+        "product": key.product,
+        "product_name": product.name,
+        "issuer": product.issuer,
+        "security": product.security,
+        "scale": product.scale,
+        "unit": product.unit,
+        "account": key.account,
+        "available": position.available,
+        "pledged": position.pledged,
+        "frozen": position.frozen,
+        "held": position.balances.held,
+        "registration": {"object_id": position.object_id, "height": position.height, "index": position.index},
+        "registered_at_ms": position.time_ms,
     }
 
 
@@ -118,13 +121,13 @@ def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, l
     enterprise = codes.enterprise_key(code)
     if enterprise is None:
         raise Malformed("enterprise_code", "An enterprise code is region letters and six digits (JR/T 0326-2024).")
-    companies, more_companies = _listed(moment, state.companies(enterprise), MAX_PROVEN_COMPANIES, _company_row)
-    products, more_products = _listed(moment, state.issued_by(enterprise), MAX_PROVEN_PRODUCTS, _product_row)
+    companies, more_companies = _listed(moment, COMPANIES, enterprise, MAX_PROVEN_COMPANIES, _company_row)
+    products, more_products = _listed(moment, ISSUED, enterprise, MAX_PROVEN_PRODUCTS, _product_row)
     if not companies and not products:
         raise NotFound("enterprise_unknown", "No region has reported this enterprise.", enterprise=enterprise)
     chosen = [(row["region"], row["product"]) for row in products]
     if product is not None:  # looked up by itself: it may be beyond the products that one answer lists
-        chosen = [(at, product) for at in moment.regions() if moment.peek(state.issued(enterprise, at, product))]
+        chosen = [(at, product) for at in moment.regions() if moment.peek(ISSUED, IssuedKey(enterprise, at, product))]
         if not chosen:
             detail = "The enterprise has no such product, or it is outside your scope."
             raise NotFound("product_unknown", detail, product=product, object_id=product)
@@ -142,21 +145,25 @@ def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, l
 
 
 def _listed(
-    moment: Moment, root: bytes, most_proven: int, row: Callable[[Moment, str, dict[str, Any]], dict[str, Any]]
+    moment: Moment,
+    table: Table[Any, R],
+    enterprise: str,
+    most_proven: int,
+    row: Callable[[Moment, str, R], dict[str, Any]],
 ) -> tuple[list[dict[str, Any]], bool]:
-    """Proven rows of what regions report below `root`, and whether there is more than that.
+    """Proven rows of what regions report of an enterprise, and whether there is more than that.
 
     Only regions that the bearer sees are read. They share the room evenly; what one does not need is the others'.
     """
     most = MAX_LISTED if moment.proven is None else most_proven
     found = {
-        network: moment.scan(root + network.encode("ascii") + b"/", None, most + 1) for network in moment.regions()
+        network: moment.scan(table.prefix(enterprise, network), None, most + 1, table) for network in moment.regions()
     }
     shares = shares_of({network: len(entries) for network, entries in found.items() if entries}, most)
     rows = []
     for network, share in shares.items():
-        for key, value in found[network][:share]:
-            moment.get(key)
+        for path, value in found[network][:share]:
+            moment.get(table, table.key(path))
             rows.append(row(moment, network, value))
     return rows, any(len(found[network]) > share for network, share in shares.items())
 
@@ -171,71 +178,76 @@ def shares_of(counts: dict[str, int], most: int) -> dict[str, int]:
     return {network: shares[network] for network in counts}
 
 
-def _company_row(moment: Moment, network: str, value: dict[str, Any]) -> dict[str, Any]:
-    subject = moment.peek(state.subject(network, value["subject"])) or {}
+def _company_row(moment: Moment, network: str, company: Company) -> dict[str, Any]:
+    subject = moment.peek(SUBJECTS, ObjectKey(network, company.subject))
     return {
         "region": network,
-        "object_id": value["subject"],
-        "name": subject.get("name"),
-        "investor_code": subject.get("investor"),
-        "shareholders_number": subject.get("shareholders"),
+        "object_id": company.subject,
+        "name": None if subject is None else subject.name,
+        "investor_code": None if subject is None else subject.investor,
+        "shareholders_number": None if subject is None else subject.shareholders,
     }
 
 
-def _product_row(moment: Moment, network: str, value: dict[str, Any]) -> dict[str, Any]:
-    product_id = value["product"]
-    record = moment.get(state.product(network, product_id))
+def _product_row(moment: Moment, network: str, issued: Issued) -> dict[str, Any]:
+    product = moment.get(PRODUCTS, ObjectKey(network, issued.product)) or Product()
     return {
         "region": network,
-        "product": product_id,
-        "code": record["code"],
-        "name": record["name"],
-        "product_type": record["product_type"],
-        "security": record["security"],
-        "issue_size": record["issue_size"],
-        "scale": record["scale"],
-        "unit": record["unit"],
-        "holders": record["holders"],
-        "accounts": record["accounts"],
-        "available": record["available"],
-        "pledged": record["pledged"],
-        "frozen": record["frozen"],
-        "held": record["available"] + record["pledged"] + record["frozen"],
-        "standing_alerts": record["alerts"],
+        "product": issued.product,
+        "code": product.code,
+        "name": product.name,
+        "product_type": product.product_type,
+        "security": product.security,
+        "issue_size": product.issue_size,
+        "scale": product.scale,
+        "unit": product.unit,
+        "holders": product.holders,
+        "accounts": product.accounts,
+        "available": product.available,
+        "pledged": product.pledged,
+        "frozen": product.frozen,
+        "held": product.totals.held,
+        "standing_alerts": sorted(product.alerts),
     }
 
 
-_Named = dict[str, list[tuple[bytes, dict[str, Any]]]]
+_Named = dict[str, list[tuple[bytes, Encumbrance]]]
 """The pledges and freezes that the state names, by kind."""
 _BALANCES: Final = {"pledge": "pledged", "freeze": "frozen"}
 
 
 def _named(moment: Moment, row: dict[str, Any]) -> tuple[_Named, bool]:
     """The pledges and freezes behind a holder's balances, and whether there are more than an answer lists."""
-    root = state.encumbrances_of(row["region"], row["product"], row["account"])
+    place = (row["region"], row["product"], row["account"])
     found = {
-        kind: moment.scan(root + kind.encode("ascii") + b"/", None, MAX_LISTED + 1) if row[balance] > 0 else []
+        kind: moment.scan(ENCUMBRANCES.prefix(*place, kind), None, MAX_LISTED + 1, ENCUMBRANCES)
+        if row[balance] > 0
+        else []
         for kind, balance in _BALANCES.items()
     }
     listed = {kind: entries[:MAX_LISTED] for kind, entries in found.items()}
     return listed, any(len(entries) > MAX_LISTED for entries in found.values())
 
 
-def _lines(row: dict[str, Any], entries: list[tuple[bytes, dict[str, Any]]], unnamed: int) -> list[dict[str, Any]]:
+_DETAILS: Final = {
+    "pledge": ("contract_number", "pledgee"),
+    "freeze": ("authority", "order_number", "until_ms"),
+}
+"""What a line tells of each kind, besides what it tells of both."""
+
+
+def _lines(row: dict[str, Any], entries: list[tuple[bytes, Encumbrance]], unnamed: int) -> list[dict[str, Any]]:
     """Pledges or freezes of a holder; what none is named for comes as one line without an id."""
     place = {name: row[name] for name in ("region", "product", "account", "investor_code")}
     lines = []
     for _, value in entries:
-        details = {name: item for name, item in value.items() if name not in _ENCUMBRANCE_PLACE}
-        registration = {name: value[name] for name in ("object_id", "height", "index")}
-        lines.append({**place, **details, "registration": registration, "registered_at_ms": value["time_ms"]})
+        details = {name: getattr(value, name) for name in ("id", "quantity", *_DETAILS[value.kind])}
+        registration = {"object_id": value.object_id, "height": value.height, "index": value.index}
+        lines.append({**place, **details, "registration": registration, "registered_at_ms": value.time_ms})
     if unnamed > 0:
         rest = {"id": None, "quantity": unnamed, "registration": row["registration"]}
         lines.append({**place, **rest, "registered_at_ms": row["registered_at_ms"]})
     return lines
-
-
-_ENCUMBRANCE_PLACE: Final = frozenset({"kind", "investor", "object_id", "height", "index", "time_ms"})
 
 
 @dataclass(slots=True)
@@ -252,7 +264,7 @@ class _HolderPage:
         self.holders.append(row)
         self.truncated |= truncated
         for kind, entries in named.items():
-            quantity = sum(value["quantity"] for _, value in entries)
+            quantity = sum(value.quantity for _, value in entries)
             unnamed = 0 if truncated else row[_BALANCES[kind]] - quantity
             self.encumbrances[kind] += _lines(row, entries, unnamed)
 
@@ -267,34 +279,37 @@ def _holders(moment: Moment, products: list[tuple[str, str]], cursor: str | None
     size = PAGE if limit is None else limit
     page = _HolderPage()
     last = b""
-    for prefix, network, product_id in sorted((state.holdings_of(*place), *place) for place in products):
+    for prefix, network, product_id in sorted((HOLDINGS.prefix(*place), *place) for place in products):
         start = _start_in(prefix, after)
         if start is _PASSED:
             continue
-        for key, value in moment.scan(prefix, start, size + 1 - len(page.holders)):
-            account_id = state.identifier(key.rsplit(b"/", 1)[1].decode("ascii"))
-            position_key = state.position(value["investor"], network, product_id, account_id)
-            if len(page.holders) == size or not _add(moment, page, position_key, bounded=limit is not None):
+        for path, holding in moment.scan(prefix, start, size + 1 - len(page.holders), HOLDINGS):
+            key = PositionKey(holding.investor, network, product_id, HOLDINGS.key(path).account)
+            if len(page.holders) == size or not _add(moment, page, key, bounded=limit is not None):
                 page.following = last[len(b"holding/") :].decode("ascii")
                 return page
-            last = key
+            last = path
     return page
 
 
-def _add(moment: Moment, page: _HolderPage, position_key: bytes, *, bounded: bool) -> bool:
+def _add(moment: Moment, page: _HolderPage, key: PositionKey, *, bounded: bool) -> bool:
     """Add a holder with all that is to be proven of it, or say that the page has no room for that.
 
     The first holder always has: what is too much is left out. So has every one of a page that the question bounds; then
     the proofs are refused if they are too many.
     """
-    row = position_row(moment, position_key, moment.peek(position_key))
+    position = moment.peek(POSITIONS, key)
+    if position is None:
+        raise InvariantBroken("a holding names an investor under whom no position is filed")
+    row = position_row(moment, key, position)
     named, truncated = _named(moment, row)
     if not bounded and sum(map(len, named.values())) >= moment.room:
         if page.holders:
             return False
         named, truncated = _first(named, moment.room - 1), True
-    for key in (position_key, *(key for entries in named.values() for key, _ in entries)):
-        moment.get(key)
+    moment.get(POSITIONS, key)
+    for path in (path for entries in named.values() for path, _ in entries):
+        moment.get(ENCUMBRANCES, ENCUMBRANCES.key(path))
     page.add(row, named, truncated)
     return True
 

@@ -3,20 +3,17 @@
 Invariants:
   * The id is a hash of (rule, region, what the alert is about), so the same fault is one alert however often it is met,
     on every validator the same.
-  * An alert over several regions stands in one that is concerned, and moves to another one when that is no more.
   * `times` counts the openings; a cleared alert that is raised again is open again with its history kept in the chain.
 
-Left out: the rules (`rules`), who may see what (routes).
+Left out: when one is raised (`judging`), who may see what (routes).
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from common.core.codec import canonical_json
@@ -47,11 +44,6 @@ class Moment:
         """For state."""
         return Seen(self.custody_height, self.custody_time_ms, self.height, self.index)
 
-    def to_json(self) -> dict[str, int]:
-        """For state, where it has no table yet."""
-        seen: dict[str, int] = msgspec.to_builtins(self.seen)
-        return seen
-
 
 def alert_id(suite: Suite, network: str, rule: str, about: Sequence[str]) -> str:
     """Deterministic id: region, rule and 24 hex digits of a hash over what the alert is about."""
@@ -66,20 +58,26 @@ def raise_alert(
     about: Sequence[str],
     objects: Sequence[Mapping[str, Any]],
     details: Mapping[str, Any],
-) -> None:
-    """Open an alert, or refresh what it names and its details if it is open already."""
-    key = AlertKey(alert_id(moment.suite, moment.network, rule, about))
+    *,
+    region: str | None = None,
+) -> str:
+    """Open an alert, or refresh what it names and its details if it is open already. Returns its id.
+
+    It stands in `region`: that of the moment unless told.
+    """
+    region = region or moment.network
+    key = AlertKey(alert_id(moment.suite, region, rule, about))
     now = moment.seen
     before = records.get(ALERTS, key)
     standing = before is not None and before.state == "open"
     named = tuple(dict(item) for item in objects[:MAX_OBJECTS])
     if before is not None and standing and (before.objects, before.details) == (named, details):
-        return
+        return key.id
     alert = Alert(
         id=key.id,
         rule=rule,
         source=RULES[rule].source,
-        region=moment.network,
+        region=region,
         state="open",
         objects=named,
         details=dict(details),
@@ -90,67 +88,27 @@ def raise_alert(
     )
     records.put(ALERTS, key, alert)
     if not standing:
-        _count(records, moment, 1)
+        _count(records, region, 1)
+    return key.id
 
 
 def clear_alert(records: Records, moment: Moment, rule: str, about: Sequence[str]) -> None:
-    """Clear an alert if it is open."""
-    key = AlertKey(alert_id(moment.suite, moment.network, rule, about))
-    before = records.get(ALERTS, key)
+    """Clear an alert of the moment's region if it is open."""
+    end_alert(records, moment, alert_id(moment.suite, moment.network, rule, about))
+
+
+def end_alert(records: Records, moment: Moment, identity: str) -> None:
+    """Clear an alert by its id if it is open."""
+    before = records.get(ALERTS, AlertKey(identity))
     if before is None or before.state == "cleared":
         return
-    records.put(ALERTS, key, replace(before, state="cleared", cleared=moment.seen, last=moment.seen))
-    _count(records, moment, -1)
+    cleared = replace(before, state="cleared", cleared=moment.seen, last=moment.seen)
+    records.put(ALERTS, AlertKey(identity), cleared)
+    _count(records, before.region, -1)
 
 
-def judge(
-    records: Records,
-    moment: Moment,
-    wrong: bool,
-    rule: str,
-    about: Sequence[str],
-    objects: Sequence[Mapping[str, Any]],
-    details: Mapping[str, Any],
-    *,
-    was_wrong: bool,
-) -> bool:
-    """Raise or clear as the facts demand; return `wrong`. `was_wrong` saves looking for alerts that cannot be."""
-    if wrong:
-        raise_alert(records, moment, rule, about, objects, details)
-    elif was_wrong:
-        clear_alert(records, moment, rule, about)
-    return wrong
-
-
-def home_of(moment: Moment, home: str | None, concerned: Collection[str]) -> str:
-    """Where an alert over several regions stands: where it stood, while that region is concerned; else here, or in the
-    first one.
-    """
-    if home is not None and home in concerned:
-        return home
-    return moment.network if moment.network in concerned else min(concerned)
-
-
-def judge_across(
-    records: Records,
-    moment: Moment,
-    rule: str,
-    about: Sequence[str],
-    objects: Sequence[Mapping[str, Any]],
-    details: Mapping[str, Any],
-    *,
-    home: str | None,
-    stood_in: str | None,
-) -> None:
-    """Let an alert over several regions stand in `home`, and no more where it stood before; None is nowhere."""
-    if stood_in is not None and stood_in != home:
-        clear_alert(records, dataclasses.replace(moment, network=stood_in), rule, about)
-    if home is not None:
-        raise_alert(records, dataclasses.replace(moment, network=home), rule, about, objects, details)
-
-
-def _count(records: Records, moment: Moment, change: int) -> None:
-    key = state.region(moment.network)
+def _count(records: Records, network: str, change: int) -> None:
+    key = state.region(network)
     record = records.get(key)
     if record is not None:
         records.put(key, {**record, "alerts_open": record["alerts_open"] + change})

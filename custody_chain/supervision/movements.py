@@ -1,38 +1,32 @@
-"""Registrations as movements: each in its place of one position's history, judged by the rules about balances.
-
-Values::
-
-    movement/…       {"object_id", "since": [height, index], "previous", "next" (numbers or null), "before": [a, p, f],
-                     "after": [a, p, f], "stated": [a, p, f] (null: not stated), "inflow",
-                     "encumbrance": {"kind", "id", "change"} | null, "height", "index", "alerts"}
-    last_movement/…  {"newest": number | null, "made": numbers given so far}
+"""Registrations as movements: each in its place of one position's history.
 
 Invariants:
   * Movements of a position follow each other in the order in which their objects first appeared (`since`), whenever
     they became usable: a registration that was anomalous or incomplete at first takes its place before what came later.
   * A correction (overwrite) replaces the movement in its place; only the newest movement decides the position.
   * A correction that names another account or product leaves the old history and joins the new one.
+  * A movement knows the balances after the one before it (`preceded_by`), whatever is corrected there.
   * A registration whose numbers cannot be believed or summed (`MAX_QUANTITY`) raises `QuantityOutOfRange` and becomes
     an anomaly; nothing of it stays.
 
 References: JR/T 0314-2024 life cycle (overwrite), data model v2.0.0 registration. Left out: what the position is and
-who holds it (`positions`), single pledges and freezes (`encumbrances`).
+who holds it (`positions`), single pledges and freezes (`encumbrances`), what is wrong with a movement (`verdicts`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
+
+from msgspec.structs import replace
 
 from common.model.kinds.registration import Part, RegistrationFacts
-from custody_chain import state
 from custody_chain.records import Records
-from custody_chain.supervision import encumbrances, rules
-from custody_chain.supervision.alerts import Moment, clear_alert, judge
+from custody_chain.supervision import encumbrances
+from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.positions import QuantityOutOfRange, set_position
-from custody_chain.supervision.registry import with_alert
-from custody_chain.supervision.rules import NOTHING, Balances
-
-_BALANCE_RULES: Final = ("balance_arithmetic", "encumbered_over_held", "encumbered_moved")
+from custody_chain.tables.movements import LAST_MOVEMENTS, MOVEMENTS, LastMovement, Movement, MovementKey, Stated
+from custody_chain.tables.objects import Place, Where
+from custody_chain.tables.positions import NOTHING, Balances, HoldingKey
 
 MAX_LATER: Final = 64
 """Later movements that one late registration is placed before, so that no snapshot makes unbounded work. Behind more of
@@ -45,80 +39,70 @@ def apply_registration(
     object_id: str,
     time_ms: int,
     facts: RegistrationFacts,
-    place: Any,
-    since: list[int],
-) -> dict[str, Any]:
-    """Apply one registration of rights; return its place (product, account, number) for the object's record.
+    place: Place | None,
+    since: Where,
+) -> Place | None:
+    """Apply one registration of rights; return its place for the object's record, None if it is incomplete.
 
     `place` is the place of the version that this snapshot corrects (overwrite) or follows, or None if there is none;
-    `since` is where the object first appeared: height and index. Raises `QuantityOutOfRange`.
+    `since` is where the object first appeared. Raises `QuantityOutOfRange`.
     """
-    incomplete = facts.product is None or facts.account is None or not _states_balances(facts)
-    judge(
-        records,
-        moment,
-        incomplete,
-        "incomplete_registration",
-        [object_id],
-        [{"kind": "registration", "id": object_id}],
-        {"height": moment.height, "index": moment.index},
-        was_wrong=place is not None and place.get("incomplete", False),
-    )
-    if place is not None and place.get("incomplete"):
+    product, account = facts.product, facts.account
+    incomplete = product is None or account is None or not _states_balances(facts)
+    if place is not None and (incomplete or (place.product, place.account) != (product, account)):
+        _withdraw(records, moment, HoldingKey(moment.network, place.product, place.account), place.number, time_ms)
         place = None
-    if place is not None and (incomplete or (place["product"], place["account"]) != (facts.product, facts.account)):
-        _withdraw(records, moment, (place["product"], place["account"]), place["number"], time_ms)
-        place = None
-    if incomplete or facts.product is None or facts.account is None:
-        return {"incomplete": True}
-    where = (facts.product, facts.account)
-    number = _insert(records, moment.network, where, since) if place is None else place["number"]
-    _write_movement(records, moment, object_id, time_ms, facts, where, number)
-    return {"product": where[0], "account": where[1], "number": number}
+    if incomplete or product is None or account is None:
+        return None
+    where = HoldingKey(moment.network, product, account)
+    number = _insert(records, where, object_id, since) if place is None else place.number
+    _write(records, moment, object_id, time_ms, facts, where, number)
+    return Place(product, account, number)
 
 
 def _states_balances(facts: RegistrationFacts) -> bool:
     return any(part.after is not None or part.change is not None for part in facts.parts)
 
 
-def _movement(records: Records, network: str, where: tuple[str, str], number: int | None) -> Any:
+def _movement(records: Records, where: HoldingKey, number: int | None) -> Movement | None:
     """A movement by its number; None before the first and after the newest."""
-    return None if number is None else records.get_index(state.movement(network, *where, number))
+    return None if number is None else records.get(MOVEMENTS, MovementKey(*where, number))
 
 
-def _balances_after(records: Records, network: str, where: tuple[str, str], number: int | None) -> Balances:
+def _balances_after(records: Records, where: HoldingKey, number: int | None) -> Balances:
     """Balances after a movement; nothing before the first."""
-    movement = _movement(records, network, where, number)
-    return NOTHING if movement is None else Balances(*movement["after"])
+    movement = _movement(records, where, number)
+    return NOTHING if movement is None else movement.after
 
 
-def _insert(records: Records, network: str, where: tuple[str, str], since: list[int]) -> int:
+def _insert(records: Records, where: HoldingKey, object_id: str, since: Where) -> int:
     """Make room for a movement behind those that appeared before it. Returns its number."""
-    key = state.last_movement(network, *where)
-    ends = records.get_index(key) or {"newest": None, "made": 0}
-    number: int = ends["made"]
-    earlier, later = ends["newest"], None
+    ends = records.get(LAST_MOVEMENTS, where) or LastMovement()
+    number = ends.made
+    earlier, later = ends.newest, None
     for _ in range(MAX_LATER):
-        movement = _movement(records, network, where, earlier)
-        if movement is None or movement["since"] <= since:
+        movement = _movement(records, where, earlier)
+        if movement is None or movement.since <= since:
             break
-        earlier, later = movement["previous"], earlier
-    records.put_index(key, {**ends, "made": number + 1})
-    records.put_index(state.movement(network, *where, number), {"since": since, "encumbrance": None, "alerts": []})
-    _join(records, network, where, earlier, number)
-    _join(records, network, where, number, later)
+        earlier, later = movement.previous, earlier
+    records.put(LAST_MOVEMENTS, where, replace(ends, made=number + 1))
+    empty = Movement(object_id=object_id, since=since, preceded_by=NOTHING, before=NOTHING, after=NOTHING)
+    records.put(MOVEMENTS, MovementKey(*where, number), empty)
+    _join(records, where, earlier, number)
+    _join(records, where, number, later)
     return number
 
 
-def _join(records: Records, network: str, where: tuple[str, str], earlier: int | None, later: int | None) -> None:
+def _join(records: Records, where: HoldingKey, earlier: int | None, later: int | None) -> None:
     """Make two movements neighbours; None is what lies before the first and after the newest."""
-    for number, name, neighbour in ((earlier, "next", later), (later, "previous", earlier)):
-        if number is not None:
-            key = state.movement(network, *where, number)
-            records.put_index(key, {**records.get_index(key), name: neighbour})
-    if later is None:
-        key = state.last_movement(network, *where)
-        records.put_index(key, {**records.get_index(key), "newest": earlier})
+    first, second = _movement(records, where, earlier), _movement(records, where, later)
+    if first is not None and earlier is not None:
+        records.put(MOVEMENTS, MovementKey(*where, earlier), replace(first, next=later))
+    if second is not None and later is not None:
+        records.put(MOVEMENTS, MovementKey(*where, later), replace(second, previous=earlier))
+    else:
+        ends = records.get(LAST_MOVEMENTS, where) or LastMovement()
+        records.put(LAST_MOVEMENTS, where, replace(ends, newest=earlier))
 
 
 def _result(part: Part, current: int) -> int:
@@ -130,110 +114,63 @@ def _result(part: Part, current: int) -> int:
     return current
 
 
-def _write_movement(
+def _write(
     records: Records,
     moment: Moment,
     object_id: str,
     time_ms: int,
     facts: RegistrationFacts,
-    where: tuple[str, str],
+    where: HoldingKey,
     number: int,
 ) -> None:
-    """Put one movement in its place, judge it, and let the position follow if it is the newest."""
-    network = moment.network
-    key = state.movement(network, *where, number)
-    replaced = records.get_index(key)
-    previous = _balances_after(records, network, where, replaced["previous"])
-    encumbrances.take_back(records, moment, where, replaced["encumbrance"])
+    """Put one movement in its place, and let the position follow if it is the newest."""
+    key = MovementKey(*where, number)
+    replaced = _movement(records, where, number)
+    if replaced is None:
+        return
+    previous = _balances_after(records, where, replaced.previous)
+    encumbrances.take_back(records, where, replaced.encumbrance)
     after = Balances(*map(_result, facts.parts, previous))
     before = Balances(*(p.before if p.before is not None else b for p, b in zip(facts.parts, previous, strict=True)))
     if not after.in_range or not before.in_range:
         raise QuantityOutOfRange
-    movement = {
-        **replaced,
-        "object_id": object_id,
-        "before": list(before),
-        "after": list(after),
-        "stated": [part.before for part in facts.parts],
-        "inflow": facts.transaction is not None or replaced["previous"] is None,
-        "encumbrance": encumbrances.change_of(facts.encumbrance, before, after),
-        "height": moment.height,
-        "index": moment.index,
-    }
-    arithmetic = all(rules.arithmetic_holds(part.before, part.change, part.after) for part in facts.parts)
-    records.put_index(key, _judge_movement(records, moment, where, movement, arithmetic=arithmetic))
-    check_link(records, moment, where, number)
-    if movement["next"] is None:
+    movement = replace(
+        replaced,
+        object_id=object_id,
+        preceded_by=previous,
+        before=before,
+        after=after,
+        stated=tuple(Stated(part.before, part.change, part.after) for part in facts.parts),
+        inflow=facts.transaction is not None or replaced.previous is None,
+        encumbrance=encumbrances.change_of(facts.encumbrance, before, after),
+        height=moment.height,
+        index=moment.index,
+    )
+    records.put(MOVEMENTS, key, movement)
+    if movement.next is None:
         set_position(records, moment, object_id, time_ms, where, after)
     else:
-        check_link(records, moment, where, movement["next"])
-    if facts.encumbrance is not None:
-        encumbrances.apply(records, moment, where, movement["encumbrance"], facts.encumbrance, object_id, time_ms)
+        _follow(records, where, movement.next, after)
+    encumbrances.apply(records, moment, where, movement.encumbrance, facts.encumbrance, object_id, time_ms)
 
 
-def _judge_movement(
-    records: Records, moment: Moment, where: tuple[str, str], movement: dict[str, Any], *, arithmetic: bool
-) -> dict[str, Any]:
-    """The three rules about one registration; returns the movement with its standing alerts."""
-    before, after = Balances(*movement["before"]), Balances(*movement["after"])
-    wrong = {
-        "balance_arithmetic": not arithmetic,
-        "encumbered_over_held": rules.encumbered_over_held(before, after, inflow=movement["inflow"]),
-        "encumbered_moved": rules.encumbered_moved(before, after),
-    }
-    standing: list[str] = movement["alerts"]
-    if not standing and not any(wrong.values()):
-        return movement
-    objects = _objects(movement["object_id"], where)
-    details = {"before": movement["before"], "after": movement["after"], "held_before": before.held}
-    for rule in _BALANCE_RULES:
-        about = [movement["object_id"]]
-        judge(records, moment, wrong[rule], rule, about, objects, details, was_wrong=rule in standing)
-        standing = with_alert(standing, rule, wrong[rule])
-    return {**movement, "alerts": standing}
+def _follow(records: Records, where: HoldingKey, number: int, preceded_by: Balances) -> None:
+    """Let a movement know the balances after the one before it."""
+    movement = _movement(records, where, number)
+    if movement is not None and movement.preceded_by != preceded_by:
+        records.put(MOVEMENTS, MovementKey(*where, number), replace(movement, preceded_by=preceded_by))
 
 
-def _objects(object_id: str, where: tuple[str, str]) -> list[dict[str, str]]:
-    return [
-        {"kind": "registration", "id": object_id},
-        {"kind": "product", "id": where[0]},
-        {"kind": "account", "id": where[1]},
-    ]
-
-
-def check_link(records: Records, moment: Moment, where: tuple[str, str], number: int) -> None:
-    """Rule `balance_chain`: what a movement states as its balance before is the balance after the one before it."""
-    key = state.movement(moment.network, *where, number)
-    movement = records.get_index(key)
-    previous = _balances_after(records, moment.network, where, movement["previous"])
-    wrong = any(s is not None and s != p for s, p in zip(movement["stated"], previous, strict=True))
-    was_wrong = "balance_chain" in movement["alerts"]
-    if not wrong and not was_wrong:
-        return
-    judge(
-        records,
-        moment,
-        wrong,
-        "balance_chain",
-        [movement["object_id"]],
-        _objects(movement["object_id"], where),
-        {"stated_before": movement["stated"], "previous_after": list(previous)},
-        was_wrong=was_wrong,
-    )
-    records.put_index(key, {**movement, "alerts": with_alert(movement["alerts"], "balance_chain", wrong)})
-
-
-def _withdraw(records: Records, moment: Moment, where: tuple[str, str], number: int, time_ms: int) -> None:
+def _withdraw(records: Records, moment: Moment, where: HoldingKey, number: int, time_ms: int) -> None:
     """A correction takes a registration out of this position's history: what was around it closes up."""
-    key = state.movement(moment.network, *where, number)
-    movement = records.get_index(key)
-    for rule in movement["alerts"]:
-        clear_alert(records, moment, rule, [movement["object_id"]])
-    encumbrances.take_back(records, moment, where, movement["encumbrance"])
-    records.put_index(key, None)
-    _join(records, moment.network, where, movement["previous"], movement["next"])
-    if movement["next"] is None:
-        previous = _balances_after(records, moment.network, where, movement["previous"])
-        set_position(records, moment, movement["object_id"], time_ms, where, previous)
+    movement = _movement(records, where, number)
+    if movement is None:
+        return
+    encumbrances.take_back(records, where, movement.encumbrance)
+    records.delete(MOVEMENTS, MovementKey(*where, number))
+    _join(records, where, movement.previous, movement.next)
+    previous = _balances_after(records, where, movement.previous)
+    if movement.next is None:
+        set_position(records, moment, movement.object_id, time_ms, where, previous)
     else:
-        check_link(records, moment, where, movement["next"])
+        _follow(records, where, movement.next, previous)

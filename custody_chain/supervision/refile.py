@@ -19,14 +19,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.regions import MAX_REGIONS
-from custody_chain.supervision.alerts import Moment, clear_alert, raise_alert
-from custody_chain.supervision.positions import count_holders, recount_holder
-from custody_chain.supervision.registry import changes_of_subject, filing_of, investor_of_account, rejudge_issuer
+from custody_chain.supervision.alerts import Moment
+from custody_chain.supervision.holders import count_holders, recount_holder
+from custody_chain.supervision.judging import judge_touched
+from custody_chain.supervision.positions import mark_unresolved
+from custody_chain.supervision.registry import changes_of_subject, filing_of, find_issuer_again, investor_of_account
+from custody_chain.tables.objects import ObjectKey
+from custody_chain.tables.positions import HOLDINGS, POSITIONS, Holding, HoldingKey, PositionKey
+from custody_chain.tables.registry import (
+    ACCOUNTS,
+    COUNTED,
+    FILED,
+    LISTED,
+    OFFERED,
+    OWNED,
+    PRODUCTS,
+    REFILES,
+    CountedKey,
+    FiledKey,
+    Listed,
+    OfferedKey,
+    OwnedKey,
+)
+from custody_chain.tables.table import UNRESOLVED, K, Table
 
 MAX_STEPS: Final = 256
 """Moves a block; each changes some five state values, so a block's share of this is well below 100 ms."""
@@ -45,7 +65,7 @@ class _Budget:
 def work(records: Records, moment_of: Callable[[str], Moment]) -> None:
     """Do up to `MAX_STEPS` of the queued work. `moment_of` gives a region's moment, which its alerts name."""
     networks = [key.decode("ascii").split("/")[1] for key in records.scan(state.REGIONS, MAX_REGIONS)]
-    busy = [moment_of(network) for network in networks if records.scan(state.refiles_of(network), 1)]
+    busy = [moment_of(network) for network in networks if records.scan(REFILES, 1, network)]
     if not busy:
         return
     share, rest = divmod(MAX_STEPS, len(busy))
@@ -53,117 +73,123 @@ def work(records: Records, moment_of: Callable[[str], Moment]) -> None:
     for moment in busy[first:] + busy[:first]:
         budget = _Budget(share + rest)
         _work_for(records, moment, budget)
+        judge_touched(records, moment)
         rest = budget.steps
 
 
 def _work_for(records: Records, moment: Moment, budget: _Budget) -> None:
     """Do one region's work until it or the budget ends."""
-    for key in records.scan(state.refiles_of(moment.network), budget.steps):
+    for key, _ in records.scan(REFILES, budget.steps, moment.network):
         if budget.steps <= 0:
             return
-        what = key.decode("ascii").split("/")[2]
-        if not _WORK[what](records, moment, records.get(key)["object"], budget):
+        if not _WORK[key.what](records, ObjectKey(key.region, key.object_id), budget):
             return
-        records.put(key, None)
+        records.delete(REFILES, key)
         budget.steps -= 1
 
 
-def _each_older(records: Records, all_of: bytes, newest: bytes, budget: _Budget, move: Callable[[Any], bool]) -> bool:
-    """Move entries of a list that were made before its newest change. Returns whether none is left, and a step is.
+def _each_older(
+    records: Records,
+    table: Table[K, Listed],
+    owner: ObjectKey,
+    changes: tuple[int, ...],
+    budget: _Budget,
+    move: Callable[[K], bool],
+) -> bool:
+    """Move entries of an owner's list that were made before its newest change. Returns whether none is left, and a
+    step is.
 
     `move` says whether it did all that belongs to an entry, which leaves the list then.
     """
     while budget.steps > 0:
         limit = min(budget.steps, MAX_SCANNED)
-        keys = records.scan_index(all_of, limit)
-        for key in keys:
+        entries = records.scan(table, limit, *owner)
+        for key, _ in entries:
             if budget.steps <= 0:
                 return False
-            if key >= newest:
+            if key[len(owner) : -1] >= changes:
                 return True
-            if not move(records.get_index(key)):
+            if not move(key):
                 return False
-            records.put_index(key, None)
+            records.delete(table, key)
             budget.steps -= 1
-        if len(keys) < limit:
+        if len(entries) < limit:
             return budget.steps > 0
     return False
 
 
-def _move_subject(records: Records, moment: Moment, subject: str, budget: _Budget) -> bool:
+def _move_subject(records: Records, subject: ObjectKey, budget: _Budget) -> bool:
     """Accounts and products of a subject as before its codes changed. Returns whether all are done."""
-    network = moment.network
-    changes = changes_of_subject(records, network, subject)
+    network, subject_id = subject
+    changes = changes_of_subject(records, network, subject_id)
 
-    def move_account(entry: Any) -> bool:
-        account = entry["account"]
-        if records.get(state.account(network, account))["subject"] == subject:
-            if not _move_account(records, moment, account, budget):
+    def move_account(key: OwnedKey) -> bool:
+        account = records.get(ACCOUNTS, ObjectKey(network, key.account))
+        if account is not None and account.subject == subject_id:
+            if not _move_account(records, ObjectKey(network, key.account), budget):
                 return False
-            records.put_index(state.OWNED.entry(network, subject, changes, step=state.component(account)), entry)
+            records.put(OWNED, key._replace(code_changes=changes), LISTED)
         return True
 
-    def move_product(entry: Any) -> bool:
-        product_id = entry["product"]
-        if records.get(state.product(network, product_id))["issuer_subject"] == subject:
-            rejudge_issuer(records, moment, product_id)
-            records.put_index(state.OFFERED.entry(network, subject, changes, step=state.component(product_id)), entry)
+    def move_product(key: OfferedKey) -> bool:
+        product_key = ObjectKey(network, key.product)
+        product = records.get(PRODUCTS, product_key)
+        if product is not None and product.issuer_subject == subject_id:
+            find_issuer_again(records, product_key)
+            records.put(OFFERED, key._replace(code_changes=changes), LISTED)
         return True
 
-    moves = (state.OWNED, move_account), (state.OFFERED, move_product)
-    return all(
-        _each_older(records, listed.of(network, subject), listed.since(network, subject, changes), budget, move)
-        for listed, move in moves
+    return _each_older(records, OWNED, subject, (changes,), budget, move_account) and _each_older(
+        records, OFFERED, subject, (changes,), budget, move_product
     )
 
 
-def _move_product(records: Records, moment: Moment, product_id: str, budget: _Budget) -> bool:
+def _move_product(records: Records, product_key: ObjectKey, budget: _Budget) -> bool:
     """Holders of a product that are counted to another security than it belongs to. Returns whether all are done."""
-    network = moment.network
-    changes = records.get(state.product(network, product_id))["changes"]
+    product = records.get(PRODUCTS, product_key)
+    changes = 0 if product is None else product.changes
 
-    def move(entry: Any) -> bool:
-        recount_holder(records, moment, product_id, entry["holder"])
+    def move(key: CountedKey) -> bool:
+        recount_holder(records, product_key, key.holder)
         return True
 
-    newest = state.COUNTED.since(network, product_id, changes)
-    return _each_older(records, state.COUNTED.of(network, product_id), newest, budget, move)
+    return _each_older(records, COUNTED, product_key, (changes,), budget, move)
 
 
-def _move_account(records: Records, moment: Moment, account: str, budget: _Budget) -> bool:
+def _move_account(records: Records, account: ObjectKey, budget: _Budget) -> bool:
     """Positions of an account that are filed as before its investor changed. Returns whether all are done."""
-    network = moment.network
-    investor, filing = investor_of_account(records, network, account), filing_of(records, network, account)
+    investor, filing = investor_of_account(records, *account), filing_of(records, *account)
 
-    def move(entry: Any) -> bool:
-        product_id = entry["product"]
-        if records.get(state.holding(network, product_id, account)) is not None:
-            _move_position(records, moment, account, product_id, investor)
-            records.put_index(state.FILED.entry(network, account, *filing, step=state.component(product_id)), entry)
+    def move(key: FiledKey) -> bool:
+        where = HoldingKey(account.region, key.product, account.object_id)
+        holding = records.get(HOLDINGS, where)
+        if holding is not None:
+            _move_position(records, where, holding.investor, investor)
+            records.put(FILED, FiledKey(*account, *filing, key.product), LISTED)
         return True
 
-    newest = state.FILED.since(network, account, *filing)
-    done = _each_older(records, state.FILED.of(network, account), newest, budget, move)
-    if done and investor != state.UNRESOLVED:
-        clear_alert(records, moment, "reference_unresolved", ["account", account])
+    done = _each_older(records, FILED, account, filing, budget, move)
+    if done and investor != UNRESOLVED:
+        mark_unresolved(records, account, unresolved=False)
     return done
 
 
-def _move_position(records: Records, moment: Moment, account: str, product_id: str, new: str) -> None:
-    network = moment.network
-    holding_key, product_key = state.holding(network, product_id, account), state.product(network, product_id)
-    old = records.get(holding_key)["investor"]
-    if old == new:
+def _move_position(records: Records, where: HoldingKey, old: str, new: str) -> None:
+    key, product_key = PositionKey(old, *where), ObjectKey(where.region, where.product)
+    position, product = records.get(POSITIONS, key), records.get(PRODUCTS, product_key)
+    if old == new or position is None or product is None:
         return
-    key = state.position(old, network, product_id, account)
-    records.put(state.position(new, network, product_id, account), records.get(key))
-    records.put(key, None)
-    records.put(holding_key, {"investor": new})
-    moved = count_holders(records, moment, product_id, records.get(product_key), account, [(old, -1), (new, 1)])
-    records.put(product_key, moved)
-    if new == state.UNRESOLVED:
-        objects, details = [{"kind": "account", "id": account}], {"missing": "investor_code"}
-        raise_alert(records, moment, "reference_unresolved", ["account", account], objects, details)
+    records.put(POSITIONS, PositionKey(new, *where), position)
+    records.delete(POSITIONS, key)
+    records.put(HOLDINGS, where, Holding(new))
+    counted = count_holders(records, product_key, product, where.account, [(old, -1), (new, 1)])
+    records.put(PRODUCTS, product_key, counted)
+    if new == UNRESOLVED:
+        mark_unresolved(records, ObjectKey(where.region, where.account), unresolved=True)
 
 
-_WORK: Final = {"account": _move_account, "product": _move_product, "subject": _move_subject}
+_WORK: Final[dict[str, Callable[[Records, ObjectKey, _Budget], bool]]] = {
+    "account": _move_account,
+    "product": _move_product,
+    "subject": _move_subject,
+}

@@ -1,36 +1,64 @@
-"""The rules that raise alerts: what each says, where it comes from, and the arithmetic behind it. Pure functions of
-numbers.
+"""The supervisory rules: what each says, where it comes from, which records it is asked about, with which parameters.
 
 An alert is a question to a market, not a verdict about it. `docs/supervision.md` explains every rule to regulators.
+A new rule is a function in `verdicts` and an entry here, with the protocol version since which it is available.
 
 Invariants:
   * A rule's id is part of the public contract; ids are never reused.
-  * *Held* is available + pledged + frozen: in the data model, available is the free part (JR/T 0314-2024 registration
-    objects; the mapping of the data model's balances onto one account's holding is this project's reading).
+  * A rule that was there from the beginning is in force until governance says otherwise; a later one only once
+    governance has said so. Governance sets parameters from a height on; what it does not name has its default.
 
-Left out: where alerts are kept (`alerts`), and rules that need sources outside the chains (trading days, companies
-register).
+Left out: what the functions look at (`verdicts`), asking them (`judging`), where alerts are kept (`alerts`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from common.model.quantities import MAX_QUANTITY
+from custody_chain.records import Records
+from custody_chain.supervision import verdicts
+from custody_chain.supervision.verdicts import Case, Finding
+from custody_chain.tables.encumbrances import AGREEMENTS
+from custody_chain.tables.movements import MOVEMENTS
+from custody_chain.tables.objects import ANOMALIES, OBJECTS
+from custody_chain.tables.positions import SECURITIES
+from custody_chain.tables.registry import ACCOUNTS, ISSUERS, PRODUCTS
+from custody_chain.tables.rules import RULE_SETTINGS, Only
+from custody_chain.tables.table import K, R, Table
 
 MAX_HOLDERS: Final = 200
 """Holders of one security, all taken together (Decree 132, Art. 13)."""
 
+FIRST_VERSION: Final = 1
+"""The protocol version with which a chain begins."""
+
+
+class On:
+    """A function that is asked about the records of one table."""
+
+    __slots__ = ("judge", "table")
+
+    def __init__(self, table: Table[K, R], judge: Callable[[Case[K, R]], Finding | None]) -> None:
+        self.table: Table[Any, Any] = table
+        self.judge: Callable[[Case[Any, Any]], Finding | None] = judge
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule. `clears`: whether the alert ends by itself when the facts are right again or are corrected."""
+    """One rule. One that asks about no record is part of the protocol: anchoring raises it itself, and governance has
+    no say in it.
+    """
 
     rule: str
     title: str
     title_zh: str
     source: str
+    asks: tuple[On, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Their defaults."""
+    since: int = FIRST_VERSION
     attributed_to: str = "region"
 
 
@@ -40,84 +68,100 @@ _RULES: Final = (
         title="More than 200 holders of one security",
         title_zh="单只证券持有人累计超过200人",
         source="CSRC Decree 132, Art. 13",
+        asks=(On(PRODUCTS, verdicts.too_many_holders),),
+        parameters={"limit": MAX_HOLDERS},
     ),
     Rule(
         rule="holder_cap_instalments",
         title="More than 200 holders of one security over several instalments or markets",
         title_zh="分期发行合并计算后持有人累计超过200人",
         source="CSRC Decree 132, Art. 13 and 14",
+        asks=(On(SECURITIES, verdicts.too_many_holders_of_instalments),),
+        parameters={"limit": MAX_HOLDERS},
     ),
     Rule(
         rule="encumbered_over_held",
         title="Pledged and frozen shares exceed the shares held",
         title_zh="质押与冻结数量超过持有数量",
         source="JR/T 0314-2024 registration balances; supervision check on repeated pledges (重复质押)",
+        asks=(On(MOVEMENTS, verdicts.encumbered_over_held),),
     ),
     Rule(
         rule="contract_on_two_chains",
         title="One pledge contract of one holder has open pledges on two chains",
         title_zh="同一质押合同在两条链上登记",
         source="supervision check on repeated pledges (重复质押); contract numbers as the markets state them",
+        asks=(On(AGREEMENTS, verdicts.contract_on_two_chains),),
     ),
     Rule(
         rule="encumbered_moved",
         title="Pledged or frozen shares left the account",
         title_zh="已质押或已冻结股份发生转移",
         source="JR/T 0314-2024 registration balances; supervision check on movements of locked shares",
+        asks=(On(MOVEMENTS, verdicts.encumbered_moved),),
     ),
     Rule(
         rule="issuer_outside_region",
         title="The issuer belongs to another province than the market",
         title_zh="为本省级行政区域以外企业提供服务",
         source="国办发〔2017〕11号; CSRC guidance of 2012; region letters of JR/T 0326-2024",
+        asks=(On(PRODUCTS, verdicts.issuer_outside_region),),
     ),
     Rule(
         rule="issuer_on_two_chains",
         title="One enterprise has securities on the chains of two markets",
         title_zh="同一企业在两个市场发行登记",
         source="国办发〔2017〕11号; supervision check on cross-province service",
+        asks=(On(ISSUERS, verdicts.issuer_on_two_chains),),
     ),
     Rule(
         rule="balance_arithmetic",
         title="Before + change is not after",
         title_zh="变动前余额加变动额不等于变动后余额",
         source="JR/T 0315-2024 data model, registration balances",
+        asks=(On(MOVEMENTS, verdicts.balance_arithmetic),),
     ),
     Rule(
         rule="balance_chain",
         title="The balance before is not the balance after the previous registration",
         title_zh="变动前余额与上次登记的变动后余额不一致",
         source="JR/T 0315-2024 data model, registration balances",
+        asks=(On(MOVEMENTS, verdicts.balance_chain),),
     ),
     Rule(
         rule="register_mismatch",
         title="What the market counts as registered is not what its registrations add up to",
         title_zh="产品登记总量或持有人数与登记明细合计不一致",
         source="JR/T 0315-2024 data model, product; supervision check on roster against ledger",
+        asks=(On(PRODUCTS, verdicts.register_mismatch),),
     ),
     Rule(
         rule="version_gap",
         title="Versions of a data object are missing, repeated or follow its deletion",
         title_zh="数据对象版本不连续",
         source="JR/T 0314-2024, life cycle of data objects",
+        asks=(On(OBJECTS, verdicts.version_gap),),
     ),
     Rule(
         rule="reference_unresolved",
         title="A registration names an account or product that the chain has not reported, or an owner without a code",
         title_zh="登记引用的账户、产品或投资者代码无法解析",
         source="JR/T 0314-2024, references; JR/T 0326-2024, codes",
+        asks=(On(PRODUCTS, verdicts.product_unreported), On(ACCOUNTS, verdicts.owner_unresolved)),
     ),
     Rule(
         rule="incomplete_registration",
         title="A registration of rights without account, product or balances",
         title_zh="权利登记缺少账户、产品或余额",
         source="JR/T 0315-2024 data model, registration",
+        asks=(On(OBJECTS, verdicts.incomplete_registration),),
     ),
     Rule(
         rule="oversized_snapshot",
         title="A snapshot above 64 KiB was anchored by its hash alone",
         title_zh="快照超过64KiB，仅锚定其摘要",
         source="protocol rules 14 and 16",
+        asks=(On(ANOMALIES, verdicts.oversized_snapshot),),
     ),
     Rule(
         rule="snapshot_root_inconsistent",
@@ -137,53 +181,16 @@ RULES: Final = {rule.rule: rule for rule in _RULES}
 """All rules by id."""
 
 
-class Balances(NamedTuple):
-    """Balances of one account in one product, in the product's unit."""
-
-    available: int
-    pledged: int
-    frozen: int
-
-    @property
-    def held(self) -> int:
-        """Everything in the account, free or not."""
-        return self.available + self.pledged + self.frozen
-
-    @property
-    def in_range(self) -> bool:
-        """Whether all three can be believed and summed (`MAX_QUANTITY`)."""
-        return all(-MAX_QUANTITY <= value <= MAX_QUANTITY for value in self)
+def rules_over(table: Table[Any, Any]) -> list[tuple[Rule, Callable[[Case[Any, Any]], Finding | None]]]:
+    """The rules that are asked about a table's records, with the functions to ask."""
+    return [(rule, on.judge) for rule in RULES.values() for on in rule.asks if on.table is table]
 
 
-NOTHING: Final = Balances(0, 0, 0)
-
-
-def arithmetic_holds(before: int | None, change: int | None, after: int | None) -> bool:
-    """Whether before + change = after; a part that states only one or two of them cannot be wrong."""
-    return before is None or change is None or after is None or before + change == after
-
-
-def encumbered_over_held(before: Balances, after: Balances, *, inflow: bool) -> bool:
-    """Whether more is pledged and frozen than the account holds.
-
-    `inflow`: shares may have come in (the registration names a transaction, or is the account's first in the product).
-    Without an inflow the account cannot hold more than before, so a second pledge of the same shares shows here even
-    when the region leaves the free balance as it was.
-    """
-    if min(after) < 0:
-        return True
-    grew = after.pledged + after.frozen > before.pledged + before.frozen
-    return grew and not inflow and after.pledged + after.frozen > before.held
-
-
-def encumbered_moved(before: Balances, after: Balances) -> bool:
-    """Whether shares left that were pledged or frozen: more than were free, or straight out of either balance."""
-    leaving = before.held - after.held
-    if leaving <= 0:
-        return False
-    return leaving > max(before.available, 0) or after.pledged < before.pledged or after.frozen < before.frozen
-
-
-def too_many_holders(holders: int) -> bool:
-    """Whether the cap of Decree 132, Art. 13 is passed."""
-    return holders > MAX_HOLDERS
+def parameters_of(records: Records, rule: Rule, custody_height: int) -> Mapping[str, Any] | None:
+    """A rule's parameters at a custody height, or None while it is not in force. The one place that knows."""
+    settings = records.get(RULE_SETTINGS, Only())
+    standing: Mapping[str, Any] | None = {} if rule.since == FIRST_VERSION else None
+    for setting in () if settings is None else settings.rules.get(rule.rule, ()):
+        if setting.from_height <= custody_height:
+            standing = setting.parameters
+    return None if standing is None else {**rule.parameters, **standing}

@@ -1,5 +1,20 @@
-"""THE tables of the custody chain: every family of keys, the record under it, and who builds its keys.
+"""THE tables of the custody chain: every family of keys, and the record under it.
 
 One module a family of records; nobody else builds a key or decodes a record. Families that still have no table are in
-`custody_chain.state`.
+`custody_chain.state`. `docs/protocol-state.md` lists them for those who read proofs.
 """
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from custody_chain.tables import alerts, encumbrances, movements, objects, positions, registry, rules
+from custody_chain.tables.table import Table
+
+TABLES: Final[tuple[Table[Any, Any], ...]] = tuple(
+    value
+    for module in (alerts, encumbrances, movements, objects, positions, registry, rules)
+    for value in vars(module).values()
+    if isinstance(value, Table)
+)
+"""All of them. Names are unique over state and index."""

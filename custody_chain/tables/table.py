@@ -86,15 +86,20 @@ _CODECS: Final[dict[Any, tuple[Callable[[Any], str], Callable[[str], Any]]]] = {
 
 
 class Table(Generic[K, R]):
-    """A family of keys. `since` is the protocol version from which rules may write it."""
+    """A family of keys. `since` is the protocol version from which rules may write it.
 
-    __slots__ = ("_decode", "_encode", "_key", "_read_steps", "_steps", "index", "name", "record", "since")
+    Records with a member `alerts` (rule -> id of the alert that stands) are `judged`: supervisory rules are asked about
+    each that changes (`custody_chain.supervision.judging`).
+    """
+
+    __slots__ = ("_decode", "_encode", "_key", "_read_steps", "_steps", "index", "judged", "name", "record", "since")
 
     def __init__(self, name: str, key: type[K], record: type[R], *, index: bool = False, since: int = 1) -> None:
         self.name = name
         self.index = index
         self.since = since
         self.record = record
+        self.judged = "alerts" in getattr(record, "__struct_fields__", ())
         self._key = key
         codecs = [_CODECS[_kind(hint)] for hint in get_type_hints(key, include_extras=True).values()]
         self._steps = tuple(write for write, _ in codecs)

@@ -200,7 +200,7 @@ def check_lists(custody: Custody, held: set[tuple[str, str]]) -> None:
     assert index(custody, "owned/") == sorted(
         f"{owner['subject']}/{changes(custody, 'subject', owner['subject'])}/{name}"
         for name, owner in owners.items()
-        if owner is not None
+        if owner is not None and owner["known"]
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +15,7 @@ from common.chain.application import OverlayView
 from common.core.codec import canonical_json
 from common.core.errors import Malformed
 from custody_chain.records import Records
+from custody_chain.tables import TABLES
 from custody_chain.tables.table import Foreign, Number, Table
 from tests.support.custody import DictState
 
@@ -77,6 +80,19 @@ def test_a_record_is_canonical_json(record: Place) -> None:
 def test_a_plain_record_without_a_canonical_form_is_refused() -> None:
     with pytest.raises(Malformed):
         NOTES.encode({"number": 0.5})
+
+
+def test_families_have_names_of_their_own_and_are_those_of_the_specification() -> None:
+    names = [table.name for table in TABLES]
+    assert len(set(names)) == len(names)
+    text = (Path(__file__).parents[3] / "docs" / "protocol-state.md").read_text(encoding="utf-8")
+    families = text.partition("## 5 ")[2]
+    listed = set(re.findall(r"^\| `([a-z_]+)[/`]", families, re.MULTILINE))
+    assert listed == {*names, "region", "anchored", "misbehaviour", "signer", "policy", "model_schema"} | {
+        "delivery",
+        "header",
+        "log",
+    }
 
 
 def test_nothing_reaches_the_state_before_flush_and_an_undo_is_exact() -> None:

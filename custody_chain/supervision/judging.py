@@ -1,0 +1,65 @@
+"""Asking the rules about what changed, and letting their alerts stand or end.
+
+Those who move records (`movements`, `positions`, `registry`, …) know no rule. When a snapshot or a piece of queued work
+is done, every judged record that it changed is shown to the rules over its table. A record remembers which of its
+alerts stand, so that nothing is looked for in vain.
+
+Invariants:
+  * Rules see the outcome alone: what goes wrong and right again within one snapshot neither raises nor clears an alert.
+  * An alert ends when its rule finds nothing any more, is not in force any more, or when its record goes.
+  * An alert about a record over several regions stands in one that is concerned: where it stood while that is, else
+    where the change came from, else in the first.
+
+Left out: rules (`rules`, `verdicts`), alerts as records (`alerts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from msgspec.structs import replace
+
+from custody_chain.records import Records
+from custody_chain.supervision.alerts import Moment, end_alert, raise_alert
+from custody_chain.supervision.rules import parameters_of, rules_over
+from custody_chain.supervision.verdicts import Case
+from custody_chain.tables.table import Table
+
+
+def judge_touched(records: Records, moment: Moment) -> None:
+    """Ask the rules about every judged record that changed since the last time."""
+    while touched := records.take_touched():
+        for table, key, before in touched:
+            _judge(records, moment, table, key, before)
+
+
+def _judge(records: Records, moment: Moment, table: Table[Any, Any], key: Any, before: Any) -> None:
+    record = records.get(table, key)
+    stood: dict[str, str] = {} if before is None else before.alerts
+    standing: dict[str, str] = {}
+    for rule, judge in [] if record is None else rules_over(table):
+        parameters = parameters_of(records, rule, moment.custody_height)
+        if parameters is None:
+            continue
+        region = _region_of(moment, key, record, stood.get(rule.rule))
+        finding = judge(Case(key, record, region, moment.letters, parameters))
+        if finding is not None:
+            standing[rule.rule] = raise_alert(records, moment, rule.rule, *finding, region=region)
+    for rule_id, alert in stood.items():
+        if standing.get(rule_id) != alert:
+            end_alert(records, moment, alert)
+    if record is not None and record.alerts != standing:
+        records.put_judged(table, key, replace(record, alerts=standing))
+
+
+def _region_of(moment: Moment, key: Any, record: Any, alert: str | None) -> str:
+    """Where an alert about this record stands."""
+    concerned: Collection[str] | None = getattr(record, "regions", None)
+    if concerned is None:
+        region: str = key.region
+        return region
+    stood_in = None if alert is None else alert.partition(".")[0]
+    if stood_in in concerned:
+        return str(stood_in)
+    return moment.network if moment.network in concerned else min(concerned, default=moment.network)

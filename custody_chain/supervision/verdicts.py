@@ -1,0 +1,221 @@
+"""The supervisory rules as pure functions: a record, as it is now, is all that a rule knows.
+
+Each function looks at one `Case` and returns what it found, or None if nothing is wrong. `rules` says which function
+belongs to which rule and where the rule comes from; `judging` asks it about every record that changes.
+
+Invariants:
+  * A function reads nothing and changes nothing; its answer depends on the case alone.
+  * *Held* is available + pledged + frozen: in the data model, available is the free part (JR/T 0314-2024 registration
+    objects; the mapping of the data model's balances onto one account's holding is this project's reading).
+
+Left out: rules that need sources outside the chains (trading days, companies register).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple
+
+from common.model import codes
+from custody_chain.intake import OVERSIZED
+from custody_chain.tables.encumbrances import Agreement, AgreementKey
+from custody_chain.tables.movements import Movement, MovementKey
+from custody_chain.tables.objects import Anomaly, AnomalyKey, DataObject, ObjectKey, unnamed
+from custody_chain.tables.positions import Security, SecurityKey
+from custody_chain.tables.registry import Account, EnterpriseKey, Issuer, Product
+from custody_chain.tables.table import K, R
+
+
+@dataclass(frozen=True, slots=True)
+class Case(Generic[K, R]):
+    """What a rule is asked about."""
+
+    key: K
+    record: R
+    region: str
+    """Where an alert would stand: the record's region; of a record over several, one that is concerned."""
+    letters: str
+    """Region letters of the region whose report is taken in; that is the record's, if it has only one."""
+    parameters: Mapping[str, Any]
+    """The rule's own, as they are in force."""
+
+
+class Finding(NamedTuple):
+    """Something is wrong. `about` tells one alert of a rule in a region from another."""
+
+    about: Sequence[str]
+    objects: Sequence[dict[str, Any]]
+    details: dict[str, Any]
+
+
+def _named(kind: str, identifier: str | None) -> dict[str, Any]:
+    return {"kind": kind, "id": identifier}
+
+
+def too_many_holders(case: Case[ObjectKey, Product]) -> Finding | None:
+    """More holders of one security than Decree 132, Art. 13 allows."""
+    limit, holders = case.parameters["limit"], case.record.holders
+    if holders <= limit:
+        return None
+    product = case.key.object_id
+    return Finding([product], [_named("product", product)], {"holders": holders, "limit": limit})
+
+
+def too_many_holders_of_instalments(case: Case[SecurityKey, Security]) -> Finding | None:
+    """The same, added up over instalments and markets (Art. 14). One instalment alone is the other rule's."""
+    limit, record = case.parameters["limit"], case.record
+    if record.holders <= limit or record.instalments <= 1:
+        return None
+    objects = [_named("security", case.key.security)]
+    product = record.regions[case.region].product
+    if product is not None:
+        objects.append(_named("product", product))
+    details = {"holders": record.holders, "instalments": record.instalments, "limit": limit}
+    return Finding([case.key.security], objects, details)
+
+
+def encumbered_over_held(case: Case[MovementKey, Movement]) -> Finding | None:
+    """More is pledged and frozen than the account holds.
+
+    Without an inflow the account cannot hold more than before, so a second pledge of the same shares shows here even
+    when the region leaves the free balance as it was.
+    """
+    before, after = case.record.before, case.record.after
+    grew = after.pledged + after.frozen > before.pledged + before.frozen
+    beyond = grew and not case.record.inflow and after.pledged + after.frozen > before.held
+    return _about_balances(case) if min(after) < 0 or beyond else None
+
+
+def encumbered_moved(case: Case[MovementKey, Movement]) -> Finding | None:
+    """Shares left that were pledged or frozen: more than were free, or straight out of either balance."""
+    before, after = case.record.before, case.record.after
+    leaving = before.held - after.held
+    if leaving <= 0:
+        return None
+    bound = leaving > max(before.available, 0) or after.pledged < before.pledged or after.frozen < before.frozen
+    return _about_balances(case) if bound else None
+
+
+def balance_arithmetic(case: Case[MovementKey, Movement]) -> Finding | None:
+    """Before + change is not after; a balance that states only one or two of them cannot be wrong."""
+    for before, change, after in case.record.stated:
+        if before is not None and change is not None and after is not None and before + change != after:
+            return _about_balances(case)
+    return None
+
+
+def balance_chain(case: Case[MovementKey, Movement]) -> Finding | None:
+    """A balance before is not the balance after the registration before."""
+    stated = [part.before for part in case.record.stated]
+    previous = case.record.preceded_by
+    if all(s is None or s == p for s, p in zip(stated, previous, strict=False)):
+        return None
+    return _about_movement(case, {"stated_before": stated, "previous_after": list(previous)})
+
+
+def _about_balances(case: Case[MovementKey, Movement]) -> Finding:
+    before, after = case.record.before, case.record.after
+    details = {"before": list(before), "after": list(after), "held_before": before.held}
+    return _about_movement(case, details)
+
+
+def _about_movement(case: Case[MovementKey, Movement], details: dict[str, Any]) -> Finding:
+    object_id = case.record.object_id
+    objects = [_named("registration", object_id), _named("product", case.key.product)]
+    return Finding([object_id], [*objects, _named("account", case.key.account)], details)
+
+
+def contract_on_two_chains(case: Case[AgreementKey, Agreement]) -> Finding | None:
+    """One contract of one pledgor has open pledges on two chains (重复质押), whoever the pledgees are."""
+    if len(case.record.regions) <= 1:
+        return None
+    investor, contract = case.key
+    objects = [_named("investor", investor), _named("contract", contract)]
+    return Finding([investor, contract], objects, {"regions": sorted(case.record.regions)})
+
+
+def issuer_outside_region(case: Case[ObjectKey, Product]) -> Finding | None:
+    """The issuer belongs to another province than the market."""
+    product, issuer = case.record, case.record.issuer
+    if issuer is None or product.deleted or codes.letters_of(issuer) == case.letters:
+        return None
+    object_id = case.key.object_id
+    objects = [_named("product", object_id), _named("enterprise", issuer)]
+    return Finding([object_id], objects, {"issuer": issuer, "region_letters": case.letters})
+
+
+def issuer_on_two_chains(case: Case[EnterpriseKey, Issuer]) -> Finding | None:
+    """One enterprise has products on the chains of two markets."""
+    if len(case.record.regions) <= 1:
+        return None
+    enterprise = case.key.enterprise
+    return Finding([enterprise], [_named("enterprise", enterprise)], {"regions": sorted(case.record.regions)})
+
+
+def register_mismatch(case: Case[ObjectKey, Product]) -> Finding | None:
+    """What the market counted is not what its registrations added up to when it reported that."""
+    count = case.record.count
+    if count is None:
+        return None
+    same_total = count.stated_total in (None, count.registered_total)
+    if same_total and count.stated_holders in (None, count.accounts):
+        return None
+    details = {
+        "stated_total": count.stated_total,
+        "registered_total": count.registered_total,
+        "stated_holders": count.stated_holders,
+        "accounts": count.accounts,
+    }
+    return Finding([case.key.object_id], [_named("product", case.key.object_id)], details)
+
+
+def product_unreported(case: Case[ObjectKey, Product]) -> Finding | None:
+    """A registration names a product that the chain has not reported."""
+    if case.record.known:
+        return None
+    return _unresolved("product", case.key.object_id, "product")
+
+
+def owner_unresolved(case: Case[ObjectKey, Account]) -> Finding | None:
+    """A registration names an account without an owner's code."""
+    if not case.record.unresolved:
+        return None
+    return _unresolved("account", case.key.object_id, "investor_code")
+
+
+def _unresolved(kind: str, object_id: str, missing: str) -> Finding:
+    return Finding([kind, object_id], [_named(kind, object_id)], {"missing": missing})
+
+
+def version_gap(case: Case[ObjectKey, DataObject]) -> Finding | None:
+    """Versions are missing, repeated or follow a deletion, and no correction followed."""
+    fault = case.record.fault
+    if fault is None:
+        return None
+    details = {
+        "fault": fault.fault,
+        "operation": fault.operation,
+        "version": fault.version,
+        "newest_before": fault.newest_before,
+    }
+    objects = [{**_named(fault.kind, case.key.object_id), "version": fault.version}]
+    return Finding([case.key.object_id], objects, details)
+
+
+def incomplete_registration(case: Case[ObjectKey, DataObject]) -> Finding | None:
+    """A registration of rights lacks its account, its product or all balances."""
+    where = case.record.incomplete
+    if where is None:
+        return None
+    objects = [_named("registration", case.key.object_id)]
+    return Finding([case.key.object_id], objects, {"height": where.height, "index": where.number})
+
+
+def oversized_snapshot(case: Case[AnomalyKey, Anomaly]) -> Finding | None:
+    """A snapshot is too large to be judged, and was anchored by its hash alone."""
+    record = case.record
+    if record.code != OVERSIZED:
+        return None
+    objects = [_named("snapshot", unnamed(record.height, record.index))]
+    return Finding([str(record.height), str(record.index)], objects, {"hash": record.hash})

@@ -1,0 +1,71 @@
+"""Registrations as movements of positions, one behind the other."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from custody_chain.tables.objects import Where
+from custody_chain.tables.positions import Balances, HoldingKey
+from custody_chain.tables.table import Foreign, Number, Table
+
+
+class Stated(NamedTuple):
+    """One balance as a registration states it; null where it does not."""
+
+    before: int | None
+    change: int | None
+    after: int | None
+
+
+class EncumbranceChange(msgspec.Struct, frozen=True):
+    """What a registration changes of a pledge or freeze."""
+
+    kind: Literal["pledge", "freeze"]
+    id: str
+    change: int
+
+
+class MovementKey(NamedTuple):
+    """A movement by its number; numbers are given in the order of arrival."""
+
+    region: str
+    product: Foreign
+    account: Foreign
+    number: Number
+
+
+class Movement(msgspec.Struct, frozen=True, kw_only=True):
+    """One registration's effect on one position."""
+
+    object_id: str
+    since: Where
+    """Where the registration first appeared; movements follow each other in this order."""
+    previous: int | None = None
+    next: int | None = None
+    preceded_by: Balances
+    """The balances after the movement before."""
+    before: Balances
+    after: Balances
+    stated: tuple[Stated, ...] = ()
+    """Available, pledged, frozen."""
+    inflow: bool = False
+    """Whether shares may have come in: it names a transaction, or is the account's first in the product."""
+    encumbrance: EncumbranceChange | None = None
+    height: int = 0
+    index: int = 0
+    alerts: dict[str, str] = {}
+
+
+MOVEMENTS: Final = Table("movement", MovementKey, Movement, index=True)
+
+
+class LastMovement(msgspec.Struct, frozen=True):
+    """The newest movement of a position, and how many numbers were given."""
+
+    newest: int | None = None
+    made: int = 0
+
+
+LAST_MOVEMENTS: Final = Table("last_movement", HoldingKey, LastMovement, index=True)

@@ -1,0 +1,139 @@
+"""Supervisory rules: pure functions over records, put into force and parameterised by governance, one line each."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.chain.application import OverlayView
+from common.core.codec import canonical_json
+from custody_chain.records import Records
+from custody_chain.supervision import rules, verdicts
+from custody_chain.supervision.rules import RULES, On, Rule, parameters_of
+from custody_chain.supervision.verdicts import Case, Finding
+from custody_chain.tables.movements import Movement, MovementKey, Stated
+from custody_chain.tables.objects import ObjectKey, Where
+from custody_chain.tables.positions import NOTHING, Balances
+from custody_chain.tables.registry import PRODUCTS, Product
+from tests.support.chains import ChainBuilder
+from tests.support.custody import Custody, DictState, registration
+
+CODE = "BJ000001.ESVUFR2601"
+
+
+def lonely(case: Case[ObjectKey, Product]) -> Finding | None:
+    """A rule that no chain has: fewer accounts than there have to be."""
+    least, accounts = case.parameters["least"], case.record.accounts
+    if accounts >= least:
+        return None
+    return Finding([case.key.object_id], [{"kind": "product", "id": case.key.object_id}], {"accounts": accounts})
+
+
+def add_rule(monkeypatch: pytest.MonkeyPatch, since: int) -> None:
+    rule = Rule(
+        rule="lonely",
+        title="Few accounts",
+        title_zh="账户过少",
+        source="test",
+        asks=(On(PRODUCTS, lonely),),
+        parameters={"least": 2},
+        since=since,
+    )
+    monkeypatch.setattr(rules, "RULES", {**RULES, "lonely": rule})
+    monkeypatch.setattr("custody_chain.supervision.alerts.RULES", rules.RULES)
+
+
+def set_rule(custody: Custody, *settings: tuple[int, dict[str, Any] | None]) -> None:
+    """What an operation of governance would leave in the state."""
+    stored = [{"from_height": height, "parameters": parameters} for height, parameters in settings]
+    custody.state.values[b"rules"] = canonical_json({"rules": {"lonely": stored}})
+
+
+def registered(custody: Custody, chain: ChainBuilder, account: str) -> list[dict[str, Any]]:
+    """One more account with shares; the alerts of the test's rule after it."""
+    custody.deliver(chain, registration(f"r-{account}:0", CODE, account, change=(10, 0, 0)))
+    return custody.alerts("lonely")
+
+
+def test_a_rule_is_one_function_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, custody: Custody, chain: ChainBuilder
+) -> None:
+    add_rule(monkeypatch, since=1)
+    (alert,) = registered(custody, chain, "A8")
+    assert (alert["details"], alert["source"]) == ({"accounts": 1}, "test")
+    assert registered(custody, chain, "A9") == []
+    assert custody.get("product", "beijing", CODE)["alerts"].keys() == {"reference_unresolved"}
+
+
+def test_a_later_rule_is_in_force_only_from_where_governance_says(
+    monkeypatch: pytest.MonkeyPatch, custody: Custody, chain: ChainBuilder
+) -> None:
+    add_rule(monkeypatch, since=2)
+    assert registered(custody, chain, "A1") == []
+    set_rule(custody, (custody.height + 2, {}))
+    assert registered(custody, chain, "A2") == []
+    set_rule(custody, (custody.height + 1, {"least": 5}))
+    assert registered(custody, chain, "A3") != []
+
+
+def test_a_rule_that_is_taken_out_of_force_lets_its_alerts_end(
+    monkeypatch: pytest.MonkeyPatch, custody: Custody, chain: ChainBuilder
+) -> None:
+    add_rule(monkeypatch, since=1)
+    set_rule(custody, (1, {"least": 9}))
+    assert registered(custody, chain, "A1") != []
+    set_rule(custody, (1, {"least": 9}), (custody.height + 1, None))
+    assert registered(custody, chain, "A2") == []
+
+
+def test_defaults_are_applied_when_they_are_read() -> None:
+    records = Records(OverlayView(DictState()))
+    assert parameters_of(records, RULES["holder_cap"], 1) == {"limit": 200}
+    assert parameters_of(records, RULES["version_gap"], 1) == {}
+
+
+def test_rules_that_ask_about_no_record_are_those_of_the_protocol() -> None:
+    silent = {name for name, rule in RULES.items() if not rule.asks}
+    assert silent == {"snapshot_root_inconsistent", "region_misbehaved"}
+
+
+QUANTITIES = st.integers(-3, 6)
+BALANCES = st.builds(Balances, QUANTITIES, QUANTITIES, QUANTITIES)
+
+
+def moved(before: Balances, after: Balances, *, inflow: bool = False, preceded_by: Balances = NOTHING) -> Any:
+    stated = tuple(Stated(b, a - b, a) for b, a in zip(before, after, strict=True))
+    movement = Movement(
+        object_id="r:0",
+        since=Where(1, 0),
+        before=before,
+        after=after,
+        preceded_by=preceded_by,
+        stated=stated,
+        inflow=inflow,
+    )
+    return Case(MovementKey("beijing", CODE, "A1", 0), movement, "beijing", "BJ", MappingProxyType({}))
+
+
+@given(BALANCES, BALANCES)
+def test_what_a_movement_may_do(before: Balances, after: Balances) -> None:
+    case = moved(before, after, preceded_by=before)
+    assert verdicts.balance_arithmetic(case) is None
+    assert verdicts.balance_chain(case) is None
+    left = before.held - after.held
+    free_enough = left <= max(before.available, 0) and after.pledged >= before.pledged and after.frozen >= before.frozen
+    assert (verdicts.encumbered_moved(case) is None) == (left <= 0 or free_enough)
+    with_inflow = moved(before, after, inflow=True)
+    assert (verdicts.encumbered_over_held(with_inflow) is None) == (min(after) >= 0)
+
+
+@given(BALANCES, BALANCES, BALANCES)
+def test_a_balance_before_is_the_balance_after_the_one_before(
+    before: Balances, after: Balances, last: Balances
+) -> None:
+    finding = verdicts.balance_chain(moved(before, after, preceded_by=last))
+    assert (finding is None) == (before == last)
