@@ -1,5 +1,5 @@
 """`python -m tests.bench [NAME …]`: run measurements, print their figures, write bench/results/<time>.json with
-machine and commit."""
+machine and commit. `--against DIRECTORY` measures another checkout in turn with this one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.bench import growth, measures, slow_sync
+from tests.bench import growth, measures, paired, processor, slow_sync
 
 RESULTS = Path("bench/results")
 MEASURES: dict[str, Callable[[], measures.Figures]] = {
     "one_chain": measures.one_chain,
+    "processor": processor.processor,
     "memory": measures.memory,
     "idle": measures.idle,
     "anchoring": measures.anchoring,
@@ -58,17 +59,24 @@ def apart(measure: Callable[[], measures.Figures]) -> measures.Figures:
 
 
 def main() -> int:
-    """Run the measurements that are named, or all."""
+    """Run the measurements that are named, or all; or compare two checkouts."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASURES))
-    names = parser.parse_args().names or list(MEASURES)
-    unknown = [name for name in names if name not in MEASURES]
+    parser.add_argument("--against", type=Path, metavar="DIRECTORY", help="another checkout, with its own .venv")
+    parser.add_argument("--pairs", type=int, default=3, help="how often each checkout is measured")
+    options = parser.parse_args()
+    known = paired.NAMES if options.against else tuple(MEASURES)
+    names = options.names or (known[:1] if options.against else known)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        parser.error(f"no measurement is called {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+        parser.error(f"no measurement is called {', '.join(unknown)}; there are {', '.join(known)}")
     result: dict[str, Any] = {"commit": commit(), "machine": machine(), "figures": (figures := {})}
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
-        figures[name] = apart(MEASURES[name])
+        if options.against:
+            figures[name] = paired.compare(options.against.resolve(), name, options.pairs)
+        else:
+            figures[name] = apart(MEASURES[name])
         print(json.dumps({name: figures[name]}, indent=2), flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
