@@ -16,10 +16,17 @@ operation rules.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from common.core.codec import MAX_SAFE_INTEGER, canonical_json, check_signed_keys, parse_json_canonically
+import msgspec
+
+from common.core.codec import (
+    MAX_SAFE_INTEGER,
+    canonical_json,
+    check_signed_keys,
+    parse_json_canonically,
+    parse_signed_plainly,
+)
 from common.core.errors import Malformed, TooLarge, Unauthorised
 from common.core.names import check_network
 from common.core.suite import HASH_SIZE, MAX_SIGNATURE_BYTES, Suite, parse_hex
@@ -37,8 +44,7 @@ _TRANSACTION_FIELDS: Final = frozenset({"expires_at_height", "genesis", "network
 _TRANSACTION_MARK: Final = b'],"transaction":'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedTransaction:
+class SignedTransaction(msgspec.Struct, frozen=True, kw_only=True):
     """One parsed envelope; `envelope` holds its canonical bytes, `genesis`, `id` and `envelope_hash` have 32 bytes."""
 
     network: str
@@ -64,7 +70,10 @@ def parse_envelope(data: bytes, suite: Suite) -> SignedTransaction:
     Raises `TooLarge` above 2 MiB or 1,000 operations, and `Malformed` for everything else, with the codes of
     `parse_json`, `json_key`, `envelope_fields`, `transaction_fields`, `transaction_<field>` and `public_key_…`.
     """
-    value, envelope = parse_json_canonically(data, max_size=MAX_ENVELOPE_BYTES)
+    value, envelope = parse_signed_plainly(data, max_size=MAX_ENVELOPE_BYTES), data
+    plain = value is not None
+    if not plain:
+        value, envelope = parse_json_canonically(data, max_size=MAX_ENVELOPE_BYTES)
     if type(value) is not dict or value.keys() != _ENVELOPE_FIELDS:
         raise Malformed("envelope_fields", "An envelope has exactly the fields transaction and signatures.")
     transaction = value["transaction"]
@@ -73,7 +82,8 @@ def parse_envelope(data: bytes, suite: Suite) -> SignedTransaction:
             "transaction_fields",
             "A transaction has exactly the fields network, genesis, signers, nonce, expires_at_height and operations.",
         )
-    check_signed_keys(transaction["operations"])
+    if not plain:
+        check_signed_keys(transaction["operations"])
     signers = _parse_signers(transaction["signers"], suite)
     signatures = _parse_signatures(value["signatures"], len(signers))
     # Signatures are checked hex, so the first occurrence of the mark is the one that ends their list.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import calendar
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from business_chain.operations.fields import plan_of
@@ -96,9 +96,11 @@ def test_privacy_a_nonce_that_is_a_resident_number_is_not_admitted() -> None:
     """Nonces stand on the chain too, also those of transactions that are rejected."""
     market = Market()
     tx = market.transaction(market.issuer())
-    market.application.check(replace(tx, nonce="000000190001010018"), market.store, market.genesis)
+    market.application.check(msgspec.structs.replace(tx, nonce="000000190001010018"), market.store, market.genesis)
     with pytest.raises(Rejected) as caught:
-        market.application.check(replace(tx, nonce="000000-1900-0101-0017"), market.store, market.genesis)
+        market.application.check(
+            msgspec.structs.replace(tx, nonce="000000-1900-0101-0017"), market.store, market.genesis
+        )
     assert (caught.value.code, caught.value.parameters["field"]) == ("personal_identifier", "nonce")
 
 
