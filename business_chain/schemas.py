@@ -125,7 +125,19 @@ STORY: Final[tuple[dict[str, Any], ...]] = (
         order_number="(2026)京01执1号",
         until_ms=_OCCURRED_AT_MS + 31_536_000_000,
     ),
+    _example(
+        "registration.freeze",
+        "freeze-2",
+        product=_PRODUCT,
+        account="A-2",
+        quantity=25_000,
+        parts=[{"quantity": 20_000, "pledge": "pledge-1"}, {"quantity": 4_000, "share_nature": 24}],
+        authority="样例人民法院",
+        order_number="(2026)京01执3号",
+    ),
+    _example("registration.release", "release-2", pledge="pledge-1"),
     _example("registration.unfreeze", "unfreeze-1", freeze="freeze-1"),
+    _example("registration.unfreeze", "unfreeze-2", freeze="freeze-2"),
     _example(
         "account.freeze", "account-freeze-1", account="A-1", authority="样例人民法院", order_number="(2026)京01执2号"
     ),

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from common.core.errors import InvariantBroken, Malformed, NotFound
 from common.model import codes
 from custody_chain.queries.moment import MAX_PROVEN, PAGE, Moment
@@ -104,10 +106,16 @@ def position_row(moment: Moment, key: PositionKey, position: Position) -> dict[s
         "available": position.available,
         "pledged": position.pledged,
         "frozen": position.frozen,
-        "held": position.balances.held,
+        "held": position.held,
+        "share_natures": plain(position.share_natures),
         "registration": {"object_id": position.object_id, "height": position.height, "index": position.index},
         "registered_at_ms": position.time_ms,
     }
+
+
+def plain(value: Any) -> Any:
+    """A record's value as a document has it: structs as objects, tuples as lists."""
+    return msgspec.to_builtins(value)
 
 
 def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, limit: int | None) -> dict[str, Any]:
@@ -206,7 +214,7 @@ def _product_row(moment: Moment, network: str, issued: Issued) -> dict[str, Any]
         "available": product.available,
         "pledged": product.pledged,
         "frozen": product.frozen,
-        "held": product.totals.held,
+        "held": product.held,
         "standing_alerts": sorted(product.alerts),
     }
 
@@ -230,8 +238,8 @@ def _named(moment: Moment, row: dict[str, Any]) -> tuple[_Named, bool]:
 
 
 _DETAILS: Final = {
-    "pledge": ("contract_number", "pledgee"),
-    "freeze": ("authority", "order_number", "until_ms"),
+    "pledge": ("contract_number", "pledgee", "parts"),
+    "freeze": ("authority", "order_number", "until_ms", "parts"),
 }
 """What a line tells of each kind, besides what it tells of both."""
 
@@ -241,7 +249,7 @@ def _lines(row: dict[str, Any], entries: list[tuple[bytes, Encumbrance]], unname
     place = {name: row[name] for name in ("region", "product", "account", "investor_code")}
     lines = []
     for _, value in entries:
-        details = {name: getattr(value, name) for name in ("id", "quantity", *_DETAILS[value.kind])}
+        details = {name: plain(getattr(value, name)) for name in ("id", "quantity", *_DETAILS[value.kind])}
         registration = {"object_id": value.object_id, "height": value.height, "index": value.index}
         lines.append({**place, **details, "registration": registration, "registered_at_ms": value.time_ms})
     if unnamed > 0:

@@ -26,7 +26,7 @@ from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.positions import QuantityOutOfRange, set_position
 from custody_chain.tables.movements import LAST_MOVEMENTS, MOVEMENTS, LastMovement, Movement, MovementKey, Stated
 from custody_chain.tables.objects import Place, Where
-from custody_chain.tables.positions import NOTHING, Balances, HoldingKey
+from custody_chain.tables.positions import NO_STANDING, NOTHING, Balances, HoldingKey, Standing
 
 MAX_LATER: Final = 64
 """Later movements that one late registration is placed before, so that no snapshot makes unbounded work. Behind more of
@@ -69,10 +69,10 @@ def _movement(records: Records, where: HoldingKey, number: int | None) -> Moveme
     return None if number is None else records.get(MOVEMENTS, MovementKey(*where, number))
 
 
-def _balances_after(records: Records, where: HoldingKey, number: int | None) -> Balances:
-    """Balances after a movement; nothing before the first."""
+def _standing_after(records: Records, where: HoldingKey, number: int | None) -> Standing:
+    """The position after a movement; nothing before the first."""
     movement = _movement(records, where, number)
-    return NOTHING if movement is None else movement.after
+    return NO_STANDING if movement is None else movement.standing
 
 
 def _insert(records: Records, where: HoldingKey, object_id: str, since: Where) -> int:
@@ -128,11 +128,13 @@ def _write(
     replaced = _movement(records, where, number)
     if replaced is None:
         return
-    previous = _balances_after(records, where, replaced.previous)
+    last = _standing_after(records, where, replaced.previous)
+    previous = last.balances
     encumbrances.take_back(records, where, replaced.encumbrance)
     after = Balances(*map(_result, facts.parts, previous))
     before = Balances(*(p.before if p.before is not None else b for p, b in zip(facts.parts, previous, strict=True)))
-    if not after.in_range or not before.in_range:
+    standing = Standing(after, facts.held_after, facts.share_natures)
+    if not standing.in_range or not Standing(before, facts.held_before).in_range:
         raise QuantityOutOfRange
     movement = replace(
         replaced,
@@ -140,6 +142,10 @@ def _write(
         preceded_by=previous,
         before=before,
         after=after,
+        held_preceded_by=last.stated_held,
+        held_before=facts.held_before,
+        held_after=facts.held_after,
+        share_natures=facts.share_natures,
         stated=tuple(Stated(part.before, part.change, part.after) for part in facts.parts),
         inflow=facts.transaction is not None or replaced.previous is None,
         encumbrance=encumbrances.change_of(facts.encumbrance, before, after),
@@ -148,17 +154,18 @@ def _write(
     )
     records.put(MOVEMENTS, key, movement)
     if movement.next is None:
-        set_position(records, moment, object_id, time_ms, where, after)
+        set_position(records, moment, object_id, time_ms, where, standing)
     else:
-        _follow(records, where, movement.next, after)
+        _follow(records, where, movement.next, standing)
     encumbrances.apply(records, moment, where, movement.encumbrance, facts.encumbrance, object_id, time_ms)
 
 
-def _follow(records: Records, where: HoldingKey, number: int, preceded_by: Balances) -> None:
-    """Let a movement know the balances after the one before it."""
+def _follow(records: Records, where: HoldingKey, number: int, last: Standing) -> None:
+    """Let a movement know the position after the one before it."""
     movement = _movement(records, where, number)
-    if movement is not None and movement.preceded_by != preceded_by:
-        records.put(MOVEMENTS, MovementKey(*where, number), replace(movement, preceded_by=preceded_by))
+    if movement is not None and (movement.preceded_by, movement.held_preceded_by) != last[:2]:
+        after = replace(movement, preceded_by=last.balances, held_preceded_by=last.stated_held)
+        records.put(MOVEMENTS, MovementKey(*where, number), after)
 
 
 def _withdraw(records: Records, moment: Moment, where: HoldingKey, number: int, time_ms: int) -> None:
@@ -169,7 +176,7 @@ def _withdraw(records: Records, moment: Moment, where: HoldingKey, number: int, 
     encumbrances.take_back(records, where, movement.encumbrance)
     records.delete(MOVEMENTS, MovementKey(*where, number))
     _join(records, where, movement.previous, movement.next)
-    previous = _balances_after(records, where, movement.previous)
+    previous = _standing_after(records, where, movement.previous)
     if movement.next is None:
         set_position(records, moment, movement.object_id, time_ms, where, previous)
     else:

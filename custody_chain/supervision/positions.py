@@ -11,9 +11,12 @@ Left out: the order and correctness of registrations (`movements`), who counts a
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from common.model import codes
+from common.model.quantities import MAX_QUANTITY
 from custody_chain.records import Records
 from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.holders import count_holders
@@ -21,13 +24,12 @@ from custody_chain.supervision.registry import filing_of, investor_of_account
 from custody_chain.tables.objects import ObjectKey
 from custody_chain.tables.positions import (
     HOLDINGS,
-    NOTHING,
     POSITIONS,
-    Balances,
     Holding,
     HoldingKey,
     Position,
     PositionKey,
+    Standing,
 )
 from custody_chain.tables.registry import ACCOUNTS, FILED, LISTED, PRODUCTS, Account, FiledKey, Product
 from custody_chain.tables.table import UNRESOLVED
@@ -38,26 +40,32 @@ class QuantityOutOfRange(Exception):
 
 
 def set_position(
-    records: Records, moment: Moment, object_id: str, time_ms: int, where: HoldingKey, after: Balances
+    records: Records, moment: Moment, object_id: str, time_ms: int, where: HoldingKey, standing: Standing
 ) -> None:
-    """Make `after` the position, with the totals and holder counts that follow from it. Raises `QuantityOutOfRange`."""
+    """Let a position stand so, with the totals and holder counts that follow. Raises `QuantityOutOfRange`."""
     holding = records.get(HOLDINGS, where)
     investor = investor_of_account(records, where.region, where.account) if holding is None else holding.investor
     key = PositionKey(investor, *where)
     held = records.get(POSITIONS, key)
     product_key = ObjectKey(where.region, where.product)
     product = records.get(PRODUCTS, product_key) or Product(security=codes.security_of(where.product))
-    product = _add_totals(product, NOTHING if held is None else held.balances, after)
-    if any(after):
+    after = standing.balances
+    position = None
+    if any(after) or standing.held:
         position = Position(
             available=after.available,
             pledged=after.pledged,
             frozen=after.frozen,
+            held=standing.held,
+            least_held=standing.least_held,
+            share_natures=standing.share_natures,
             object_id=object_id,
             height=moment.height,
             index=moment.index,
             time_ms=time_ms,
         )
+    product = _add_totals(product, held, position)
+    if position is not None:
         records.put(POSITIONS, key, position)
         if held is None:
             product = _begin(records, where, investor, product)
@@ -100,8 +108,16 @@ def mark_unresolved(records: Records, key: ObjectKey, *, unresolved: bool) -> No
         records.put(ACCOUNTS, key, replace(account or Account(), unresolved=unresolved))
 
 
-def _add_totals(product: Product, before: Balances, after: Balances) -> Product:
-    totals = Balances(*(total + new - old for total, new, old in zip(product.totals, after, before, strict=True)))
-    if not totals.in_range:
+def _add_totals(product: Product, before: Position | None, after: Position | None) -> Product:
+    """The product with one position in its sums in another's place."""
+    sums = {name: getattr(product, name) + _of(after, name) - _of(before, name) for name in _SUMMED}
+    if not all(-MAX_QUANTITY <= total <= MAX_QUANTITY for total in sums.values()):
         raise QuantityOutOfRange
-    return replace(product, available=totals.available, pledged=totals.pledged, frozen=totals.frozen)
+    return replace(product, **sums)
+
+
+_SUMMED: Final = ("available", "pledged", "frozen", "held", "least_held")
+
+
+def _of(position: Position | None, name: str) -> int:
+    return 0 if position is None else getattr(position, name)

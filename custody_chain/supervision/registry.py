@@ -171,7 +171,8 @@ def apply_product(records: Records, moment: Moment, object_id: str, facts: Produ
     count = Count(
         stated_total=facts.registered_total,
         stated_holders=facts.registered_holders,
-        registered_total=before.totals.held,
+        least_total=before.least_held,
+        registered_total=before.held,
         accounts=before.accounts,
     )
     product = replace(

@@ -22,7 +22,7 @@ from custody_chain.intake import OVERSIZED
 from custody_chain.tables.encumbrances import Agreement, AgreementKey
 from custody_chain.tables.movements import Movement, MovementKey
 from custody_chain.tables.objects import Anomaly, AnomalyKey, DataObject, ObjectKey, unnamed
-from custody_chain.tables.positions import Security, SecurityKey
+from custody_chain.tables.positions import Balances, Security, SecurityKey, Standing
 from custody_chain.tables.registry import Account, EnterpriseKey, Issuer, Product
 from custody_chain.tables.table import K, R
 
@@ -76,21 +76,36 @@ def too_many_holders_of_instalments(case: Case[SecurityKey, Security]) -> Findin
 
 
 def encumbered_over_held(case: Case[MovementKey, Movement]) -> Finding | None:
-    """More is pledged and frozen than the account holds.
+    """More is pledged, or more is frozen, or more is free beside that than the account holds.
 
-    Without an inflow the account cannot hold more than before, so a second pledge of the same shares shows here even
-    when the region leaves the free balance as it was.
+    A freeze may lie on pledged shares, so pledged and frozen are each compared alone. Without an inflow the account
+    cannot hold more than before, so a second pledge of the same shares shows here even when the region leaves the free
+    balance as it was.
     """
-    before, after = case.record.before, case.record.after
-    grew = after.pledged + after.frozen > before.pledged + before.frozen
-    beyond = grew and not case.record.inflow and after.pledged + after.frozen > before.held
-    return _about_balances(case) if min(after) < 0 or beyond else None
+    record = case.record
+    before, after = record.before, record.after
+    held = record.standing.held
+    if not record.inflow and after.pledged + after.frozen > before.pledged + before.frozen:
+        held = min(held, Standing(before, record.held_before).held)
+    natures = record.share_natures or ()
+    wrong = _beyond(held, *after) or any(_beyond(n.held, n.available, n.pledged, n.frozen) for n in natures)
+    return _about_balances(case) if wrong else None
+
+
+def _beyond(held: int, available: int, pledged: int, frozen: int) -> bool:
+    """A balance is negative, or what is free and the larger of what is bound are more than what is held."""
+    return min(available, pledged, frozen) < 0 or available + max(pledged, frozen) > held
 
 
 def encumbered_moved(case: Case[MovementKey, Movement]) -> Finding | None:
-    """Shares left that were pledged or frozen: more than were free, or straight out of either balance."""
-    before, after = case.record.before, case.record.after
-    leaving = before.held - after.held
+    """Shares left that were pledged or frozen: more than were free, or straight out of either balance.
+
+    Where a chain does not state what is held, only so much has left as certainly has: a freeze that ends on pledged
+    shares moves none.
+    """
+    record = case.record
+    before, after = record.before, record.after
+    leaving = Standing(before, record.held_before).least_held - record.standing.held
     if leaving <= 0:
         return None
     bound = leaving > max(before.available, 0) or after.pledged < before.pledged or after.frozen < before.frozen
@@ -98,25 +113,42 @@ def encumbered_moved(case: Case[MovementKey, Movement]) -> Finding | None:
 
 
 def balance_arithmetic(case: Case[MovementKey, Movement]) -> Finding | None:
-    """Before + change is not after; a balance that states only one or two of them cannot be wrong."""
+    """Before + change is not after, or the balances by share nature do not add up to those after.
+
+    A balance that states only one or two of before, change and after cannot be wrong.
+    """
     for before, change, after in case.record.stated:
         if before is not None and change is not None and after is not None and before + change != after:
+            return _about_balances(case)
+    natures = case.record.share_natures
+    if natures is not None:
+        sums = tuple(sum(getattr(nature, name) for nature in natures) for name in Balances._fields)
+        if sums != case.record.after or sum(nature.held for nature in natures) != case.record.standing.held:
             return _about_balances(case)
     return None
 
 
 def balance_chain(case: Case[MovementKey, Movement]) -> Finding | None:
     """A balance before is not the balance after the registration before."""
-    stated = [part.before for part in case.record.stated]
-    previous = case.record.preceded_by
+    record = case.record
+    stated: list[int | None] = [part.before for part in record.stated]
+    previous = list(record.preceded_by)
+    if record.held_before is not None and record.held_preceded_by is not None:
+        stated.append(record.held_before)
+        previous.append(record.held_preceded_by)
     if all(s is None or s == p for s, p in zip(stated, previous, strict=False)):
         return None
-    return _about_movement(case, {"stated_before": stated, "previous_after": list(previous)})
+    return _about_movement(case, {"stated_before": stated, "previous_after": previous})
 
 
 def _about_balances(case: Case[MovementKey, Movement]) -> Finding:
-    before, after = case.record.before, case.record.after
-    details = {"before": list(before), "after": list(after), "held_before": before.held}
+    record = case.record
+    details = {
+        "before": list(record.before),
+        "after": list(record.after),
+        "held_before": Standing(record.before, record.held_before).held,
+        "held_after": record.standing.held,
+    }
     return _about_movement(case, details)
 
 
@@ -154,11 +186,15 @@ def issuer_on_two_chains(case: Case[EnterpriseKey, Issuer]) -> Finding | None:
 
 
 def register_mismatch(case: Case[ObjectKey, Product]) -> Finding | None:
-    """What the market counted is not what its registrations added up to when it reported that."""
+    """What the market counted is not what its registrations added up to when it reported that.
+
+    Where they do not state what is held, they may add up to anything between two figures.
+    """
     count = case.record.count
     if count is None:
         return None
-    same_total = count.stated_total in (None, count.registered_total)
+    stated = count.stated_total
+    same_total = stated is None or count.least_total <= stated <= count.registered_total
     if same_total and count.stated_holders in (None, count.accounts):
         return None
     details = {

@@ -6,6 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from common.model.kinds.registration import StatedPart
 from custody_chain.tables.table import Foreign, Table
 
 
@@ -38,6 +39,8 @@ class Encumbrance(msgspec.Struct, frozen=True, kw_only=True):
     """Of a freeze, as its order and its end."""
     order_number: str | None = None
     until_ms: int | None = None
+    parts: tuple[StatedPart, ...] | None = None
+    """What is left by share nature, and of a freeze on which pledge it lies, where the chain states it."""
 
 
 ENCUMBRANCES: Final = Table("encumbrance", EncumbranceKey, Encumbrance)

@@ -6,8 +6,9 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from common.model.kinds.registration import StatedNature
 from custody_chain.tables.objects import Where
-from custody_chain.tables.positions import Balances, HoldingKey
+from custody_chain.tables.positions import Balances, HoldingKey, Standing
 from custody_chain.tables.table import Foreign, Number, Table
 
 
@@ -48,6 +49,12 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     """The balances after the movement before."""
     before: Balances
     after: Balances
+    held_preceded_by: int | None = None
+    """Held after the movement before, before and after this one, each where it is stated."""
+    held_before: int | None = None
+    held_after: int | None = None
+    share_natures: tuple[StatedNature, ...] | None = None
+    """Balances after it by share nature, where they are stated."""
     stated: tuple[Stated, ...] = ()
     """Available, pledged, frozen."""
     inflow: bool = False
@@ -56,6 +63,11 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     height: int = 0
     index: int = 0
     alerts: dict[str, str] = {}
+
+    @property
+    def standing(self) -> Standing:
+        """The position after it."""
+        return Standing(self.after, self.held_after, self.share_natures)
 
 
 MOVEMENTS: Final = Table("movement", MovementKey, Movement, index=True)

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from common.model.kinds.registration import StatedNature
 from common.model.quantities import MAX_QUANTITY
 from custody_chain.tables.table import UNRESOLVED, Foreign, Table, component
 
@@ -18,9 +19,14 @@ class Balances(NamedTuple):
     frozen: int
 
     @property
-    def held(self) -> int:
-        """Everything in the account, free or not."""
+    def most_held(self) -> int:
+        """All that is in the account if no freeze lies on pledged shares."""
         return self.available + self.pledged + self.frozen
+
+    @property
+    def least_held(self) -> int:
+        """All that is in the account if freezes lie on pledged shares as far as they can."""
+        return self.available + max(self.pledged, self.frozen)
 
     @property
     def in_range(self) -> bool:
@@ -29,6 +35,32 @@ class Balances(NamedTuple):
 
 
 NOTHING: Final = Balances(0, 0, 0)
+
+
+class Standing(NamedTuple):
+    """All that a registration says of a position after it. None: the chain does not state it."""
+
+    balances: Balances
+    stated_held: int | None = None
+    share_natures: tuple[StatedNature, ...] | None = None
+
+    @property
+    def held(self) -> int:
+        """Everything in the account: as stated, else what its balances add up to."""
+        return self.balances.most_held if self.stated_held is None else self.stated_held
+
+    @property
+    def least_held(self) -> int:
+        """What is certainly in the account: as stated, else as far as freezes may lie on pledged shares."""
+        return self.balances.least_held if self.stated_held is None else self.stated_held
+
+    @property
+    def in_range(self) -> bool:
+        """Whether all of it can be believed and summed."""
+        return self.balances.in_range and -MAX_QUANTITY <= self.held <= MAX_QUANTITY
+
+
+NO_STANDING: Final = Standing(NOTHING)
 
 
 class PositionKey(NamedTuple):
@@ -46,17 +78,18 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     available: int
     pledged: int
     frozen: int
+    held: int
+    """As stated, else what the three add up to."""
+    least_held: int
+    """As stated, else the least that the three allow."""
+    share_natures: tuple[StatedNature, ...] | None = None
+    """The same by share nature, ascending; None: the chain does not state it."""
     object_id: str
     """The registration."""
     height: int
     index: int
     time_ms: int
     """Of the region's block."""
-
-    @property
-    def balances(self) -> Balances:
-        """All three."""
-        return Balances(self.available, self.pledged, self.frozen)
 
 
 POSITIONS: Final = Table("position", PositionKey, Position)

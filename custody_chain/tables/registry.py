@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 import msgspec
 
 from custody_chain.tables.objects import ObjectKey
-from custody_chain.tables.positions import Balances
 from custody_chain.tables.table import Foreign, Number, Table
 
 
@@ -53,6 +52,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     """What a market last counted of a product, beside what its registrations added up to then."""
 
     stated_total: int | None
+    least_total: int
     stated_holders: int | None
     registered_total: int
     accounts: int
@@ -79,17 +79,14 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     available: int = 0
     pledged: int = 0
     frozen: int = 0
+    held: int = 0
+    least_held: int = 0
     changes: int = 0
     """How often its security changed."""
     height: int = 0
     index: int = 0
     deleted: bool = False
     alerts: dict[str, str] = {}
-
-    @property
-    def totals(self) -> Balances:
-        """The sums over its positions."""
-        return Balances(self.available, self.pledged, self.frozen)
 
 
 PRODUCTS: Final = Table("product", ObjectKey, Product)

@@ -17,9 +17,13 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from common.model.enumerations import OTHER, RIGHTS, SUBJECT_TYPES, UNITS
+from common.model.quantities import MAX_QUANTITY
 from common.model.values import group_in, number_in, referenced, short_text_in, text_in
 
 REGISTRATION: Final = "registration"
+
+MAX_STATED: Final = 64
+"""Share natures, and parts of a pledge or freeze, that are read of one registration: more than there are codes."""
 
 
 class Part(msgspec.Struct, frozen=True, gc=False):
@@ -99,6 +103,24 @@ def registration_body(
     }
 
 
+class StatedNature(msgspec.Struct, frozen=True, kw_only=True):
+    """The balance of one share nature after a registration, as its metadata states it."""
+
+    share_nature: int
+    held: int
+    available: int
+    pledged: int
+    frozen: int
+
+
+class StatedPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left of a pledge or freeze in one share nature; of a freeze, on which pledge it lies (None: on none)."""
+
+    share_nature: int
+    quantity: int
+    pledge: str | None = None
+
+
 class NatureBalance(Protocol):
     """What is held of one share nature, and what binds it (quantities in the product's scale)."""
 
@@ -154,6 +176,10 @@ class RegistrationFacts:
     pledged: Part
     frozen: Part
     encumbrance: Encumbrance | None = None
+    held_before: int | None = None
+    held_after: int | None = None
+    share_natures: tuple[StatedNature, ...] | None = None
+    """Balances after it, ascending; None if the chain does not state them."""
 
     @property
     def parts(self) -> tuple[Part, Part, Part]:
@@ -171,6 +197,7 @@ def registration_facts(body: dict[str, Any], metadata: Any = None) -> Registrati
     available = group_in(rights, "available_registration")
     pledge = group_in(rights, "pledge_registration")
     freeze = group_in(rights, "freezing_registration")
+    local = metadata if isinstance(metadata, dict) else {}
     return RegistrationFacts(
         product=referenced(text_in(basic, "register_product_ref")),
         account=referenced(text_in(basic, "register_subject_account_ref")),
@@ -192,17 +219,60 @@ def registration_facts(body: dict[str, Any], metadata: Any = None) -> Registrati
             number_in(freeze, "register_frozen_balance_after"),
         ),
         encumbrance=encumbrance_facts(metadata),
+        held_before=number_in(local, "held_before"),
+        held_after=number_in(local, "held_after"),
+        share_natures=_stated_natures(local.get("share_natures")),
     )
+
+
+def _stated_natures(stated: Any) -> tuple[StatedNature, ...] | None:
+    """Balances by share nature, if that is what stands there: whole numbers that are believed, each nature once."""
+    natures: dict[int, StatedNature] = {}
+    for item in _items(stated):
+        numbers = [_believed_in(item, name) for name in ("share_nature", "held", "available", "pledged", "frozen")]
+        share_nature, held, available, pledged, frozen = numbers
+        if share_nature is None or held is None or available is None or pledged is None or frozen is None:
+            return None
+        natures[share_nature] = StatedNature(
+            share_nature=share_nature, held=held, available=available, pledged=pledged, frozen=frozen
+        )
+    if not isinstance(stated, list) or len(natures) != len(stated):
+        return None
+    return tuple(natures[share_nature] for share_nature in sorted(natures))
+
+
+def _stated_parts(stated: Any) -> tuple[StatedPart, ...] | None:
+    """Parts of a pledge or freeze, if that is what stands there."""
+    parts = []
+    for item in _items(stated):
+        share_nature, quantity = _believed_in(item, "share_nature"), _believed_in(item, "quantity")
+        if share_nature is None or quantity is None:
+            return None
+        parts.append(StatedPart(share_nature=share_nature, quantity=quantity, pledge=short_text_in(item, "pledge")))
+    return tuple(parts) if isinstance(stated, list) and len(parts) == len(stated) else None
+
+
+def _items(stated: Any) -> list[dict[str, Any]]:
+    """The groups of a list that is not too long."""
+    found = stated if isinstance(stated, list) and len(stated) <= MAX_STATED else []
+    return [item if isinstance(item, dict) else {} for item in found]
+
+
+def _believed_in(group: dict[str, Any], name: str) -> int | None:
+    """A whole number that can be summed, else None."""
+    number = number_in(group, name)
+    return number if number is not None and abs(number) <= MAX_QUANTITY else None
 
 
 def encumbrance_facts(metadata: Any) -> Encumbrance | None:
     """The pledge or freeze that a registration's metadata names; a chain that does not name them gives None."""
     local = metadata if isinstance(metadata, dict) else {}
     pledge, freeze = short_text_in(local, "pledge"), short_text_in(local, "freeze")
+    parts = _stated_parts(local.get("parts"))
     if pledge is not None:
-        names = {"contract_number": short_text_in(local, "contract_number")}
+        names = {"contract_number": short_text_in(local, "contract_number"), "parts": parts}
         return Encumbrance("pledge", pledge, {**names, "pledgee": referenced(short_text_in(local, "pledgee_ref"))})
     if freeze is not None:
         names = {"authority": short_text_in(local, "authority"), "order_number": short_text_in(local, "order_number")}
-        return Encumbrance("freeze", freeze, {**names, "until_ms": number_in(local, "until_ms")})
+        return Encumbrance("freeze", freeze, {**names, "until_ms": number_in(local, "until_ms"), "parts": parts})
     return None

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from business_chain.balances import Figures
 from business_chain.operations.fields import Entries, plan_of
 from business_chain.operations.registry import OPERATION_RECORDS
 from business_chain.schemas import STORY
@@ -40,12 +41,18 @@ class BothTiers(Market):
         product = self.state_product(code)
         record = self.custody.get("product", "beijing", code)
         assert (record["accounts"], record["issuer"]) == (product.holders, "BJ000001")
-        assert record["available"] + record["pledged"] + record["frozen"] == product.total
+        assert record["held"] == product.total
         for account, holding in self.register(code).items():
             investor = f"Q{int(account.removeprefix('A-').removeprefix('A')):09d}"
             figures = holding.figures
             expected = (figures.available, figures.pledged, figures.frozen)
             assert self.custody.position(investor, code, account) == expected
+            position = self.custody.get("position", investor, "beijing", code, account)
+            assert position["held"] == figures.held
+            assert position["share_natures"] == [
+                {name: getattr(balance, name) for name in ("share_nature", *Figures.__struct_fields__)}
+                for balance in holding.balances
+            ]
 
 
 def test_the_story_of_the_documents_raises_no_alert_and_gives_equal_positions() -> None:
@@ -65,6 +72,31 @@ def test_holders_come_and_go_and_both_tiers_count_the_same() -> None:
     tiers.check_positions()
     assert tiers.custody.alerts() == []
     assert tiers.custody.get("product", "beijing", PRODUCT)["holders"] == 3
+
+
+def test_overlapping_bindings_of_an_honest_market_raise_no_alert_and_give_equal_positions() -> None:
+    tiers = BothTiers()
+    tiers.apply(*tiers.foundations(400, 300, 100), tiers.initial(1, 200, share_nature=24))
+    steps = (
+        tiers.pledge(1, 350, business_id="loan", parts=[{"quantity": 150, "share_nature": 24}]),
+        tiers.freeze(
+            1,
+            220,
+            business_id="order",
+            parts=[{"quantity": 120, "pledge": "loan"}, {"quantity": 70, "pledge": "loan", "share_nature": 24}],
+        ),
+        tiers.op("registration.release", pledge="loan", quantity=250),
+        tiers.transfer(1, 2, 100),
+        tiers.op("registration.unfreeze", freeze="order", quantity=100),
+        tiers.transfer(1, 3, 60, share_nature=24),
+        tiers.op("registration.release", pledge="loan"),
+        tiers.op("registration.unfreeze", freeze="order"),
+    )
+    for step in steps:
+        tiers.apply(step)
+        tiers.check_positions()
+        assert tiers.custody.alerts() == [], step
+    assert tiers.custody.get("encumbrance", "beijing", PRODUCT, "A1", "freeze", "order") is None
 
 
 def test_decimal_places_unit_and_size_of_a_fund_reach_the_supervisor_under_their_own_names() -> None:

@@ -105,7 +105,14 @@ QUANTITIES = st.integers(-3, 6)
 BALANCES = st.builds(Balances, QUANTITIES, QUANTITIES, QUANTITIES)
 
 
-def moved(before: Balances, after: Balances, *, inflow: bool = False, preceded_by: Balances = NOTHING) -> Any:
+def moved(
+    before: Balances,
+    after: Balances,
+    *,
+    inflow: bool = False,
+    preceded_by: Balances = NOTHING,
+    held: tuple[int | None, int | None] = (None, None),
+) -> Any:
     stated = tuple(Stated(b, a - b, a) for b, a in zip(before, after, strict=True))
     movement = Movement(
         object_id="r:0",
@@ -115,6 +122,8 @@ def moved(before: Balances, after: Balances, *, inflow: bool = False, preceded_b
         preceded_by=preceded_by,
         stated=stated,
         inflow=inflow,
+        held_before=held[0],
+        held_after=held[1],
     )
     return Case(MovementKey("beijing", CODE, "A1", 0), movement, "beijing", "BJ", MappingProxyType({}))
 
@@ -124,11 +133,26 @@ def test_what_a_movement_may_do(before: Balances, after: Balances) -> None:
     case = moved(before, after, preceded_by=before)
     assert verdicts.balance_arithmetic(case) is None
     assert verdicts.balance_chain(case) is None
-    left = before.held - after.held
+    left = before.least_held - after.most_held
     free_enough = left <= max(before.available, 0) and after.pledged >= before.pledged and after.frozen >= before.frozen
     assert (verdicts.encumbered_moved(case) is None) == (left <= 0 or free_enough)
     with_inflow = moved(before, after, inflow=True)
     assert (verdicts.encumbered_over_held(with_inflow) is None) == (min(after) >= 0)
+
+
+@given(BALANCES, BALANCES, QUANTITIES, QUANTITIES, st.booleans())
+def test_what_a_movement_may_do_where_the_chain_states_what_is_held(
+    before: Balances, after: Balances, held_before: int, held_after: int, inflow: bool
+) -> None:
+    """Pledged and frozen shares may be the same ones; each alone, beside the free ones, fits into what is held."""
+    case = moved(before, after, inflow=inflow, held=(held_before, held_after))
+    grew = after.pledged + after.frozen > before.pledged + before.frozen
+    held = min(held_before, held_after) if grew and not inflow else held_after
+    fits = after.available + after.pledged <= held and after.available + after.frozen <= held
+    assert (verdicts.encumbered_over_held(case) is None) == (min(after) >= 0 and fits)
+    left = held_before - held_after
+    free_enough = left <= max(before.available, 0) and after.pledged >= before.pledged and after.frozen >= before.frozen
+    assert (verdicts.encumbered_moved(case) is None) == (left <= 0 or free_enough)
 
 
 @given(BALANCES, BALANCES, BALANCES)
