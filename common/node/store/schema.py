@@ -38,7 +38,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-DB_VERSION: Final = 5
+DB_VERSION: Final = 6
 
 VERSION: Final = b"!version"
 GENESIS: Final = b"!genesis"

@@ -216,7 +216,7 @@ def _compare(view: ReadView, scratch: ReadView, report: DataReport, progress: Pr
 
 
 def _same_items(stored: bytes | None, expected: bytes | None) -> bool:
-    """Whether two pages hold the same: another version of zlib may compress them otherwise."""
+    """Whether two pages hold the same: another version of zstd may compress them otherwise."""
     try:
         return stored is not None and expected is not None and read_page(stored) == read_page(expected)
     except Malformed:

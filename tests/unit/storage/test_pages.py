@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
-import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.core.errors import Malformed
-from common.node.store.pages import MAX_PAGE_BYTES, PAGE_BYTES, read_page, write_pages
+from common.node.store.pages import MAX_PAGE_BYTES, PAGE_BYTES, read_page, write_pages, zstd
 
 
 @given(st.lists(st.binary(max_size=64) | st.integers(0, 2 * PAGE_BYTES).map(bytes), max_size=40))
@@ -45,4 +44,13 @@ def test_s2_a_cut_or_longer_page_is_refused(items: list[bytes], data: st.DataObj
 )
 def test_e2_a_page_that_lies_about_its_content_is_refused(content: bytes) -> None:
     with pytest.raises(Malformed, match="page"):
-        read_page(zlib.compress(content))
+        read_page(zstd.compress(content))
+
+
+def test_e2_a_frame_that_asks_for_a_large_window_is_refused() -> None:
+    options: dict[int, int] = {zstd.CompressionParameter.window_log: 27, zstd.CompressionParameter.content_size_flag: 0}
+    writer = zstd.ZstdCompressor(options=options)
+    page = writer.compress(struct.pack(">I", 1) + b"x", zstd.ZstdCompressor.FLUSH_BLOCK) + writer.flush()
+    assert zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 27}).decompress(page)
+    with pytest.raises(Malformed, match="page"):
+        read_page(page)
