@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from business_chain import block_work
 from business_chain.ledger import Ledger
 from business_chain.operations import registry
 from business_chain.operations.records import Operation
@@ -117,11 +118,12 @@ class BusinessApplication:
             seen.add(operation.business_id)
             self._check_business_id(operation.business_id, index, state)
 
-    def begin_block(self, context: BlockContext, state: StateView) -> None:
-        """Nothing happens by itself: every movement needs an operation as its evidence."""
+    def begin_block(self, context: BlockContext, state: StateView) -> Outcome:
+        """Work that operations queued is done; nothing else happens by itself."""
         if context.height % KEPT_BLOCKS == 0:
             self._kept.clear()  # what was admitted and never executed must not keep others out
             self._kept_operations = 0
+        return block_work.take_up(context, state)
 
     def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
         """Apply all operations, or raise `Rejected` with the index of the first that is refused."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from common.chain import evidence
+from common.chain import evidence, work
 from common.chain.application import BlockContext, Outcome, StateReader, StateView
 from common.chain.schedule import MAX_SEATS_FIELD, check_genesis_seats
 from common.core.codec import canonical_json
@@ -42,7 +42,6 @@ from custody_chain.records import Records
 from custody_chain.supervision import refile
 from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.rules import RULES
-from custody_chain.tables.registry import REFILES
 
 _REQUIRED: Final = {"regions", "signers", "model_schema_hash"}
 
@@ -89,10 +88,10 @@ class CustodyApplication:
                 refusal.parameters.setdefault("operation_index", number)
                 raise
 
-    def begin_block(self, context: BlockContext, view: StateView) -> None:
-        """Positions that wait for another investor code move, a bounded number a block."""
-        if not view.scan(REFILES.prefix(), 1):
-            return
+    def begin_block(self, context: BlockContext, view: StateView) -> Outcome:
+        """Queued work is done, a bounded number of units a block, which the regions share. It makes no snapshots."""
+        if not work.is_queued(view):
+            return Outcome()
         records = Records(view)
 
         def moment_of(network: str) -> Moment:
@@ -107,8 +106,11 @@ class CustodyApplication:
                 index=0,
             )
 
-        refile.work(records, moment_of)
+        networks = [key.decode("ascii").split("/")[1] for key in records.scan(state.REGIONS, regions.MAX_REGIONS)]
+        workers = refile.workers(records, moment_of)
+        work.take_up(view, networks, refile.MAX_UNITS, context.height, workers)
         records.flush()
+        return Outcome()
 
     def execute(self, tx: SignedTransaction, context: BlockContext, view: StateView) -> Outcome:
         """Apply all operations, or raise `Rejected`. The custody chain makes no snapshots of its own."""

@@ -12,8 +12,8 @@ Invariants
       nonce stays burnt and the receipt says `rejected` (protocol rule 11).
   A3  Authenticated keys are ASCII paths such as ``b"holding/BJ000001.ESVUFR2601/A1"``; identifiers never contain
       ``/``. Values are canonical JSON. Keys below ``b"nonces/"`` and ``b"chain/"`` belong to the node, those below
-      ``b"evidence/"`` and ``b"accused/"`` to `common.chain.evidence`; an application
-      schedules changes of validators and protocol through `common.chain.schedule`.
+      ``b"evidence/"`` and ``b"accused/"`` to `common.chain.evidence`, those below ``b"work/"`` to `common.chain.work`;
+      an application schedules changes of validators and protocol through `common.chain.schedule`.
   A4  `check` may read the same state but changes nothing, and is never a reason to vote against a block.
 
 Left out: queries (routes read the chain store), signatures, nonces and expiry (`executor`), networking.
@@ -91,7 +91,7 @@ class BlockContext:
 
 @dataclass(slots=True)
 class Outcome:
-    """What one applied transaction made."""
+    """What one applied transaction, or the beginning of a block, made."""
 
     snapshots: Sequence[bytes] = ()
     """Canonical JSON of the data-object snapshots (JR/T 0314-2024), in order; leaves of the block's `snapshot_root`."""
@@ -115,9 +115,10 @@ class Application(Protocol):
         """
         ...
 
-    def begin_block(self, context: BlockContext, state: StateView) -> None:
-        """Changes that come with a block itself, before its transactions (an end of a freeze). Must not raise
-        `Rejected`.
+    def begin_block(self, context: BlockContext, state: StateView) -> Outcome:
+        """What comes with a block itself, before its transactions: queued work (`common.chain.work`).
+
+        Its snapshots are the block's first, and the block has a receipt for them. Must not raise `Rejected`.
         """
         ...
 

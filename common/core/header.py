@@ -48,7 +48,7 @@ class Header:
         b32   parent_id
         u16   proposer            index in this height's validator set
         b32   tx_root             | u32 tx_count
-        b32   receipt_root
+        b32   receipt_root        | u32 receipt_count      one more than transactions if the block has a receipt itself
         b32   snapshot_root       | u32 snapshot_count
         b32   change_root         | u32 change_count       what differs from the state before (`changes.py`)
         b32   state_root
@@ -69,6 +69,7 @@ class Header:
     tx_root: bytes
     tx_count: int
     receipt_root: bytes
+    receipt_count: int
     snapshot_root: bytes
     snapshot_count: int
     change_root: bytes
@@ -164,6 +165,7 @@ FIELDS_OF_VERSION_1: Final = (
     ("tx_root", DIGEST),
     ("tx_count", U32),
     ("receipt_root", DIGEST),
+    ("receipt_count", U32),
     ("snapshot_root", DIGEST),
     ("snapshot_count", U32),
     ("change_root", DIGEST),

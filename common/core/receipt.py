@@ -1,4 +1,4 @@
-"""Receipts: what became of each transaction of a block.
+"""Receipts: what became of each transaction of a block, and what the block made by itself.
 
 Invariants: canonical JSON, the leaf of `receipt_root`; code and parameters only, never prose, so that wording may
 change without a fork (protocol rule 11). `code` is "ok" if and only if the status is "applied". Golden bytes:
@@ -25,9 +25,8 @@ _FIELDS: Final = frozenset({"code", "objects", "operation_index", "parameters", 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`objects` lists (object id, version) of the snapshots that the transaction made, in order.
-
-    Empty if it was rejected.
+    """`objects` lists (object id, version) of the snapshots that the transaction made, in order; none if it was
+    rejected. A block's own receipt lists what `begin_block` made and is the first leaf; it has an empty `tx_id`.
     """
 
     tx_id: bytes
@@ -39,10 +38,19 @@ class Receipt:
 
     def __post_init__(self) -> None:
         """Raises `InvariantBroken` if status, code and contents contradict each other."""
-        if len(self.tx_id) != HASH_SIZE or (self.status == APPLIED) != (self.code == CODE_OK):
-            raise InvariantBroken("a receipt's status and code contradict each other, or its id has a wrong length")
+        if len(self.tx_id) not in (0, HASH_SIZE):
+            raise InvariantBroken("a receipt's transaction id has a wrong length")
+        if self.of_block and not (self.status == APPLIED and self.objects):
+            raise InvariantBroken("a block's own receipt is of objects that it made")
+        if (self.status == APPLIED) != (self.code == CODE_OK):
+            raise InvariantBroken("a receipt's status and code contradict each other")
         if self.status == REJECTED and self.objects:
             raise InvariantBroken("a rejected transaction makes no objects")
+
+    @property
+    def of_block(self) -> bool:
+        """Whether it is the block's own."""
+        return not self.tx_id
 
     def to_json(self) -> dict[str, Any]:
         """JSON value for answers and for hashing."""
@@ -52,7 +60,7 @@ class Receipt:
             "operation_index": self.operation_index,
             "parameters": self.parameters,
             "status": self.status,
-            "tx_id": self.tx_id.hex(),
+            "tx_id": self.tx_id.hex() or None,
         }
 
     def encode(self) -> bytes:
@@ -69,7 +77,7 @@ class Receipt:
         if (
             value["status"] not in (APPLIED, REJECTED)
             or type(value["code"]) is not str
-            or type(value["tx_id"]) is not str
+            or type(value["tx_id"]) not in (str, type(None))
         ):
             raise Malformed("receipt_invalid", "A receipt's status, code or transaction id has a wrong type.")
         if (index is not None and type(index) is not int) or type(objects) is not list or type(parameters) is not dict:
@@ -77,7 +85,7 @@ class Receipt:
         if not all(type(item) in (int, str) for item in parameters.values()):
             raise Malformed("receipt_invalid", "Parameters of a receipt are integers and strings.")
         check_signed_keys(parameters)
-        tx_id = parse_hex(value["tx_id"], "tx_id", HASH_SIZE)
+        tx_id = b"" if value["tx_id"] is None else parse_hex(value["tx_id"], "tx_id", HASH_SIZE)
         try:
             receipt = cls(tx_id, value["status"], value["code"], index, parameters, tuple(map(_object_pair, objects)))
         except InvariantBroken:

@@ -7,7 +7,7 @@ Invariants
   Q3  Regions outside the bearer's scope do not exist here: neither their records nor what depends on them, but
       for what docs/supervision.md names ("Who may ask").
   Q4  Every answer says what it rests on: the regions concerned, their state, how far they were verified. It is complete
-      only while all of them are active and no block of theirs was skipped.
+      only while all of them are active, no block of theirs was skipped, and nothing of theirs waits to be moved.
   Q5  Only the tip can be proven, and of it what the answer returns. A question without a limit is never refused for its
       proofs: its page ends where they do, and the cursor goes on.
 
@@ -31,6 +31,7 @@ from crosslink.lightclient.messages import HeaderMessage
 from custody_chain import regions, state
 from custody_chain.evidence import set_changes
 from custody_chain.tables.table import K, R, Table
+from custody_chain.tables.work import WORK
 
 MAX_PROVEN: Final = 200
 """State values that one answer proves; a proof costs some 50 microseconds of the node's event loop."""
@@ -137,7 +138,15 @@ class Moment:
     def basis(self, concerned: Iterable[str]) -> list[dict[str, Any]]:
         """What the answer rests on, one entry a region (Q4)."""
         records = self.regions()
-        return [basis_entry(records[network], self.time_ms) for network in concerned if network in records]
+        return [
+            basis_entry(records[network], self.time_ms) | {"open_work": self._has_work(network)}
+            for network in concerned
+            if network in records
+        ]
+
+    def _has_work(self, network: str) -> bool:
+        """Whether something of a region waits to be moved to where it belongs."""
+        return bool(self.scan(WORK.prefix(network), None, 1))
 
 
 def basis_entry(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
@@ -153,6 +162,10 @@ def basis_entry(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
         "anomalies": record["anomalies_open"],
         "gaps": record.get("gaps", []),
     }
+
+
+def _is_whole(entry: dict[str, Any]) -> bool:
+    return entry["state"] == "active" and not entry["gaps"] and not entry["open_work"]
 
 
 class Questions:
@@ -190,7 +203,7 @@ class Questions:
             envelope = {
                 "as_of_ms": time_ms,
                 "custody_height": height,
-                "complete": all(entry["state"] == "active" and not entry["gaps"] for entry in basis),
+                "complete": all(map(_is_whole, basis)),
                 "basis": basis,
                 "data": data,
             }

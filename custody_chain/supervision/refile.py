@@ -1,16 +1,14 @@
 """Positions move to another investor, products to another issuer, holders to another security; a few a block.
 
-Work is queued under ``refile/…`` by `registry` when an account gets another owner, a subject other codes, or a product
-with holders another security (first report, correction, change of owner). What is not yet moved stays where it was and
-remains right in everything but that.
+`registry` queues the work (`common.chain.work`) when an account gets another owner, a subject other codes, or a product
+with holders another security. What is not yet moved stays where it was and remains right in everything but that. A
+region's work is in its own lane; a unit is one entry moved, which changes some five state values.
 
 Invariants:
-  * At most `MAX_STEPS` entries are moved in one block, whatever a region reports.
-  * Every region with work gets its share of them, so that none waits for another one's; what is left over or not used
-    goes to the regions in turn.
-  * What is filed is listed by the changes until then, so what a change left behind comes first, however many changes
+  * What is filed is listed by the changes until then. So what a change left behind comes first, however many changes
     followed before it was moved. An item ends when nothing older than the newest change is left.
-  * What is moved leaves the list of what is older, so every block makes progress.
+  * What is moved leaves the list of what is older, so every block makes progress, and the lists are all the progress
+    that an item keeps.
 
 Reference: JR/T 0326-2024 (the investor code is what holdings are added up by). Left out: who queues what (`registry`).
 """
@@ -18,12 +16,10 @@ Reference: JR/T 0326-2024 (the investor code is what holdings are added up by). 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from custody_chain import state
+from common.chain.work import DONE, Budget, Item, Worker
 from custody_chain.records import Records
-from custody_chain.regions import MAX_REGIONS
 from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.holders import count_holders, recount_holder
 from custody_chain.supervision.judging import judge_touched
@@ -39,53 +35,33 @@ from custody_chain.tables.registry import (
     OFFERED,
     OWNED,
     PRODUCTS,
-    REFILES,
     CountedKey,
     FiledKey,
     Listed,
     OfferedKey,
     OwnedKey,
 )
-from custody_chain.tables.table import UNRESOLVED, K, Table
+from custody_chain.tables.table import UNRESOLVED, K, Table, identifier
 
-MAX_STEPS: Final = 256
-"""Moves a block; each changes some five state values, so a block's share of this is well below 100 ms."""
+MAX_UNITS: Final = 256
+"""Units a block: well below 100 ms."""
 
 MAX_SCANNED: Final = 32
 """Entries looked at in one go, so that finding nothing to move costs little where much has been moved."""
 
 
-@dataclass
-class _Budget:
-    """Steps that are left in this block."""
+def workers(records: Records, moment_of: Callable[[str], Moment]) -> dict[str, Worker]:
+    """What moves each kind of item. `moment_of` gives a region's moment, which its alerts name."""
 
-    steps: int
+    def worker(move: Callable[[Records, ObjectKey, Budget], bool]) -> Worker:
+        def do(item: Item, progress: Any, budget: Budget) -> Any:
+            done = move(records, ObjectKey(item.lane, identifier(item.key)), budget)
+            judge_touched(records, moment_of(item.lane))
+            return DONE if done else progress
 
+        return do
 
-def work(records: Records, moment_of: Callable[[str], Moment]) -> None:
-    """Do up to `MAX_STEPS` of the queued work. `moment_of` gives a region's moment, which its alerts name."""
-    networks = [key.decode("ascii").split("/")[1] for key in records.scan(state.REGIONS, MAX_REGIONS)]
-    busy = [moment_of(network) for network in networks if records.scan(REFILES, 1, network)]
-    if not busy:
-        return
-    share, rest = divmod(MAX_STEPS, len(busy))
-    first = busy[0].custody_height % len(busy)
-    for moment in busy[first:] + busy[:first]:
-        budget = _Budget(share + rest)
-        _work_for(records, moment, budget)
-        judge_touched(records, moment)
-        rest = budget.steps
-
-
-def _work_for(records: Records, moment: Moment, budget: _Budget) -> None:
-    """Do one region's work until it or the budget ends."""
-    for key, _ in records.scan(REFILES, budget.steps, moment.network):
-        if budget.steps <= 0:
-            return
-        if not _WORK[key.what](records, ObjectKey(key.region, key.object_id), budget):
-            return
-        records.delete(REFILES, key)
-        budget.steps -= 1
+    return {kind: worker(move) for kind, move in _MOVES.items()}
 
 
 def _each_older(
@@ -93,7 +69,7 @@ def _each_older(
     table: Table[K, Listed],
     owner: ObjectKey,
     changes: tuple[int, ...],
-    budget: _Budget,
+    budget: Budget,
     move: Callable[[K], bool],
 ) -> bool:
     """Move entries of an owner's list that were made before its newest change. Returns whether none is left, and a
@@ -101,24 +77,24 @@ def _each_older(
 
     `move` says whether it did all that belongs to an entry, which leaves the list then.
     """
-    while budget.steps > 0:
-        limit = min(budget.steps, MAX_SCANNED)
+    while budget.units > 0:
+        limit = min(budget.units, MAX_SCANNED)
         entries = records.scan(table, limit, *owner)
         for key, _ in entries:
-            if budget.steps <= 0:
+            if budget.units <= 0:
                 return False
             if key[len(owner) : -1] >= changes:
                 return True
             if not move(key):
                 return False
             records.delete(table, key)
-            budget.steps -= 1
+            budget.units -= 1
         if len(entries) < limit:
-            return budget.steps > 0
+            return budget.units > 0
     return False
 
 
-def _move_subject(records: Records, subject: ObjectKey, budget: _Budget) -> bool:
+def _move_subject(records: Records, subject: ObjectKey, budget: Budget) -> bool:
     """Accounts and products of a subject as before its codes changed. Returns whether all are done."""
     network, subject_id = subject
     changes = changes_of_subject(records, network, subject_id)
@@ -144,7 +120,7 @@ def _move_subject(records: Records, subject: ObjectKey, budget: _Budget) -> bool
     )
 
 
-def _move_product(records: Records, product_key: ObjectKey, budget: _Budget) -> bool:
+def _move_product(records: Records, product_key: ObjectKey, budget: Budget) -> bool:
     """Holders of a product that are counted to another security than it belongs to. Returns whether all are done."""
     product = records.get(PRODUCTS, product_key)
     changes = 0 if product is None else product.changes
@@ -156,7 +132,7 @@ def _move_product(records: Records, product_key: ObjectKey, budget: _Budget) -> 
     return _each_older(records, COUNTED, product_key, (changes,), budget, move)
 
 
-def _move_account(records: Records, account: ObjectKey, budget: _Budget) -> bool:
+def _move_account(records: Records, account: ObjectKey, budget: Budget) -> bool:
     """Positions of an account that are filed as before its investor changed. Returns whether all are done."""
     investor, filing = investor_of_account(records, *account), filing_of(records, *account)
 
@@ -188,7 +164,7 @@ def _move_position(records: Records, where: HoldingKey, old: str, new: str) -> N
         mark_unresolved(records, ObjectKey(where.region, where.account), unresolved=True)
 
 
-_WORK: Final[dict[str, Callable[[Records, ObjectKey, _Budget], bool]]] = {
+_MOVES: Final[dict[str, Callable[[Records, ObjectKey, Budget], bool]]] = {
     "account": _move_account,
     "product": _move_product,
     "subject": _move_subject,

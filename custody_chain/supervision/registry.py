@@ -34,7 +34,6 @@ from custody_chain.tables.registry import (
     OFFERED,
     OWNED,
     PRODUCTS,
-    REFILES,
     SUBJECTS,
     WAITING,
     Account,
@@ -49,10 +48,10 @@ from custody_chain.tables.registry import (
     OfferedKey,
     OwnedKey,
     Product,
-    RefileKey,
     Subject,
 )
 from custody_chain.tables.table import UNRESOLVED, Table
+from custody_chain.tables.work import WORK, Work, WorkKey
 
 
 def investor_of_subject(records: Records, network: str, subject: str | None) -> str:
@@ -145,7 +144,7 @@ def apply_account(records: Records, moment: Moment, object_id: str, facts: Accou
 
 def _queue(records: Records, what: str, key: ObjectKey) -> None:
     """Have moved what was filed before a change."""
-    records.put(REFILES, RefileKey(key.region, what, key.object_id), LISTED)
+    records.put(WORK, WorkKey(key.region, what, key.object_id), Work())
 
 
 def _list(records: Records, table: Table[Any, Listed], key: Any, *, listed: bool) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from custody_chain.tables import alerts, encumbrances, movements, objects, positions, registry, rules
+from custody_chain.tables import alerts, encumbrances, movements, objects, positions, registry, rules, work
 from custody_chain.tables.table import Table
 
 TABLES: Final[tuple[Table[Any, Any], ...]] = tuple(
     value
-    for module in (alerts, encumbrances, movements, objects, positions, registry, rules)
+    for module in (alerts, encumbrances, movements, objects, positions, registry, rules, work)
     for value in vars(module).values()
     if isinstance(value, Table)
 )

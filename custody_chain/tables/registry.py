@@ -152,17 +152,6 @@ WAITING: Final = Table("waiting", ObjectKey, Listed, index=True)
 """Subjects that something names, and that have not been reported."""
 
 
-class RefileKey(NamedTuple):
-    """An account, product or subject (`what`) with something filed as it was before a change."""
-
-    region: str
-    what: str
-    object_id: Foreign
-
-
-REFILES: Final = Table("refile", RefileKey, Listed)
-
-
 # What is filed as it was after so many changes of its owner: what was filed longest ago comes first. The keys of these
 # lists have one shape: region, owner, changes, member.
 

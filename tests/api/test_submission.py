@@ -219,7 +219,9 @@ def test_a_proof_leads_from_the_transaction_to_the_certified_header(live: LiveSe
     merkle.verify_inclusion(SUITE.hash, header.tx_root, tx.envelope_hash, *place, path)
     receipt = Receipt(tx.id, "applied", objects=tuple((name, at) for name, at in document["receipt"]["objects"]))
     path = [bytes.fromhex(item) for item in proof["receipt_path"]]
-    merkle.verify_inclusion(SUITE.hash, header.receipt_root, receipt.encode(), *place, path)
+    receipt_place = (proof["receipt_index"], proof["receipt_count"])
+    assert header.receipt_count == proof["receipt_count"]
+    merkle.verify_inclusion(SUITE.hash, header.receipt_root, receipt.encode(), *receipt_place, path)
 
 
 def test_a_pending_transaction_has_no_proof(live: LiveServer) -> None:

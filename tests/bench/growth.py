@@ -84,7 +84,7 @@ class OfflineChain:
         self.chain.commit(
             Block(header, tuple(envelopes)),
             self.certificate(header),
-            execution.receipts,
+            execution.all_receipts,
             execution.snapshots,
             execution.state_changes,
             execution.index_changes,
@@ -115,6 +115,7 @@ class OfflineChain:
             tx_root=merkle.root(suite.hash, [tx.envelope_hash for tx in transactions]),
             tx_count=len(transactions),
             receipt_root=receipt_root(suite, receipts),
+            receipt_count=len(receipts),
             snapshot_root=snapshot_root(suite, []),
             snapshot_count=0,
             change_root=change_root(suite, update.value_hashes),

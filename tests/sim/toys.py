@@ -125,6 +125,7 @@ def toy_block(
         tx_root=merkle.root(suite.hash, hashes),
         tx_count=len(envelopes),
         receipt_root=EMPTY,
+        receipt_count=0,
         snapshot_root=EMPTY,
         snapshot_count=0,
         change_root=EMPTY,

@@ -186,6 +186,7 @@ class ChainBuilder:
             tx_root=merkle.root(self.suite.hash, ()),
             tx_count=0,
             receipt_root=merkle.root(self.suite.hash, ()),
+            receipt_count=0,
             snapshot_root=snapshot_root(self.suite, snapshots),
             snapshot_count=len(snapshots),
             change_root=merkle.root(self.suite.hash, ()),

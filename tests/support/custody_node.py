@@ -83,7 +83,7 @@ class CustodyNode:
         self._chain.commit(
             self._executor.block(header, execution),
             sign_header(header, validators),
-            execution.receipts,
+            execution.all_receipts,
             execution.snapshots,
             execution.state_changes,
             execution.index_changes,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.chain.application import BlockContext, StateView
+from common.chain.application import BlockContext, Outcome, StateView
 from common.core.certificate import Certificate, commit_payload
 from common.core.codec import canonical_json
 from common.core.genesis import Genesis
@@ -25,12 +25,13 @@ NAMES = ["v1", "v2", "v3", "v4"]
 class FadingApplication(ToyApplication):
     """Toy rules with a value that lives for two blocks of every three."""
 
-    def begin_block(self, context: BlockContext, state: StateView) -> None:
-        super().begin_block(context, state)
+    def begin_block(self, context: BlockContext, state: StateView) -> Outcome:
+        outcome = super().begin_block(context, state)
         if context.height % 3:
             state.put(b"fading", canonical_json(context.height))
         else:
             state.delete(b"fading")
+        return outcome
 
 
 class ExecutedChain:
@@ -67,7 +68,7 @@ class ExecutedChain:
         self.chain.commit(
             block=self.executor.block(header, execution),
             certificate=self.certificate(header),
-            receipts=execution.receipts,
+            receipts=execution.all_receipts,
             snapshots=execution.snapshots,
             state_changes=execution.state_changes,
             index_changes=execution.index_changes,

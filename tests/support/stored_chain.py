@@ -145,6 +145,7 @@ class TwinChain:
             tx_root=merkle.root(SUITE.hash, [parse_envelope(e, SUITE).envelope_hash for e in envelopes]),
             tx_count=len(envelopes),
             receipt_root=receipt_root(SUITE, receipts),
+            receipt_count=len(receipts),
             snapshot_root=snapshot_root(SUITE, snapshots),
             snapshot_count=len(snapshots),
             change_root=change_root(SUITE, update.value_hashes),

@@ -69,7 +69,9 @@ def block_events(node: ServedNode, height: int) -> bytes:
         objects = [{"object_id": object_id, "version": version} for object_id, version in receipt.objects]
         parts.append(_event("transaction", document | {"code": receipt.code, "objects": objects}))
     block = {"height": height, "id": chain.block_id(height).hex(), "time_ms": header.time_ms}
-    block |= {"transactions": header.tx_count, "snapshots": header.snapshot_count}
+    own = chain.block_receipt(height)
+    made = [] if own is None else [{"object_id": object_id, "version": version} for object_id, version in own.objects]
+    block |= {"transactions": header.tx_count, "snapshots": header.snapshot_count, "objects": made}
     return b"".join(parts) + _event("block", block, height)
 
 

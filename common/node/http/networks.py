@@ -243,15 +243,17 @@ async def block(network: Network, height: Height, node: Node) -> dict[str, Any]:
             "parent_id": None,
             "time_ms": genesis.time_ms,
             "tx_ids": [],
+            "block_receipt": None,
             "header": None,
             "genesis": genesis.document.decode(),
         }
-    header = chain.header(height)
+    header, own = chain.header(height), chain.block_receipt(height)
     return document | {
         "parent_height": height - 1,
         "parent_id": header.parent_id.hex(),
         "time_ms": header.time_ms,
         "tx_ids": [receipt.tx_id.hex() for receipt in chain.receipts(height)],
+        "block_receipt": None if own is None else own.to_json(),
         "header": header_document(header),
         "header_bytes": header.encode().hex(),
     }
@@ -296,6 +298,7 @@ async def consensus_state(network: Network, height: Height, node: Node) -> dict[
         "state_root": header.state_root.hex(),
         "tx_root": header.tx_root.hex(),
         "receipt_root": header.receipt_root.hex(),
+        "receipt_count": header.receipt_count,
         "snapshot_root": header.snapshot_root.hex(),
         "quorum": validators.quorum,
         "validators": [{"index": at, **member} for at, member in enumerate(validators.to_json(suite))],

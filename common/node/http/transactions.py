@@ -143,14 +143,17 @@ def inclusion_proof(chain: ChainStore, state: TransactionState, service: ServedN
         return None
     suite, block = service.suite, chain.block(state.height)
     envelope = block.envelopes[state.index]
-    receipts = [receipt.encode() for receipt in chain.receipts(state.height)]
+    receipts = [receipt.encode() for receipt in chain.all_receipts(state.height)]
+    receipt_index = state.index + len(receipts) - len(block.envelopes)
     return {
         "envelope": envelope.decode(),
         "envelope_hash": envelope_hash(suite, envelope).hex(),
         "index": state.index,
         "tx_count": len(block.envelopes),
         "tx_path": [item.hex() for item in merkle.prove(suite.hash, block.envelope_hashes(suite), state.index)],
-        "receipt_path": [item.hex() for item in merkle.prove(suite.hash, receipts, state.index)],
+        "receipt_index": receipt_index,
+        "receipt_count": len(receipts),
+        "receipt_path": [item.hex() for item in merkle.prove(suite.hash, receipts, receipt_index)],
         "header": block.header.encode().hex(),
         "certificate": chain.certificate(state.height).encode().hex(),
     }

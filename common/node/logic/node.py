@@ -124,9 +124,9 @@ class Node(NodeQuestions):
         self._bodies = BodyFetch(genesis.suite, self._mempool, self._outbox, limits, self._members)
         self._intake = TransactionIntake(genesis.suite, self._mempool, self._bodies, self._outbox)
         self._block_fetch = BlockFetch(genesis.suite, self._outbox, limits, self._members)
-        self._heartbeat = Heartbeat(chain, self._outbox, genesis.parameters.heartbeat_ms)
-        self._quiet = QuietStatus(chain, self._outbox)
         executor = Executor(genesis, application, chain)
+        self._heartbeat = Heartbeat(chain, self._outbox, executor.empty_after_ms)
+        self._quiet = QuietStatus(chain, self._outbox)
         self._committer = Committer(chain, executor, self._mempool, self._outbox)
         self._assembly = self._make_assembly(executor, stopwatch)
         self._serving = Serving(

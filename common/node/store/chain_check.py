@@ -131,7 +131,7 @@ def check_content(chain: ChainReader, height: int) -> None:
         block.check_body(suite)
     except Rejected as error:
         _damaged(f"the body of block {height} does not match its header: {error}", schema.envelopes(height))
-    if receipt_root(suite, chain.receipts(height)) != header.receipt_root:
+    if receipt_root(suite, chain.all_receipts(height)) != header.receipt_root:
         _damaged(f"the receipts of block {height} do not match its header", schema.receipts(height))
     if snapshot_root(suite, chain.snapshots(height)) != header.snapshot_root:
         _damaged(f"the snapshots of block {height} do not match its header", schema.snapshots(height))

@@ -142,19 +142,33 @@ class ChainReader:
         return self._item(schema.envelopes(height), schema.envelope(height, index), "transaction")
 
     def receipts(self, height: int) -> list[Receipt]:
-        """The receipts of a block, in order; none at height 0. Raises NotFound or Gone."""
+        """The receipts of a block's transactions, in order; none at height 0. Raises NotFound or Gone."""
+        return [receipt for receipt in self.all_receipts(height) if not receipt.of_block]
+
+    def block_receipt(self, height: int) -> Receipt | None:
+        """The block's own receipt, if it made something by itself. Raises NotFound or Gone."""
+        header = self.header(height)
+        self._check_receipt_floor(height)
+        return self._receipt(height, 0) if header.receipt_count > header.tx_count else None
+
+    def all_receipts(self, height: int) -> list[Receipt]:
+        """The leaves of the receipt root: the block's own receipt if it has one, then those of its transactions."""
         self._check_height(height, 0)
         if height == 0:
             return []
         self._check_receipt_floor(height)
-        stored = self._sequence(schema.receipts(height), self.header(height).tx_count)
+        stored = self._sequence(schema.receipts(height), self.header(height).receipt_count)
         return [self._decoded(schema.receipt(height, at), data, decode_receipt) for at, data in enumerate(stored)]
 
     def receipt(self, height: int, index: int) -> Receipt:
-        """One receipt of a block. Raises NotFound or Gone."""
+        """The receipt of a block's transaction. Raises NotFound or Gone."""
         self._check_height(height, 1)
         self._check_receipt_floor(height)
-        key = schema.receipt(height, index)
+        header = self.header(height)
+        return self._receipt(height, index + header.receipt_count - header.tx_count)
+
+    def _receipt(self, height: int, leaf: int) -> Receipt:
+        key = schema.receipt(height, leaf)
         return self._decoded(key, self._item(schema.receipts(height), key, "receipt"), decode_receipt)
 
     def receipt_of(self, tx_id: bytes) -> Receipt | None:

@@ -352,9 +352,12 @@ def _no_tip(genesis: Genesis) -> Tip:
 def _put_transactions(writes: Writes, block: Block, receipts: Sequence[Receipt]) -> None:
     """Envelopes, receipts, and where each transaction and nonce is."""
     height = block.header.height
-    if not block.header.tx_count == len(block.envelopes) == len(receipts):
+    of_transactions = [receipt for receipt in receipts if not receipt.of_block]
+    if not block.header.tx_count == len(block.envelopes) == len(of_transactions):
         raise InvariantBroken(f"block {height} has {len(block.envelopes)} envelopes and {len(receipts)} receipts")
-    for index, (envelope, receipt) in enumerate(zip(block.envelopes, receipts, strict=True)):
+    if block.header.receipt_count != len(receipts):
+        raise InvariantBroken(f"block {height} has other receipts than its header counts")
+    for index, (envelope, receipt) in enumerate(zip(block.envelopes, of_transactions, strict=True)):
         place = schema.place_value(height, index)
         signed = _envelope_decoder.decode(envelope).transaction
         writes.append((schema.transaction(receipt.tx_id), place))

@@ -24,7 +24,7 @@ _OBJECT_VERSION: Final = struct.Struct(">Q")
 
 def encode_receipt(receipt: Receipt) -> bytes:
     """Stored bytes of a receipt."""
-    if receipt.status != APPLIED or receipt.operation_index is not None or receipt.parameters:
+    if receipt.of_block or receipt.status != APPLIED or receipt.operation_index is not None or receipt.parameters:
         return bytes((_GENERAL,)) + receipt.encode()
     parts = [bytes((_APPLIED,)), receipt.tx_id]
     for object_id, version in receipt.objects:

@@ -74,7 +74,7 @@ def _check_old_receipts(reader: ChainReader, report: DataReport) -> None:
     """Receipts that are kept of blocks that are not, against their headers' roots."""
     for height in range(max(1, reader.receipt_floor()), reader.pruning_floor()):
         try:
-            root = receipt_root(reader.genesis.suite, reader.receipts(height))
+            root = receipt_root(reader.genesis.suite, reader.all_receipts(height))
         except DamagedStore as error:
             report.add_damage(error)
             continue
@@ -87,7 +87,7 @@ def _check_places(reader: ChainReader, report: DataReport) -> None:
     suite = reader.genesis.suite
     for height in range(max(1, reader.pruning_floor()), reader.tip().height + 1):
         try:
-            block, receipts = reader.block(height), reader.receipts(height)
+            block, receipts = reader.block(height), reader.all_receipts(height)
             transactions = [parse_envelope(envelope, suite) for envelope in block.envelopes]
         except (DamagedStore, Rejected):
             continue  # noted before, as damage of the block

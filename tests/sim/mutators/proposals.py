@@ -122,6 +122,7 @@ def proposal_of_nothing(workshop: Workshop, proposal: Proposal) -> ConsensusMess
         tx_root=nothing,
         tx_count=0,
         receipt_root=nothing,
+        receipt_count=0,
         snapshot_root=nothing,
         snapshot_count=0,
         change_root=nothing,

@@ -121,7 +121,7 @@ def _replayed(machine: NodeMachine, spec: ChainSpec) -> list[list[tuple[SignedTr
             chain.commit(
                 block,
                 certificate,
-                execution.receipts,
+                execution.all_receipts,
                 execution.snapshots,
                 execution.state_changes,
                 execution.index_changes,
@@ -131,7 +131,7 @@ def _replayed(machine: NodeMachine, spec: ChainSpec) -> list[list[tuple[SignedTr
         except (Rejected, InvariantBroken) as error:
             raise Violation(f"{spec.network} cannot be replayed at {height}: {error}") from error
         executor.forget()
-        if list(execution.receipts) != machine.chain.receipts(height):
+        if list(execution.all_receipts) != machine.chain.all_receipts(height):
             raise Violation(f"{spec.network}: other receipts at {height} when replayed")
         if list(execution.snapshots) != machine.chain.snapshots(height):
             raise Violation(f"{spec.network}: other snapshots at {height} when replayed")

@@ -53,7 +53,7 @@ class StoredMarket(Operations):
         self.chain.commit(
             self.executor.block(header, execution),
             certificate,
-            execution.receipts,
+            execution.all_receipts,
             execution.snapshots,
             execution.state_changes,
             execution.index_changes,

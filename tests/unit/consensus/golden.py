@@ -55,6 +55,7 @@ def header(envelope_hash: bytes) -> Header:
         tx_root=SUITE.hash(b"\x00" + envelope_hash),
         tx_count=1,
         receipt_root=empty,
+        receipt_count=0,
         snapshot_root=empty,
         snapshot_count=0,
         change_root=empty,

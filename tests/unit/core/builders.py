@@ -90,6 +90,7 @@ def header(validators: ValidatorSet, envelopes: tuple[bytes, ...] = (), **change
         tx_root=merkle.root(SUITE.hash, [envelope_hash(SUITE, item) for item in envelopes]),
         tx_count=len(envelopes),
         receipt_root=merkle.root(SUITE.hash, []),
+        receipt_count=0,
         snapshot_root=merkle.root(SUITE.hash, []),
         snapshot_count=0,
         change_root=merkle.root(SUITE.hash, []),

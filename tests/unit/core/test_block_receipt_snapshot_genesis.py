@@ -80,14 +80,21 @@ REJECTED = Receipt(TX_ID, "rejected", "insufficient_balance", 4, {"available": 5
 
 
 def test_receipts_round_trip() -> None:
-    for receipt in (APPLIED, REJECTED):
+    for receipt in (APPLIED, REJECTED, replace(APPLIED, tx_id=b"")):
         assert Receipt.decode(receipt.encode()) == receipt
     assert APPLIED.encode() == canonical_json(APPLIED.to_json())
     assert receipt_root(SUITE, [APPLIED, REJECTED]) == merkle.root(SUITE.hash, [APPLIED.encode(), REJECTED.encode()])
 
 
 @pytest.mark.parametrize(
-    "changes", [{"status": "rejected"}, {"code": "other"}, {"tx_id": b""}, {"status": "rejected", "code": "x"}]
+    "changes",
+    [
+        {"status": "rejected"},
+        {"code": "other"},
+        {"tx_id": b"short"},
+        {"tx_id": b"", "objects": ()},
+        {"status": "rejected", "code": "x"},
+    ],
 )
 def test_receipts_that_contradict_themselves_are_our_own_bug(changes: dict[str, Any]) -> None:
     with pytest.raises(InvariantBroken):

@@ -28,6 +28,7 @@ def test_the_header_id_follows_from_the_published_layout_alone() -> None:
     data += bytes.fromhex(f["genesis_id"]) + f["height"].to_bytes(8, "big") + f["time_ms"].to_bytes(8, "big")
     data += bytes.fromhex(f["parent_id"]) + f["proposer"].to_bytes(2, "big")
     data += bytes.fromhex(f["tx_root"]) + f["tx_count"].to_bytes(4, "big") + bytes.fromhex(f["receipt_root"])
+    data += f["receipt_count"].to_bytes(4, "big")
     data += bytes.fromhex(f["snapshot_root"]) + f["snapshot_count"].to_bytes(4, "big")
     data += bytes.fromhex(f["change_root"]) + f["change_count"].to_bytes(4, "big") + bytes.fromhex(f["state_root"])
     data += bytes.fromhex(f["validators_hash"]) + bytes.fromhex(f["next_validators_hash"])

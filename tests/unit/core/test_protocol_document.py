@@ -74,7 +74,8 @@ def header_fields(data: bytes) -> dict[str, Any]:
     fields: dict[str, Any] = {"protocol_version": cursor.u(2), "network": cursor.text8()}
     fields |= {"genesis_id": cursor.take(32), "height": cursor.u(8), "time_ms": cursor.u(8)}
     fields |= {"parent_id": cursor.take(32), "proposer": cursor.u(2), "tx_root": cursor.take(32)}
-    fields |= {"tx_count": cursor.u(4), "receipt_root": cursor.take(32), "snapshot_root": cursor.take(32)}
+    fields |= {"tx_count": cursor.u(4), "receipt_root": cursor.take(32), "receipt_count": cursor.u(4)}
+    fields |= {"snapshot_root": cursor.take(32)}
     fields |= {"snapshot_count": cursor.u(4), "change_root": cursor.take(32), "change_count": cursor.u(4)}
     fields |= {"state_root": cursor.take(32), "validators_hash": cursor.take(32)}
     fields["next_validators_hash"] = cursor.take(32)
@@ -120,6 +121,7 @@ def test_header() -> None:
     assert fields["parent_id"] == fields["genesis_id"] == raw("genesis.id")
     assert fields["validators_hash"] == raw("validators.hash")
     assert fields["receipt_root"] == merkle([])
+    assert fields["receipt_count"] == 0
     assert t("tongjian/header/v1", raw("header.bytes")) == raw("header.id")
 
 

@@ -31,7 +31,7 @@ def test_an_issuer_that_is_reported_after_its_product_is_its_issuer(custody: Cus
 def test_a_corrected_enterprise_code_is_the_issuer_of_all_products_that_name_it_a_bounded_number_a_block(
     custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refile, "MAX_STEPS", 4)
+    monkeypatch.setattr(refile, "MAX_UNITS", 4)
     custody.deliver(chain, company("issuer", "SH000001"), *(product(f"L{number}", "issuer") for number in range(10)))
     assert len(custody.alerts("issuer_outside_region")) == 10
     custody.deliver(chain, company("issuer", "BJ000001", operation="overwrite"))
@@ -41,7 +41,7 @@ def test_a_corrected_enterprise_code_is_the_issuer_of_all_products_that_name_it_
         corrected.append(len(custody.scan("issued/BJ000001/")))
     assert corrected == [4, 8, 10, 10]
     assert custody.alerts() == []
-    assert (custody.scan("issued/SH000001/"), custody.scan("refile/")) == ({}, {})
+    assert (custody.scan("issued/SH000001/"), custody.scan("work/")) == ({}, {})
 
 
 def test_a_deleted_product_is_listed_under_no_issuer_that_changes_later(custody: Custody, chain: ChainBuilder) -> None:
@@ -203,7 +203,7 @@ def test_when_the_work_is_done_issuers_and_securities_are_what_the_newest_facts_
     chain, market = ChainBuilder(), Market(rng)
     custody = Custody([chain])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refile, "MAX_STEPS", rng.choice([1, 2, 3, 256]))
+        patch.setattr(refile, "MAX_UNITS", rng.choice([1, 2, 3, 256]))
         for _ in range(rng.randint(1, 8)):
             custody.deliver(chain, *(market.report() for _ in range(rng.randint(1, 7))))
             for _ in range(rng.choice([0, 0, 1, 3])):

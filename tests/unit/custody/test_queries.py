@@ -10,8 +10,9 @@ from crosslink.lightclient.trust_root import Checkpoint
 from custody_chain.policy import REGION_RECOVER
 from custody_chain.queries import chains, holdings
 from custody_chain.queries.moment import Moment, Questions
+from custody_chain.supervision import refile
 from tests.support.chains import ChainBuilder
-from tests.support.custody import company, holder, market_with_product, product
+from tests.support.custody import company, holder, market_with_product, person, product
 from tests.support.custody_node import CustodyNode
 
 ENTERPRISE = "BJ000001"
@@ -119,3 +120,23 @@ def test_answers_are_incomplete_where_a_recovery_skipped_blocks(node: CustodyNod
     regions = questions.answer(chains.all_regions)["data"]["regions"]
     assert {row["region"]: row["gaps"] for row in regions} == {"beijing": [[2, 2]], "shanghai": []}
     assert questions.answer(chains.all_regions, as_of_ms=before["as_of_ms"])["complete"] is True
+
+
+def test_an_answer_is_not_complete_while_work_of_a_region_is_open(
+    node: CustodyNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subject whose code changes has positions that wait to be moved: at that moment, and told so later too."""
+    beijing = node.chains[0]
+    assert issuer(node, *ALL)["complete"] is True
+    monkeypatch.setattr(refile, "MAX_UNITS", 0)
+    node.deliver(beijing, person("person-1", "Q000000099", version=1))
+    answer = issuer(node, *ALL)
+    assert answer["complete"] is False
+    assert [entry["open_work"] for entry in answer["basis"]] == [True, False]
+    assert issuer(node, "shanghai")["complete"] is True
+    monkeypatch.setattr(refile, "MAX_UNITS", 256)
+    node.deliver(beijing)
+    node.deliver(beijing)
+    assert issuer(node, *ALL)["complete"] is True
+    past = Questions(node.chain, lambda network: network in ALL).answer(chains.all_regions, as_of_ms=answer["as_of_ms"])
+    assert past["complete"] is False

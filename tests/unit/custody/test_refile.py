@@ -35,7 +35,7 @@ def custody(chain: ChainBuilder) -> Custody:
 def drain(custody: Custody) -> None:
     """Empty blocks until no work is queued."""
     for _ in range(400):
-        if not custody.scan("refile/"):
+        if not custody.scan("work/"):
             return
         custody.empty_block()
     raise AssertionError("the work does not end")
@@ -64,7 +64,7 @@ def test_a_code_that_was_wrong_for_less_than_a_block_keeps_no_position(
 def test_a_code_that_changes_again_before_all_positions_are_moved_leaves_none_behind(
     custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refile, "MAX_STEPS", 4)
+    monkeypatch.setattr(refile, "MAX_UNITS", 4)
     products = [f"BJ000001.ESVUFR27{number:02d}" for number in range(20)]
     custody.deliver(chain, *(product(code, "issuer") for code in products))
     custody.deliver(chain, *(registration(f"i{code}", code, "A1", change=(1, 0, 0)) for code in products))
@@ -108,7 +108,7 @@ def test_a_position_that_ends_before_it_is_moved_leaves_no_work_and_may_begin_ag
 def test_a_region_with_endless_work_holds_up_no_other_one(
     monkeypatch: pytest.MonkeyPatch, busy: str, steps: int
 ) -> None:
-    monkeypatch.setattr(refile, "MAX_STEPS", steps)
+    monkeypatch.setattr(refile, "MAX_UNITS", steps)
     chains = {network: ChainBuilder(network=network) for network in ("beijing", "shanghai")}
     custody = Custody(list(chains.values()))
     calm = "shanghai" if busy == "beijing" else "beijing"
@@ -119,25 +119,25 @@ def test_a_region_with_endless_work_holds_up_no_other_one(
         custody.deliver(chains[busy], *renamed)
         if version == 3:
             custody.deliver(chains[calm], person("person-5", "Q000000055", version=1))
-    assert len(custody.scan(f"refile/{busy}/")) > 5, "the region has work all the time"
+    assert len(custody.scan(f"work/{busy}/")) > 5, "the region has work all the time"
     assert custody.position("Q000000055", CODE, "A5", calm) == (30, 0, 0)
-    assert custody.scan(f"refile/{calm}/") == {}
+    assert custody.scan(f"work/{calm}/") == {}
 
 
 def test_steps_that_cannot_be_shared_go_to_the_regions_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refile, "MAX_STEPS", 1)
+    monkeypatch.setattr(refile, "MAX_UNITS", 1)
     networks = ("beijing", "jiangsu", "shanghai")
     chains = {network: ChainBuilder(network=network) for network in networks}
     custody = Custody(list(chains.values()))
     for network in networks:
         custody.deliver(chains[network], *(person(f"p{number}", f"Q{number:09d}") for number in range(9)))
-    monkeypatch.setattr(refile, "MAX_STEPS", 0)
+    monkeypatch.setattr(refile, "MAX_UNITS", 0)
     for network in networks:
         custody.deliver(chains[network], *(person(f"p{number}", "Q000000077", version=1) for number in range(9)))
-    monkeypatch.setattr(refile, "MAX_STEPS", 1)
+    monkeypatch.setattr(refile, "MAX_UNITS", 1)
     for _ in range(6):
         custody.empty_block()
-    assert [len(custody.scan(f"refile/{network}/")) for network in networks] == [7, 7, 7]
+    assert [len(custody.scan(f"work/{network}/")) for network in networks] == [7, 7, 7]
 
 
 def test_steps_that_one_region_does_not_need_go_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,15 +146,15 @@ def test_steps_that_one_region_does_not_need_go_to_the_next(monkeypatch: pytest.
     custody = Custody(list(chains.values()))
     for network, count in zip(networks, (1, 9), strict=True):
         custody.deliver(chains[network], *(person(f"p{number}", f"Q{number:09d}") for number in range(count)))
-    monkeypatch.setattr(refile, "MAX_STEPS", 0)
+    monkeypatch.setattr(refile, "MAX_UNITS", 0)
     for network, count in zip(networks, (1, 9), strict=True):
         renamed = (person(f"p{number}", "Q000000077", version=1) for number in range(count))
         custody.deliver(chains[network], *renamed)
     if custody.context().height % 2:
         custody.empty_block()
-    monkeypatch.setattr(refile, "MAX_STEPS", 8)
+    monkeypatch.setattr(refile, "MAX_UNITS", 8)
     custody.empty_block()
-    assert [len(custody.scan(f"refile/{network}/")) for network in networks] == [0, 2]
+    assert [len(custody.scan(f"work/{network}/")) for network in networks] == [0, 2]
 
 
 def test_an_account_is_unresolved_until_the_last_of_its_positions_is_moved(
@@ -164,9 +164,9 @@ def test_an_account_is_unresolved_until_the_last_of_its_positions_is_moved(
     products = [f"BJ000001.ESVUFR260{number}" for number in range(2, 6)]
     held = (registration(f"r{number}", code, "A1", change=(1, 0, 0)) for number, code in enumerate(products))
     custody.deliver(chain, *market_with_product(), *(product(code, "issuer") for code in products), *held)
-    monkeypatch.setattr(refile, "MAX_STEPS", 0)
+    monkeypatch.setattr(refile, "MAX_UNITS", 0)
     custody.deliver(chain, person("person-1", "Q000000001"), account("A1", "person-1"))
-    monkeypatch.setattr(refile, "MAX_STEPS", 1)
+    monkeypatch.setattr(refile, "MAX_UNITS", 1)
     unresolved = []
     for _ in range(8):
         waiting = [key for key in custody.scan("position/") if key.startswith("position/-/")]
@@ -255,7 +255,7 @@ def test_when_the_work_is_done_every_position_is_under_the_investor_of_its_accou
     custody = Custody([chain])
     custody.deliver(chain, *market_with_product(), product(SECOND, "issuer"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refile, "MAX_STEPS", rng.choice([1, 2, 3, 256]))
+        patch.setattr(refile, "MAX_UNITS", rng.choice([1, 2, 3, 256]))
         for _ in range(rng.randint(1, 8)):
             custody.deliver(chain, *(market.report() for _ in range(rng.randint(1, 6))))
             for _ in range(rng.choice([0, 0, 1, 3])):

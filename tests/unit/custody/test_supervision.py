@@ -346,7 +346,7 @@ def test_rule_reference_unresolved_for_account_and_product(custody: Custody, cha
     assert custody.alerts() == []
     assert custody.position("Q000000009", "BJ000001.ESVUFR2699", "A9") == (5, 0, 0)
     assert custody.position("-", "BJ000001.ESVUFR2699", "A9") == (0, 0, 0)
-    assert custody.scan("refile/") == {}
+    assert custody.scan("work/") == {}
 
 
 def test_rule_incomplete_registration(custody: Custody, chain: ChainBuilder) -> None:
@@ -383,7 +383,7 @@ def test_an_investor_is_followed_across_markets() -> None:
 def test_a_changed_investor_code_moves_the_positions_a_bounded_number_a_block(
     custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refile, "MAX_STEPS", 4)
+    monkeypatch.setattr(refile, "MAX_UNITS", 4)
     products = [f"BJ000001.ESVUFR26{number:02d}" for number in range(10, 20)]
     custody.deliver(chain, *(product(code, "issuer") for code in products))
     custody.deliver(chain, *(registration(f"i{code}", code, "A1", change=(1, 0, 0)) for code in products))
@@ -394,7 +394,7 @@ def test_a_changed_investor_code_moves_the_positions_a_bounded_number_a_block(
         moved.append(len(custody.scan("position/Q000000077/")))
     assert moved[:3] == [4, 8, 11]
     assert custody.scan("position/Q000000001/") == {}
-    assert custody.scan("refile/") == {}
+    assert custody.scan("work/") == {}
     assert custody.get("product", "beijing", CODE)["holders"] == 1
     custody.deliver(chain, registration("t:0", CODE, "A1", before=(100, 0, 0), change=(-1, 0, 0), report="r"))
     assert custody.position("Q000000077", CODE, "A1") == (99, 0, 0)

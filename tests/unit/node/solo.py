@@ -61,7 +61,7 @@ class Solo:
         self.chain.commit(
             block,
             certificate,
-            execution.receipts,
+            execution.all_receipts,
             execution.snapshots,
             execution.state_changes,
             execution.index_changes,

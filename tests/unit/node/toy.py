@@ -81,8 +81,8 @@ class ToyApplication:
             if operation["type"] not in OPERATIONS:
                 raise Malformed("operation_unknown", "no such operation", operation_index=index)
 
-    def begin_block(self, context: BlockContext, state: StateView) -> None:
-        pass
+    def begin_block(self, context: BlockContext, state: StateView) -> Outcome:
+        return Outcome()
 
     def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
         self.executed.append((context.height, tx.nonce))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from common.chain.application import Outcome
 from common.core.errors import Rejected
 from common.node.diagnosis.data_findings import DataReport
 from common.node.startup import Opened, open_data
@@ -235,7 +236,7 @@ def test_a_running_node_is_left_alone(place: Place) -> None:
 
 
 def test_a_program_that_executes_otherwise_replaces_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FadingApplication, "begin_block", lambda self, context, state: None)
+    monkeypatch.setattr(FadingApplication, "begin_block", lambda self, context, state: Outcome())
     with pytest.raises(Rejected) as caught:
         place.repair()
     assert caught.value.code == "repair_execution_differs"

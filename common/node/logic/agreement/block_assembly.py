@@ -115,7 +115,7 @@ class BlockAssembly:
         self.try_build()
 
     def try_build(self) -> None:
-        """Build if a block is wanted, allowed by now, and there is something to put in or a heartbeat is due (A1)."""
+        """Build if a block is wanted, allowed by now, and there is something to put in or an empty one is due (A1)."""
         request, tip = self._building, self._chain.tip()
         if request is None or self._prepared is not None or self._outbox.runs(Timer.BUILD):
             return
@@ -125,7 +125,7 @@ class BlockAssembly:
         time_ms = max(tip.time_ms + 1, self._clock.now_ms)
         parameters = self._genesis.parameters
         chosen = self._mempool.select(self._budget.operations, parameters.max_block_bytes)
-        if not chosen and time_ms < tip.time_ms + parameters.heartbeat_ms:
+        if not chosen and time_ms < tip.time_ms + self._executor.empty_after_ms():
             return
         self._prepared = _Prepared(request.height, request.view, time_ms, tuple(chosen))
         self._gossip.flush(Channel.CONSENSUS)

@@ -67,7 +67,7 @@ class Committer:
         prepared = self._chain.prepare_commit(
             block=block,
             certificate=certificate,
-            receipts=execution.receipts,
+            receipts=execution.all_receipts,
             snapshots=execution.snapshots,
             state_changes=execution.state_changes,
             index_changes=execution.index_changes,

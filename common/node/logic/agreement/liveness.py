@@ -1,9 +1,11 @@
-"""Signs of life: an empty block when the chain was idle for a heartbeat, and our tip to the peers when it falls quiet.
+"""Signs of life: an empty block when the chain was idle for long enough, and our tip to the peers when it is quiet.
 
 Left out: building the block (`block_assembly`), catching up (`sync`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from common.node.logic.node_effects import Channel
 from common.node.logic.node_events import Timer
@@ -16,29 +18,32 @@ STATUS_DELAY_MS = 200
 
 
 class Heartbeat:
-    """Whether an empty block is overdue: `time_ms >= parent.time_ms + heartbeat_ms` by our clock (protocol rule 4)."""
+    """Whether an empty block is overdue by our clock: a heartbeat after its parent, or sooner while work is queued
+    (protocol rules 4 and 27). `empty_after_ms` says how long after the committed tip one is due.
+    """
 
-    def __init__(self, chain: ChainStore, outbox: NodeOutbox, heartbeat_ms: int) -> None:
+    def __init__(self, chain: ChainStore, outbox: NodeOutbox, empty_after_ms: Callable[[], int]) -> None:
         self._chain = chain
         self._outbox = outbox
-        self._heartbeat_ms = heartbeat_ms
+        self._empty_after_ms = empty_after_ms
         self.due = False
 
     def arm(self, now_ms: int, *, just_committed: bool) -> None:
-        """Wait for the tip to grow old enough; never longer than a heartbeat, if the clock jumped back.
+        """Wait for the tip to grow old enough; never longer than that takes, if the clock jumped back.
 
-        If a tip that was committed just now looks older than a heartbeat, our clock is ahead (or we catch up): then
-        wait a whole heartbeat, or this node would find every leader late (attack C15).
+        If a tip that was committed just now looks older already, our clock is ahead (or we catch up): then wait the
+        whole time, or this node would find every leader late (attack C15).
         """
         self.due = False
-        left_ms = self._chain.tip().time_ms + self._heartbeat_ms - now_ms
+        whole_ms = self._empty_after_ms()
+        left_ms = self._chain.tip().time_ms + whole_ms - now_ms
         if left_ms <= 0:
-            left_ms = self._heartbeat_ms if just_committed else 0
-        self._outbox.set_timer(Timer.HEARTBEAT, min(left_ms, self._heartbeat_ms))
+            left_ms = whole_ms if just_committed else 0
+        self._outbox.set_timer(Timer.HEARTBEAT, min(left_ms, whole_ms))
 
     def timer_expired(self, now_ms: int) -> None:
         """Due, unless the clock says otherwise."""
-        if now_ms >= self._chain.tip().time_ms + self._heartbeat_ms:
+        if now_ms >= self._chain.tip().time_ms + self._empty_after_ms():
             self.due = True
         else:
             self.arm(now_ms, just_committed=False)

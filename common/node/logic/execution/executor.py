@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from common.chain import work
 from common.chain.application import Application, BlockContext, Outcome, OverlayView
 from common.chain.schedule import protocol_version, take_due_set
 from common.core import merkle
@@ -45,7 +46,7 @@ from common.node.store.state_tree import TreeUpdate
 from common.node.store.store_errors import DamagedStore, StoreFailed
 
 COMPARED_RESULTS = (
-    *("receipt_root", "snapshot_root", "snapshot_count", "change_root", "change_count", "state_root"),
+    *("receipt_root", "receipt_count", "snapshot_root", "snapshot_count", "change_root", "change_count", "state_root"),
     "next_validators_hash",
 )
 """What a header says that only execution tells, in the order in which a difference is named."""
@@ -77,7 +78,10 @@ class Execution:
     parent_id: bytes
     transactions: tuple[SignedTransaction, ...]
     tx_root: bytes
+    block_receipt: Receipt | None
+    """What the block made by itself, if anything."""
     receipts: tuple[Receipt, ...]
+    """Of the transactions."""
     receipt_root: bytes
     snapshots: tuple[bytes, ...]
     snapshot_root: bytes
@@ -89,6 +93,11 @@ class Execution:
     validators_hash: bytes
     next_validators: ValidatorSet
     next_validators_hash: bytes
+
+    @property
+    def all_receipts(self) -> tuple[Receipt, ...]:
+        """The leaves of the receipt root."""
+        return self.receipts if self.block_receipt is None else (self.block_receipt, *self.receipts)
 
     @property
     def changes_validators(self) -> bool:
@@ -103,6 +112,7 @@ class _Run:
     context: BlockContext
     view: OverlayView
     buckets: NonceBuckets
+    block_receipt: Receipt | None = None
     receipts: list[Receipt] = field(default_factory=list)
     receipt_leaves: list[bytes] = field(default_factory=list)
     snapshots: list[bytes] = field(default_factory=list)
@@ -118,14 +128,24 @@ class Executor:
         self._chain = chain
         self._state = CommittedState(chain)
         self._kept: OrderedDict[tuple[bytes, int, tuple[bytes, ...]], Execution] = OrderedDict()
+        self._empty_after_ms: int | None = None
 
     def protocol_version(self, height: int) -> int:
         """The version that the block on the committed tip obeys (protocol rule 8)."""
         return protocol_version(self._state, self._genesis, height)
 
+    def empty_after_ms(self) -> int:
+        """How long after the committed tip an empty block is valid, and due: sooner while work is queued (rule 27)."""
+        if self._empty_after_ms is None:
+            heartbeat_ms = self._genesis.parameters.heartbeat_ms
+            queued = work.is_queued(self._state)
+            self._empty_after_ms = min(work.WORK_INTERVAL_MS, heartbeat_ms) if queued else heartbeat_ms
+        return self._empty_after_ms
+
     def forget(self) -> None:
-        """Drop kept executions: the tip has moved."""
+        """Drop what was worked out on the tip: it has moved."""
         self._kept.clear()
+        self._empty_after_ms = None
 
     def execute(self, time_ms: int, transactions: Sequence[SignedTransaction]) -> Execution:
         """Execute a block's transactions on the committed tip, or return the kept result of doing so.
@@ -162,6 +182,7 @@ class Executor:
             tx_root=execution.tx_root,
             tx_count=len(execution.transactions),
             receipt_root=execution.receipt_root,
+            receipt_count=len(execution.all_receipts),
             snapshot_root=execution.snapshot_root,
             snapshot_count=len(execution.snapshots),
             change_root=execution.change_root,
@@ -191,7 +212,7 @@ class Executor:
             raise BlockInvalid("block_unknown_proposer", "The proposer is not in the set.", proposer=header.proposer)
         if header.tx_count > genesis.parameters.max_block_operations:
             raise BlockInvalid("block_too_many_operations", "The operations exceed the chain's limit.")
-        earliest = tip.time_ms + (1 if header.tx_count else genesis.parameters.heartbeat_ms)
+        earliest = tip.time_ms + (1 if header.tx_count else self.empty_after_ms())
         if header.time_ms < earliest:
             code = "block_time_not_after_parent" if header.tx_count else "block_empty_too_early"
             raise BlockInvalid(code, "The block's time is too early.", time_ms=header.time_ms, earliest=earliest)
@@ -229,11 +250,17 @@ class Executor:
         view = OverlayView(self._state)
         run = _Run(context, view, NonceBuckets(genesis.suite, self._state))
         try:
-            self._application.begin_block(context, view)
+            outcome = self._application.begin_block(context, view)
         except (DamagedStore, StoreFailed):
             raise
         except Exception as error:  # an application's bug must not stop the validator: see _call
             raise ExecutionFailed(f"begin_block raised {_shown(error)}", None) from error
+        _check_outcome(outcome, None)
+        if outcome.objects:
+            receipt = Receipt(b"", APPLIED, objects=tuple(outcome.objects))
+            run.block_receipt = receipt
+            run.receipt_leaves.append(receipt.encode())
+            run.snapshots.extend(outcome.snapshots)
         return run
 
     def _check_limits(self, transactions: Sequence[SignedTransaction]) -> None:
@@ -284,10 +311,7 @@ class Executor:
             # the chain by sending one transaction), nor become a receipt (it need not be the same on every node): the
             # leader leaves the transaction out, a replica refuses the block.
             raise ExecutionFailed(f"execute raised {_shown(error)}", tx) from error
-        if len(outcome.objects) != len(outcome.snapshots):
-            raise ExecutionFailed("an outcome lists other objects than it has snapshots", tx)
-        if any(len(snapshot) > MAX_SNAPSHOT_BYTES for snapshot in outcome.snapshots):
-            raise ExecutionFailed("an application made a snapshot above 64 KiB", tx)
+        _check_outcome(outcome, tx)
         return outcome
 
     def _finish(
@@ -306,6 +330,7 @@ class Executor:
             parent_id=parent_id,
             transactions=transactions,
             tx_root=merkle.root(suite.hash, tx_hashes),
+            block_receipt=run.block_receipt,
             receipts=tuple(run.receipts),
             receipt_root=merkle.root(suite.hash, run.receipt_leaves),
             snapshots=tuple(run.snapshots),
@@ -318,6 +343,14 @@ class Executor:
             next_validators=next_validators,
             next_validators_hash=next_validators.hash(suite),
         )
+
+
+def _check_outcome(outcome: Outcome, tx: SignedTransaction | None) -> None:
+    """An outcome that no block can hold is the application's fault. Raises `ExecutionFailed`."""
+    if len(outcome.objects) != len(outcome.snapshots):
+        raise ExecutionFailed("an outcome lists other objects than it has snapshots", tx)
+    if any(len(snapshot) > MAX_SNAPSHOT_BYTES for snapshot in outcome.snapshots):
+        raise ExecutionFailed("an application made a snapshot above 64 KiB", tx)
 
 
 def _shown(error: Exception) -> str:
