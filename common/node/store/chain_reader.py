@@ -267,7 +267,11 @@ class ChainReader:
 
     def index_get(self, key: bytes) -> bytes | None:
         """The value of an index key, or None."""
-        return self._view.get(schema.index(key))
+        return self.look_up(schema.index(key))
+
+    def look_up(self, key: bytes) -> bytes | None:
+        """The value of an entry that most look-ups expect to be absent, or None."""
+        return self._view.get(key)
 
     def index_scan(self, prefix: bytes, start_after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         """At most `limit` index entries whose key starts with `prefix` and is above `start_after`, ascending."""
@@ -307,7 +311,7 @@ class ChainReader:
             raise Gone("state_pruned", "the state of that height was pruned", height=height, lowest=self._floor)
 
     def _place(self, key: bytes) -> TransactionLocation | None:
-        value = self._view.get(key)
+        value = self.look_up(key)
         return None if value is None else TransactionLocation(*self._decoded(key, value, schema.read_place))
 
     def _item(self, block: bytes, key: bytes, what: str) -> bytes:

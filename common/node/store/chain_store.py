@@ -33,7 +33,7 @@ from common.node.store import schema
 from common.node.store.chain_check import check_chain, read_floor, read_tip
 from common.node.store.chain_reader import ChainReader, Tip, TransactionLocation, read_receipt_floor
 from common.node.store.pages import write_pages
-from common.node.store.state_cache import StateCache
+from common.node.store.state_cache import AbsentKeys, StateCache
 from common.node.store.state_tree import StateTree, TreeUpdate
 from common.node.store.storage import KeyValueStore
 from common.node.store.store_errors import VotingUnsafe, WrongDatabase
@@ -43,6 +43,8 @@ from common.node.store.vote_log import VoteLog, check_vote_log
 __all__ = ["ChainReader", "ChainStore", "ProvenState", "Tip", "TransactionLocation", "WrongDatabase"]
 
 STATE_CACHE_BYTES: Final = 4 * 1024 * 1024
+ABSENT_KEYS: Final = 16_384
+"""As many new business ids and nonces as a few full blocks have; 3 MB."""
 _KEPT_SETS: Final = 64
 
 Writes = list[tuple[bytes, bytes | None]]
@@ -78,6 +80,8 @@ class _Pending:
     state_entries: Mapping[bytes, bytes | None]
     """State key -> stored form, for the cache."""
     next_validators: ValidatorSet
+    written: Sequence[bytes] = ()
+    """Keys of the batch that may have been absent before."""
 
 
 class ChainStore(ChainReader):
@@ -99,6 +103,7 @@ class ChainStore(ChainReader):
         """Guards what moves with the tip: view, tip, tree, caches."""
         self._pending: _Pending | None = None
         self._state_cache = StateCache(STATE_CACHE_BYTES)
+        self._absent = AbsentKeys(ABSENT_KEYS)
         self._sets: dict[int, ValidatorSet] = {}
         self._vote_log: VoteLog | None = None
         self._rejoined = store.get(schema.REJOINED) is not None
@@ -139,7 +144,7 @@ class ChainStore(ChainReader):
         entries = self._put_state(writes, 0, state_changes)
         _put_rest(writes, tip, index_changes, update)
         self.store.write(writes, sync=True)
-        self._pending = _Pending(tip, update, entries, genesis.validators)
+        self._pending = _Pending(tip, update, entries, genesis.validators, [key for key, _ in writes])
         self._initialised = True
         self.committed(0)
 
@@ -181,7 +186,7 @@ class ChainStore(ChainReader):
             self._rejoined = False
         entries = self._put_state(writes, header.height, state_changes)
         _put_rest(writes, tip, index_changes, tree_update)
-        self._pending = _Pending(tip, tree_update, entries, next_set)
+        self._pending = _Pending(tip, tree_update, entries, next_set, [key for key, _ in writes])
         return writes
 
     def committed(self, height: int) -> None:
@@ -196,6 +201,7 @@ class ChainStore(ChainReader):
             self._tip = pending.tip
             for key, entry in pending.state_entries.items():
                 self._state_cache.store(key, entry)
+            self._absent.written(pending.written)
             self._keep_set(height + 1, pending.next_validators)
             self._pending = None
 
@@ -238,6 +244,18 @@ class ChainStore(ChainReader):
             if view is self._view:
                 self._state_cache.store(key, entry)
         return entry
+
+    def look_up(self, key: bytes) -> bytes | None:
+        """See `ChainReader`; what the tip lacks is remembered."""
+        if key in self._absent:
+            return None
+        view = self._view
+        value = view.get(key)
+        if value is None:
+            with self._lock:
+                if view is self._view:
+                    self._absent.found(key)
+        return value
 
     def validators(self, height: int) -> ValidatorSet:
         """See `ChainReader`; the latest sets are cached."""

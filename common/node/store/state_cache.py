@@ -1,11 +1,15 @@
-"""A cache of the tip's state values, bounded by bytes.
+"""What the store remembers of the tip: values of the state, bounded by bytes, and entries that are not there.
 
 A block's execution reads each value it changes, and its commit reads it again for the history; the accounts and
-products of one block are often those of the last one. Absence is cached too. Left out: locking (`chain_store.py`).
+products of one block are often those of the last one. Absence is cached too. New business ids and nonces are looked up
+because they should be absent, once at admission and once in execution, and the database takes longest to say so.
+
+Left out: locking, and which entries were written (`chain_store.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 _ENTRY_BYTES: Final = 200
@@ -41,3 +45,25 @@ class StateCache:
     def _drop(self, key: bytes) -> None:
         if key in self._entries:
             self._size_bytes -= _ENTRY_BYTES + len(key) + len(self._entries.pop(key) or b"")
+
+
+class AbsentKeys:
+    """Keys of the database that the tip does not have; the most recently found are kept."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._keys: dict[bytes, None] = {}
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._keys
+
+    def found(self, key: bytes) -> None:
+        """The tip has no such key."""
+        self._keys[key] = None
+        if len(self._keys) > self._most:
+            del self._keys[next(iter(self._keys))]
+
+    def written(self, keys: Iterable[bytes]) -> None:
+        """These may be there now."""
+        for key in keys:
+            self._keys.pop(key, None)

@@ -12,6 +12,7 @@ from common.core.errors import InvariantBroken, NotFound, ProofInvalid
 from common.core.state_proof import verify_state_proof
 from common.node.store import schema
 from common.node.store.chain_store import ChainStore
+from common.node.store.state_cache import AbsentKeys
 from common.node.store.state_tree import _NodeCache
 from common.node.store.storage import KeyValueStore, LevelDBStore, MemoryStore, ReadView
 from common.node.store.store_errors import DamagedStore, WrongDatabase
@@ -289,3 +290,34 @@ def test_initialise_happens_once() -> None:
     with pytest.raises(InvariantBroken):
         chain.initialise(genesis, {}, {})
     assert ChainStore(store, genesis).initialised
+
+
+def test_an_absent_entry_is_looked_up_once_a_tip_and_found_once_it_is_written() -> None:
+    twin = TwinChain.start(MemoryStore())
+    signer, chain = SUITE.format_key(SUITE.public_key(CLIENT_SEED)), twin.chain
+    view, asked = chain._view, list[bytes]()
+
+    class CountingView:
+        """The tip, and which keys it was asked for."""
+
+        def get(self, key: bytes) -> bytes | None:
+            asked.append(key)
+            return view.get(key)
+
+    chain._view = CountingView()  # type: ignore[assignment]
+    assert [chain.index_get(b"latest"), chain.index_get(b"latest")] == [None, None]
+    assert [chain.used_nonce(signer, "1-0"), chain.used_nonce(signer, "1-0")] == [None, None]
+    assert asked == [schema.index(b"latest"), schema.used_nonce(signer, "1-0")]
+    chain._view = view
+    twin.commit({})
+    assert chain.index_get(b"latest") == b"1"
+    assert chain.used_nonce(signer, "1-0") is not None
+
+
+def test_absent_entries_are_remembered_up_to_a_number() -> None:
+    absent = AbsentKeys(2)
+    for key in (b"a", b"b", b"c"):
+        absent.found(key)
+    assert [key in absent for key in (b"a", b"b", b"c")] == [False, True, True]
+    absent.written([b"b", b"d"])
+    assert [key in absent for key in (b"b", b"c")] == [False, True]
