@@ -21,7 +21,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -174,7 +174,7 @@ class NodeProcess:
             random.Random(),
         )
         self.service.attach(node, self.runtime, self.transport, SelfCheck(settings, wall_clock_ms))
-        app: Any = create_app(
+        app = create_app(
             self.service,
             tokens=TokenStore(settings.api.tokens_file),
             routers=router_factory(self.service),
@@ -189,6 +189,7 @@ class NodeProcess:
             bind(settings.api.host, settings.api.port),
             ApiTls(settings.api.certificate_file, settings.api.private_key_file),
             limits,
+            app.edge.at_once,
         )
         self._told_to_stop = asyncio.Event()
 

@@ -100,7 +100,7 @@ class NodeService:
         """The tier's rules."""
         return self._application
 
-    async def submit(self, envelope: bytes) -> SubmitResult:
+    def submit(self, envelope: bytes) -> SubmitResult:
         """Admit one envelope. The same transaction again is the same answer. Raises Rejected."""
         return self._running().submit(envelope)
 

@@ -125,7 +125,7 @@ class Solo(EffectPorts):
         """The rules."""
         return self._application
 
-    async def submit(self, envelope: bytes) -> SubmitResult:
+    def submit(self, envelope: bytes) -> SubmitResult:
         """Admit one envelope."""
         if self.fail_with is not None:
             raise self.fail_with

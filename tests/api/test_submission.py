@@ -227,3 +227,43 @@ def test_a_proof_leads_from_the_transaction_to_the_certified_header(live: LiveSe
 def test_a_pending_transaction_has_no_proof(live: LiveServer) -> None:
     with live.client() as client:
         assert client.get("/v1/transactions/" + "ab" * 32 + "?proof=true").json()["proof"] is None
+
+
+def test_an_answer_at_once_is_the_answer_that_any_other_way_gives(live: LiveServer) -> None:
+    """The same checks, problems and documents, whichever way a submission takes (protocol rule 15)."""
+    live.node.paused = True
+    good, bad = transfer(live.node.genesis, "at-once"), build_envelope({"network": "toy"}, [bytes(64)])
+    token = f"Bearer {live.tokens['operator']}".encode()
+    cases: list[tuple[list[tuple[bytes, bytes]], bytes, bytes]] = [
+        ([(b"authorization", token)], b"", good),
+        ([(b"authorization", token)], b"", bad),
+        ([(b"authorization", token)], b"colour=red", good),
+        ([(b"authorization", token), (b"content-encoding", b"gzip")], b"", good),
+        ([(b"authorization", f"Bearer {live.tokens['supervisor']}".encode())], b"", good),
+        ([], b"", good),
+    ]
+    for headers, query, body in cases:
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/transactions",
+            "query_string": query,
+            "http_version": "1.1",
+            "headers": [*headers, (b"host", b"node"), (b"content-length", b"%d" % len(body))],
+        }
+        other = httpx.post(
+            f"{live.url}/v1/transactions?{query.decode()}",
+            content=body,
+            headers=[(name.decode(), value.decode()) for name, value in headers],
+            trust_env=False,
+        )
+        reply = live.call(lambda _, scope=scope, body=body: live.app.edge.at_once(scope, body))
+        assert reply is not None
+        told, expected = json.loads(reply.body), other.json()
+        assert (reply.status, told.pop("request_id", None) is None) == (other.status_code, other.is_success)
+        expected.pop("request_id", None)
+        assert told == expected
+        assert dict(reply.headers)[b"content-type"].decode() == other.headers["content-type"]
+    scope["headers"] = [(b"prefer", b"wait=5")]
+    assert live.app.edge.at_once(scope, good) is None
+    assert live.app.edge.at_once(scope | {"method": "GET", "headers": []}, b"") is None

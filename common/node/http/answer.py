@@ -12,7 +12,8 @@ Small answers are not counted: a connection holds one at a time, and their numbe
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from starlette.types import Message, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -25,7 +26,15 @@ OUTLET: Final = "tongjian.outlet"
 """Where a request's scope has its connection's `Outlet`, if `server` serves it."""
 PIECE_BYTES: Final = 64 * 1024
 """As much as a transport takes before it says that it is full; a larger answer is large."""
-_COMMON_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+COMMON_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
+
+class Reply(NamedTuple):
+    """A small answer as a whole."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
 
 
 class AnswerRefused(Exception):
@@ -73,7 +82,7 @@ class Answer:
                 if name == b"content-length" and len(value) > 4 and int(value) > PIECE_BYTES:
                     self._hold(int(value))
             self.status = message["status"]
-            message["headers"] = [*headers, *_COMMON_HEADERS]
+            message["headers"] = [*headers, *COMMON_HEADERS]
         elif len(message.get("body", b"")) > PIECE_BYTES:
             await self._write_piecewise(message)
             return

@@ -46,6 +46,8 @@ MAX_PROBLEM_FIELDS: Final = 10
 class NodeApplication(FastAPI):
     """FastAPI with the OpenAPI document completed by what bypasses it."""
 
+    edge: Edge
+    """Around every route; the server asks it first for answers at once."""
     _document: asyncio.Future[bytes] | None = None
 
     def openapi(self) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def create_app(
     routers: Sequence[APIRouter] = (),
     limits: HttpLimits | None = None,
     max_streams: int = MAX_STREAMS,
-) -> FastAPI:
+) -> NodeApplication:
     """The application of one node; `routers` are the tier's own. Raises `InvariantBroken` for an unprotected route."""
     genesis, limits = service.genesis, limits or HttpLimits()
     app = NodeApplication(
@@ -94,8 +96,7 @@ def create_app(
     app.add_exception_handler(Rejected, _rejected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_middleware(
-        Edge,
+    app.edge = Edge(
         tokens=tokens,
         metrics=metrics,
         damage_found=service.damage_found,
@@ -103,6 +104,7 @@ def create_app(
         answers=app.state.answers,
         shortcuts={("POST", SUBMIT_PATH): submit},
     )
+    app.add_middleware(app.edge.around)
     return app
 
 

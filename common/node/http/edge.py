@@ -12,7 +12,9 @@ Invariants
       ASCII escaped: no client can write a line of its own (attack N6).
   G6  A request's body counts in the bodies' budget from its head to the request's end, a route that waits included; so
       what all bodies take together is bounded (attack N2). Answers: `answer`.
-  G7  HEAD is answered, counted and logged as the GET that it asks about (RFC 9110, section 9.3.2); the server below,
+  G7  A request that has come whole and needs no waiting may be answered at once, without a task (`at_once`): with the
+      same checks, problems, log line and count as any other.
+  G8  HEAD is answered, counted and logged as the GET that it asks about (RFC 9110, section 9.3.2); the server below,
       which still knows, sends no content.
 
 Left out: the time for a head and for the first byte of a body, and the number of connections, which the
@@ -28,14 +30,15 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.core.errors import Rejected, Unauthorised
 from common.core.transaction import MAX_ENVELOPE_BYTES
 from common.node.access import Identity, TokenStore
-from common.node.http.answer import Answer, AnswerRefused
+from common.node.http.answer import Answer, AnswerRefused, Reply
 from common.node.http.budget import HOLDS, Budget, Holds
 from common.node.http.metrics import Metrics
 from common.node.http.problems import edge_problem, problem_of
@@ -44,7 +47,7 @@ from common.node.store.store_errors import DamagedStore
 IDENTITY: Final = "tongjian.identity"
 REQUEST_ID: Final = "tongjian.request_id"
 IS_HEAD: Final = "tongjian.is_head"
-"""In the scope of a HEAD (G7), for routes whose content has no end."""
+"""In the scope of a HEAD (G8), for routes whose content has no end."""
 PROTECTED_PREFIX: Final = "/v1"
 MAX_LOGGED_PATH: Final = 200
 MAX_LENGTH_DIGITS: Final = 20
@@ -129,21 +132,34 @@ def _route_template(scope: Scope) -> str:
     return path if isinstance(path, str) else "unmatched"
 
 
+class Shortcut(Protocol):
+    """A route that skips the router: an ASGI application that can also answer a whole request at once."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    def waits(self, scope: Scope) -> bool:
+        """Whether this request must not be answered at once."""
+
+    def at_once(self, scope: Scope, body: bytes) -> Reply:
+        """The answer. Raises `Rejected`."""
+
+
 class Edge:
-    """ASGI middleware; see the module's invariants. `shortcuts` maps (method, path) to routes that skip the router."""
+    """ASGI middleware; see the module's invariants. `shortcuts` maps (method, path) to routes that skip the router.
+
+    It is made before the application that it goes around (`around`).
+    """
 
     def __init__(
         self,
-        app: ASGIApp,
         *,
         tokens: TokenStore,
         metrics: Metrics,
         damage_found: Callable[[str], None],
         limits: HttpLimits,
         answers: Budget,
-        shortcuts: Mapping[tuple[str, str], ASGIApp],
+        shortcuts: Mapping[tuple[str, str], Shortcut],
     ) -> None:
-        self._app = app
         self._bodies = Budget("room for request bodies", limits.bodies_bytes)
         self._answers = answers
         self._tokens = tokens
@@ -154,6 +170,36 @@ class Edge:
         self._request_prefix = secrets.token_hex(4)
         self._requests = 0
 
+    def around(self, app: ASGIApp) -> Edge:
+        """Go around this application from now on."""
+        self._app = app
+        return self
+
+    def at_once(self, scope: Scope, body: bytes) -> Reply | None:
+        """The answer to a request that has come whole, or None if it takes its way through `__call__` (G7)."""
+        shortcut = self._shortcuts.get((scope["method"], scope["path"]))
+        if shortcut is None or shortcut.waits(scope):
+            return None
+        started = time.perf_counter()
+        request_id = self._begin(scope)
+        code = None
+        try:
+            self._check_head(scope)
+            reply = shortcut.at_once(scope, body)
+        except Exception as error:
+            code, response = self._refusal(error, scope, request_id)
+            reply = Reply(response.status_code, response.raw_headers, bytes(response.body))
+        finally:
+            if (holds := scope.get(HOLDS)) is not None:
+                holds.release()
+        self._report(scope, reply.status, code, time.perf_counter() - started, request_id)
+        return reply
+
+    def _begin(self, scope: Scope) -> str:
+        self._requests += 1
+        request_id = scope[REQUEST_ID] = f"{self._request_prefix}-{self._requests:x}"
+        return request_id
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -161,8 +207,7 @@ class Edge:
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET", IS_HEAD: True}
         started = time.perf_counter()
-        self._requests += 1
-        request_id = scope[REQUEST_ID] = f"{self._request_prefix}-{self._requests:x}"
+        request_id = self._begin(scope)
         answer = Answer(scope, send, self._answers)
         code = None
         try:
@@ -174,34 +219,38 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Answer, request_id: str) -> str | None:
         """Run the route; returns the code of the refusal, if it was one."""
-        close = {"Connection": "close"}
         try:
             self._check_head(scope)
             shortcut = self._shortcuts.get((scope["method"], scope["path"]))
             await (shortcut or self._app)(scope, _BoundedBody(receive, self._limits), send)
-        except Rejected as error:
-            code, response = error.code, problem_of(error, request_id)
-        except AnswerRefused as refused:
-            code, response = refused.error.code, problem_of(refused.error, request_id)
-        except _EdgeRefusal as refusal:
-            code, response = refusal.code, edge_problem(refusal.code, request_id, close, **refusal.members)
-        except DamagedStore as error:
-            _log.critical(
-                "stored data is damaged and was not served",
-                extra={"code": error.code, "detail": str(error), "request_id": request_id, "path": escaped_path(scope)},
-            )
-            self._damage_found(error.what)
-            code, response = error.code, edge_problem("database_damaged", request_id, {"Retry-After": "60"})
         except Exception as error:
-            # Whatever a route failed with: the bearer learns an id, the log the rest (G3).
-            told = {"request_id": request_id, "path": escaped_path(scope)}
-            _log.error("a route failed", exc_info=error, extra=told)
-            code, response = "internal_error", edge_problem("internal_error", request_id, close)
+            code, response = self._refusal(error, scope, request_id)
         else:
             return scope.get("tongjian.code")
         if send.status == 0:
             await response(scope, receive, send)
         return code
+
+    def _refusal(self, error: Exception, scope: Scope, request_id: str) -> tuple[str, Response]:
+        """(code, problem document) for whatever a request failed with (G3)."""
+        close = {"Connection": "close"}
+        told = {"request_id": request_id, "path": escaped_path(scope)}
+        match error:
+            case Rejected():
+                return error.code, problem_of(error, request_id)
+            case AnswerRefused():
+                return error.error.code, problem_of(error.error, request_id)
+            case _EdgeRefusal():
+                return error.code, edge_problem(error.code, request_id, close, **error.members)
+            case DamagedStore():
+                found = {"code": error.code, "detail": str(error)}
+                _log.critical("stored data is damaged and was not served", extra=found | told)
+                self._damage_found(error.what)
+                return error.code, edge_problem("database_damaged", request_id, {"Retry-After": "60"})
+            case _:
+                # The bearer learns an id, the log the rest.
+                _log.error("a route failed", exc_info=error, extra=told)
+                return "internal_error", edge_problem("internal_error", request_id, close)
 
     def _check_head(self, scope: Scope) -> None:
         """Bounds of the head, then the token, then room for the body (G1, G2, G6)."""

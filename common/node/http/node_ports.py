@@ -43,7 +43,7 @@ class ServedNode(Protocol):
         """The tier's rules."""
         ...
 
-    async def submit(self, envelope: bytes) -> SubmitResult:
+    def submit(self, envelope: bytes) -> SubmitResult:
         """Admit one envelope, as it came. The same transaction again is the same answer. Raises `Rejected`."""
         ...
 

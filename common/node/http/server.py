@@ -10,6 +10,8 @@ Invariants:
       unread: the last of those that wait is answered with `connection: close`, and the client sends the rest again.
   H4  Open connections and handshakes are bounded by `listener`.
   H5  Nothing happens while nobody asks: no ticks.
+  H6  A request that came whole in one read may be answered where it was read (`at_once`), in one write and without a
+      task; only while its client reads its answers, and behind no other request.
 
 Leaves out: bodies' limits, tokens, errors of routes (`http`).
 """
@@ -26,13 +28,14 @@ from email.utils import formatdate
 from typing import Any, Final, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from common.node.http.answer import OUTLET, Outlet
+from common.node.http.answer import COMMON_HEADERS, OUTLET, Outlet, Reply
 from common.node.peer.listener import Listener, ListenerLimits, Ticket
 from common.node.peer.tls import ApiTls
 from common.node.settings import LimitSettings
+from common.node.store import fault_points
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 """Request line and headers together: a token, a few headers and a query of some hundred bytes take 2 KiB."""
@@ -44,20 +47,26 @@ SOCKET_WRITE_BYTES: Final = 128 * 1024
 """The system's buffer for what a connection has not read yet, which counts as memory of a container."""
 MAX_PIPELINED: Final = 16
 """Requests that may wait behind one that is being answered; our own clients send none."""
+BACKLOG_BYTES: Final = 4 * 1024
+"""Behind so many unsent bytes nothing is answered at once: an answer has 300 bytes, and the socket's buffers take what
+an honest client has not read yet."""
 BACKSTOP_MS: Final = 5_000
 """Our deadlines for bodies and answers come so much later than the routes' own, whose refusals say more."""
 SHUTDOWN_S: Final = 2.0
 """Time for requests in progress when the node stops; a node stops within five seconds."""
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
+AtOnce = Callable[[Any, bytes], Reply | None]
+"""The answer to a request, from its scope and whole body; None if the application must be asked."""
 
 
 class _Server(ServerState):
     """What the connections of one server share."""
 
-    def __init__(self, limits: LimitSettings) -> None:
+    def __init__(self, limits: LimitSettings, at_once: AtOnce | None) -> None:
         super().__init__()
         self.limits = limits
+        self.at_once = at_once
         self._second = 0
 
     def refresh_date(self) -> None:
@@ -80,8 +89,12 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._in_head = True
+        self._in_body = False
         self._head_bytes = 0
         self._too_large = False
+        self._reading_head = False
+        self._held: tuple[RequestResponseCycle, Any] | None = None
+        """A request whose head has been read, until this read is over (H6)."""
         self._full = False
         """More requests came than may wait: nothing more is read (H3)."""
 
@@ -105,11 +118,13 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing() or self._full:
             return
-        if self._deadline is None and not self._answering():
-            self._arm(self._server.limits.http_header_timeout_ms)
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
+        if self._held is not None:
+            self._take_up(*self._held)
+        if self._deadline is None and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self._wait_for_rest()
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._too_large = True
             self.send_400_response("")
@@ -142,12 +157,52 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._server.refresh_date()
         cast(dict[str, Any], self.scope)[OUTLET] = self._outlet
+        self._disarm()
+        self._in_body = self._reading_head = True
         super().on_headers_complete()
-        self._arm(self._server.limits.http_body_timeout_ms + BACKSTOP_MS)
+        self._reading_head = False
 
     def on_message_complete(self) -> None:
+        self._in_body = False
         self._disarm()
         super().on_message_complete()
+        if self._held is not None:
+            self._answer_at_once(*self._held)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Hold a request back until this read has shown whether it is whole (H6)."""
+        if self._reading_head and self._server.at_once is not None:
+            self._held = cycle, app
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _take_up(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Give the request to the application."""
+        self._held = None
+        super()._start_asgi_task(cycle, app)
+
+    def _answer_at_once(self, cycle: RequestResponseCycle, app: Any) -> None:
+        ask, reply = self._server.at_once, None
+        unread = self.transport.get_write_buffer_size() > BACKLOG_BYTES
+        if ask is not None and not (cycle.waiting_for_100_continue or unread):
+            reply = ask(cycle.scope, bytes(cycle.body))
+        if reply is None:
+            self._take_up(cycle, app)
+            return
+        self._held = None
+        headers = [*self._server.default_headers, *reply.headers, *COMMON_HEADERS]
+        if (b"connection", b"close") in headers:
+            cycle.keep_alive = False
+        elif not cycle.keep_alive:
+            headers.append((b"connection", b"close"))
+        head = b"".join([b"%b: %b\r\n" % header for header in headers])
+        cycle.response_started = cycle.response_complete = True
+        fault_points.before("http.answer")
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[reply.status], head, reply.body))
+        fault_points.after("http.answer")
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request, as a problem like all others, and close."""
@@ -169,6 +224,14 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     # Deadlines.
 
+    def _wait_for_rest(self) -> None:
+        """A request has begun and is not whole: its head or its body has so long to come."""
+        limits = self._server.limits
+        if self._in_body:
+            self._arm(limits.http_body_timeout_ms + BACKSTOP_MS)
+        elif not self._answering():
+            self._arm(limits.http_header_timeout_ms)
+
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -189,7 +252,15 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 class HttpServer:
     """Serves one ASGI application on one listening socket."""
 
-    def __init__(self, app: Application, listening: socket.socket, tls: ApiTls, limits: LimitSettings) -> None:
+    def __init__(
+        self,
+        app: Application,
+        listening: socket.socket,
+        tls: ApiTls,
+        limits: LimitSettings,
+        at_once: AtOnce | None = None,
+    ) -> None:
+        """Serve `app`, but ask `at_once` first for requests that came whole."""
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_READ_BYTES)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_WRITE_BYTES)
@@ -204,7 +275,7 @@ class HttpServer:
             proxy_headers=False,
             timeout_keep_alive=limits.http_header_timeout_ms // 1000 + 1,
         )
-        self._server = _Server(limits)
+        self._server = _Server(limits, at_once)
         self._tls = tls
         self.listener = Listener(
             listening,

@@ -2,7 +2,7 @@
 
 Invariants
   X1  A submission's bytes go to the node as they came, past every model and the router: one parse in the node is all
-      (protocol rule 15).
+      (protocol rule 15). One that does not ask to wait is answered at once, where it was read.
   X2  The same transaction again is the same answer: while pending 202, once final 200 with the receipt. Business
       content that was applied before under the same ids is answered with its first receipt, whoever resends it.
   X3  202 promises nothing but memory (protocol rule 25).
@@ -24,6 +24,7 @@ from common.core.errors import Conflict, Malformed, NotFound
 from common.core.names import check_identifier
 from common.core.transaction import envelope_hash, parse_envelope
 from common.node.access import BUSINESS_READERS, TRANSACTION_READERS, WRITERS
+from common.node.http.answer import Reply
 from common.node.http.context import Node, check_query, check_role, parse_tx_id, require_chain_role, require_role
 from common.node.http.edge import IDENTITY
 from common.node.http.node_ports import BusinessLookup, RepeatedContent, ServedNode
@@ -75,7 +76,7 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 class SubmitRoute:
-    """`POST /v1/transactions` as a bare ASGI application."""
+    """`POST /v1/transactions`, as a bare ASGI application and at once (`edge.Shortcut`)."""
 
     path = SUBMIT_PATH
 
@@ -84,27 +85,48 @@ class SubmitRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refusals leave as `Rejected`; the edge renders them."""
+        self._check(scope)
+        body = await _read_body(receive)
+        state = self._submit(body)
+        wait_s = preferred_wait_s(scope)
+        if wait_s and not state.final:
+            await self._service.wait_receipt(state.tx_id, wait_s)
+            state = self._service.transaction_state(state.tx_id)
+        reply = _reply(self._told(body, state), wait_s)
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    def waits(self, scope: Scope) -> bool:
+        """Whether the client asks to be told of the receipt."""
+        return preferred_wait_s(scope) > 0
+
+    def at_once(self, scope: Scope, body: bytes) -> Reply:
+        """The answer to a submission that does not wait. Raises `Rejected`."""
+        self._check(scope)
+        return _reply(self._told(body, self._submit(body)), 0)
+
+    def _check(self, scope: Scope) -> None:
         scope["route"] = self
         check_role(scope[IDENTITY], WRITERS)
         check_query(scope, ())
-        service = self._service
-        body = await _read_body(receive)
+
+    def _submit(self, body: bytes) -> TransactionState:
+        """Hand the bytes to the node; where the transaction is now. Raises `Rejected`."""
         try:
-            tx_id = (await service.submit(body)).tx_id
+            tx_id = self._service.submit(body).tx_id
         except Conflict as refusal:
             first = self._first_application(body) if refusal.code == BUSINESS_ID_USED else None
             if first is None:
                 raise
             tx_id = first
-        state = service.transaction_state(tx_id)
-        wait_s = preferred_wait_s(scope)
-        if wait_s and not state.final:
-            await service.wait_receipt(tx_id, wait_s)
-            state = service.transaction_state(tx_id)
-        if state.receipt is not None and state.receipt.code == BUSINESS_ID_USED:
-            first = self._first_application(body)
-            state = state if first is None else service.transaction_state(first)
-        await _respond(send, state, wait_s)
+        return self._service.transaction_state(tx_id)
+
+    def _told(self, body: bytes, state: TransactionState) -> TransactionState:
+        """What the client is told: of the first application, if this is the same content again (X2)."""
+        if state.receipt is None or state.receipt.code != BUSINESS_ID_USED:
+            return state
+        first = self._first_application(body)
+        return state if first is None else self._service.transaction_state(first)
 
     def _first_application(self, body: bytes) -> bytes | None:
         """The transaction that applied the same business content before (X2), or None."""
@@ -115,7 +137,7 @@ class SubmitRoute:
         return service.application.first_application(tx, CommittedState(service.chain))
 
 
-async def _respond(send: Send, state: TransactionState, wait_s: int) -> None:
+def _reply(state: TransactionState, wait_s: int) -> Reply:
     """200 with the receipt if it is final, else 202."""
     tx_id = state.tx_id.hex()
     if state.final:
@@ -130,8 +152,7 @@ async def _respond(send: Send, state: TransactionState, wait_s: int) -> None:
     ]
     if wait_s:
         headers.append((b"preference-applied", b"wait=%d" % wait_s))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return Reply(status, headers, body)
 
 
 def inclusion_proof(chain: ChainStore, state: TransactionState, service: ServedNode) -> dict[str, Any] | None:

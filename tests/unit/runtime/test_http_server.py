@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 import uvloop
 
-from common.node.http.answer import Answer
+from common.node.http.answer import Answer, Reply
 from common.node.http.budget import HOLDS, Budget, Holds
 from common.node.http.server import (
     MAX_HEAD_BYTES,
@@ -22,6 +22,7 @@ from common.node.http.server import (
     SOCKET_READ_BYTES,
     SOCKET_WRITE_BYTES,
     Application,
+    AtOnce,
     HttpServer,
 )
 from common.node.peer.certificates import issue_certificate, load_authority
@@ -100,9 +101,11 @@ class Served:
 
 
 @asynccontextmanager
-async def served(directory: Path, limits: LimitSettings = QUICK, app: Application = answer) -> AsyncIterator[Served]:
+async def served(
+    directory: Path, limits: LimitSettings = QUICK, app: Application = answer, at_once: AtOnce | None = None
+) -> AsyncIterator[Served]:
     site = Site(directory)
-    server = HttpServer(app, bind("127.0.0.1", 0), ApiTls(*site.certificate("api")), limits)
+    server = HttpServer(app, bind("127.0.0.1", 0), ApiTls(*site.certificate("api")), limits, at_once)
     await server.start()
     try:
         yield Served(server, ssl.create_default_context(cafile=str(site.ca_file)))
@@ -127,6 +130,84 @@ def test_requests_are_answered_one_after_the_other_with_a_date(tmp_path: Path) -
             client.write(b"GET /1 HTTP/1.1\r\nhost: h\r\n\r\n" * 3)
             for _ in range(3):
                 assert (await client.response())[0] == 200
+
+    run(case())
+
+
+def echo_at_once(scope: Any, body: bytes) -> Reply | None:
+    """Answers POSTs at once, in words of its own."""
+    if scope["method"] != "POST":
+        return None
+    said = b"at once %d" % len(body)
+    headers = [(b"content-length", b"%d" % len(said))]
+    return Reply(409 if scope["path"] == "/no" else 202, headers + [(b"connection", b"close")] * (body == b"bye"), said)
+
+
+POST = b"POST %b HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n%b"
+
+
+def test_a_request_that_came_whole_is_answered_at_once_and_any_other_by_the_application(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with served(tmp_path, at_once=echo_at_once) as api:
+            client = await api.connect()
+            client.write(
+                POST % (b"/x", 5, b"hello") * 2 + b"GET /1 HTTP/1.1\r\nhost: h\r\n\r\n" + POST % (b"/no", 2, b"no")
+            )
+            answers = [await client.response() for _ in range(4)]
+            assert [(status, body) for status, _, body in answers] == [
+                (202, b"at once 5"),
+                (202, b"at once 5"),
+                (200, b"0"),
+                (200, b"2"),  # it came behind a request that was being answered
+            ]
+            assert answers[0][1]["cache-control"] == "no-store"
+            assert answers[0][1]["date"].endswith(" gmt")
+            client.write(POST % (b"/no", 2, b"no"))
+            assert (await client.response())[::2] == (409, b"at once 2")
+            client.write(POST % (b"/x", 5, b"hel"))
+            await asyncio.sleep(0.05)
+            client.write(b"lo")
+            assert (await client.response())[::2] == (200, b"5")
+            client.write(POST % (b"/x", 3, b"bye"))
+            assert (await client.response())[0] == 202
+            assert await client.closed_within(1)
+            old = await api.connect()
+            old.write(b"POST /x HTTP/1.0\r\nhost: h\r\ncontent-length: 1\r\n\r\nx")
+            status, headers, _ = await old.response()
+            assert (status, headers["connection"]) == (202, "close")
+            assert await old.closed_within(1)
+
+    run(case())
+
+
+def test_n2_silence_after_an_answer_at_once_ends_in_time(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with served(tmp_path, at_once=echo_at_once) as api:
+            silent, blank = await api.connect(), await api.connect()
+            for client in (silent, blank):
+                client.write(POST % (b"/x", 1, b"x"))
+                assert (await client.response())[0] == 202
+            blank.write(b"\r\n")
+            assert await silent.closed_within(3)
+            assert await blank.closed_within(3)
+
+    run(case())
+
+
+def test_n2_who_does_not_read_gets_no_answers_at_once(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    def large(scope: Any, body: bytes) -> Reply:
+        asked.append(body)
+        return Reply(202, [(b"content-length", b"65536")], bytes(65536))
+
+    async def case() -> None:
+        async with served(tmp_path, at_once=large) as api:
+            client = await api.connect(buffer_bytes=4096)
+            for _ in range(60):
+                client.write(POST % (b"/x", 1, b"x"))
+                await asyncio.sleep(0.002)
+            assert 0 < len(asked) < 40
 
     run(case())
 
