@@ -89,11 +89,10 @@ class Holding(msgspec.Struct, frozen=True):
         return Holding(tuple(sorted(others, key=attrgetter("share_nature"))))
 
     @property
-    def figures(self) -> Figures:
-        """Over all share natures."""
+    def figures(self) -> Figures | Balance:
+        """Over all share natures; of one alone, its balance itself."""
         if len(self.balances) == 1:
-            only = self.balances[0]
-            return Figures(only.held, only.held - only.bound, only.pledged, only.frozen)
+            return self.balances[0]
         held = sum([balance.held for balance in self.balances])
         return Figures(
             held,

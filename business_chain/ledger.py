@@ -68,14 +68,10 @@ class Movement(msgspec.Struct):
     def count(self, before: Holding, after: Holding) -> None:
         """Add what one holder got or gave, by share nature."""
         changes = self.totals_change
-        if len(before.balances) == len(after.balances) == 1:
-            old, new = before.balances[0], after.balances[0]
-            if old.share_nature == new.share_nature:
-                changes[new.share_nature] = changes.get(new.share_nature, 0) + new.held - old.held
-                return
-        for holding, sign in ((before, -1), (after, 1)):
-            for balance in holding.balances:
-                changes[balance.share_nature] = changes.get(balance.share_nature, 0) + sign * balance.held
+        for balance in before.balances:
+            changes[balance.share_nature] = changes.get(balance.share_nature, 0) - balance.held
+        for balance in after.balances:
+            changes[balance.share_nature] = changes.get(balance.share_nature, 0) + balance.held
 
     def totals(self) -> tuple[tuple[int, int], ...]:
         """The product's totals after this operation."""

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from business_chain.answers import (
     AsOf,
     HoldingEntry,
@@ -323,7 +321,14 @@ def _figures(holding: Holding) -> dict[str, Any]:
         )
         for balance in holding.balances
     ]
-    return {**msgspec.structs.asdict(holding.figures), "share_natures": natures}
+    figures = holding.figures
+    return {
+        "held": figures.held,
+        "available": figures.available,
+        "pledged": figures.pledged,
+        "frozen": figures.frozen,
+        "share_natures": natures,
+    }
 
 
 def _register_entry(moment: Moment, account_id: str, holding: Holding) -> RegisterEntry:
