@@ -11,7 +11,6 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from business_chain.balances import decode_holding
 from common.core.errors import InvariantBroken, Rejected
 from common.core.header import Header
 from common.core.transaction import SignedTransaction, parse_envelope
@@ -23,15 +22,13 @@ from custody_chain import regions, state
 from tests.sim.checkers import Violation
 from tests.sim.system.clients import Client, MarketClient
 from tests.sim.system.founding import CUSTODY, SUITE, ChainSpec
+from tests.sim.system.register_model import RegisterModel, Row
 from tests.sim.system.watch import ChainWatch, tagged
 from tests.support.naive_state_tree import naive_root
 
 if TYPE_CHECKING:
     from tests.sim.system.machine import NodeMachine
     from tests.sim.system.simulation import SystemSimulation
-
-Balances = tuple[int, int]
-"""Available and pledged shares."""
 
 
 def best(machines: list[NodeMachine]) -> NodeMachine:
@@ -178,52 +175,34 @@ def _nothing_lost(client: Client, machine: NodeMachine) -> None:
             raise Violation(f"{machine.name} has another fate for {told.tx_id.hex()[:8]} than was acknowledged")
 
 
-def _model(
-    client: MarketClient, blocks: list[list[tuple[SignedTransaction, str]]], through: int
-) -> tuple[dict[str, Balances], int]:
-    """(balances by account, shares issued) after the block `through`, from the operations of applied transactions."""
-    held: dict[str, Balances] = {}
-    issued = 0
-
-    def add(account: str, available: int, pledged: int = 0) -> None:
-        before = held.get(account, (0, 0))
-        held[account] = (before[0] + available, before[1] + pledged)
-
+def _model(client: MarketClient, blocks: list[list[tuple[SignedTransaction, str]]], through: int) -> RegisterModel:
+    """The register after the block `through`, from the operations of applied transactions."""
+    model = RegisterModel()
     for block in blocks[:through]:
         for tx, status in block:
-            if status != "applied":
-                continue
-            for operation in client.operations.get(tx.id, ()):
-                match operation["type"]:
-                    case "registration.initial":
-                        add(operation["account"], operation["quantity"])
-                        issued += operation["quantity"]
-                    case "registration.transfer":
-                        add(operation["from_account"], -operation["quantity"])
-                        add(operation["to_account"], operation["quantity"])
-                    case "registration.pledge":
-                        add(operation["account"], -operation["quantity"], operation["quantity"])
-    return {account: value for account, value in held.items() if value != (0, 0)}, issued
+            if status == "applied":
+                model.apply(client.operations.get(tx.id, ()))
+    return model
 
 
 def _shares_conserved(
     client: MarketClient, chain: ChainStore, blocks: list[list[tuple[SignedTransaction, str]]]
 ) -> None:
     """The register holds what the applied operations give, and as many shares as were issued."""
-    expected, issued = _model(client, blocks, len(blocks))
+    model = _model(client, blocks, len(blocks))
+    expected = model.register()
     prefix = f"holding/{client.product}/".encode()
-    found: dict[str, Balances] = {}
+    found: dict[str, list[Row]] = {}
     for key, value in chain.state_scan(prefix, None, 1_000):
-        figures = decode_holding(value).figures
-        found[key[len(prefix) :].decode()] = (figures.available, figures.pledged)
-        if figures.frozen:
-            raise Violation(f"{client.network}: frozen shares that nobody froze")
+        rows = [(*row, 0, 0, 0) for row in json.loads(value)]
+        found[key[len(prefix) :].decode()] = [row[:5] for row in rows]
     if found != expected:
         raise Violation(f"{client.network}: the register holds {found}, the operations give {expected}")
-    if any(min(balances) < 0 for balances in found.values()):
+    rows = [row for lines in found.values() for row in lines]
+    if any(min(row) < 0 or row[4] > row[1] for row in rows):
         raise Violation(f"{client.network}: a negative balance: {found}")
-    if sum(available + pledged for available, pledged in found.values()) != issued:
-        raise Violation(f"{client.network}: {issued} shares were issued, the register holds {found}")
+    if sum(row[1] for row in rows) != model.issued:
+        raise Violation(f"{client.network}: {model.issued} shares were issued, the register holds {found}")
 
 
 def _anchored_data(
@@ -253,7 +232,7 @@ def _anchored_data(
     }
     if delivered != expected:
         raise Violation(f"{network}: {len(delivered)} snapshots on the custody chain, {len(expected)} in the region")
-    _same_positions(simulation, client, _model(client, read[network], height)[0])
+    _same_positions(simulation, client, _model(client, read[network], height).register())
 
 
 def _take_in(operation: dict[str, Any], delivered: dict[tuple[int, int], str]) -> None:
@@ -271,17 +250,19 @@ def _height_of(header: bytes) -> int:
     return Header.decode(header).height
 
 
-def _same_positions(simulation: SystemSimulation, client: MarketClient, expected: dict[str, Balances]) -> None:
+def _same_positions(simulation: SystemSimulation, client: MarketClient, expected: dict[str, list[Row]]) -> None:
     """Regulators see what the market's register held when its anchored block was made."""
     for machine in simulation.correct(CUSTODY):
-        found: dict[str, Balances] = {}
+        found: dict[str, list[Row]] = {}
         copies: Counter[str] = Counter()
         for key, value in machine.chain.state_scan(b"position/", None, 10_000):
             _, _, network, product, account = key.decode().split("/")
             if (network, product) == (client.network, client.product):
-                position = json.loads(value)
                 copies[account] += 1
-                if (position["available"], position["pledged"]) != (0, 0):
-                    found[account] = (position["available"], position["pledged"])
+                found[account] = [
+                    (stated["share_nature"], held, stated["pledged"], stated["frozen"], held - stated["available"])
+                    for stated in json.loads(value)["share_natures"]
+                    for held in (stated["held"],)
+                ]
         if found != expected or max(copies.values(), default=1) > 1:
             raise Violation(f"{machine.name}: positions in {client.network} are {found}, the register had {expected}")

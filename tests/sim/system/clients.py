@@ -21,6 +21,7 @@ from tests.sim.world import World
 
 HOLDERS = 3
 AUTHORISED = 1_000_000
+NATURES = (0, 0, 24)
 INITIAL = (400_000, 100_000, 0)
 
 
@@ -108,6 +109,7 @@ class MarketClient(Client):
         self._letters = REGIONS[self.network]
         self._count, self._pause_ms = transactions, pause_ms
         self._business = 0
+        self._pledges: list[dict[str, Any]] = []
 
     @property
     def product(self) -> str:
@@ -173,23 +175,34 @@ class MarketClient(Client):
                         "registration.initial", product=self.product, account=f"A{number}", quantity=quantity
                     )
                 )
+        operations.append(
+            self._operation("registration.initial", product=self.product, account="A1", quantity=3_000, share_nature=24)
+        )
         return operations
 
     def _business_operation(self) -> dict[str, Any]:
         random = self.world.random
         kind = random.random()
-        if kind < 0.15:
-            return self._operation(
+        nature = {"share_nature": random.choice(NATURES)}
+        if kind < 0.15 or (kind < 0.3 and not self._pledges):
+            pledge = self._operation(
                 "registration.pledge",
                 product=self.product,
                 account="A1",
                 quantity=random.randrange(1, 5_000),
                 pledgee="P2",
                 contract_number=f"P-{self._business}",
+                **nature,
             )
+            self._pledges.append(pledge)
+            return pledge
         if kind < 0.3:
+            return self._of_a_pledge(random.choice(self._pledges), random.randrange(1, 5_000))
+        if kind < 0.4:
             account, quantity = f"A{random.randint(1, HOLDERS)}", random.choice((10, 1_000, AUTHORISED))
-            return self._operation("registration.initial", product=self.product, account=account, quantity=quantity)
+            return self._operation(
+                "registration.initial", product=self.product, account=account, quantity=quantity, **nature
+            )
         seller, buyer = random.sample(range(1, HOLDERS + 1), 2)
         quantity = random.choice((1, 500, 60_000, AUTHORISED))
         return self._operation(
@@ -198,4 +211,21 @@ class MarketClient(Client):
             from_account=f"A{seller}",
             to_account=f"A{buyer}",
             quantity=quantity,
+            **nature,
+        )
+
+    def _of_a_pledge(self, pledge: dict[str, Any], quantity: int) -> dict[str, Any]:
+        """A court freezes some of the pledged shares, or the pledgee releases some, frozen or not."""
+        name = pledge["business_id"]
+        if self.world.random.random() < 0.5:
+            return self._operation("registration.release", pledge=name, quantity=quantity)
+        return self._operation(
+            "registration.freeze",
+            product=self.product,
+            account=pledge["account"],
+            quantity=quantity,
+            share_nature=pledge["share_nature"],
+            parts=[{"quantity": quantity, "pledge": name}],
+            authority="样例人民法院",
+            order_number=f"F-{self._business}",
         )
