@@ -7,29 +7,36 @@ Invariants:
   * Records are never changed in place: `put` stores another one. So an undo is exact, and a record read before stays
     true.
   * Nothing reaches the state view before `flush`; a transaction that is rejected before leaves no trace of its own.
-  * `flush` writes in ascending key order, whatever order the rules used (invariant A1 of the application port).
+  * `flush` writes in ascending order of paths, whatever order the rules used (invariant A1 of the application port).
+  * A family is read by its table alone, or by path alone: the two do not see each other's changes.
 
 Left out: transactions and their rollback (the node's), families, keys and codecs (`custody_chain.tables`).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, overload
+from typing import Any, Final, NamedTuple, overload
 
 from common.chain.application import StateView
 from custody_chain.tables.table import K, R, Table
 
 
-class _Untyped(NamedTuple):
-    """Stands for a key whose path the caller builds."""
+class _ByPath(Table[Any, Any]):
+    """Stands for the families whose paths the caller builds: the key is the path."""
+
+    def path(self, key: Any) -> bytes:
+        return bytes(key)
 
 
-_STATE: Table[_Untyped, Any] = Table("untyped", _Untyped, Any)
-_INDEX: Table[_Untyped, Any] = Table("untyped_index", _Untyped, Any, index=True)
+class _NoMembers(NamedTuple):
+    pass
 
-_Undo = tuple[bytes, Any, Table[Any, Any] | None]
-_Touched = tuple[Table[Any, Any], Any, Any]
-"""Table, key, and the record as it was before it was changed first."""
+
+_STATE: Final = _ByPath("untyped", _NoMembers, Any)
+_INDEX: Final = _ByPath("untyped_index", _NoMembers, Any, index=True)
+
+_Cell = tuple[Table[Any, Any], Any]
+"""Table and key. Paths are built where the state is read or written, and not where a record is looked up again."""
 
 
 class Records:
@@ -40,10 +47,10 @@ class Records:
 
     def __init__(self, state: StateView) -> None:
         self._state = state
-        self._values: dict[bytes, Any] = {}
-        self._changed: dict[bytes, Table[Any, Any]] = {}
-        self._journal: list[_Undo] = []
-        self._touched: dict[bytes, _Touched] = {}
+        self._values: dict[_Cell, Any] = {}
+        self._changed: set[_Cell] = set()
+        self._journal: list[tuple[_Cell, Any, bool]] = []
+        self._touched: dict[_Cell, Any] = {}
 
     @overload
     def get(self, table: bytes) -> Any: ...
@@ -51,9 +58,7 @@ class Records:
     def get(self, table: Table[K, R], key: K) -> R | None: ...
     def get(self, table: Any, key: Any = None) -> Any:
         """The record under a key, or None. Do not change it in place."""
-        if isinstance(table, bytes):
-            return self._read(_STATE, table)
-        return self._read(table, table.path(key))
+        return self._read((_STATE, table) if key is None else (table, key))
 
     @overload
     def put(self, table: bytes, key: Any) -> None: ...
@@ -62,62 +67,64 @@ class Records:
     def put(self, table: Any, key: Any, record: Any = None) -> None:
         """Set the record under a key."""
         if isinstance(table, bytes):
-            self._write(_STATE, table, key)
+            self._write((_STATE, table), key)
         else:
-            self._change(table, key, record)
+            self._change((table, key), record)
 
     def delete(self, table: Table[K, R], key: K) -> None:
         """Leave no record under a key; removing what is absent is allowed."""
-        self._change(table, key, None)
+        self._change((table, key), None)
 
     def put_judged(self, table: Table[K, R], key: K, record: R) -> None:
         """Set a record that no rule has to be asked about again."""
-        self._write(table, table.path(key), record)
+        self._write((table, key), record)
 
-    def take_touched(self) -> list[_Touched]:
-        """The judged records that changed since the last time, in the order in which they changed first."""
-        touched = list(self._touched.values())
+    def take_touched(self) -> list[tuple[Table[Any, Any], Any, Any]]:
+        """Table, key and record of before, of each judged record that changed since the last time, in the order in
+        which they changed first.
+        """
+        touched = [(table, key, before) for (table, key), before in self._touched.items()]
         self._touched.clear()
         return touched
 
-    def _change(self, table: Table[K, R], key: K, record: R | None) -> None:
-        path = table.path(key)
-        if table.judged and path not in self._touched:
-            self._touched[path] = (table, key, self._read(table, path))
-        self._write(table, path, record)
-
     def add(self, table: Table[K, R], key: K, record: R) -> None:
         """Set the record under a key that is new, which saves reading what is not there."""
-        path = table.path(key)
-        self._values.setdefault(path, None)
-        self._write(table, path, record)
+        self._values.setdefault((table, key), None)
+        self._write((table, key), record)
 
     def get_index(self, key: bytes) -> Any:
         """An index value by its path, or None."""
-        return self._read(_INDEX, key)
+        return self._read((_INDEX, key))
 
     def put_index(self, key: bytes, value: Any) -> None:
         """Set an index value by its path (None removes it)."""
-        self._write(_INDEX, key, value)
+        self._write((_INDEX, key), value)
 
     def add_index(self, key: bytes, value: Any) -> None:
         """Set an index value by its path, which is new."""
-        self._values.setdefault(key, None)
-        self._write(_INDEX, key, value)
+        self._values.setdefault((_INDEX, key), None)
+        self._write((_INDEX, key), value)
 
-    def _read(self, table: Table[Any, Any], path: bytes) -> Any:
+    def _read(self, cell: _Cell) -> Any:
         try:
-            return self._values[path]
+            return self._values[cell]
         except KeyError:
+            table, key = cell
+            path = table.path(key)
             data = self._state.get_index(path) if table.index else self._state.get(path)
             record = None if data is None else table.decode(data)
-            self._values[path] = record
+            self._values[cell] = record
             return record
 
-    def _write(self, table: Table[Any, Any], path: bytes, record: Any) -> None:
-        self._journal.append((path, self._read(table, path), self._changed.get(path)))
-        self._values[path] = record
-        self._changed[path] = table
+    def _change(self, cell: _Cell, record: Any) -> None:
+        if cell[0].judged and cell not in self._touched:
+            self._touched[cell] = self._read(cell)
+        self._write(cell, record)
+
+    def _write(self, cell: _Cell, record: Any) -> None:
+        self._journal.append((cell, self._read(cell), cell in self._changed))
+        self._values[cell] = record
+        self._changed.add(cell)
 
     def savepoint(self) -> None:
         """Forget how to undo what was done so far."""
@@ -126,12 +133,10 @@ class Records:
     def undo(self) -> None:
         """Take back everything since the last savepoint, newest first. No rule has been asked about it."""
         self._touched.clear()
-        for path, before, changed in reversed(self._journal):
-            self._values[path] = before
-            if changed is not None:
-                self._changed[path] = changed
-            else:
-                del self._changed[path]
+        for cell, before, was_changed in reversed(self._journal):
+            self._values[cell] = before
+            if not was_changed:
+                self._changed.discard(cell)
         self._journal.clear()
 
     @overload
@@ -147,7 +152,8 @@ class Records:
         if isinstance(table, bytes):
             return [path for path, _ in self._state.scan(table, limit)]
         below = self._state.scan_index if table.index else self._state.scan
-        return [(table.key(path), self._read(table, path)) for path, _ in below(table.prefix(*leading), limit)]
+        keys = [table.key(path) for path, _ in below(table.prefix(*leading), limit)]
+        return [(key, self._read((table, key))) for key in keys]
 
     def scan_index(self, prefix: bytes, limit: int) -> list[bytes]:
         """Paths of index values below a prefix; flushes first."""
@@ -157,8 +163,8 @@ class Records:
     def flush(self) -> None:
         """Write all changes to the view. Raises `Malformed` if a value has no canonical form (a bug of the caller)."""
         state = self._state
-        for path in sorted(self._changed):
-            table, record = self._changed[path], self._values[path]
+        for path, (table, key) in sorted([(cell[0].path(cell[1]), cell) for cell in self._changed], key=_path_of):
+            record = self._values[table, key]
             match (record is None, table.index):
                 case (True, True):
                     state.delete_index(path)
@@ -170,3 +176,7 @@ class Records:
                     state.put(path, table.encode(record))
         self._changed.clear()
         self._journal.clear()
+
+
+def _path_of(change: tuple[bytes, _Cell]) -> bytes:
+    return change[0]

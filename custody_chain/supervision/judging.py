@@ -21,9 +21,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from custody_chain.records import Records
+from custody_chain.supervision import rules
 from custody_chain.supervision.alerts import Moment, end_alert, raise_alert
-from custody_chain.supervision.rules import parameters_of, rules_over
 from custody_chain.supervision.verdicts import Case
+from custody_chain.tables.rules import RULE_SETTINGS, Only
 from custody_chain.tables.table import Table
 
 
@@ -38,8 +39,9 @@ def _judge(records: Records, moment: Moment, table: Table[Any, Any], key: Any, b
     record = records.get(table, key)
     stood: dict[str, str] = {} if before is None else before.alerts
     standing: dict[str, str] = {}
-    for rule, judge in [] if record is None else rules_over(table):
-        parameters = parameters_of(records, rule, moment.custody_height)
+    settings = records.get(RULE_SETTINGS, Only())
+    for rule, judge in () if record is None else rules.RULES.over(table):
+        parameters = rules.parameters_of(settings, rule, moment.custody_height)
         if parameters is None:
             continue
         region = _region_of(moment, key, record, stood.get(rule.rule))

@@ -13,11 +13,10 @@ Left out: what the functions look at (`verdicts`), asking them (`judging`), wher
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from custody_chain.records import Records
 from custody_chain.supervision import verdicts
 from custody_chain.supervision.verdicts import Case, Finding
 from custody_chain.tables.encumbrances import AGREEMENTS
@@ -25,7 +24,7 @@ from custody_chain.tables.movements import MOVEMENTS
 from custody_chain.tables.objects import ANOMALIES, OBJECTS
 from custody_chain.tables.positions import SECURITIES
 from custody_chain.tables.registry import ACCOUNTS, ISSUERS, PRODUCTS
-from custody_chain.tables.rules import RULE_SETTINGS, Only
+from custody_chain.tables.rules import RuleSettings
 from custody_chain.tables.table import K, R, Table
 
 MAX_HOLDERS: Final = 200
@@ -35,6 +34,9 @@ FIRST_VERSION: Final = 1
 """The protocol version with which a chain begins."""
 
 
+Judge = Callable[[Case[Any, Any]], Finding | None]
+
+
 class On:
     """A function that is asked about the records of one table."""
 
@@ -42,7 +44,7 @@ class On:
 
     def __init__(self, table: Table[K, R], judge: Callable[[Case[K, R]], Finding | None]) -> None:
         self.table: Table[Any, Any] = table
-        self.judge: Callable[[Case[Any, Any]], Finding | None] = judge
+        self.judge: Judge = judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,20 +179,35 @@ _RULES: Final = (
     ),
 )
 
-RULES: Final = {rule.rule: rule for rule in _RULES}
-"""All rules by id."""
+
+class Catalogue(dict[str, Rule]):
+    """Rules by id, and by the table that they are asked about."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        super().__init__({rule.rule: rule for rule in rules})
+        self._over: dict[str, list[tuple[Rule, Judge]]] = {}
+        for rule in self.values():
+            for on in rule.asks:
+                self._over.setdefault(on.table.name, []).append((rule, on.judge))
+
+    def over(self, table: Table[Any, Any]) -> Sequence[tuple[Rule, Judge]]:
+        """The rules that are asked about a table's records, with the functions to ask."""
+        return self._over.get(table.name, ())
 
 
-def rules_over(table: Table[Any, Any]) -> list[tuple[Rule, Callable[[Case[Any, Any]], Finding | None]]]:
-    """The rules that are asked about a table's records, with the functions to ask."""
-    return [(rule, on.judge) for rule in RULES.values() for on in rule.asks if on.table is table]
+RULES: Final = Catalogue(_RULES)
+"""All rules."""
 
 
-def parameters_of(records: Records, rule: Rule, custody_height: int) -> Mapping[str, Any] | None:
-    """A rule's parameters at a custody height, or None while it is not in force. The one place that knows."""
-    settings = records.get(RULE_SETTINGS, Only())
+def parameters_of(settings: RuleSettings | None, rule: Rule, custody_height: int) -> Mapping[str, Any] | None:
+    """A rule's parameters at a custody height, or None while it is not in force. The one place that knows.
+
+    `settings` is what governance has set (`RULE_SETTINGS`).
+    """
     standing: Mapping[str, Any] | None = {} if rule.since == FIRST_VERSION else None
     for setting in () if settings is None else settings.rules.get(rule.rule, ()):
         if setting.from_height <= custody_height:
             standing = setting.parameters
-    return None if standing is None else {**rule.parameters, **standing}
+    if standing is None:
+        return None
+    return {**rule.parameters, **standing} if standing else rule.parameters

@@ -14,7 +14,6 @@ Left out: rules that need sources outside the chains (trading days, companies re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple
 
 from common.model import codes
@@ -27,8 +26,7 @@ from custody_chain.tables.registry import Account, EnterpriseKey, Issuer, Produc
 from custody_chain.tables.table import K, R
 
 
-@dataclass(frozen=True, slots=True)
-class Case(Generic[K, R]):
+class Case(NamedTuple, Generic[K, R]):
     """What a rule is asked about."""
 
     key: K

@@ -9,18 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.chain.application import OverlayView
 from common.core.codec import canonical_json
-from custody_chain.records import Records
 from custody_chain.supervision import rules, verdicts
-from custody_chain.supervision.rules import RULES, On, Rule, parameters_of
+from custody_chain.supervision.rules import RULES, Catalogue, On, Rule, parameters_of
 from custody_chain.supervision.verdicts import Case, Finding
 from custody_chain.tables.movements import Movement, MovementKey, Stated
 from custody_chain.tables.objects import ObjectKey, Where
 from custody_chain.tables.positions import NOTHING, Balances
 from custody_chain.tables.registry import PRODUCTS, Product
 from tests.support.chains import ChainBuilder
-from tests.support.custody import Custody, DictState, registration
+from tests.support.custody import Custody, registration
 
 CODE = "BJ000001.ESVUFR2601"
 
@@ -43,7 +41,7 @@ def add_rule(monkeypatch: pytest.MonkeyPatch, since: int) -> None:
         parameters={"least": 2},
         since=since,
     )
-    monkeypatch.setattr(rules, "RULES", {**RULES, "lonely": rule})
+    monkeypatch.setattr(rules, "RULES", Catalogue([*RULES.values(), rule]))
     monkeypatch.setattr("custody_chain.supervision.alerts.RULES", rules.RULES)
 
 
@@ -91,9 +89,8 @@ def test_a_rule_that_is_taken_out_of_force_lets_its_alerts_end(
 
 
 def test_defaults_are_applied_when_they_are_read() -> None:
-    records = Records(OverlayView(DictState()))
-    assert parameters_of(records, RULES["holder_cap"], 1) == {"limit": 200}
-    assert parameters_of(records, RULES["version_gap"], 1) == {}
+    assert parameters_of(None, RULES["holder_cap"], 1) == {"limit": 200}
+    assert parameters_of(None, RULES["version_gap"], 1) == {}
 
 
 def test_rules_that_ask_about_no_record_are_those_of_the_protocol() -> None:
