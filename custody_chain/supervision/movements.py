@@ -143,6 +143,7 @@ def _write(
         before=before,
         after=after,
         held_preceded_by=last.stated_held,
+        natures_preceded_by=last.share_natures,
         held_before=facts.held_before,
         held_after=facts.held_after,
         share_natures=facts.share_natures,
@@ -163,8 +164,15 @@ def _write(
 def _follow(records: Records, where: HoldingKey, number: int, last: Standing) -> None:
     """Let a movement know the position after the one before it."""
     movement = _movement(records, where, number)
-    if movement is not None and (movement.preceded_by, movement.held_preceded_by) != last[:2]:
-        after = replace(movement, preceded_by=last.balances, held_preceded_by=last.stated_held)
+    if movement is None:
+        return
+    after = replace(
+        movement,
+        preceded_by=last.balances,
+        held_preceded_by=last.stated_held,
+        natures_preceded_by=last.share_natures,
+    )
+    if after != movement:
         records.put(MOVEMENTS, MovementKey(*where, number), after)
 
 

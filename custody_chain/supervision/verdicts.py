@@ -96,7 +96,7 @@ def _beyond(held: int, available: int, pledged: int, frozen: int) -> bool:
 
 
 def encumbered_moved(case: Case[MovementKey, Movement]) -> Finding | None:
-    """Shares left that were pledged or frozen: more than were free, or straight out of either balance.
+    """Shares left that were pledged or frozen: more than were free, also of one nature, or straight out of a balance.
 
     Where a chain does not state what is held, only so much has left as certainly has: a freeze that ends on pledged
     shares moves none.
@@ -107,7 +107,15 @@ def encumbered_moved(case: Case[MovementKey, Movement]) -> Finding | None:
     if leaving <= 0:
         return None
     bound = leaving > max(before.available, 0) or after.pledged < before.pledged or after.frozen < before.frozen
-    return _about_balances(case) if bound else None
+    return _about_balances(case) if bound or _bound_nature_moved(record) else None
+
+
+def _bound_nature_moved(record: Movement) -> bool:
+    """More of one share nature left than was free of it, where both registrations state natures."""
+    left = {nature.share_nature: nature.held for nature in record.share_natures or ()}
+    before = record.natures_preceded_by or ()
+    stated = record.share_natures is not None
+    return stated and any(n.held - left.get(n.share_nature, 0) > max(n.available, 0) for n in before)
 
 
 def balance_arithmetic(case: Case[MovementKey, Movement]) -> Finding | None:

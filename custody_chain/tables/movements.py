@@ -53,8 +53,9 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     """Held after the movement before, before and after this one, each where it is stated."""
     held_before: int | None = None
     held_after: int | None = None
+    natures_preceded_by: tuple[StatedNature, ...] | None = None
     share_natures: tuple[StatedNature, ...] | None = None
-    """Balances after it by share nature, where they are stated."""
+    """Balances by share nature after the movement before and after this one, each where they are stated."""
     stated: tuple[Stated, ...] = ()
     """Available, pledged, frozen."""
     inflow: bool = False

@@ -93,6 +93,19 @@ def test_frozen_shares_that_leave_are_found_where_held_is_stated(custody: Custod
     assert rules(custody) == {"encumbered_moved"}
 
 
+@pytest.mark.parametrize(("sold", "fits"), [((0, 200, 200, 0, 0), True), ((24, 300, 0, 300, 0), False)])
+def test_bound_shares_of_one_nature_do_not_leave_for_free_ones_of_another(
+    custody: Custody, chain: ChainBuilder, sold: tuple[int, int, int, int, int], fits: bool
+) -> None:
+    """100 of 300 free shares are sold; all 400 shares of nature 24 are pledged."""
+    both = {0: (0, 300, 300, 0, 0), 24: (24, 400, 0, 400, 0)}
+    custody.deliver(chain, stating("n1:0", (300, 400, 0), (0, 0, 0), (700, 700), *both.values()))
+    assert custody.alerts() == []
+    after = {**both, sold[0]: sold}
+    custody.deliver(chain, stating("t1:0", (300, 400, 0), (-100, 0, 0), (700, 600), *after.values(), report="r1"))
+    assert ("encumbered_moved" in rules(custody)) == (not fits)
+
+
 def test_natures_add_up_to_the_balances_or_the_arithmetic_is_wrong(custody: Custody, chain: ChainBuilder) -> None:
     wrong = stating("f1:0", (300, 400, 0), (0, 0, 200), (700, 700), (0, 690, 290, 400, 200))
     custody.deliver(chain, wrong)
