@@ -39,7 +39,7 @@ from custody_chain import governance, policy, regions, state
 from custody_chain.anchoring import Anchoring, Source
 from custody_chain.intake import ANOMALY_CODES
 from custody_chain.records import Records
-from custody_chain.supervision import refile
+from custody_chain.supervision import refile, rejudging
 from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.rules import RULES
 
@@ -89,26 +89,31 @@ class CustodyApplication:
                 raise
 
     def begin_block(self, context: BlockContext, view: StateView) -> Outcome:
-        """Queued work is done, a bounded number of units a block, which the regions share. It makes no snapshots."""
-        if not work.is_queued(view):
-            return Outcome()
+        """Queued work is done, a bounded number of units a block, which the lanes share. It makes no snapshots."""
         records = Records(view)
+        due = rejudging.rules_due(records, context.height)
+        if not due and not work.is_queued(view):
+            return Outcome()
+        networks = [key.decode("ascii").split("/")[1] for key in records.scan(state.REGIONS, regions.MAX_REGIONS)]
+        lanes = [context.network, *networks]
+        rejudging.queue(records, due, lanes)
+        records.flush()
 
         def moment_of(network: str) -> Moment:
-            record = regions.load(records, network)
+            record = None if network == context.network else regions.load(records, network)
             return Moment(
                 suite=self._suite,
                 network=network,
-                letters=record["region_letters"],
+                letters="" if record is None else record["region_letters"],
                 custody_height=context.height,
                 custody_time_ms=context.time_ms,
-                height=record["anchored"]["height"],
+                height=0 if record is None else record["anchored"]["height"],
                 index=0,
             )
 
-        networks = [key.decode("ascii").split("/")[1] for key in records.scan(state.REGIONS, regions.MAX_REGIONS)]
         workers = refile.workers(records, moment_of)
-        work.take_up(view, networks, refile.MAX_UNITS, context.height, workers)
+        workers[rejudging.REJUDGE] = rejudging.worker(records, context.network, moment_of)
+        work.take_up(view, lanes, refile.MAX_UNITS, context.height, workers)
         records.flush()
         return Outcome()
 

@@ -142,17 +142,18 @@ class Records:
     @overload
     def scan(self, table: bytes, limit: int) -> list[bytes]: ...
     @overload
-    def scan(self, table: Table[K, R], limit: int, *leading: Any) -> list[tuple[K, R]]: ...
-    def scan(self, table: Any, limit: int, *leading: Any) -> Any:
-        """At most `limit` keys and records of a family, those whose keys begin with `leading`, in the order of paths.
-
-        Flushes first, so that own changes are seen.
+    def scan(
+        self, table: Table[K, R], limit: int, *leading: Any, start_after: bytes | None = None
+    ) -> list[tuple[K, R]]: ...
+    def scan(self, table: Any, limit: int, *leading: Any, start_after: bytes | None = None) -> Any:
+        """At most `limit` keys and records of a family, those whose keys begin with `leading` and whose paths are above
+        `start_after`, in the order of paths. Flushes first, so that own changes are seen.
         """
         self.flush()
         if isinstance(table, bytes):
             return [path for path, _ in self._state.scan(table, limit)]
         below = self._state.scan_index if table.index else self._state.scan
-        keys = [table.key(path) for path, _ in below(table.prefix(*leading), limit)]
+        keys = [table.key(path) for path, _ in below(table.prefix(*leading), limit, start_after)]
         return [(key, self._read((table, key))) for key in keys]
 
     def scan_index(self, prefix: bytes, limit: int) -> list[bytes]:

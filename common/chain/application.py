@@ -45,12 +45,14 @@ class StateReader(Protocol):
         """The index value of `key`, or None."""
         ...
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """At most `limit` authenticated entries whose key starts with `prefix`, in ascending key order."""
+    def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        """At most `limit` authenticated entries whose key starts with `prefix` and is above `start_after`, in ascending
+        key order.
+        """
         ...
 
-    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """At most `limit` index entries whose key starts with `prefix`, in ascending key order."""
+    def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        """The same of index entries."""
         ...
 
 
@@ -199,15 +201,21 @@ class OverlayView:
         self._journal.append((self.index_changes, key, self.index_changes.get(key, _ABSENT)))
         self.index_changes[key] = None
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        changes = {key: value for key, value in self.state_changes.items() if key.startswith(prefix)}
+    def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        changes = _below(self.state_changes, prefix, start_after)
         removed = sum(1 for value in changes.values() if value is None)
-        return _merge(self._base.scan(prefix, limit + removed), changes, limit)
+        return _merge(self._base.scan(prefix, limit + removed, start_after), changes, limit)
 
-    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        changes = {key: value for key, value in self.index_changes.items() if key.startswith(prefix)}
+    def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        changes = _below(self.index_changes, prefix, start_after)
         removed = sum(1 for value in changes.values() if value is None)
-        return _merge(self._base.scan_index(prefix, limit + removed), changes, limit)
+        return _merge(self._base.scan_index(prefix, limit + removed, start_after), changes, limit)
+
+
+def _below(changes: dict[bytes, bytes | None], prefix: bytes, start_after: bytes | None) -> dict[bytes, bytes | None]:
+    """The changes that a scan sees."""
+    least = b"" if start_after is None else start_after + b"\0"
+    return {key: value for key, value in changes.items() if key.startswith(prefix) and key >= least}
 
 
 def _remembered(known: dict[bytes, bytes | None], key: bytes, read: Callable[[bytes], bytes | None]) -> bytes | None:

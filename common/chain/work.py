@@ -110,7 +110,7 @@ def is_queued(state: Scanner, lane: str | None = None) -> bool:
 
 def take_up(state: Store, lanes: Sequence[str], units: int, height: int, workers: Mapping[str, Worker]) -> None:
     """Do up to `units` of the queued work of these lanes. Raises `InvariantBroken` for a kind that has no worker."""
-    busy = [lane for lane in lanes if is_queued(state, lane)]
+    busy = sorted(lane for lane in lanes if is_queued(state, lane))
     if not busy:
         return
     share, rest = divmod(units, len(busy))

@@ -145,8 +145,9 @@ class Moment:
         ]
 
     def _has_work(self, network: str) -> bool:
-        """Whether something of a region waits to be moved to where it belongs."""
-        return bool(self.scan(WORK.prefix(network), None, 1))
+        """Whether something of a region, or of several, waits to be moved to where it belongs or to be judged."""
+        lanes = (network, self.reader.genesis.network)
+        return any(self.scan(WORK.prefix(lane), None, 1) for lane in lanes)
 
 
 def basis_entry(record: dict[str, Any], now_ms: int) -> dict[str, Any]:

@@ -32,10 +32,11 @@ def judge_touched(records: Records, moment: Moment) -> None:
     """Ask the rules about every judged record that changed since the last time."""
     while touched := records.take_touched():
         for table, key, before in touched:
-            _judge(records, moment, table, key, before)
+            judge(records, moment, table, key, before)
 
 
-def _judge(records: Records, moment: Moment, table: Table[Any, Any], key: Any, before: Any) -> None:
+def judge(records: Records, moment: Moment, table: Table[Any, Any], key: Any, before: Any) -> None:
+    """Ask the rules about one record; `before` is the one whose alerts stand."""
     record = records.get(table, key)
     stood: dict[str, str] = {} if before is None else before.alerts
     standing: dict[str, str] = {}

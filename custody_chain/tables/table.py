@@ -89,10 +89,22 @@ class Table(Generic[K, R]):
     """A family of keys. `since` is the protocol version from which rules may write it.
 
     Records with a member `alerts` (rule -> id of the alert that stands) are `judged`: supervisory rules are asked about
-    each that changes (`custody_chain.supervision.judging`).
+    each that changes (`custody_chain.supervision.judging`). Keys of a family `by_region` begin with one.
     """
 
-    __slots__ = ("_decode", "_encode", "_key", "_read_steps", "_steps", "index", "judged", "name", "record", "since")
+    __slots__ = (
+        "_decode",
+        "_encode",
+        "_key",
+        "_read_steps",
+        "_steps",
+        "by_region",
+        "index",
+        "judged",
+        "name",
+        "record",
+        "since",
+    )
 
     def __init__(self, name: str, key: type[K], record: type[R], *, index: bool = False, since: int = 1) -> None:
         self.name = name
@@ -100,8 +112,10 @@ class Table(Generic[K, R]):
         self.since = since
         self.record = record
         self.judged = "alerts" in getattr(record, "__struct_fields__", ())
+        hints = get_type_hints(key, include_extras=True)
+        self.by_region = next(iter(hints), None) == "region"
         self._key = key
-        codecs = [_CODECS[_kind(hint)] for hint in get_type_hints(key, include_extras=True).values()]
+        codecs = [_CODECS[_kind(hint)] for hint in hints.values()]
         self._steps = tuple(write for write, _ in codecs)
         self._read_steps = tuple(read for _, read in codecs)
         self._decode = msgspec.json.Decoder(record).decode

@@ -58,11 +58,15 @@ class DictState:
     def get_index(self, key: bytes) -> bytes | None:
         return self.index.get(key)
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return sorted((k, v) for k, v in self.values.items() if k.startswith(prefix))[:limit]
+    def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        return sorted((k, v) for k, v in self.values.items() if k.startswith(prefix) and k > (start_after or b""))[
+            :limit
+        ]
 
-    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return sorted((k, v) for k, v in self.index.items() if k.startswith(prefix))[:limit]
+    def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        return sorted((k, v) for k, v in self.index.items() if k.startswith(prefix) and k > (start_after or b""))[
+            :limit
+        ]
 
     def commit(self, view: OverlayView) -> None:
         """Make an overlay's changes permanent."""

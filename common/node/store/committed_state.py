@@ -22,8 +22,8 @@ class CommittedState:
     def get_index(self, key: bytes) -> bytes | None:
         return self._chain.index_get(key)
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return list(self._chain.state_scan(prefix, None, limit))
+    def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        return list(self._chain.state_scan(prefix, start_after, limit))
 
-    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return list(self._chain.index_scan(prefix, None, limit))
+    def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        return list(self._chain.index_scan(prefix, start_after, limit))

@@ -66,11 +66,15 @@ class DictState:
     def get_index(self, key: bytes) -> bytes | None:
         return self.index.get(key)
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return sorted(item for item in self.state.items() if item[0].startswith(prefix))[:limit]
+    def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        return sorted(
+            item for item in self.state.items() if item[0].startswith(prefix) and item[0] > (start_after or b"")
+        )[:limit]
 
-    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return sorted(item for item in self.index.items() if item[0].startswith(prefix))[:limit]
+    def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        return sorted(
+            item for item in self.index.items() if item[0].startswith(prefix) and item[0] > (start_after or b"")
+        )[:limit]
 
     def commit(self, view: OverlayView) -> None:
         """Write an overlay's changes."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.core.codec import canonical_json
-from custody_chain.supervision import rules, verdicts
+from custody_chain.supervision import refile, rules, verdicts
 from custody_chain.supervision.rules import RULES, Catalogue, On, Rule, parameters_of
 from custody_chain.supervision.verdicts import Case, Finding
 from custody_chain.tables.movements import Movement, MovementKey, Stated
@@ -18,7 +18,7 @@ from custody_chain.tables.objects import ObjectKey, Where
 from custody_chain.tables.positions import NOTHING, Balances
 from custody_chain.tables.registry import PRODUCTS, Product
 from tests.support.chains import ChainBuilder
-from tests.support.custody import Custody, registration
+from tests.support.custody import Custody, market_with_product, product, registration
 
 CODE = "BJ000001.ESVUFR2601"
 
@@ -86,6 +86,54 @@ def test_a_rule_that_is_taken_out_of_force_lets_its_alerts_end(
     assert registered(custody, chain, "A1") != []
     set_rule(custody, (1, {"least": 9}), (custody.height + 1, None))
     assert registered(custody, chain, "A2") == []
+
+
+def drained(custody: Custody) -> int:
+    """Empty blocks until nothing is queued; how many."""
+    blocks = 0
+    while custody.scan("work/"):
+        custody.empty_block()
+        blocks += 1
+        assert blocks < 100
+    return blocks
+
+
+def test_a_setting_is_applied_to_everything_that_stands_a_few_records_a_block(
+    monkeypatch: pytest.MonkeyPatch, custody: Custody, chain: ChainBuilder
+) -> None:
+    """Ten products with one account each."""
+    add_rule(monkeypatch, since=2)
+    for number in range(10):
+        code = f"BJ000001.ESVUFR27{number:02d}"
+        custody.deliver(chain, product(code, "issuer"), registration(f"r{number}:0", code, "A1", change=(10, 0, 0)))
+    monkeypatch.setattr(refile, "MAX_UNITS", 3)
+    set_rule(custody, (custody.height + 2, {}))
+    custody.empty_block()
+    assert (custody.alerts("lonely"), custody.scan("work/")) == ([], {})
+    custody.empty_block()
+    assert 0 < len(custody.alerts("lonely")) <= 3
+    assert drained(custody) >= 3
+    assert len(custody.alerts("lonely")) == 10
+    set_rule(custody, (custody.height + 1, None))
+    custody.empty_block()
+    drained(custody)
+    assert custody.alerts("lonely") == []
+    assert custody.region()["alerts_open"] == len(custody.alerts())
+
+
+def test_a_setting_reaches_records_of_several_regions(monkeypatch: pytest.MonkeyPatch) -> None:
+    chains = [ChainBuilder("beijing"), ChainBuilder("shanghai")]
+    custody = Custody(chains)
+    for chain in chains:
+        custody.deliver(chain, *market_with_product(CODE))
+    assert len(custody.alerts("issuer_on_two_chains")) == 1
+    custody.state.values[b"rules"] = canonical_json(
+        {"rules": {"issuer_on_two_chains": [{"from_height": custody.height + 1, "parameters": None}]}}
+    )
+    custody.empty_block()
+    drained(custody)
+    assert custody.alerts("issuer_on_two_chains") == []
+    assert custody.get("issuer", "BJ000001")["alerts"] == {}
 
 
 def test_defaults_are_applied_when_they_are_read() -> None:

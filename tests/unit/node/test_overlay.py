@@ -31,11 +31,12 @@ class DictState:
     def get_index(self, key: bytes) -> bytes | None:
         return self.entries.get(key)
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return sorted(item for item in self.entries.items() if item[0].startswith(prefix))[:limit]
+    def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        after = start_after or b""
+        return sorted(item for item in self.entries.items() if item[0].startswith(prefix) and item[0] > after)[:limit]
 
-    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return self.scan(prefix, limit)
+    def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        return self.scan(prefix, limit, start_after)
 
 
 @given(st.dictionaries(KEYS, st.binary(max_size=2)), ACTIONS, st.integers(1, 4))
@@ -64,9 +65,11 @@ def test_overlay_agrees_with_a_copied_dict(
         assert view.get(key) == twin.get(key)
         assert view.get_index(key) == twin.get(key)
     for prefix in (b"", b"a", b"a/", b"b/"):
-        expected = sorted(item for item in twin.items() if item[0].startswith(prefix))[:limit]
-        assert view.scan(prefix, limit) == expected
-        assert view.scan_index(prefix, limit) == expected
+        below = sorted(item for item in twin.items() if item[0].startswith(prefix))
+        assert view.scan(prefix, limit) == view.scan_index(prefix, limit) == below[:limit]
+        for after in (b"a", b"a/1", b"a/2", b"b/"):
+            expected = [item for item in below if item[0] > after][:limit]
+            assert view.scan(prefix, limit, after) == view.scan_index(prefix, limit, after) == expected
     applied = {key: value for key, value in {**base, **view.state_changes}.items() if value is not None}
     assert applied == twin
 

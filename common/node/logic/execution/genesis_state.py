@@ -21,10 +21,10 @@ class _Nothing:
     def get_index(self, key: bytes) -> bytes | None:
         return None
 
-    def scan(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
         return []
 
-    def scan_index(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
         return []
 
 
