@@ -70,7 +70,7 @@ class CustodyApplication:
             view.put(state.signer(public_key), canonical_json(self._signers[public_key]))
         view.put(state.POLICY, policy.stored_policy(self._policy, self._signers))
         view.put(state.MODEL_SCHEMA, canonical_json({"hash": self._schema_hash.hex()}))
-        records = Records(view)
+        records = Records(view, genesis.protocol_version)
         for record in self._regions:
             regions.add_region(records, record)
         records.flush()
@@ -90,7 +90,7 @@ class CustodyApplication:
 
     def begin_block(self, context: BlockContext, view: StateView) -> Outcome:
         """Queued work is done, a bounded number of units a block, which the lanes share. It makes no snapshots."""
-        records = Records(view)
+        records = Records(view, context.protocol_version)
         due = rejudging.rules_due(records, context.height)
         if not due and not work.is_queued(view):
             return Outcome()
@@ -122,7 +122,7 @@ class CustodyApplication:
         if evidence.is_evidence(tx):
             return evidence.execute(tx, context, view, _registered(view))
         policy.authorise(view, tx.signers, _types(tx))
-        records = Records(view)
+        records = Records(view, context.protocol_version)
         for number, operation in enumerate(tx.operations):
             try:
                 self._apply(view, records, context, tx, number, operation)

@@ -8,6 +8,8 @@ Invariants:
     true.
   * Nothing reaches the state view before `flush`; a transaction that is rejected before leaves no trace of its own.
   * `flush` writes in ascending order of paths, whatever order the rules used (invariant A1 of the application port).
+  * A record of a family that a later protocol version has is never written: old blocks give the same state for ever,
+    whatever software replays them.
   * A family is read by its table alone, or by path alone: the two do not see each other's changes.
 
 Left out: transactions and their rollback (the node's), families, keys and codecs (`custody_chain.tables`).
@@ -18,6 +20,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple, overload
 
 from common.chain.application import StateView
+from common.core.errors import InvariantBroken
 from custody_chain.tables.table import K, R, Table
 
 
@@ -45,8 +48,10 @@ class Records:
     Families that have no table yet are read and written by path, as plain JSON values.
     """
 
-    def __init__(self, state: StateView) -> None:
+    def __init__(self, state: StateView, protocol_version: int) -> None:
+        """`protocol_version` is that of the block whose rules are at work."""
         self._state = state
+        self._version = protocol_version
         self._values: dict[_Cell, Any] = {}
         self._changed: set[_Cell] = set()
         self._journal: list[tuple[_Cell, Any, bool]] = []
@@ -122,6 +127,8 @@ class Records:
         self._write(cell, record)
 
     def _write(self, cell: _Cell, record: Any) -> None:
+        if cell[0].since > self._version:
+            raise InvariantBroken(f"{cell[0].name} records are of a later protocol version than the block")
         self._journal.append((cell, self._read(cell), cell in self._changed))
         self._values[cell] = record
         self._changed.add(cell)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.chain.application import OverlayView
 from common.core.codec import canonical_json
-from common.core.errors import Malformed
+from common.core.errors import InvariantBroken, Malformed
 from custody_chain.records import Records
 from custody_chain.tables import TABLES
 from custody_chain.tables.table import Foreign, Number, Table
@@ -97,7 +97,7 @@ def test_families_have_names_of_their_own_and_are_those_of_the_specification() -
 
 def test_nothing_reaches_the_state_before_flush_and_an_undo_is_exact() -> None:
     view = OverlayView(DictState())
-    records, key, other = Records(view), PlaceKey("bj", "a", 1), PlaceKey("bj", "b", 1)
+    records, key, other = Records(view, 1), PlaceKey("bj", "a", 1), PlaceKey("bj", "b", 1)
     records.put(PLACES, key, place(1))
     records.savepoint()
     records.put(PLACES, key, place(2))
@@ -114,7 +114,7 @@ def test_nothing_reaches_the_state_before_flush_and_an_undo_is_exact() -> None:
 
 def test_a_scan_sees_own_changes_and_stays_in_its_family() -> None:
     view = OverlayView(DictState())
-    records = Records(view)
+    records = Records(view, 1)
     for number in (3, 1, 2):
         records.put(PLACES, PlaceKey("bj", "a", number), place(number))
     records.put(PLACES, PlaceKey("bj", "ab", 0), place(9))
@@ -124,3 +124,14 @@ def test_a_scan_sees_own_changes_and_stays_in_its_family() -> None:
     assert records.scan(PLACES, 1, "bj", "a") == [(PlaceKey("bj", "a", 1), place(1))]
     assert [record for _, record in records.scan(NOTES, 10, "bj")] == [{"text": "ü"}]
     assert list(view.index_changes) == [b"note/bj/a/" + b"0" * 15 + b"7"]
+
+
+def test_a_family_of_a_later_version_is_not_written_before() -> None:
+    later = Table("later", PlaceKey, Place, since=2)
+    key = PlaceKey("bj", "a", 1)
+    early, late = Records(OverlayView(DictState()), 1), Records(OverlayView(DictState()), 2)
+    with pytest.raises(InvariantBroken):
+        early.put(later, key, place(1))
+    assert early.get(later, key) is None
+    late.put(later, key, place(1))
+    assert late.get(later, key) == place(1)
