@@ -4,6 +4,7 @@ and its positions are the balances here.
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import msgspec
@@ -97,6 +98,66 @@ def test_overlapping_bindings_of_an_honest_market_raise_no_alert_and_give_equal_
         tiers.check_positions()
         assert tiers.custody.alerts() == [], step
     assert tiers.custody.get("encumbrance", "beijing", PRODUCT, "A1", "freeze", "order") is None
+
+
+class Terse(BothTiers):
+    """A market of another make: it states what the data model has fields for, and nothing of its own."""
+
+    def apply(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> list[dict[str, Any]]:
+        snapshots = Market.apply(self, *operations, signers=signers)
+        for snapshot in snapshots:
+            if snapshot["header"]["content"]["type"] == "registration":
+                snapshot["header"].pop("metadata")
+        self.custody.deliver(self.region, *(canonical_json(snapshot) for snapshot in snapshots))
+        return snapshots
+
+
+def random_business(random: Random, market: Market, pledges: list[str], freezes: list[str]) -> dict[str, Any]:
+    """An operation that may well be refused; pledges and freezes that it makes are remembered."""
+    account, other = random.sample((1, 2, 3), 2)
+    quantity, nature = random.choice((1, 20, 60, 150)), random.choice((0, 0, 24))
+    chosen = {"share_nature": nature}
+    match random.randrange(7):
+        case 0:
+            operation = market.pledge(account, quantity, pledgee=f"P{other}", **chosen)
+            pledges.append(operation["business_id"])
+        case 1:
+            operation = market.freeze(account, quantity, **chosen)
+            freezes.append(operation["business_id"])
+        case 2 if pledges:
+            parts = [{"quantity": quantity, "pledge": random.choice(pledges)}]
+            operation = market.freeze(account, quantity + random.choice((0, 5)), parts=parts, **chosen)
+            freezes.append(operation["business_id"])
+        case 3 if pledges:
+            operation = market.op("registration.release", pledge=random.choice(pledges), quantity=quantity)
+        case 4 if freezes:
+            operation = market.op("registration.unfreeze", freeze=random.choice(freezes), quantity=quantity)
+        case _:
+            operation = market.transfer(account, other, quantity, **chosen)
+    return operation
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("market", [BothTiers, Terse])
+def test_no_honest_business_raises_an_alert(market: type[BothTiers], seed: int) -> None:
+    """Whatever overlaps, and whether or not the market states more than the data model has fields for."""
+    random = Random(seed)
+    tiers = market()
+    tiers.apply(*tiers.foundations(300, 300, 100), *(tiers.initial(at, 100, share_nature=24) for at in (1, 2, 3)))
+    pledges: list[str] = []
+    freezes: list[str] = []
+    applied = 0
+    for _ in range(80):
+        try:
+            tiers.apply(random_business(random, tiers, pledges, freezes))
+        except Rejected:
+            continue
+        applied += 1
+        assert tiers.custody.alerts() == []
+    assert applied > 30
+    assert any(holding.figures.pledged and holding.figures.frozen for holding in tiers.register().values())
+    if market is BothTiers:
+        tiers.check_positions()
 
 
 def test_decimal_places_unit_and_size_of_a_fund_reach_the_supervisor_under_their_own_names() -> None:
