@@ -14,7 +14,7 @@ from custody_chain.supervision.rules import RULES
 from tests.api.custody_server import ALERTS, BEIJING, INVESTOR, ISSUER, SHANGHAI, CustodyServer
 from tests.api.spellings import refuse_other_spellings
 from tests.support.chains import START_MS
-from tests.support.custody import snapshot
+from tests.support.custody import registration, snapshot
 
 
 def test_the_envelope_says_what_an_answer_rests_on(custody: CustodyServer) -> None:
@@ -71,6 +71,31 @@ def test_quantities_come_with_their_decimal_places_and_unit(tmp_path: Path) -> N
         position = server.get(INVESTOR)["data"]["positions"][0]
         for row in (data["holders"][0], position):
             assert (row["product"], row["scale"], row["unit"]) == (BEIJING, 4, "fund_unit")
+
+
+def test_balances_come_by_share_nature_and_bindings_with_what_they_lie_on(tmp_path: Path) -> None:
+    """A court has frozen 15 of A1's 20 pledged shares; its market says so, and that is what is answered."""
+    natures = [
+        {"share_nature": 0, "held": 90, "available": 70, "pledged": 20, "frozen": 15},
+        {"share_nature": 24, "held": 10, "available": 10, "pledged": 0, "frozen": 0},
+    ]
+    parts = [{"share_nature": 0, "quantity": 15, "pledge": "loan"}]
+    metadata = {"held_before": 100, "held_after": 100, "share_natures": natures, "freeze": "order", "parts": parts}
+
+    def freeze_pledged(node: Any) -> None:
+        overlap = registration("overlap", BEIJING, "A1", before=(80, 20, 0), change=(0, 0, 15), metadata=metadata)
+        node.deliver(node.chains[0], overlap)
+
+    with CustodyServer(tmp_path) as server:
+        assert server.get(INVESTOR)["data"]["positions"][0]["share_natures"] is None
+        server.on_node(freeze_pledged)
+        data = server.get(ISSUER, proof="true")["data"]
+        for row in (data["holders"][0], server.get(INVESTOR)["data"]["positions"][0]):
+            assert (row["held"], row["available"], row["pledged"], row["frozen"]) == (100, 80, 20, 15)
+            assert row["share_natures"] == natures
+        freeze = data["freezes"][0]
+        assert (freeze["id"], freeze["quantity"], freeze["parts"]) == ("order", 15, parts)
+        assert data["products"][0]["held"] == 138
 
 
 def test_holders_of_one_product(custody: CustodyServer) -> None:
