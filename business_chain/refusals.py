@@ -95,9 +95,7 @@ _TABLE: Final = (
     ),
     Refusal("change_pending", Conflict, "Another change is scheduled; name its height to replace it.", "docs/adr/0050"),
     Refusal("change_not_pending", Conflict, "No change is scheduled for the height to be replaced.", "docs/adr/0050"),
-    Refusal(
-        "validators_unchanged", RuleBroken, "This set signs already (from protocol version 2 on).", "docs/adr/0050"
-    ),
+    Refusal("validators_unchanged", RuleBroken, "This set signs already.", "docs/adr/0050"),
     Refusal(
         "validators_quorum_at_risk",
         RuleBroken,

@@ -31,7 +31,6 @@ from common.core.codec import canonical_json
 from common.core.errors import Conflict, Malformed, RuleBroken, Unavailable
 from common.core.genesis import Genesis
 from common.core.membership import check_seats, check_succession
-from common.core.protocol import UNCHANGED_SET_REFUSED_FROM
 from common.core.suite import Suite
 from common.core.validators import MAX_VALIDATORS, ValidatorSet
 
@@ -128,8 +127,7 @@ def schedule_validators(
         if replaces is not None:
             state.delete(VALIDATORS_KEY)
             return
-        if context.protocol_version >= UNCHANGED_SET_REFUSED_FROM:
-            raise RuleBroken("validators_unchanged", "This set signs already.")
+        raise RuleBroken("validators_unchanged", "This set signs already.")
     check_succession(context.validators, validators)
     check_seats(validators, context.genesis.application.get(MAX_SEATS_FIELD))
     listed = validators.to_json(context.genesis.suite)

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from common.core.errors import CodecError, InvariantBroken
 from common.core.names import check_network
-from common.core.protocol import LATEST_VERSION
+from common.core.protocol import latest_version
 from common.core.suite import HASH_SIZE, Suite
 
 HEADER_TAG: Final = "tongjian/header/v1"
@@ -98,7 +98,7 @@ class Header:
         network_end = _START.size + data[2]
         layout = layout_of(protocol_version)
         missing = network_end + layout.size_bytes - len(data)
-        if missing and protocol_version > LATEST_VERSION:
+        if missing and protocol_version > latest_version():
             raise CodecError(
                 "header_version",
                 "The header's protocol version has a layout that this software does not know; use a newer one.",

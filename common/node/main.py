@@ -29,7 +29,7 @@ from common.chain.application import Application
 from common.chain.schedule import check_supported
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
-from common.core.protocol import SUPPORTED_VERSIONS
+from common.core.protocol import supported_versions
 from common.node import allocator, wall_clock
 from common.node.access import TokenStore
 from common.node.genesis_file import read_genesis
@@ -113,7 +113,7 @@ async def _run(
     application = application_factory(genesis)
     opened = open_data(settings.data_dir, genesis, application)
     try:
-        check_supported(CommittedState(opened.chain), genesis, opened.chain.tip().height + 1, SUPPORTED_VERSIONS)
+        check_supported(CommittedState(opened.chain), genesis, opened.chain.tip().height + 1, supported_versions())
         process = NodeProcess(settings, opened, application, router_factory)
         await process.start()
         try:

@@ -19,7 +19,7 @@ from common.core import merkle
 from common.core.codec import parse_json
 from common.core.errors import Malformed
 from common.core.header import Header
-from common.core.protocol import LATEST_VERSION
+from common.core.protocol import latest_version
 from common.core.state_proof import verify_state_proof
 from common.core.suite import Suite, suite_named
 from common.core.validators import ValidatorSet
@@ -196,7 +196,7 @@ def _check_identity(evidence: Evidence, header: Header) -> None:
 
 
 def _check_version(header: Header) -> None:
-    if header.protocol_version > LATEST_VERSION:
+    if header.protocol_version > latest_version():
         raise Malformed(
             "protocol_version_unknown",
             "A header obeys a protocol version that this verifier does not know; use a newer one.",

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.core.errors import Malformed
-from common.core.protocol import LATEST_VERSION
 from common.core.validators import ValidatorSet
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.messages import HeaderMessage, decode_header_message
@@ -43,7 +42,7 @@ class VerifyHeader(Protocol):
         *,
         now_ms: int,
         known_id: bytes | None = None,
-        newest_version: int = LATEST_VERSION,
+        newest_version: int | None = None,
     ) -> VerifiedHeader: ...
 
 

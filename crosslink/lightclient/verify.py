@@ -26,7 +26,7 @@ from common.core import merkle
 from common.core.certificate import verify_certificate
 from common.core.errors import ProofInvalid
 from common.core.header import Header
-from common.core.protocol import LATEST_VERSION
+from common.core.protocol import latest_version
 from common.core.snapshot import snapshot_root
 from common.core.suite import Suite
 from common.core.validators import ValidatorSet
@@ -71,7 +71,7 @@ def verify_header(
     *,
     now_ms: int,
     known_id: bytes | None = None,
-    newest_version: int = LATEST_VERSION,
+    newest_version: int | None = None,
 ) -> VerifiedHeader:
     """Judge one delivered header.
 
@@ -98,7 +98,7 @@ def verify_header(
         return VerifiedHeader(
             message=message, block_id=block_id, verdict=Verdict.CONFLICTING, trusted_id=state.block_id
         )
-    _check_version(state, header, newest_version)
+    _check_version(state, header, latest_version() if newest_version is None else newest_version)
     _check_time(state, header, now_ms)
     _check_next_set(state.algorithms, message)
     return VerifiedHeader(message=message, block_id=block_id, verdict=Verdict.NEXT)

@@ -14,6 +14,7 @@ from common.core import merkle
 from common.core.certificate import Certificate, verify_certificate
 from common.core.codec import parse_json
 from common.core.header import Header
+from common.core.protocol import rehearse_next_version
 from common.core.snapshot import snapshot_root
 from common.core.validators import ValidatorSet
 from common.model.header import read_header
@@ -67,7 +68,7 @@ def test_networks_options_and_status(chain: LiveServer) -> None:
     assert own["sub_networks"] == [{"network_id": "suburb"}]
     options = get(chain, BASE + "/options")
     assert options["operation_types"] == ["toy.crash", "toy.open", "toy.protocol", "toy.transfer", "toy.validators"]
-    assert (options["protocol_version"], options["supported_versions"]) == (1, [1, 2])
+    assert (options["protocol_version"], options["supported_versions"]) == (1, [1])
     assert options["limits"]["max_expiry_blocks"] == genesis.parameters.max_expiry_blocks
     assert set(options["result_states"]) >= {"applied", "rejected"}
     status = get(chain, BASE + "/status")
@@ -182,7 +183,7 @@ def test_a_changed_validator_set_travels_with_its_block(tmp_path: Path) -> None:
 
 
 def test_c19_scheduled_activations_are_published(tmp_path: Path) -> None:
-    with LiveServer(tmp_path) as server:
+    with rehearse_next_version(), LiveServer(tmp_path) as server:
         for number, (version, height) in enumerate(((2, 4), (3, 900))):
             operation = {"type": "toy.protocol", "version": version, "height": height}
             submit(server, make_envelope(server.node.genesis, f"activate-{number}", [operation]), **WAIT)

@@ -1,7 +1,7 @@
 """Rolling upgrades on real processes: from an older release to this one, node by node, under load (attack C19).
 
-The older release is this source tree with another version number and without the newest protocol version. By default
-one chain of four is upgraded; `UPGRADE_TEST=all` (make upgrade-test) upgrades all 24 nodes of the pilot network and its
+The older release is this source tree, the newer one `tests.support.next_release`. By default one chain of four is
+upgraded; `UPGRADE_TEST=all` (make upgrade-test) upgrades all 24 nodes of the pilot network and its
 relay.
 """
 
@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -26,16 +25,16 @@ import pytest
 from cli.localnet.layout import CUSTODY
 from cli.localnet.markets import PILOTS
 from common.core.header import Header
-from common.core.protocol import LATEST_VERSION
+from common.core.protocol import latest_version
 from common.version import VERSION
 from tests.e2e.test_network import Load, transaction_status
 from tests.support.council import Council
 from tests.support.market import Market
-from tests.support.running import Network, eventually, tongjian
+from tests.support.next_release import NEXT_VERSION_NUMBER
+from tests.support.running import NEXT_RELEASE, Network, eventually, tongjian
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("business_chain", "cli", "common", "crosslink", "custody_chain")
-OLD_VERSION = "0.0.9"
+OLD = latest_version()
+NEW = OLD + 1
 WHOLE_NETWORK = os.environ.get("UPGRADE_TEST") == "all"
 REGIONS = list(PILOTS) if WHOLE_NETWORK else ["beijing"]
 PAUSE_S = 0.5 if WHOLE_NETWORK else 0.02
@@ -51,53 +50,29 @@ class PacedMarket(Market):
         return super().register_company(name)
 
 
-def old_release(folder: Path) -> Path:
-    """This source tree, as it was before the newest protocol version."""
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for file, new, old in (
-        ("common/version.py", f'"{VERSION}"', f'"{OLD_VERSION}"'),
-        ("common/core/protocol.py", "SUPPORTED_VERSIONS: Final = (1, 2)", "SUPPORTED_VERSIONS: Final = (1,)"),
-    ):
-        path = folder / file
-        text = path.read_text()
-        assert text.count(new) == 1
-        path.write_text(text.replace(new, old))
-    return folder
-
-
 class Releases:
     """A network whose processes can be started with either release."""
 
-    def __init__(self, network: Network, old: Path) -> None:
-        self.network, self.old = network, old
-
-    def old_tongjian(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The older release's command line."""
-        return subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
-            cwd=self.old,
-            env={**os.environ, "PYTHONPATH": str(self.old)},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+    def __init__(self, network: Network) -> None:
+        self.network = network
 
     def start_old(self, nodes: Sequence[str]) -> None:
         """Everything, or only these nodes, with the older release."""
-        directory = str(self.network.directory)
         if WHOLE_NETWORK:
-            assert self.old_tongjian("localnet", "up", directory, "--detach").returncode == 0
+            self.network.up()
             return
         for node in nodes:
-            assert self.old_tongjian("localnet", "start", directory, node).returncode == 0
+            self.network.start(node)
+
+    def start_new(self, name: str) -> None:
+        """One process with the newer release."""
+        self.network.start(name, NEXT_RELEASE)
 
     def check(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """`tongjian upgrade check` of this release, of the chains that run."""
+        """The newer release's `tongjian upgrade check`, of the chains that run."""
         only = () if WHOLE_NETWORK else ("--chain", REGIONS[0])
-        return tongjian("upgrade", "check", "--network", str(self.network.directory), *only, *options, check=False)
+        network = str(self.network.directory)
+        return tongjian("upgrade", "check", "--network", network, *only, *options, check=False, release=NEXT_RELEASE)
 
     def may_restart(self, node: str) -> bool:
         """Whether `tongjian upgrade check` lets this node be restarted."""
@@ -114,7 +89,7 @@ def releases() -> Iterator[Releases]:
     folder = Path(tempfile.mkdtemp(prefix="tongjian-upgrade-"))
     try:
         with Network.found(folder / "network", regions=REGIONS) as network:
-            yield Releases(network, old_release(folder / "old"))
+            yield Releases(network)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -146,26 +121,28 @@ def test_c19_every_node_is_upgraded_under_load_and_then_the_protocol(releases: R
     council = Council(network, tmp_path)
     for chain in chains:
         eventually(partial(commits, council, chain), f"{chain} commits")
-        assert versions(council, chain) == {(OLD_VERSION, (1,))}
+        assert versions(council, chain) == {(VERSION, (OLD,))}
     markets = [PacedMarket(network.local, region) for region in REGIONS]
     with contextlib.ExitStack() as stack:
         loads = [stack.enter_context(Load(market, "upgrade")) for market in markets]
         eventually(lambda: all(len(load.final) > 3 for load in loads), "the first receipts")
         begins = [load.final[-1]["height"] for load in loads]
-        early = releases.check("--protocol", "2")
+        early = releases.check("--protocol", str(NEW))
         assert early.returncode == 1
         assert "protocol_version_unsupported" in early.stdout
         for name in [name for chain in chains for name in nodes[chain]]:
             eventually(partial(releases.may_restart, name), f"{name} may be restarted", patience_s=120)
             network.kill(name)
-            network.start(name)
+            releases.start_new(name)
         if WHOLE_NETWORK:
             network.kill("relay")
-            network.start("relay")
-        eventually(lambda: releases.check("--protocol", "2").returncode == 0, "everything is upgraded", patience_s=120)
+            releases.start_new("relay")
+        eventually(
+            lambda: releases.check("--protocol", str(NEW)).returncode == 0, "everything is upgraded", patience_s=120
+        )
         ends = [load.final[-1]["height"] for load in loads]
         for chain in chains:
-            assert versions(council, chain) == {(VERSION, (1, LATEST_VERSION))}
+            assert versions(council, chain) == {(NEXT_VERSION_NUMBER, (OLD, NEW))}
             activate(council, chain)
         before = [len(load.final) for load in loads]
         eventually(
@@ -185,27 +162,27 @@ def test_c19_every_node_is_upgraded_under_load_and_then_the_protocol(releases: R
 
 
 def activate(council: Council, chain: str) -> None:
-    """Version 2 by governance, at a height a few seconds ahead; headers carry it from there on."""
+    """The next version by governance, at a height a few seconds ahead; headers carry it from there on."""
     height = council.height(chain) + council.lead(chain)
-    operation = council.operation(chain, "protocol.activate", version=2, height=height, reason="all are upgraded")
+    operation = council.operation(chain, "protocol.activate", version=NEW, height=height, reason="all are upgraded")
     council.decide(chain, operation)
-    eventually(lambda: council.ask(chain, "options")["protocol_version"] == 2, f"{chain} obeys version 2")
+    eventually(lambda: council.ask(chain, "options")["protocol_version"] == NEW, f"{chain} obeys the next version")
     with_versions = {
         at: council.ask(chain, f"blocks/{at}")["header"]["protocol_version"]
         for at in (height - 1, height)
         if council.height(chain) >= at
     }
-    assert with_versions.get(height - 1) == 1
-    assert with_versions.get(height, 2) == 2
+    assert with_versions.get(height - 1) == OLD
+    assert with_versions.get(height, NEW) == NEW
 
 
 def the_older_release_does_not_start_again(releases: Releases, name: str) -> None:
     """It says why, in one line with the code and the remedy, and signs nothing."""
     network = releases.network
     network.kill(name)
-    refused = releases.old_tongjian("localnet", "start", str(network.directory), name)
+    refused = tongjian("localnet", "start", str(network.directory), name, check=False)
     log = [json.loads(line) for line in network.local.process(name).log.read_text().splitlines()]
     assert refused.returncode == 1
     assert log[-1]["code"] == "protocol_version_unsupported"
     assert "install a version that supports it" in log[-1]["detail"]
-    network.start(name)
+    releases.start_new(name)

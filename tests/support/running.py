@@ -18,13 +18,17 @@ from cli.localnet.layout import CUSTODY, LocalNetwork, load_network
 from cli.localnet.readiness import node_status
 from common.core.errors import Rejected
 
-COMMAND = [sys.executable, "-m", "cli.main"]
+COMMAND = (sys.executable, "-m", "cli.main")
+NEXT_RELEASE = (sys.executable, "-m", "tests.support.next_release")
+"""The same command of a release with one protocol version more."""
 
 
-def tongjian(*arguments: str, check: bool = True, timeout_s: float = 180.0) -> subprocess.CompletedProcess[str]:
+def tongjian(
+    *arguments: str, check: bool = True, timeout_s: float = 180.0, release: Sequence[str] = COMMAND
+) -> subprocess.CompletedProcess[str]:
     """Run the command line; its output is text."""
     result = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False, stdin=subprocess.DEVNULL
+        [*release, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False, stdin=subprocess.DEVNULL
     )
     if check and result.returncode != 0:
         raise AssertionError(f"tongjian {' '.join(arguments)} ended with {result.returncode}: {result.stderr[-2000:]}")
@@ -79,9 +83,9 @@ class Network:
         """SIGKILL one process."""
         tongjian("localnet", "kill", str(self.directory), name)
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, release: Sequence[str] = COMMAND) -> None:
         """Start one process again."""
-        tongjian("localnet", "start", str(self.directory), name)
+        tongjian("localnet", "start", str(self.directory), name, release=release)
 
     def height(self, name: str) -> int:
         """A node's height; -1 while it does not answer."""

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends
 
 from common.chain.schedule import MAX_SEATS_FIELD, Activation, activations, protocol_version, scheduled_set
 from common.core.membership import concentrated
-from common.core.protocol import SUPPORTED_VERSIONS
+from common.core.protocol import supported_versions
 from common.core.validators import ValidatorSet
 from common.node.access import CHAIN_READERS
 from common.node.http.context import Network, Node, require_role
@@ -40,7 +40,7 @@ async def governance(network: Network, node: Node) -> dict[str, Any]:
     findings += [
         {"code": "protocol_version_unsupported", **_document(activation)}
         for activation in pending
-        if activation.version not in SUPPORTED_VERSIONS
+        if activation.version not in supported_versions()
     ]
     return {
         "network": network,
@@ -51,7 +51,7 @@ async def governance(network: Network, node: Node) -> dict[str, Any]:
         "protocol": {
             "version": protocol_version(state, genesis, height + 1),
             "genesis_version": genesis.protocol_version,
-            "supported_versions": list(SUPPORTED_VERSIONS),
+            "supported_versions": list(supported_versions()),
             "activations": [_document(activation) for activation in known],
             "scheduled": [_document(activation) for activation in pending],
         },

@@ -28,7 +28,7 @@ from common.core import merkle
 from common.core.certificate import commit_payload
 from common.core.errors import Malformed, NotFound, Rejected
 from common.core.header import Header
-from common.core.protocol import SUPPORTED_VERSIONS
+from common.core.protocol import supported_versions
 from common.core.snapshot import MAX_SNAPSHOT_BYTES
 from common.core.transaction import MAX_ENVELOPE_BYTES, MAX_OPERATIONS, parse_envelope
 from common.node.access import CHAIN_READERS, SUPERVISORS
@@ -123,7 +123,7 @@ async def options(network: Network, node: Node) -> dict[str, Any]:
         "tier": genesis.tier,
         "node_version": VERSION,
         "protocol_version": protocol_version(CommittedState(node.chain), genesis, node.chain.tip().height + 1),
-        "supported_versions": list(SUPPORTED_VERSIONS),
+        "supported_versions": list(supported_versions()),
         "genesis_id": genesis.id.hex(),
         "suite": genesis.suite.name,
         "operation_types": node.application.operation_types(),

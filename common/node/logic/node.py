@@ -25,7 +25,7 @@ from common.consensus.events import Committed, Received, WorkPending
 from common.consensus.messages import decode_message
 from common.core.errors import Rejected, Unavailable
 from common.core.genesis import Genesis
-from common.core.protocol import SUPPORTED_VERSIONS
+from common.core.protocol import supported_versions as versions_of_software
 from common.core.validators import ValidatorSet
 from common.node.logic.agreement.accuser import Accuser
 from common.node.logic.agreement.block_assembly import BlockAssembly
@@ -97,22 +97,22 @@ class Node(NodeQuestions):
         stopwatch: Callable[[], int] = lambda: 0,
         may_vote: bool = True,
         abstain_through_height: int = 0,
-        supported_versions: Sequence[int] = SUPPORTED_VERSIONS,
+        supported_versions: Sequence[int] | None = None,
         checkpoints: CheckpointSource | None = None,
     ) -> None:
         """A node over an initialised chain store.
 
         `seed` is the validator key, None for an observer. `recovered` are the vote log's records. `may_vote` is False
         if the log or the database went backwards (attack C16); `abstain_through_height` forbids votes up to a height
-        instead. `supported_versions` are the protocol versions that this software knows. `stopwatch` gives nanoseconds
-        of processor time, for sizing blocks only.
+        instead. `supported_versions`: protocol versions to know instead of those of this software. `stopwatch` gives
+        nanoseconds of processor time, for sizing blocks only.
         """
         self._genesis = genesis
         self._chain = chain
         self._limits = limits = limits or NodeLimits()
         self._own_key = None if seed is None else genesis.suite.public_key(seed)
         self._state = CommittedState(chain)
-        self._supported_versions = tuple(supported_versions)
+        self._supported_versions = versions_of_software() if supported_versions is None else tuple(supported_versions)
         self._halted = False
         self._work_pending = False
         self._view_told = (0, 0)

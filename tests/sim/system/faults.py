@@ -15,8 +15,9 @@ from common.consensus.messages import decode_message
 from common.core.errors import Rejected
 from common.node.logic.wire.peer_messages import KIND_CONSENSUS
 from tests.sim.bench import kind_of
+from tests.sim.system.founding import OLD_VERSIONS
 from tests.sim.system.liar import SystemLiar
-from tests.sim.system.release import OLD_VERSIONS, install
+from tests.sim.system.release import install
 
 if TYPE_CHECKING:
     from tests.sim.system.machine import NodeMachine

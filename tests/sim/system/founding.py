@@ -20,6 +20,8 @@ from custody_chain.application import CustodyApplication
 SUITE = ED25519_SHA256
 CUSTODY = "custody"
 REGIONS = {"beijing": "BJ", "shanghai": "SH"}
+OLD_VERSIONS, NEW_VERSIONS = (1,), (1, 2)
+"""Protocol versions that the old release and the new one know; the second is a rehearsal, without rules of its own."""
 GENESIS_MS = 1_770_000_000_000
 PARAMETERS = ChainParameters(heartbeat_ms=5_000, view_timeout_ms=500, max_view_timeout_ms=2_000)
 """Short waits, so that a run needs few simulated seconds."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from common.chain.schedule import check_supported
 from common.core.errors import InvariantBroken, Unavailable
-from common.core.protocol import SUPPORTED_VERSIONS
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
@@ -23,7 +22,7 @@ from common.node.store.committed_state import CommittedState
 from common.node.store.store_errors import DamagedStore, StoreFailed
 from tests.sim.system.channels import SimulatedChannels
 from tests.sim.system.disk import SimulatedDirectory, SimulatedStore
-from tests.sim.system.founding import GENESIS_MS, SUITE, ChainSpec, seed_of
+from tests.sim.system.founding import GENESIS_MS, NEW_VERSIONS, SUITE, ChainSpec, seed_of
 from tests.sim.system.loop import SimulatedLoop
 from tests.sim.system.network import SystemNetwork
 from tests.sim.world import World
@@ -117,7 +116,7 @@ class NodeMachine:
         self.alive = False
         self.wanted = True
         """Whether the supervisor keeps the process running."""
-        self.versions: tuple[int, ...] = SUPPORTED_VERSIONS
+        self.versions: tuple[int, ...] = NEW_VERSIONS
         """Protocol versions that the installed release knows."""
         self.life = 0
         self.skew_ms = 0

@@ -12,16 +12,13 @@ import asyncio
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from common.core.protocol import LATEST_VERSION, SUPPORTED_VERSIONS
 from tests.sim.system.clients import Client
-from tests.sim.system.founding import CUSTODY, GENESIS_MS, ChainSpec
+from tests.sim.system.founding import CUSTODY, GENESIS_MS, NEW_VERSIONS, ChainSpec
 
 if TYPE_CHECKING:
     from tests.sim.system.machine import NodeMachine
     from tests.sim.system.simulation import SystemSimulation
 
-OLD_VERSIONS = SUPPORTED_VERSIONS[:-1]
-"""What the old release knows."""
 LEAD_BLOCKS = 4
 """How far above the highest tip a version is activated."""
 HASTY = 0.3
@@ -52,13 +49,13 @@ class Governor(Client):
         return [machine.name for machine in self._chains[self.network] if machine.mischief is None]
 
     def _is_time(self) -> bool:
-        upgraded = all(machine.versions == SUPPORTED_VERSIONS for machine in self._chains[self.network])
+        upgraded = all(machine.versions == NEW_VERSIONS for machine in self._chains[self.network])
         return upgraded and (self.network == CUSTODY or any(map(obeys_newest, self._chains[CUSTODY])))
 
     def _activation(self, attempt: int) -> dict[str, Any]:
         operation: dict[str, Any] = {
             "type": "protocol.activate",
-            "version": LATEST_VERSION,
+            "version": NEW_VERSIONS[-1],
             "height": max(machine.height for machine in self._chains[self.network]) + LEAD_BLOCKS,
             "reason": "every node supports it",
         }
@@ -69,10 +66,10 @@ class Governor(Client):
 
 def obeys_newest(machine: NodeMachine) -> bool:
     """Whether the machine's tip is a block of the newest protocol version."""
-    return machine.height > 0 and machine.chain.header(machine.height).protocol_version == LATEST_VERSION
+    return machine.height > 0 and machine.chain.header(machine.height).protocol_version == NEW_VERSIONS[-1]
 
 
 def install(machine: NodeMachine) -> None:
     """Stop the node; it comes back with the new release."""
-    machine.versions = SUPPORTED_VERSIONS
+    machine.versions = NEW_VERSIONS
     machine.crash(power=False)

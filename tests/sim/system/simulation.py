@@ -15,14 +15,14 @@ from itertools import count
 from random import Random
 from unittest.mock import patch
 
-from common.core.protocol import SUPPORTED_VERSIONS
+from common.core.protocol import rehearse_next_version
 from common.core.suite import Ed25519Sha256
 from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
 from tests.sim.checkers import Violation
 from tests.sim.system import audit, faults
 from tests.sim.system.channels import open_line
 from tests.sim.system.clients import MarketClient
-from tests.sim.system.founding import CUSTODY, PARAMETERS, ChainSpec, business_chain, custody_chain
+from tests.sim.system.founding import CUSTODY, NEW_VERSIONS, PARAMETERS, ChainSpec, business_chain, custody_chain
 from tests.sim.system.http import Web
 from tests.sim.system.machine import Mischief, NodeMachine
 from tests.sim.system.network import Quality, SystemNetwork
@@ -164,7 +164,7 @@ class SystemSimulation:
 
     def run(self) -> SystemOutcome:
         """Run to the end. Raises `Violation`."""
-        with _quiet(), _remembered_verdicts():
+        with rehearse_next_version(), _quiet(), _remembered_verdicts():
             self.start()
             self._go_on(self.options.heal_ms, lambda: False)
             self.heal()
@@ -214,7 +214,7 @@ class SystemSimulation:
             machine.accept_writes()
             machine.set_clock(0, 0.0)
             machine.wanted = True
-            if machine.versions != SUPPORTED_VERSIONS:
+            if machine.versions != NEW_VERSIONS:
                 install(machine)
             if machine.loop.frozen:
                 machine.loop.thaw()

@@ -182,8 +182,7 @@ def one_organisation() -> list[dict[str, Any]]:
     return [{**entry, "organisation": "market"} for entry in members("v1", "v2")]
 
 
-def the_same_set_under_version_two(market: Market) -> list[dict[str, Any]]:
-    market.protocol_version = 2
+def the_same_set(market: Market) -> list[dict[str, Any]]:
     return [change(market, validators=[{**members("v1")[0], "organisation": "market"}])]
 
 
@@ -339,7 +338,7 @@ CASES: list[tuple[str, Case]] = [
     ("change_pending", lambda m: [activation(m, 2), activation(m, 2)]),
     ("change_not_pending", lambda m: [change(m, "v1", "v2", replaces=m.height + 9)]),
     ("change_not_pending", lambda m: [activation(m, 2, replaces=m.height + 9)]),
-    ("validators_unchanged", the_same_set_under_version_two),
+    ("validators_unchanged", the_same_set),
     ("validators_quorum_at_risk", lambda m: [change(m, "v1", "v2", "v3", "v4")]),
     ("validators_seats_exceeded", lambda m: [change(m, validators=one_organisation())]),
     ("protocol_version_not_next", lambda m: [activation(m, 3)]),

@@ -21,11 +21,11 @@ from common.core.header import (
     protocol_version_of,
     register_layout,
 )
-from common.core.protocol import LATEST_VERSION
+from common.core.protocol import latest_version
 from common.core.state_proof import value_hash
 from tests.unit.core.builders import SUITE, header, validator_set
 
-NEXT = LATEST_VERSION + 1
+NEXT = latest_version() + 1
 HEADER = header(validator_set(4))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from common.core.errors import Rejected
-from common.core.protocol import LATEST_VERSION
+from common.core.protocol import latest_version, rehearse_next_version
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.evidence import verify_evidence
 from crosslink.lightclient.messages import is_retryable
@@ -19,11 +20,18 @@ from tests.support.evidence import evidence_case
 NOW_MS = START_MS + 3600_000
 
 
-def follow(state: ClientState, block: BuiltBlock, newest_version: int = LATEST_VERSION) -> ClientState:
+@pytest.fixture(autouse=True)
+def next_version() -> Iterator[int]:
+    """The software that verifies knows version 2."""
+    with rehearse_next_version() as version:
+        yield version
+
+
+def follow(state: ClientState, block: BuiltBlock, newest_version: int | None = None) -> ClientState:
     return update(state, verify_header(state, block.message, now_ms=NOW_MS, newest_version=newest_version))
 
 
-def refusal(state: ClientState, block: BuiltBlock, newest_version: int = LATEST_VERSION) -> Rejected:
+def refusal(state: ClientState, block: BuiltBlock, newest_version: int | None = None) -> Rejected:
     with pytest.raises(Rejected) as caught:
         follow(state, block, newest_version)
     return caught.value
@@ -60,18 +68,18 @@ def test_c19_a_lie_about_the_version_is_refused_as_a_lie() -> None:
 def test_c19_offline_verification_says_that_it_is_too_old() -> None:
     case = evidence_case()
     tip = case.evidence.tip.header
-    newer = case.custody.seal(replace(tip, protocol_version=LATEST_VERSION + 1)).message
+    newer = case.custody.seal(replace(tip, protocol_version=latest_version() + 1)).message
     with pytest.raises(Rejected) as caught:
         verify_evidence(replace(case.evidence, tip=newer), case.trust)
     assert caught.value.code == "protocol_version_unknown"
-    known = case.custody.seal(replace(tip, protocol_version=LATEST_VERSION)).message
+    known = case.custody.seal(replace(tip, protocol_version=latest_version())).message
     assert verify_evidence(replace(case.evidence, tip=known), case.trust).height == tip.height
 
 
 def test_c19_a_region_block_of_an_unknown_version_is_not_judged_by_the_old_rules() -> None:
-    newer = evidence_case(LATEST_VERSION + 1)
+    newer = evidence_case(latest_version() + 1)
     with pytest.raises(Rejected) as caught:
         verify_evidence(newer.evidence, newer.trust)
     assert caught.value.code == "protocol_version_unknown"
-    known = evidence_case(LATEST_VERSION)
+    known = evidence_case(latest_version())
     assert verify_evidence(known.evidence, known.trust).region_height == 3

@@ -16,7 +16,6 @@ from typing import Any
 from common.chain.application import Application
 from common.consensus.records import record_height
 from common.core.genesis import Genesis
-from common.core.protocol import SUPPORTED_VERSIONS
 from common.node.effect_performer import EffectPerformer, EffectPorts
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
@@ -81,7 +80,7 @@ class Machine(EffectPorts):
     clock_offset_ms: int = 0
     may_vote: bool = True
     stopwatch: Callable[[], int] = lambda: 0
-    supported_versions: tuple[int, ...] = SUPPORTED_VERSIONS
+    supported_versions: tuple[int, ...] = (1, 2)
     node: Node | None = None
     chain: ChainStore = field(init=False)
     performer: EffectPerformer = field(init=False)

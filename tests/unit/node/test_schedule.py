@@ -154,13 +154,9 @@ def test_a_second_change_replaces_the_first_by_name_or_is_refused() -> None:
     assert scheduled_set(state, SUITE) is None
 
 
-def test_c19_version_two_refuses_a_change_that_changes_nothing_and_version_one_does_not() -> None:
+def test_a_change_that_changes_nothing_is_refused() -> None:
     state = OverlayView(_Empty())
-    schedule_validators(state, context(5, version=1), named(0, 1, 2, 3), 8, None)
-    assert take_due_set(state, context(7)) == named(0, 1, 2, 3)
-    assert refusal(schedule_validators, state, context(9, version=2), named(0, 1, 2, 3), 12, None) == (
-        "validators_unchanged"
-    )
+    assert refusal(schedule_validators, state, context(9), named(0, 1, 2, 3), 12, None) == "validators_unchanged"
 
 
 def test_c19_versions_follow_each_other_and_none_comes_back() -> None:
