@@ -1,2 +1,2 @@
-"""Attack coverage: for every attack of the catalogue the test that covers it, the check in the product that it rests
-on, and proof that the test fails when the check is taken out."""
+"""Attack coverage: for every attack that is covered the tests that cover it, the fault that each must notice, and proof
+that it does."""

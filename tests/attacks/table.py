@@ -1,8 +1,14 @@
-"""`coverage.toml`: for each attack the tests that cover it, each with the check that it must miss.
+"""`coverage.toml`: for each attack the tests that cover it, each with the fault that it must notice.
 
-An entry names a test by its pytest id and a function of the product as `module:Class.function`; `find` is a piece of
-that function's source that occurs once, `put` what stands there when the check is taken out. Several entries may share
-an attack. The catalogue of attacks is docs/attacks.md.
+An entry names a test by its pytest id, and what is taken out of the product in one of these ways, `check` being a
+function as `module:Class.function`:
+
+  refusal   the function no longer refuses with this code, and goes on
+  silent    the function does nothing; only while the function `within` runs, if one is named
+  answer    the function always gives this answer; `within` as above
+  fault     one of `faults_consensus` or `faults_processes`, where more is to be said
+
+Several entries may share an attack or a fault. The catalogue of attacks is docs/attacks.md.
 """
 
 from __future__ import annotations
@@ -10,7 +16,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -36,18 +42,28 @@ ATTACKS: Final = {
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One test and the check that it proves."""
+    """One test and the fault that it must notice."""
 
     id: str
     test: str
-    check: str
-    find: str
-    put: str
+    fault: str = ""
+    check: str = ""
+    refusal: str = ""
+    silent: bool = False
+    answer: Any = msgspec.UNSET
+    within: str = ""
+
+    @property
+    def change(self) -> dict[str, Any]:
+        """What is taken out, for `taking_out`."""
+        return {
+            key: value for key, value in msgspec.to_builtins(self).items() if key not in ("id", "test") and value != ""
+        }
 
     @property
     def label(self) -> str:
         """Short, for people."""
-        return f"{self.id} {self.test.rpartition('::')[2]} without {self.check}"
+        return f"{self.id} {self.test.rpartition('::')[2]} without {self.fault or self.check} {self.refusal}".strip()
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,13 +3,16 @@ no attack is left out: tests/tidy/test_citations.py. `make attack-coverage` prov
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 
+import msgspec
 import pytest
 
 from tests.attacks.__main__ import prove_all
-from tests.attacks.plugin import changed_source, is_constant, named_function
-from tests.attacks.table import ROOT, names_of_tests, read_coverage
+from tests.attacks.fault import FAULTS
+from tests.attacks.table import ROOT, Entry, names_of_tests, read_coverage
+from tests.attacks.taking_out import is_constant, named_function, without_refusal
 
 COVERAGE = read_coverage()
 SAMPLE = ("C3", "C7", "E4", "N4", "R6", "S2")
@@ -26,15 +29,27 @@ def test_every_named_test_exists_and_carries_the_id(file: str) -> None:
             assert f"_{entry.id.lower()}_" in name, f"{name} does not carry {entry.id}"
 
 
-@pytest.mark.parametrize("module", sorted({entry.check.partition(":")[0] for entry in COVERAGE.entry}))
-def test_every_check_exists_in_the_product(module: str) -> None:
-    for entry in COVERAGE.entry:
-        if entry.check.startswith(f"{module}:") and not is_constant(entry.check):
-            changed_source(named_function(entry.check), entry.find, entry.put)
+@pytest.mark.parametrize("entry", COVERAGE.entry, ids=lambda entry: entry.label)
+def test_what_is_taken_out_exists_in_the_product(entry: Entry) -> None:
+    """Each entry says in one way what is taken out, and it is there."""
+    ways = [entry.fault, entry.refusal, entry.silent, entry.answer is not msgspec.UNSET]
+    assert sum(map(bool, ways)) == 1
+    targets = [target for target, _ in FAULTS[entry.fault]] if entry.fault else [entry.check]
+    for target in targets:
+        if is_constant(target):
+            assert hasattr(importlib.import_module(target.partition(":")[0]), target.partition(":")[2])
+        elif entry.refusal:
+            without_refusal(named_function(target), entry.refusal)
+        else:
+            named_function(target)
+
+
+def test_no_fault_is_left_over() -> None:
+    assert set(FAULTS) == {entry.fault for entry in COVERAGE.entry} - {""}
 
 
 def test_no_entry_is_there_twice() -> None:
-    counted = Counter((entry.id, entry.test, entry.check, entry.find) for entry in COVERAGE.entry)
+    counted = Counter((entry.id, entry.test, str(entry.change)) for entry in COVERAGE.entry)
     assert [entry for entry, count in counted.items() if count > 1] == []
 
 
