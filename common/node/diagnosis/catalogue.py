@@ -239,6 +239,7 @@ OF_DATA: Final[dict[str, Ailment]] = {
     "transactions_wrong": Ailment("fault", "the transactions of a block are not those of its header", REPAIR),
     "receipts_wrong": Ailment("fault", "the receipts of a block are not those of its header", REPAIR),
     "snapshots_wrong": Ailment("fault", "the snapshots of a block are not those of its header", REPAIR),
+    "changes_wrong": Ailment("fault", "the changes noted of a block are not those of its header", REPAIR),
     "place_wrong": Ailment("fault", "the index does not lead from a transaction to its place", REPAIR),
     "nonce_wrong": Ailment("fault", "the used nonces are not those of the blocks", REPAIR),
     "revision_wrong": Ailment("fault", "the index does not lead from a data object to its snapshots", REPAIR),

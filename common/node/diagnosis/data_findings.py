@@ -23,6 +23,7 @@ CODE_OF_PREFIX: Final[dict[bytes, str]] = {
     schema.ENVELOPES: "transactions_wrong",
     schema.RECEIPTS: "receipts_wrong",
     schema.SNAPSHOTS: "snapshots_wrong",
+    schema.CHANGES: "changes_wrong",
     schema.TRANSACTIONS: "place_wrong",
     schema.NONCES: "nonce_wrong",
     schema.OBJECTS: "revision_wrong",
@@ -32,6 +33,7 @@ CODE_OF_PREFIX: Final[dict[bytes, str]] = {
     schema.DELETED: "history_wrong",
     schema.INDEX: "index_wrong",
     schema.TREE: "tree_wrong",
+    schema.PAST_TREE: "tree_wrong",
 }
 """First byte of a key -> the code of what is wrong with such entries."""
 

@@ -1,37 +1,33 @@
 """Checks of a stored chain: what every start verifies before anything is served, and the long audit of `doctor`.
 
 Invariants
-  D1  The tip record, the newest header and the state tree's root say the same, or the store does not open (`read_tip`,
-      `StateTree`).
+  D1  The tip record, the newest header and the state tree's root say the same, or the store does not open
+      (`records.read_tip`, `StateTree`).
   D2  The last headers form a chain, each with a certificate that holds under the validator set stored for its height.
   D3  Nothing is stored above the tip: a batch is applied completely, so remains would mean a mixed database.
-  D4  The deep audit recomputes every root from bodies, receipts, snapshots and state values.
+  D4  The deep audit recomputes every root from bodies, receipts, snapshots, changes and state values.
 
 Everything wrong raises DamagedStore with a remedy (attack S2). Left out: the vote log (`vote_log.check_vote_log`).
 """
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable
+from typing import NoReturn
 
 from common.core.block import Block
-from common.core.certificate import Certificate, verify_certificate
+from common.core.certificate import verify_certificate
+from common.core.changes import change_root
 from common.core.errors import Rejected
-from common.core.genesis import Genesis
-from common.core.header import Header
 from common.core.receipt import receipt_root
 from common.core.snapshot import snapshot_root
-from common.core.state_proof import empty_root
+from common.core.state_proof import empty_root, value_hash
 from common.node.store import schema
-from common.node.store.chain_reader import ChainReader, Tip
+from common.node.store.chain_reader import ChainReader
 from common.node.store.memory_store import MemoryStore
+from common.node.store.past_tree import check_past_trees
 from common.node.store.state_tree import StateTree
-from common.node.store.storage import ReadView
-from common.node.store.store_errors import REMEDY_RESYNC, DamagedStore, WrongDatabase
-
-if TYPE_CHECKING:
-    from common.node.store.chain_store import ChainStore
+from common.node.store.store_errors import REMEDY_RESYNC, DamagedStore
 
 _AUDIT_BATCH = 5000
 
@@ -40,52 +36,7 @@ def _damaged(what: str, key: bytes | None = None) -> NoReturn:
     raise DamagedStore(what, key=key, remedy=REMEDY_RESYNC)
 
 
-def read_tip(store: ReadView, genesis: Genesis) -> Tip | None:
-    """The tip of a stored chain, or None if the store is empty. Raises WrongDatabase or DamagedStore (D1)."""
-    version = store.get(schema.VERSION)
-    if version is None:
-        if next(store.scan(b""), None) is not None:
-            _damaged("the database holds data but does not say of which version", schema.VERSION)
-        return None
-    if schema.read_version(version) != schema.DB_VERSION:
-        raise WrongDatabase(
-            f"the database has layout version {schema.read_version(version)}, this program uses version "
-            f"{schema.DB_VERSION}: run the program that wrote it, or start with an empty data directory"
-        )
-    stored_genesis = store.get(schema.GENESIS)
-    if stored_genesis != genesis.id:
-        raise WrongDatabase(
-            f"the database belongs to genesis {(stored_genesis or b'').hex()}, not to {genesis.id.hex()} of network "
-            f"{genesis.network}: set data_dir and genesis_file to the same chain"
-        )
-    value = store.get(schema.TIP)
-    if value is None:
-        _damaged("the tip is missing", schema.TIP)
-    try:
-        height, block_id, time_ms, state_root = schema.read_tip(value)
-        if height == 0:
-            if block_id != genesis.id:
-                _damaged("the tip at height 0 is not genesis", schema.TIP)
-            return Tip(0, None, block_id, None, time_ms, state_root)
-        header = Header.decode(store.get(schema.header(height)) or b"")
-        certificate = Certificate.decode(store.get(schema.certificate(height)) or b"")
-        tip = Tip(height, header, header.id(genesis.suite), certificate, header.time_ms, header.state_root)
-    except (Rejected, struct.error) as error:
-        raise DamagedStore(f"the tip is unreadable: {error}", key=schema.TIP, remedy=REMEDY_RESYNC) from error
-    if (tip.block_id, tip.time_ms, tip.state_root, header.height) != (block_id, time_ms, state_root, height):
-        _damaged("the tip names another block than the newest header", schema.TIP)
-    return tip
-
-
-def read_floor(store: ReadView) -> int:
-    """The lowest height whose content is kept. Raises DamagedStore."""
-    value = store.get(schema.PRUNED)
-    if value is not None and len(value) != len(schema.u64(0)):
-        _damaged("the record of what was pruned is unreadable", schema.PRUNED)
-    return 0 if value is None else schema.read_u64(value)
-
-
-def check_chain(chain: ChainStore, *, headers: int, deep: bool) -> None:
+def check_chain(chain: ChainReader, *, headers: int, deep: bool) -> None:
     """D2 and D3 over the last `headers` blocks; with `deep`, D2 over all blocks and D4."""
     tip = chain.tip()
     lowest = 1 if deep else max(1, tip.height - headers + 1)
@@ -94,7 +45,7 @@ def check_chain(chain: ChainStore, *, headers: int, deep: bool) -> None:
         parent_id = check_link(chain, height, parent_id)
     if parent_id != tip.block_id:
         _damaged("the tip is not the end of the chain of headers", schema.TIP)
-    for kind in (schema.HEADERS, schema.CERTIFICATES, schema.ENVELOPES, schema.RECEIPTS, schema.SNAPSHOTS):
+    for kind in schema.BY_HEIGHT:
         for key, _ in chain.view.scan(kind, kind + schema.u64(tip.height + 1)):
             _damaged("an entry is stored above the tip", key)
     lowest_body = max(chain.pruning_floor(), 1) if deep else tip.height
@@ -103,6 +54,7 @@ def check_chain(chain: ChainStore, *, headers: int, deep: bool) -> None:
             check_content(chain, height)
     if deep:
         check_state(chain)
+        check_trees(chain)
 
 
 def check_link(chain: ChainReader, height: int, parent_id: bytes) -> bytes:
@@ -135,6 +87,21 @@ def check_content(chain: ChainReader, height: int) -> None:
         _damaged(f"the receipts of block {height} do not match its header", schema.receipts(height))
     if snapshot_root(suite, chain.snapshots(height)) != header.snapshot_root:
         _damaged(f"the snapshots of block {height} do not match its header", schema.snapshots(height))
+    changes = {key: None if value is None else value_hash(suite, value) for key, value in chain.changes(height)}
+    if (change_root(suite, changes), len(changes)) != (header.change_root, header.change_count):
+        _damaged(f"the changes of block {height} do not match its header", schema.changes(height))
+
+
+def check_trees(chain: ChainReader, progress: Callable[[int], None] = lambda height: None) -> None:
+    """Every kept tree of the past, given that the tip's is whole (D4); `progress` is told heights."""
+    check_past_trees(
+        chain.view,
+        chain.genesis.suite,
+        chain.proof_floor(),
+        chain.tip().height,
+        lambda height: chain.header(height).state_root,
+        progress,
+    )
 
 
 def check_state(chain: ChainReader) -> None:

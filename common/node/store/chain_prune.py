@@ -1,7 +1,8 @@
 """Pruning: gives up the content of old blocks and the past of the state, never what proves the chain.
 
 Kept for ever: headers, certificates, validator sets, where each transaction, nonce and object revision is. Given up
-below a height: envelopes, snapshots, past values that held only before it, and receipts unless they are to stay. Reads
+below a height: envelopes, snapshots, changes, past values and trees that held only before it, and receipts unless they
+are to stay. Reads
 below that height raise `Gone` (HTTP 410).
 
 A business chain's blocks may go once the custody chain has anchored them: then their snapshots are in its blocks. That
@@ -20,13 +21,14 @@ Left out: verifying evidence (command line; `crosslink.lightclient` lies beside 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from common.core.errors import Conflict, Forbidden, RuleBroken
 from common.node.settings import StorageSettings
 from common.node.store import schema
 from common.node.store.chain_store import ChainStore
+from common.node.store.records import Floors
 
 BATCH_ENTRIES: Final = 1000
 
@@ -93,14 +95,31 @@ def prune(
     """
     if below > chain.tip().height:
         raise RuleBroken("prune_above_tip", "the newest block cannot be pruned", below=below, tip=chain.tip().height)
-    floor = max(below, chain.pruning_floor())
-    receipt_floor = chain.receipt_floor() if keep_receipts else max(below, chain.receipt_floor())
-    apart = schema.u64(receipt_floor) if receipt_floor != floor else None
-    chain.store.write([(schema.PRUNED, schema.u64(floor)), (schema.RECEIPT_FLOOR, apart)], sync=True)
-    chain.floor_moved(floor, receipt_floor)
+    old = chain.floors
+    floor = max(below, old.content)
+    receipt_floor = old.receipts if keep_receipts else max(below, old.receipts)
+    floors = Floors(floor, receipt_floor, None if old.proofs is None else max(floor, old.proofs))
+    chain.move_floors(floors)
+    return _remove(chain, _superfluous(chain, floors), say)
+
+
+def keep_past_trees(chain: ChainStore, keep: bool, say: Callable[[int], None] = lambda removed: None) -> None:
+    """Keep the state trees of heights from the tip on, or give up all but the tip's; nothing if that is so already.
+
+    What a stopped process left of trees that were given up goes first, so that no gap stays unseen (N1).
+    """
+    if not keep or chain.floors.proofs is None:
+        chain.move_floors(replace(chain.floors, proofs=None))
+        _remove(chain, (key for key, _ in chain.store.scan(schema.PAST_TREE)), say)
+    if keep and chain.floors.proofs is None:
+        chain.move_floors(replace(chain.floors, proofs=chain.tip().height))
+
+
+def _remove(chain: ChainStore, keys: Iterator[bytes], say: Callable[[int], None]) -> int:
+    """Remove entries in bounded batches (N2); returns how many."""
     removed = 0
     batch: list[tuple[bytes, bytes | None]] = []
-    for key in _superfluous(chain, floor, receipt_floor):
+    for key in keys:
         batch.append((key, None))
         if len(batch) == BATCH_ENTRIES:
             chain.store.write(batch, sync=False)
@@ -111,16 +130,19 @@ def prune(
     return removed + len(batch)
 
 
-def _superfluous(chain: ChainStore, floor: int, receipt_floor: int) -> Iterator[bytes]:
+def _superfluous(chain: ChainStore, floors: Floors) -> Iterator[bytes]:
     """Keys of what no read at or above the floors needs."""
-    for kind, lowest in ((schema.ENVELOPES, floor), (schema.SNAPSHOTS, floor), (schema.RECEIPTS, receipt_floor)):
+    floor = floors.content
+    by_height = ((schema.ENVELOPES, floor), (schema.SNAPSHOTS, floor), (schema.CHANGES, floor))
+    for kind, lowest in (*by_height, (schema.RECEIPTS, floors.receipts)):
         for key, _ in chain.store.scan(kind):
             if key >= kind + schema.u64(lowest):
                 break
             yield key
-    for key, _ in chain.store.scan(schema.HISTORY):
-        if schema.read_u64(key, len(key) - 8) <= floor:
-            yield key
+    for kind, lowest in ((schema.HISTORY, floor), (schema.PAST_TREE, floors.proofs or 0)):
+        for key, _ in chain.store.scan(kind):
+            if schema.read_u64(key, len(key) - 8) <= lowest:
+                yield key
     for key, value in chain.store.scan(schema.DELETED):
         if schema.read_u64(value) <= floor:
             yield key

@@ -8,7 +8,7 @@ Invariants
       which it held. The value at height h is the tip's if it is old enough, else the first past one with until > h if
       its since <= h, else there was none. Each value is stored once.
 
-Left out: writing (`chain_store.py`), proofs (`state_tree.py`), checks at start (`chain_check.py`).
+Left out: writing (`chain_store.py`), trees (`state_tree.py`, `past_tree.py`), checks at start (`chain_check.py`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ from common.core.errors import Gone, NotFound, Rejected
 from common.core.genesis import Genesis
 from common.core.header import Header
 from common.core.receipt import Receipt
+from common.core.state_proof import StateProof
 from common.core.validators import ValidatorSet
 from common.node.store import schema
 from common.node.store.pages import read_page
+from common.node.store.past_tree import prove_at
+from common.node.store.records import Floors, Tip
 from common.node.store.storage import ReadView
 from common.node.store.store_errors import REMEDY_RESYNC, DamagedStore
 from common.node.store.stored_receipt import decode_receipt
@@ -37,18 +40,6 @@ MAX_REVISIONS: Final = 10_000
 _SINCE_BYTES: Final = 8
 
 Decoded = TypeVar("Decoded")
-
-
-@dataclass(frozen=True, slots=True)
-class Tip:
-    """The last committed block. At height 0 there is only genesis: no header, no certificate."""
-
-    height: int
-    header: Header | None
-    block_id: bytes
-    certificate: Certificate | None
-    time_ms: int
-    state_root: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +53,11 @@ class TransactionLocation:
 class ChainReader:
     """One moment of the chain. Every method may raise DamagedStore besides what it says."""
 
-    def __init__(
-        self, view: ReadView, genesis: Genesis, tip: Tip, floor: int, receipt_floor: int | None = None
-    ) -> None:
-        """`floor` is the lowest height whose bodies and past states are kept, `receipt_floor` (by default the same) the
-        lowest whose receipts are.
-        """
+    def __init__(self, view: ReadView, genesis: Genesis, tip: Tip, floors: Floors) -> None:
         self._view = view
         self._genesis = genesis
         self._tip = tip
-        self._floor = floor
-        self._receipt_floor = floor if receipt_floor is None else receipt_floor
+        self._floors = floors
 
     @property
     def genesis(self) -> Genesis:
@@ -90,11 +75,16 @@ class ChainReader:
 
     def pruning_floor(self) -> int:
         """The lowest height whose bodies and past states are kept; 0 if nothing was pruned."""
-        return self._floor
+        return self._floors.content
 
     def receipt_floor(self) -> int:
         """The lowest height whose receipts are kept; at most `pruning_floor`."""
-        return self._receipt_floor
+        return self._floors.receipts
+
+    def proof_floor(self) -> int:
+        """The lowest height at which a value or absence can be proven; the tip's, if past trees are not kept."""
+        lowest = self._tip.height if self._floors.proofs is None else max(self._floors.content, self._floors.proofs)
+        return min(lowest, self._tip.height)
 
     def header(self, height: int) -> Header:
         """The header of a block. Raises NotFound: height 0 has none."""
@@ -190,6 +180,24 @@ class ChainReader:
         self._check_floor(height)
         return self._item(schema.snapshots(height), schema.snapshot(height, index), "snapshot")
 
+    def changes(self, height: int, first: int = 0) -> Iterator[tuple[bytes, bytes | None]]:
+        """(key, value or None if it was removed) of what a block changed, ascending by key, height 0 included.
+
+        `first` is the index to begin with. Raises NotFound or Gone.
+        """
+        self._check_past(height)
+        block = schema.changes(height)
+        lowest = schema.change(height, 0)
+        start, _ = next(self._view.scan(block, schema.change(height, first), reverse=True), (lowest, b""))
+        index = schema.page_first(start)
+        for page_key, page in self._view.scan(block, start):
+            if schema.page_first(page_key) != index:
+                raise _damaged(page_key, f"a page follows {index} stored entries")
+            keys = self._decoded(page_key, page, read_page)
+            for key in keys[max(0, first - index) :]:
+                yield key, self.state_at(key, height)
+            index += len(keys)
+
     def transaction(self, tx_id: bytes) -> TransactionLocation | None:
         """Where a transaction was committed, or None."""
         return self._place(schema.transaction(tx_id))
@@ -232,6 +240,19 @@ class ChainReader:
         if raw is not None and _since(raw) <= height:
             return raw[_SINCE_BYTES:]
         return self._past_value(key, height)
+
+    def prove_at(self, key: bytes, height: int) -> StateProof:
+        """The proof of a key's value, or absence, after block `height`, against its header's state root.
+
+        Raises NotFound, or Gone with the lowest height that can be proven.
+        """
+        self._check_height(height, 0)
+        if height < self.proof_floor():
+            raise Gone(
+                "proof_pruned", "this node proves no state below that height", height=height, lowest=self.proof_floor()
+            )
+        root = self.header(height).state_root if height else None
+        return prove_at(self._view, self._genesis.suite, root, key, height)
 
     def state_scan(
         self, prefix: bytes, start_after: bytes | None, limit: int, height: int | None = None
@@ -298,17 +319,19 @@ class ChainReader:
             raise NotFound("height_unknown", "there is no such block", height=height, tip=self._tip.height)
 
     def _check_floor(self, height: int) -> None:
-        if height < self._floor:
-            raise Gone("block_pruned", "the block's content was pruned", height=height, lowest=self._floor)
+        if height < self._floors.content:
+            raise Gone("block_pruned", "the block's content was pruned", height=height, lowest=self._floors.content)
 
     def _check_receipt_floor(self, height: int) -> None:
-        if height < self._receipt_floor:
-            raise Gone("block_pruned", "the block's receipts were pruned", height=height, lowest=self._receipt_floor)
+        if height < self._floors.receipts:
+            raise Gone("block_pruned", "the block's receipts were pruned", height=height, lowest=self._floors.receipts)
 
     def _check_past(self, height: int) -> None:
         self._check_height(height, 0)
-        if height < self._floor:
-            raise Gone("state_pruned", "the state of that height was pruned", height=height, lowest=self._floor)
+        if height < self._floors.content:
+            raise Gone(
+                "state_pruned", "the state of that height was pruned", height=height, lowest=self._floors.content
+            )
 
     def _place(self, key: bytes) -> TransactionLocation | None:
         value = self.look_up(key)
@@ -354,14 +377,6 @@ def _since(entry: bytes) -> int:
     if len(entry) < _SINCE_BYTES:
         raise _damaged(schema.STATE, "a value of the state names no height")
     return schema.read_u64(entry)
-
-
-def read_receipt_floor(store: ReadView) -> int | None:
-    """The lowest height whose receipts are kept, if that is not the pruning floor. Raises DamagedStore."""
-    value = store.get(schema.RECEIPT_FLOOR)
-    if value is not None and len(value) != _SINCE_BYTES:
-        raise _damaged(schema.RECEIPT_FLOOR, "the record of what was pruned is unreadable")
-    return None if value is None else schema.read_u64(value)
 
 
 def _key_of(entry: tuple[bytes, bytes | None]) -> bytes:

@@ -1,8 +1,9 @@
 """The one place that commits blocks, and the chain's face to everybody who reads it.
 
 Invariants
-  W1  A block is one synced batch: header, certificate, body, receipts, snapshots, indexes, state, history, tree nodes,
-      validator set, vote-log mark and tip. A crash leaves all of it or nothing (attack S1).
+  W1  A block is one synced batch: header, certificate, body, receipts, snapshots, indexes, state, history, changes,
+      tree nodes, superseded nodes, validator set, vote-log mark and tip. A crash leaves all of it or nothing (attack
+      S1).
   W2  Blocks come in order: height tip + 1, on the tip's id, with roots and counts that fit (attack C14). What does not
       fit is our own bug here (`InvariantBroken`): blocks were judged before.
   W3  `prepare_commit` changes nothing; what it returns may be written in another thread while reads go on. Reads
@@ -30,9 +31,11 @@ from common.core.receipt import Receipt
 from common.core.state_proof import StateProof
 from common.core.validators import ValidatorSet
 from common.node.store import schema
-from common.node.store.chain_check import check_chain, read_floor, read_tip
-from common.node.store.chain_reader import ChainReader, Tip, TransactionLocation, read_receipt_floor
+from common.node.store.chain_check import check_chain
+from common.node.store.chain_reader import ChainReader, TransactionLocation
 from common.node.store.pages import write_pages
+from common.node.store.past_tree import superseded
+from common.node.store.records import Floors, Tip, floor_records, read_floors, read_tip
 from common.node.store.state_cache import AbsentKeys, StateCache
 from common.node.store.state_tree import StateTree, TreeUpdate
 from common.node.store.storage import KeyValueStore
@@ -93,9 +96,8 @@ class ChainStore(ChainReader):
         Raises WrongDatabase or DamagedStore.
         """
         tip = read_tip(store, genesis)
-        super().__init__(
-            store.snapshot(), genesis, tip or _no_tip(genesis), read_floor(store), read_receipt_floor(store)
-        )
+        floors = Floors() if tip is None else read_floors(store)
+        super().__init__(store.snapshot(), genesis, tip or _no_tip(genesis), floors)
         self.store = store
         self.tree = StateTree(self._view, genesis.suite, None if tip is None else tip.state_root)
         self._initialised = tip is not None
@@ -123,7 +125,7 @@ class ChainStore(ChainReader):
     def moment(self) -> ChainReader:
         """A reader that stays at the present tip, for answers that take several reads."""
         with self._lock:
-            return ChainReader(self._view, self._genesis, self.tip(), self._floor, self._receipt_floor)
+            return ChainReader(self._view, self._genesis, self.tip(), self._floors)
 
     def initialise(
         self,
@@ -139,6 +141,7 @@ class ChainStore(ChainReader):
         writes: Writes = [
             (schema.VERSION, schema.version_value()),
             (schema.GENESIS, genesis.id),
+            (schema.PROOF_FLOOR, schema.u64(0)),
             (schema.validators(0), genesis.validators.encode()),
         ]
         entries = self._put_state(writes, 0, state_changes)
@@ -185,6 +188,10 @@ class ChainStore(ChainReader):
             writes.append((schema.REJOINED, None))
             self._rejoined = False
         entries = self._put_state(writes, header.height, state_changes)
+        if header.change_count != len(entries):
+            raise InvariantBroken(f"block {header.height} was committed with the changes of another block")
+        if self._floors.proofs is not None:
+            writes.extend(superseded(tree_update, header.height))
         _put_rest(writes, tip, index_changes, tree_update)
         self._pending = _Pending(tip, tree_update, entries, next_set, [key for key, _ in writes])
         return writes
@@ -281,9 +288,19 @@ class ChainStore(ChainReader):
         with self._lock:
             return ProvenState(self.tip(), self.state_get(key), self.tree.prove(key))
 
-    def floor_moved(self, floor: int, receipt_floor: int) -> None:
-        """What belongs to heights below these alone is being removed (`chain_prune.py`)."""
-        self._floor, self._receipt_floor = floor, receipt_floor
+    @property
+    def floors(self) -> Floors:
+        """From which height on this node keeps what."""
+        return self._floors
+
+    def move_floors(self, floors: Floors) -> None:
+        """Note durably from where on things are kept; what belongs to heights below alone is removed afterwards
+        (`chain_prune.py`). Call it from the thread that commits.
+        """
+        if floors != self._floors:
+            self.store.write(floor_records(floors), sync=True)
+        with self._lock:
+            self._floors = floors
 
     def vote_log_mark(self) -> bytes | None:
         """What the database remembers of the vote log: give it to `VoteLog.open`."""
@@ -327,7 +344,7 @@ class ChainStore(ChainReader):
     def _put_state(
         self, writes: Writes, height: int, changes: Mapping[bytes, bytes | None]
     ) -> dict[bytes, bytes | None]:
-        """Add values, history and deletions (Q3); returns the stored form of what changed."""
+        """Add values, history, deletions (Q3) and the list of what changed; returns the stored form of what changed."""
         since = schema.u64(height)
         entries: dict[bytes, bytes | None] = {}
         for key, value in changes.items():
@@ -346,6 +363,7 @@ class ChainStore(ChainReader):
             else:
                 entries[key] = since + value
             writes.append((schema.state(key), entries[key]))
+        writes.extend([(schema.change(height, first), page) for first, page in write_pages(sorted(entries))])
         return entries
 
     def _check_fits(self, block: Block, certificate: Certificate, update: TreeUpdate, next_set: ValidatorSet) -> None:

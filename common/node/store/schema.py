@@ -11,6 +11,7 @@ complement (so that ascending keys give the latest first), `text` is UTF-8 witho
   !       "vote-log"                       mark of the vote log (`vote_log.Mark`), absent before there is one
   !       "pruned"                         u64 lowest height whose bodies and past states are kept; absent: 0
   !       "receipts"                       u64 lowest height whose receipts are kept; absent: as "pruned"
+  !       "proofs"                         u64 lowest height whose tree is kept; absent: only the tip's is
   !       "rejoined"                       empty; there while the node must not vote before it is level with a quorum
   !       "join"                           manifest (wire) of the checkpoint that is being taken over; then no "version"
   !       "join-taken"                     u32 chunks of it that are here
@@ -19,6 +20,7 @@ complement (so that ascending keys give the latest first), `text` is UTF-8 witho
   E       u64 height | u32 first index     page (`pages.py`) of envelopes (canonical JSON), block order
   R       u64 height | u32 first index     page of receipts, compact form (`stored_receipt.py`), block order
   P       u64 height | u32 first index     page of snapshots (canonical JSON), block order
+  K       u64 height | u32 first index     page of the state keys that the block changed, ascending; height 0 too
   X       b32 transaction id               u64 height | u32 index
   N       text first signer | 00 | nonce   u64 height | u32 index         used nonces (protocol rule 9)
   O       text object id | 00 | ~u64 height | ~u32 index      u64 object version
@@ -28,6 +30,9 @@ complement (so that ascending keys give the latest first), `text` is UTF-8 witho
   D       state key                        u64 height at which it was deleted (only while it is absent)
   I       index key                        value
   T       u8 depth | path (hex digits)     state tree node (`core/state_proof.py`)
+  W       u8 depth | path | u64 until      the node that stood there below height until (`past_tree.py`): u8 0 | node,
+                                           or what differs from the node that followed it: u8 1 | u16 bytes alike at
+                                           its head | u16 bytes alike at its tail | the bytes between
 
 Rule: a change of any layout, an application's index entries included, takes a new `DB_VERSION`; a node refuses a
 database of another version and says so.
@@ -46,6 +51,7 @@ TIP: Final = b"!tip"
 VOTE_LOG: Final = b"!vote-log"
 PRUNED: Final = b"!pruned"
 RECEIPT_FLOOR: Final = b"!receipts"
+PROOF_FLOOR: Final = b"!proofs"
 REJOINED: Final = b"!rejoined"
 JOIN: Final = b"!join"
 JOIN_TAKEN: Final = b"!join-taken"
@@ -55,6 +61,7 @@ CERTIFICATES: Final = b"C"
 ENVELOPES: Final = b"E"
 RECEIPTS: Final = b"R"
 SNAPSHOTS: Final = b"P"
+CHANGES: Final = b"K"
 TRANSACTIONS: Final = b"X"
 NONCES: Final = b"N"
 OBJECTS: Final = b"O"
@@ -64,6 +71,10 @@ HISTORY: Final = b"H"
 DELETED: Final = b"D"
 INDEX: Final = b"I"
 TREE: Final = b"T"
+PAST_TREE: Final = b"W"
+
+BY_HEIGHT: Final = (HEADERS, CERTIFICATES, ENVELOPES, RECEIPTS, SNAPSHOTS, CHANGES)
+"""Kinds whose keys begin with the height of their block."""
 
 MAX_U64: Final = 2**64 - 1
 _MAX_U32: Final = 2**32 - 1
@@ -145,6 +156,16 @@ def snapshot(height: int, index: int) -> bytes:
     return SNAPSHOTS + _PLACE.pack(height, index)
 
 
+def changes(height: int) -> bytes:
+    """Prefix of the keys that a block changed."""
+    return CHANGES + _U64.pack(height)
+
+
+def change(height: int, index: int) -> bytes:
+    """Key of the page of changed keys that begins with this one."""
+    return CHANGES + _PLACE.pack(height, index)
+
+
 def page_first(key: bytes) -> int:
     """Index of the first item of the page under this key."""
     return int(_PLACE.unpack(key[1:])[1])
@@ -215,6 +236,21 @@ def index(key: bytes) -> bytes:
 def tree_node(path: str) -> bytes:
     """Key of the state tree node at `path`, the nibbles of hashed keys as hex digits; '' is the top."""
     return TREE + bytes((len(path),)) + path.encode("ascii")
+
+
+def past_nodes(path: str) -> bytes:
+    """Prefix of all superseded nodes of one path, oldest first."""
+    return PAST_TREE + bytes((len(path),)) + path.encode("ascii")
+
+
+def past_node(path: str, until: int) -> bytes:
+    """Key of the node that stood at `path` up to, not including, height `until`."""
+    return past_nodes(path) + _U64.pack(until)
+
+
+def read_past_node(key: bytes) -> tuple[str, int]:
+    """(path, until which height) of a `past_node` key."""
+    return key[2 : -_U64.size].decode("ascii"), read_u64(key, len(key) - _U64.size)
 
 
 def used_nonce(signer: str, nonce: str) -> bytes:

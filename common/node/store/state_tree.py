@@ -4,8 +4,8 @@
 one entry a node, and updated once a block: a batch touches every node on its keys' paths exactly once.
 
 Invariants
-  T1  The stored nodes are always exactly those of the canonical tree of the tip's entries; nodes of older tips are
-      overwritten or deleted. Past values have history, past trees have not: proofs are for the tip.
+  T1  The nodes stored under `schema.tree_node` are always exactly those of the canonical tree of the tip's entries.
+      An update names the nodes that it replaces or removes; `past_tree.py` keeps those.
   T2  `apply` changes nothing. Its update counts only after `advance`, which is called once its writes are stored; an
       update that was made for another root is refused.
   T3  A node that comes from the store is held against the hash that its parent names before it is used; the top node
@@ -71,6 +71,8 @@ class TreeUpdate:
     writes: tuple[tuple[bytes, bytes | None], ...]
     nodes: Mapping[str, bytes | None]
     """Path -> node, or None for a node that is gone; for the caches."""
+    replaced: Mapping[str, bytes]
+    """Path -> the node that stood there before, of those in `nodes` where one did; the empty tree has its top node."""
 
 
 class _NodeCache:
@@ -143,7 +145,7 @@ class StateTree:
         with self._lock:
             top = batch.update("", self._top, self.entries, hashed)[0] if hashed else self._top
             writes = tuple((schema.tree_node(path), node) for path, node in batch.nodes.items())
-            return TreeUpdate(self._root, node_hash(suite, top), value_hashes, writes, batch.nodes)
+            return TreeUpdate(self._root, node_hash(suite, top), value_hashes, writes, batch.nodes, batch.replaced)
 
     def advance(self, update: TreeUpdate, store: NodeSource | None = None) -> None:
         """The update's writes are stored: go on from there, reading from `store` if it is another one now."""
@@ -168,7 +170,7 @@ class StateTree:
             node, nodes = self._top, [self._top]
             while node[0] == BRANCH:
                 depth = len(nodes) - 1
-                _, child_hash = _child(node, int(path[depth], 16))
+                _, child_hash = child_of(node, int(path[depth], 16))
                 if child_hash is None:
                     break
                 node = self.load(path[: depth + 1], child_hash)
@@ -208,6 +210,7 @@ class _Batch:
     def __init__(self, tree: StateTree) -> None:
         self._tree = tree
         self.nodes: dict[str, bytes | None] = {}
+        self.replaced: dict[str, bytes] = {}
 
     def update(self, path: str, node: bytes, entries: int, changes: list[_Change]) -> tuple[bytes, int]:
         """Apply sorted `changes`, all below `path`, to the subtree `node`; the new node and its number of entries.
@@ -220,6 +223,8 @@ class _Batch:
         merged = _merged(body, changes)
         if merged == body:
             return node, entries
+        if entries or not path:
+            self.replaced[path] = node
         return self._build(path, merged)
 
     def _update_branch(self, path: str, node: bytes, entries: int, changes: list[_Change]) -> tuple[bytes, int]:
@@ -232,17 +237,18 @@ class _Batch:
             while end < len(changes) and _nibble(changes[end][0], depth) == nibble:
                 end += 1
             child_path = path + _HEX[nibble]
-            count, child_hash = _child(branch, nibble)
+            count, child_hash = child_of(branch, nibble)
             child = EMPTY_BUCKET if child_hash is None else self._tree.load(child_path, child_hash, remember=False)
             new_child, new_count = self.update(child_path, child, count, changes[start:end])
             if new_child is not child:
                 set_child(branch, nibble, new_count, self._tree.hash_of(new_child) if new_count else None)
                 entries += new_count - count
             start = end
-        if entries <= BUCKET_SIZE:
-            return self._collapse(path, branch), entries
         if branch == node:
             return node, entries
+        self.replaced[path] = node
+        if entries <= BUCKET_SIZE:
+            return self._collapse(path, branch), entries
         result = self.nodes[path] = bytes(branch)
         return result, entries
 
@@ -253,10 +259,12 @@ class _Batch:
         """The bucket that replaces a branch with few entries. All its children are buckets, being no larger."""
         parts = []
         for nibble in range(16):
-            _, child_hash = _child(branch, nibble)
+            _, child_hash = child_of(branch, nibble)
             if child_hash is not None:
                 child_path = path + _HEX[nibble]
-                child = self.nodes.get(child_path) or self._tree.load(child_path, child_hash)
+                child = self.nodes.get(child_path)
+                if child is None:
+                    child = self.replaced[child_path] = self._tree.load(child_path, child_hash)
                 parts.append(child[BUCKET_START:])
                 self.nodes[child_path] = None
         return self._build(path, b"".join(parts))[0]
@@ -321,7 +329,7 @@ def _merged(body: bytes, changes: list[_Change]) -> bytes:
     return body
 
 
-def _child(branch: bytes | bytearray, nibble: int) -> tuple[int, bytes | None]:
+def child_of(branch: bytes | bytearray, nibble: int) -> tuple[int, bytes | None]:
     """(number of entries, node hash) of a branch's child; (0, None) if it has none there."""
     present = branch[1] << 8 | branch[2]
     bit = 1 << nibble

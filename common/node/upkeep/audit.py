@@ -26,14 +26,15 @@ from common.core.genesis import Genesis
 from common.core.header import Header
 from common.node.diagnosis.data_findings import CODE_OF_PREFIX, DataReport
 from common.node.store import chain_check, schema
-from common.node.store.chain_reader import ChainReader, Tip, read_receipt_floor
+from common.node.store.chain_reader import ChainReader
 from common.node.store.pages import read_page
+from common.node.store.records import Floors, Tip, read_floors, read_tip
 from common.node.store.storage import KeyValueStore, ReadView
 from common.node.store.store_errors import DamagedStore, WrongDatabase
 from common.node.upkeep.chain_rebuild import PROGRESS_BLOCKS, Progress, rebuild
 from common.node.upkeep.cross_check import cross_check
 
-PAGED = (schema.ENVELOPES, schema.RECEIPTS, schema.SNAPSHOTS)
+PAGED = (schema.ENVELOPES, schema.RECEIPTS, schema.SNAPSHOTS, schema.CHANGES)
 RECORDS = (schema.VERSION, schema.GENESIS, schema.TIP)
 """Records that follow from the chain; the others of their kind are this node's own."""
 KNOWN_RECORDS = frozenset(
@@ -66,7 +67,7 @@ def audit(
     else:
         rebuilt = rebuild(reader, application, scratch, progress)
         if rebuilt.height == reader.tip().height:
-            _compare(reader.view, scratch, report, progress)
+            _compare(reader, scratch, report, progress)
             return reader
         if rebuilt.differs is not None:
             report.add("execution_differs", rebuilt.differs)
@@ -78,10 +79,10 @@ def audit(
 
 def open_reader(view: ReadView, genesis: Genesis, report: DataReport) -> ChainReader | None:
     """A reader of what is stored, by the tip record, or by the last header if that record is damaged; or None."""
-    floor, receipt_floor = 0, None
+    floors = Floors()
     try:
-        floor, receipt_floor = chain_check.read_floor(view), read_receipt_floor(view)
-        tip = chain_check.read_tip(view, genesis)
+        floors = read_floors(view)
+        tip = read_tip(view, genesis)
     except WrongDatabase as error:
         report.add("database_wrong", str(error))
         return None
@@ -91,10 +92,11 @@ def open_reader(view: ReadView, genesis: Genesis, report: DataReport) -> ChainRe
     if tip is None:
         report.add("tip_wrong", "the database holds no chain", schema.TIP)
         return None
-    if max(floor, receipt_floor or 0) > tip.height + 1:
-        report.add("tip_wrong", f"blocks below {floor} are said to be pruned, the tip is {tip.height}", schema.PRUNED)
-        floor, receipt_floor = 0, None
-    return ChainReader(view, genesis, tip, floor, receipt_floor)
+    highest = max(floors.content, floors.receipts, floors.proofs or 0)
+    if highest > tip.height + 1:
+        report.add("tip_wrong", f"what is below {highest} is said to be pruned, the tip is {tip.height}", schema.PRUNED)
+        floors = Floors()
+    return ChainReader(view, genesis, tip, floors)
 
 
 def last_block(view: ReadView, genesis: Genesis) -> Tip | None:
@@ -121,7 +123,7 @@ def _check_keys(reader: ChainReader, report: DataReport) -> None:
         if key not in KNOWN_RECORDS:
             report.add("entry_unknown", "a record has no known name", key)
     above = schema.u64(reader.tip().height + 1)
-    for kind in (schema.HEADERS, schema.CERTIFICATES, schema.ENVELOPES, schema.RECEIPTS, schema.SNAPSHOTS):
+    for kind in schema.BY_HEIGHT:
         for key, _ in _guarded(reader.view.scan(kind, kind + above), report):
             report.add_entry("an entry is stored above the tip", key)
 
@@ -189,8 +191,9 @@ def _check_contents(reader: ChainReader, report: DataReport, progress: Progress)
     report.checked["blocks"] = tip - lowest + 1
 
 
-def _compare(view: ReadView, scratch: ReadView, report: DataReport, progress: Progress) -> None:
+def _compare(reader: ChainReader, scratch: ReadView, report: DataReport, progress: Progress) -> None:
     """Step 4: every entry of each kind, in both databases; they must be the same."""
+    view = reader.view
     kinds = [kind for kind in CODE_OF_PREFIX if kind != b"!"]
     entries = 0
     for done, kind in enumerate(kinds):
@@ -198,6 +201,8 @@ def _compare(view: ReadView, scratch: ReadView, report: DataReport, progress: Pr
         try:
             for key, stored, expected in _side_by_side(view.scan(kind), scratch.scan(kind)):
                 entries += 1
+                if kind == schema.PAST_TREE and schema.read_past_node(key)[1] <= reader.proof_floor():
+                    continue  # of a height whose tree is not kept
                 if stored == expected or (kind in PAGED and _same_items(stored, expected)):
                     continue
                 if stored is None:

@@ -4,6 +4,7 @@
   history   the state at the lowest kept height, then each height after it by what changed there, against every header's
             root: one wrong, missing or superfluous past value gives another root somewhere
   times     of a key's values, past and present: they follow one another
+  trees     of the past, as far as they are kept, from every header's root down
   sets      of validators: one wherever the headers say that another begins
   places    of every kept transaction, nonce and object revision; of all others their number and range
   nonces    all of them, chained again in block order, against the leaves in the state (protocol rule 12)
@@ -44,6 +45,7 @@ def cross_check(reader: ChainReader, report: DataReport, scratch: KeyValueStore,
         lambda: _check_nonces(reader, report),
         lambda: _check_intervals(reader, report),
         lambda: _check_history(reader, report, scratch, progress),
+        lambda: _check_past_trees(reader, report, progress),
     ]
     for check in checks:
         try:
@@ -184,6 +186,18 @@ def _check_history(reader: ChainReader, report: DataReport, scratch: KeyValueSto
         if height % PROGRESS_BLOCKS == 0:
             progress("checking past states", height, tip)
     report.checked["past_states"] = tip - floor
+
+
+def _check_past_trees(reader: ChainReader, report: DataReport, progress: Progress) -> None:
+    """The trees that are kept of the past lead from every header's root to what was there."""
+    tip = reader.tip().height
+
+    def told(height: int) -> None:
+        if height % PROGRESS_BLOCKS == 0:
+            progress("checking past trees", height, tip)
+
+    chain_check.check_trees(reader, told)
+    report.checked["past_trees"] = tip - reader.proof_floor()
 
 
 def _check_intervals(reader: ChainReader, report: DataReport) -> None:
