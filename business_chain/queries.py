@@ -4,7 +4,7 @@ Pure reading. Invariants
   Q1  One answer is read from one moment of the chain; its proofs are against that moment's state root.
   Q2  Everything is bounded by the caller's limit; pages follow each other by the last key seen. A cursor names a
       product or account that exists (none is ever deleted, a holding is): a wrong one must not read as an empty page.
-  Q3  Only the tip's state can be proven. A register of the past is answered without proof.
+  Q3  A register of the past is proven as that of the tip is, at every height whose tree this node keeps.
 
 Left out: who may ask (routes); checking a proof (register_proof).
 """
@@ -48,15 +48,13 @@ from business_chain.state import (
     subject_account_prefix,
     subject_key,
 )
-from common.core.errors import InvariantBroken, Malformed, NotFound, RuleBroken, Unavailable
+from common.core.errors import InvariantBroken, Malformed, NotFound
 from common.node.store.chain_store import ChainReader, ChainStore
 
 MAX_PROVEN: Final = 200
 """Entries that one answer proves; a proof costs some 50 microseconds of the node's event loop."""
 _PARTS: Final = "~"
 """Between the two parts of a subject's cursor, account and product; no identifier holds it."""
-_ATTEMPTS: Final = 3
-"""Readings of one answer with proofs, if blocks are committed meanwhile."""
 
 Answer = TypeVar("Answer", bound=Provable)
 
@@ -125,7 +123,7 @@ class Queries:
         return self._answer(read, None, proof, limit)
 
     def register(self, code: str, height: int | None, limit: int, cursor: str | None, proof: bool) -> RegisterAnswer:
-        """The register of members. Raises `product_unknown`, `proof_only_at_tip`, `height_unknown`, `state_pruned`."""
+        """The register of members. Raises `product_unknown`, `height_unknown`, `state_pruned`, `proof_pruned`."""
 
         def read(moment: Moment) -> RegisterAnswer:
             product = _require_product(moment, code)
@@ -206,40 +204,30 @@ class Queries:
     def _answer(self, read: Callable[[Moment], Answer], height: int | None, proof: bool, limit: int) -> Answer:
         """Read at one moment, and add the proofs of what was read (Q1, Q3).
 
-        Raises `proof_only_at_tip`, `proof_limit`, `tip_moved`.
+        Raises `proof_limit`, `proof_pruned`.
         """
         if proof and limit > MAX_PROVEN:
             raise Malformed("proof_limit", "One answer proves fewer entries than that.", limit=MAX_PROVEN)
-        for _ in range(_ATTEMPTS):
-            reader = self._chain.moment()
-            tip = reader.tip()
-            if proof and height not in (None, tip.height):
-                raise RuleBroken("proof_only_at_tip", "Only the newest state is proven.", height=tip.height)
-            moment = Moment(reader, tip.height if height is None else height, reader.genesis.network)
-            if not proof:
-                return read(moment)
-            moment.proven = {}
-            answer = read(moment)
-            entries = self._prove(moment.proven, tip.state_root)
-            if entries is not None:
-                answer.evidence = StateEvidence(
-                    header=None if tip.header is None else tip.header.encode().hex(),
-                    certificate=None if tip.certificate is None else tip.certificate.encode().hex(),
-                    entries=entries,
+        reader = self._chain.moment()
+        moment = Moment(reader, reader.tip().height if height is None else height, reader.genesis.network)
+        if not proof:
+            return read(moment)
+        moment.proven = {}
+        answer = read(moment)
+        at = moment.height
+        answer.evidence = StateEvidence(
+            header=reader.header(at).encode().hex() if at else None,
+            certificate=reader.certificate(at).encode().hex() if at else None,
+            entries=[
+                StateEntry(
+                    key=key.decode("ascii"),
+                    value=None if value is None else value.decode("utf-8"),
+                    proof=self._chain.prove_in(reader, key, at).to_json(),
                 )
-                return answer
-        raise Unavailable("tip_moved", "Blocks were committed while the proofs were made; ask again.")
-
-    def _prove(self, values: dict[bytes, bytes | None], state_root: bytes) -> list[StateEntry] | None:
-        """Proofs of all values against one state root; None if the tip is another one by now."""
-        entries = []
-        for key, value in values.items():
-            proven = self._chain.proven_state(key)
-            if proven.tip.state_root != state_root or proven.value != value:
-                return None
-            text = None if value is None else value.decode("utf-8")
-            entries.append(StateEntry(key=key.decode("ascii"), value=text, proof=proven.proof.to_json()))
-        return entries
+                for key, value in moment.proven.items()
+            ],
+        )
+        return answer
 
 
 def _page(

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1", tags=["Business queries"], dependencies=[Depend
 
 Cursor = Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")]
 SubjectCursor = Annotated[str | None, Query(max_length=129, description="`next_cursor` of the page before.")]
-Proof = Annotated[bool, Query(description="Add header, certificate and a state proof of every value (at the tip).")]
+Proof = Annotated[bool, Query(description="Add header, certificate and a state proof of every value.")]
 AtHeight = Annotated[
     int | None, DIGITS, Query(ge=0, le=MAX_HEIGHT, description="After this block; the newest if absent.")
 ]

@@ -32,12 +32,15 @@ _ATTEMPTS: Final = 3
 _decode: Final = msgspec.json.Decoder().decode
 
 
-def set_changes(reader: ChainReader) -> tuple[HeaderMessage, ...]:
-    """Every block after which the chain's own validator set changed, ascending, with the set that follows."""
+def set_changes(reader: ChainReader, height: int | None = None) -> tuple[HeaderMessage, ...]:
+    """Every block below `height` (the tip) after which the chain's own validator set changed, ascending, with the set
+    that follows.
+    """
+    last = reader.tip().height if height is None else height
     changes = []
     for key, value in reader.view.scan(schema.VALIDATORS):
         first_height = schema.read_u64(key, len(schema.VALIDATORS))
-        if first_height == 0 or first_height > reader.tip().height:
+        if first_height == 0 or first_height > last:
             continue
         changes.append(
             HeaderMessage(

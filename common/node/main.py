@@ -111,7 +111,7 @@ async def _run(
     check_certificates(settings, wall_clock_ms())
     genesis = read_genesis(settings.genesis_file)
     application = application_factory(genesis)
-    opened = open_data(settings.data_dir, genesis, application)
+    opened = open_data(settings.data_dir, genesis, application, past_proofs=settings.storage.past_proofs)
     try:
         check_supported(CommittedState(opened.chain), genesis, opened.chain.tip().height + 1, supported_versions())
         process = NodeProcess(settings, opened, application, router_factory)

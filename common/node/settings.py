@@ -163,6 +163,10 @@ class StorageSettings(_Section):
     keep_receipts: bool = True
     """Whether `tongjian node prune` leaves the receipts of pruned blocks: what became of a transaction stays
     answerable, at about 100 bytes each."""
+    past_proofs: bool | None = None
+    """Whether state trees of the past are kept, so that a value or absence is proven at any kept height and not at the
+    newest alone. Absent: true on a custody chain, false on a business chain. What is switched on later holds from then
+    on; what is switched off is removed at the next start. About 400 bytes for each value that a block changes."""
     archive: bool = False
     """True for an observer that keeps every block for ever: it is never pruned, and does not join by a checkpoint."""
 

@@ -29,6 +29,7 @@ from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node_events import PeerKey
 from common.node.peer.certificates import check_authorities, check_issued, read_certificates
 from common.node.settings import NodeSettings
+from common.node.store.chain_prune import keep_past_trees
 from common.node.store.chain_store import ChainStore
 from common.node.store.exclusive import exclusive
 from common.node.store.log_directory import LogDirectory
@@ -80,9 +81,10 @@ class Opened:
         self.store.close()
 
 
-def open_data(data_dir: Path, genesis: Genesis, application: Application) -> Opened:
+def open_data(data_dir: Path, genesis: Genesis, application: Application, *, past_proofs: bool | None = None) -> Opened:
     """Open and check what a node keeps; write height 0 into a new database.
 
+    `past_proofs`: whether state trees of the past are kept (`StorageSettings`).
     Raises StoreFailed, WrongDatabase or DamagedStore (U1), Unavailable('data_dir_unusable'), or Rejected for a genesis
     document that the application refuses.
     """
@@ -98,10 +100,15 @@ def open_data(data_dir: Path, genesis: Genesis, application: Application) -> Ope
     try:
         chain = ChainStore(store, genesis)
         initialise_chain(chain, genesis, application)
+        keep_past_trees(chain, genesis.tier == "custody" if past_proofs is None else past_proofs, _tell_removed)
         return open_votes(data_dir / VOTES_DIRECTORY, store, chain)
     except (InvariantBroken, Rejected):
         store.close()
         raise
+
+
+def _tell_removed(entries: int) -> None:
+    _log.info("removing the state trees of the past, which are not to be kept", extra={"entries_removed": entries})
 
 
 def open_votes(

@@ -8,8 +8,8 @@ Invariants
       for what docs/supervision.md names ("Who may ask").
   Q4  Every answer says what it rests on: the regions concerned, their state, how far they were verified. It is complete
       only while all of them are active, no block of theirs was skipped, and nothing of theirs waits to be moved.
-  Q5  Only the tip can be proven, and of it what the answer returns. A question without a limit is never refused for its
-      proofs: its page ends where they do, and the cursor goes on.
+  Q5  What the answer returns can be proven, at every height whose tree this node keeps. A question without a limit is
+      never refused for its proofs: its page ends where they do, and the cursor goes on.
 
 Left out: the questions themselves.
 """
@@ -23,7 +23,7 @@ from typing import Any, Final, overload
 
 import msgspec
 
-from common.core.errors import Malformed, NotFound, RuleBroken, Unavailable
+from common.core.errors import Malformed, NotFound, RuleBroken
 from common.core.header import Header
 from common.node.store.chain_store import ChainReader, ChainStore
 from crosslink.lightclient.evidence_file import Evidence, StateEntry
@@ -39,7 +39,6 @@ MAX_PROVEN: Final = 200
 PAGE: Final = 200
 """Rows of a page if the question names no limit; with proofs fewer, as many as `MAX_PROVEN` has room for."""
 
-_ATTEMPTS: Final = 3
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -187,59 +186,51 @@ class Questions:
     ) -> dict[str, Any]:
         """Ask at one moment; return the envelope. `concerned` None means every region that the bearer sees.
 
-        Raises what the question raises, `NotFound('as_of_before_genesis')`, `Gone('state_pruned')`,
-        `RuleBroken('proof_only_at_tip')`, `Malformed('proof_limit')`, `Unavailable('tip_moved')`.
+        Raises what the question raises, `NotFound('as_of_before_genesis')`, `Gone` with `state_pruned` or
+        `proof_pruned`, `RuleBroken('proof_of_genesis')`, `Malformed('proof_limit')`.
         """
         named = None if concerned is None else list(concerned)
-        for _ in range(_ATTEMPTS):
-            reader = self._chain.moment()
-            height, time_ms = moment_of(reader, as_of_ms)
-            if proof and height != reader.tip().height:
-                raise RuleBroken(
-                    "proof_only_at_tip", "Only the newest state can be proven.", height=reader.tip().height
-                )
-            moment = Moment(reader, height, time_ms, self._sees, {} if proof else None)
-            data = question(moment)
-            basis = moment.basis(moment.regions() if named is None else named)
-            envelope = {
-                "as_of_ms": time_ms,
-                "custody_height": height,
-                "complete": all(map(_is_whole, basis)),
-                "basis": basis,
-                "data": data,
-            }
-            if not proof:
-                return envelope
-            entries = self._proofs(moment)
-            if entries is not None:
-                return {**envelope, "evidence": _evidence(moment.reader, entries)}
-        raise Unavailable("tip_moved", "Blocks were committed while the proofs were made; ask again.")
+        reader = self._chain.moment()
+        height, time_ms = moment_of(reader, as_of_ms)
+        moment = Moment(reader, height, time_ms, self._sees, {} if proof else None)
+        data = question(moment)
+        basis = moment.basis(moment.regions() if named is None else named)
+        envelope = {
+            "as_of_ms": time_ms,
+            "custody_height": height,
+            "complete": all(map(_is_whole, basis)),
+            "basis": basis,
+            "data": data,
+        }
+        return {**envelope, "evidence": self._evidence(moment)} if proof else envelope
 
-    def _proofs(self, moment: Moment) -> list[StateEntry] | None:
-        """Proofs of all values that were read; None if the tip moved meanwhile."""
-        tip = moment.reader.tip()
-        entries = []
-        for key, value in (moment.proven or {}).items():
-            proven = self._chain.proven_state(key)
-            if proven.tip.height != tip.height or proven.value != value:
-                return None
-            text = None if value is None else value.decode("utf-8")
-            entries.append(StateEntry(key.decode("ascii"), text, proven.proof))
-        return entries
+    def _evidence(self, moment: Moment) -> dict[str, Any] | None:
+        """An evidence file of kind `state`; None if no value was read: an empty answer has no parts to prove."""
+        reader, height = moment.reader, moment.height
+        if height == 0:
+            raise RuleBroken(
+                "proof_of_genesis", "No header states what genesis holds; ask for the time of the first block or later."
+            )
+        if not moment.proven:
+            return None
+        entries = [
+            StateEntry(
+                key.decode("ascii"),
+                None if value is None else value.decode("utf-8"),
+                self._chain.prove_in(reader, key, height),
+            )
+            for key, value in moment.proven.items()
+        ]
+        return _evidence(reader, height, entries)
 
 
-def _evidence(reader: ChainReader, entries: list[StateEntry]) -> dict[str, Any] | None:
-    """An evidence file of kind `state`; None if no value was read (an empty answer cannot be proven by its parts)."""
-    tip = reader.tip()
-    if tip.header is None or tip.certificate is None:
-        raise Unavailable("chain_empty", "The custody chain has no block yet.")
-    if not entries:
-        return None
+def _evidence(reader: ChainReader, height: int, entries: list[StateEntry]) -> dict[str, Any]:
+    """An evidence file of kind `state` under the header of that height."""
     evidence = Evidence(
         network=reader.genesis.network,
         genesis_id=reader.genesis.id,
-        set_changes=set_changes(reader),
-        tip=HeaderMessage(header=tip.header, certificate=tip.certificate),
+        set_changes=set_changes(reader, height),
+        tip=HeaderMessage(header=reader.header(height), certificate=reader.certificate(height)),
         state=tuple(entries),
     )
     return evidence.to_json()

@@ -114,7 +114,6 @@ def test_refusals_name_operation_and_code(market: MarketServer) -> None:
         ("/v1/products/BJ000001.ESVUFR2699/register", {}, 404, "product_unknown"),
         (f"/v1/products/{PRODUCT}/register", {"height": 10_000}, 404, "height_unknown"),
         (f"/v1/products/{PRODUCT}/register", {"height": -1}, 400, "request_invalid"),
-        (f"/v1/products/{PRODUCT}/register", {"height": 1, "proof": "true"}, 422, "proof_only_at_tip"),
         (f"/v1/products/{PRODUCT}/register", {"limit": 0}, 400, "request_invalid"),
         (f"/v1/products/{PRODUCT}/register", {"cursor": "a b"}, 400, "identifier_invalid"),
         (f"/v1/products/{PRODUCT}/register", {"cursor": "A9"}, 400, "cursor"),

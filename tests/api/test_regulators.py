@@ -152,7 +152,7 @@ def test_integers_of_the_supervisory_routes_have_one_spelling(custody: CustodySe
         ("/v1/evidence/beijing/pledge", {"index": 1}, 400, "evidence_place"),
         ("/v1/crosslink/log", {}, 400, "request_invalid"),
         (INVESTOR, {"as_of_ms": START_MS - 1}, 404, "as_of_before_genesis"),
-        (INVESTOR, {"as_of_ms": START_MS + 1, "proof": "true"}, 422, "proof_only_at_tip"),
+        (INVESTOR, {"as_of_ms": START_MS + 1, "proof": "true"}, 422, "proof_of_genesis"),
     ],
 )
 def test_refusals_are_problems_with_stable_codes(
@@ -191,6 +191,19 @@ def test_a_proof_is_an_evidence_file_that_the_offline_verifier_accepts(custody: 
     findings = verify_evidence_file(canonical_json(answer["evidence"]), custody.on_node(lambda node: node.trust()))
     assert (findings.kind, findings.height) == ("state", answer["custody_height"])
     assert findings.state
+
+
+@pytest.mark.parametrize("as_of_ms", [START_MS + 1000, START_MS + 2500, START_MS + 3000])
+def test_what_was_held_on_a_date_is_proven_under_the_header_of_that_date(custody: CustodyServer, as_of_ms: int) -> None:
+    answer = custody.get(INVESTOR, as_of_ms=as_of_ms, proof="true")
+    assert answer["custody_height"] < custody.on_node(lambda node: node.chain.tip().height)
+    assert answer["data"] == custody.get(INVESTOR, as_of_ms=as_of_ms)["data"]
+    findings = verify_evidence_file(canonical_json(answer["evidence"]), custody.on_node(lambda node: node.trust()))
+    assert (findings.kind, findings.height) == ("state", answer["custody_height"])
+    values = {entry["key"]: json.loads(entry["value"]) for entry in answer["evidence"]["state"] if entry["value"]}
+    for row in answer["data"]["positions"]:
+        proven = values[f"position/Q000000001/{row['region']}/{row['product']}/{row['account']}"]
+        assert (proven["available"], proven["pledged"]) == (row["available"], row["pledged"])
 
 
 def test_the_proven_figures_are_those_of_the_answer(custody: CustodyServer) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from common.node.http import evidence_routes, governance_routes, health_routes, liveness_routes
+from common.node.http import change_routes, evidence_routes, governance_routes, health_routes, liveness_routes
 from common.node.http import networks as http_networks
 from common.node.http import transactions as http_transactions
 from common.node.http.node_ports import BusinessLookup, ServedNode
@@ -21,6 +21,7 @@ def chain_routers(service: ServedNode) -> list[APIRouter]:
         http_transactions.router,
         http_networks.facts_router,
         http_networks.router,
+        change_routes.router,
         governance_routes.router,
         evidence_routes.router,
         health_routes.router,

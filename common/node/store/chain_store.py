@@ -283,6 +283,13 @@ class ChainStore(ChainReader):
         with self._lock:
             return self.tree.prove(key)
 
+    def prove_in(self, moment: ChainReader, key: bytes, height: int) -> StateProof:
+        """As `moment.prove_at`, from this store's caches while the moment's tip is still the tip. Raises as it does."""
+        with self._lock:
+            if height == self._tip.height and moment.tip() == self._tip:
+                return self.tree.prove(key)
+        return moment.prove_at(key, height)
+
     def proven_state(self, key: bytes) -> ProvenState:
         """Value and proof that belong to one tip. Raises DamagedStore."""
         with self._lock:

@@ -10,10 +10,11 @@ import pytest
 from business_chain.answers import StateEvidence
 from business_chain.queries import Queries
 from business_chain.register_proof import ProvenValue, verify_register
-from common.core.errors import Malformed, NotFound, ProofInvalid, RuleBroken
+from common.core.errors import Gone, Malformed, NotFound, ProofInvalid
 from common.core.header import Header
 from common.core.state_proof import StateProof
 from common.core.suite import ED25519_SHA256
+from common.node.store.chain_prune import keep_past_trees
 from tests.unit.business.market import COMPANY, ISSUER, PRODUCT
 from tests.unit.business.stored_market import StoredMarket
 
@@ -147,10 +148,36 @@ def test_a_value_of_something_else_does_not_pass_for_a_holding(chain: StoredMark
         verify_register(ED25519_SHA256, root, PRODUCT, [*values[:-1], *foreign])
 
 
-def test_only_the_tip_is_proven_and_within_bounds(chain: StoredMarket) -> None:
+def test_registers_of_the_past_are_proven_under_their_own_headers(chain: StoredMarket) -> None:
     queries = Queries(chain.chain)
-    with pytest.raises(RuleBroken, match="proof_only_at_tip"):
-        queries.register(PRODUCT, 1, 100, None, True)
+    sizes = set()
+    for height in range(1, chain.chain.tip().height + 1):
+        try:
+            answer = queries.register(PRODUCT, height, 100, None, True)
+        except NotFound:
+            continue
+        root, values = proven(answer.evidence)
+        assert root == chain.chain.header(height).state_root
+        product, holdings = verify_register(ED25519_SHA256, root, PRODUCT, values)
+        assert {entry.account: entry.held for entry in answer.holders} == {
+            account: holding.figures.held for account, holding in holdings.items()
+        }
+        sizes.add(product.holders)
+    assert len(sizes) > 1
+
+
+def test_a_node_that_keeps_no_past_trees_says_from_where_on_it_proves(chain: StoredMarket) -> None:
+    keep_past_trees(chain.chain, False)
+    queries = Queries(chain.chain)
+    tip = chain.chain.tip().height
+    with pytest.raises(Gone, match="proof_pruned") as caught:
+        queries.register(PRODUCT, tip - 1, 100, None, True)
+    assert caught.value.parameters["lowest"] == tip
+    assert queries.register(PRODUCT, tip - 1, 100, None, False).holders
+
+
+def test_proofs_are_bounded(chain: StoredMarket) -> None:
+    queries = Queries(chain.chain)
     with pytest.raises(Malformed, match="proof_limit"):
         queries.products(201, None, True)
     tip = chain.chain.tip().height
