@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.chain.application import Application
+from common.chain.index_families import families_of
 from common.core.errors import Conflict, InvariantBroken, Malformed, Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.node.diagnosis.catalogue import RENEW_BEFORE_DAYS
@@ -32,7 +33,9 @@ from common.node.settings import NodeSettings
 from common.node.store.chain_prune import keep_past_trees
 from common.node.store.chain_store import ChainStore
 from common.node.store.exclusive import exclusive
+from common.node.store.index_layouts import rebuild_indexes
 from common.node.store.log_directory import LogDirectory
+from common.node.store.migration import migrate
 from common.node.store.storage import KeyValueStore, LevelDBStore
 from common.node.store.store_errors import VotingUnsafe
 from common.node.store.vote_log import VoteLog
@@ -82,7 +85,7 @@ class Opened:
 
 
 def open_data(data_dir: Path, genesis: Genesis, application: Application, *, past_proofs: bool | None = None) -> Opened:
-    """Open and check what a node keeps; write height 0 into a new database.
+    """Open and check what a node keeps, brought to the present layout first; write height 0 into a new database.
 
     `past_proofs`: whether state trees of the past are kept (`StorageSettings`).
     Raises StoreFailed, WrongDatabase or DamagedStore (U1), Unavailable('data_dir_unusable'), or Rejected for a genesis
@@ -98,13 +101,20 @@ def open_data(data_dir: Path, genesis: Genesis, application: Application, *, pas
             "or not exist yet",
         ) from error
     try:
+        migrate(store, _tell)
         chain = ChainStore(store, genesis)
+        if chain.initialised and rebuild_indexes(chain, families_of(application), _tell):
+            chain = ChainStore(store, genesis)
         initialise_chain(chain, genesis, application)
         keep_past_trees(chain, genesis.tier == "custody" if past_proofs is None else past_proofs, _tell_removed)
         return open_votes(data_dir / VOTES_DIRECTORY, store, chain)
     except (InvariantBroken, Rejected):
         store.close()
         raise
+
+
+def _tell(what: str, entries: int) -> None:
+    _log.info("bringing the database up to date", extra={"what": what, "entries": entries})
 
 
 def _tell_removed(entries: int) -> None:

@@ -15,6 +15,7 @@ from common.core.errors import Rejected
 from common.core.genesis import Genesis
 from common.core.header import Header
 from common.node.store import schema
+from common.node.store.migration import check_present
 from common.node.store.storage import ReadView
 from common.node.store.store_errors import REMEDY_RESYNC, DamagedStore, WrongDatabase
 
@@ -50,11 +51,7 @@ def read_tip(store: ReadView, genesis: Genesis) -> Tip | None:
         if next(store.scan(b""), None) is not None:
             _damaged("the database holds data but does not say of which version", schema.VERSION)
         return None
-    if schema.read_version(version) != schema.DB_VERSION:
-        raise WrongDatabase(
-            f"the database has layout version {schema.read_version(version)}, this program uses version "
-            f"{schema.DB_VERSION}: run the program that wrote it, or start with an empty data directory"
-        )
+    check_present(store)
     stored_genesis = store.get(schema.GENESIS)
     if stored_genesis != genesis.id:
         raise WrongDatabase(

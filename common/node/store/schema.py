@@ -11,6 +11,8 @@ complement (so that ascending keys give the latest first), `text` is UTF-8 witho
   !       "vote-log"                       mark of the vote log (`vote_log.Mark`), absent before there is one
   !       "pruned"                         u64 lowest height whose bodies and past states are kept; absent: 0
   !       "receipts"                       u64 lowest height whose receipts are kept; absent: as "pruned"
+  !       "migration"                      u32 layout that is migrated from | where the last step ended; else absent
+  !       "indexes"                        layouts of the index families that have another than 1 (`index_layouts.py`)
   !       "proofs"                         u64 lowest height whose tree is kept; absent: only the tip's is
   !       "rejoined"                       empty; there while the node must not vote before it is level with a quorum
   !       "join"                           manifest (wire) of the checkpoint that is being taken over; then no "version"
@@ -34,8 +36,9 @@ complement (so that ascending keys give the latest first), `text` is UTF-8 witho
                                            or what differs from the node that followed it: u8 1 | u16 bytes alike at
                                            its head | u16 bytes alike at its tail | the bytes between
 
-Rule: a change of any layout, an application's index entries included, takes a new `DB_VERSION`; a node refuses a
-database of another version and says so.
+Rule: a change of any layout takes the next `DB_VERSION` and a migration from the one before; a change of an
+application's index entries takes the next layout of their family (`index_layouts.py`). A database of a later version is
+refused.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-DB_VERSION: Final = 6
+DB_VERSION: Final = 1
+"""Raised with each change of a layout; `migration.py` leads from each earlier one to the next."""
 
 VERSION: Final = b"!version"
 GENESIS: Final = b"!genesis"
@@ -51,6 +55,8 @@ TIP: Final = b"!tip"
 VOTE_LOG: Final = b"!vote-log"
 PRUNED: Final = b"!pruned"
 RECEIPT_FLOOR: Final = b"!receipts"
+MIGRATION: Final = b"!migration"
+INDEX_LAYOUTS: Final = b"!indexes"
 PROOF_FLOOR: Final = b"!proofs"
 REJOINED: Final = b"!rejoined"
 JOIN: Final = b"!join"
@@ -95,9 +101,9 @@ def read_u64(data: bytes, at: int = 0) -> int:
     return value
 
 
-def version_value() -> bytes:
-    """What `VERSION` holds."""
-    return _VERSION.pack(DB_VERSION)
+def version_value(version: int | None = None) -> bytes:
+    """What `VERSION` holds; None is the present one."""
+    return _VERSION.pack(DB_VERSION if version is None else version)
 
 
 def read_version(value: bytes) -> int:

@@ -35,6 +35,7 @@ from common.node.startup import DATABASE_DIRECTORY
 from common.node.store import disk, schema
 from common.node.store.chain_store import ChainStore
 from common.node.store.exclusive import exclusive
+from common.node.store.migration import migrate
 from common.node.store.storage import LevelDBStore
 from common.node.upkeep.checkpoint_import import Progress
 from common.node.upkeep.join_process import check_empty, put_in_place
@@ -145,6 +146,7 @@ def _restore(data_dir: Path, genesis: Genesis, source: Path, may_have_voted: boo
             _write_entries(store, data, number)
             yield Progress("files restored", number + 1, len(info.files))
         store.write([(schema.REJOINED, b"")] if may_have_voted else [], sync=True)
+        migrate(store)
         chain = ChainStore(store, genesis)
         if (chain.tip().height, chain.tip().block_id) != (info.height, info.block_id):
             raise Malformed("backup_damaged", f"the restored chain does not end where {MANIFEST} says")

@@ -8,8 +8,10 @@ Left out: the document itself (`common.core.genesis`), everything after height 0
 from __future__ import annotations
 
 from common.chain.application import Application, OverlayView
+from common.chain.index_families import families_of
 from common.core.genesis import Genesis
 from common.node.store.chain_store import ChainStore
+from common.node.store.index_layouts import note_layouts
 
 
 class _Nothing:
@@ -35,3 +37,4 @@ def initialise_chain(chain: ChainStore, genesis: Genesis, application: Applicati
     state = OverlayView(_Nothing())
     application.initial_state(genesis, state)
     chain.initialise(genesis, state.state_changes, state.index_changes)
+    note_layouts(chain, families_of(application))
