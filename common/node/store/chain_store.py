@@ -21,8 +21,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken
@@ -31,6 +29,7 @@ from common.core.receipt import Receipt
 from common.core.state_proof import StateProof
 from common.core.validators import ValidatorSet
 from common.node.store import schema
+from common.node.store.block_writes import Writes, put_rest, put_snapshots, put_transactions
 from common.node.store.chain_check import check_chain
 from common.node.store.chain_reader import ChainReader, TransactionLocation
 from common.node.store.pages import write_pages
@@ -40,7 +39,6 @@ from common.node.store.state_cache import AbsentKeys, StateCache
 from common.node.store.state_tree import StateTree, TreeUpdate
 from common.node.store.storage import KeyValueStore
 from common.node.store.store_errors import VotingUnsafe, WrongDatabase
-from common.node.store.stored_receipt import encode_receipt
 from common.node.store.vote_log import VoteLog, check_vote_log
 
 __all__ = ["ChainReader", "ChainStore", "ProvenState", "Tip", "TransactionLocation", "WrongDatabase"]
@@ -49,20 +47,6 @@ STATE_CACHE_BYTES: Final = 4 * 1024 * 1024
 ABSENT_KEYS: Final = 16_384
 """As many new business ids and nonces as a few full blocks have; 3 MB."""
 _KEPT_SETS: Final = 64
-
-Writes = list[tuple[bytes, bytes | None]]
-
-
-class _SignedPart(msgspec.Struct):
-    nonce: str
-    signers: list[str]
-
-
-class _EnvelopePart(msgspec.Struct):
-    transaction: _SignedPart
-
-
-_envelope_decoder: Final = msgspec.json.Decoder(_EnvelopePart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +129,7 @@ class ChainStore(ChainReader):
             (schema.validators(0), genesis.validators.encode()),
         ]
         entries = self._put_state(writes, 0, state_changes)
-        _put_rest(writes, tip, index_changes, update)
+        put_rest(writes, tip, index_changes, update)
         self.store.write(writes, sync=True)
         self._pending = _Pending(tip, update, entries, genesis.validators, [key for key, _ in writes])
         self._initialised = True
@@ -178,8 +162,8 @@ class ChainStore(ChainReader):
             (schema.header(header.height), header.encode()),
             (schema.certificate(header.height), certificate.encode()),
         ]
-        _put_transactions(writes, block, receipts)
-        _put_snapshots(writes, block, receipts, snapshots)
+        put_transactions(writes, block, receipts)
+        put_snapshots(writes, block, receipts, snapshots)
         if header.next_validators_hash != header.validators_hash:
             writes.append((schema.validators(header.height + 1), next_set.encode()))
         if vote_log_mark:
@@ -192,7 +176,7 @@ class ChainStore(ChainReader):
             raise InvariantBroken(f"block {header.height} was committed with the changes of another block")
         if self._floors.proofs is not None:
             writes.extend(superseded(tree_update, header.height))
-        _put_rest(writes, tip, index_changes, tree_update)
+        put_rest(writes, tip, index_changes, tree_update)
         self._pending = _Pending(tip, tree_update, entries, next_set, [key for key, _ in writes])
         return writes
 
@@ -390,39 +374,3 @@ class ChainStore(ChainReader):
 def _no_tip(genesis: Genesis) -> Tip:
     """What stands for the tip until height 0 is written; `ChainStore.tip` does not give it out."""
     return Tip(0, None, genesis.id, None, genesis.time_ms, b"")
-
-
-def _put_transactions(writes: Writes, block: Block, receipts: Sequence[Receipt]) -> None:
-    """Envelopes, receipts, and where each transaction and nonce is."""
-    height = block.header.height
-    of_transactions = [receipt for receipt in receipts if not receipt.of_block]
-    if not block.header.tx_count == len(block.envelopes) == len(of_transactions):
-        raise InvariantBroken(f"block {height} has {len(block.envelopes)} envelopes and {len(receipts)} receipts")
-    if block.header.receipt_count != len(receipts):
-        raise InvariantBroken(f"block {height} has other receipts than its header counts")
-    for index, (envelope, receipt) in enumerate(zip(block.envelopes, of_transactions, strict=True)):
-        place = schema.place_value(height, index)
-        signed = _envelope_decoder.decode(envelope).transaction
-        writes.append((schema.transaction(receipt.tx_id), place))
-        writes.append((schema.used_nonce(signed.signers[0], signed.nonce), place))
-    writes.extend([(schema.envelope(height, first), page) for first, page in write_pages(block.envelopes)])
-    stored = [encode_receipt(receipt) for receipt in receipts]
-    writes.extend([(schema.receipt(height, first), page) for first, page in write_pages(stored)])
-
-
-def _put_snapshots(writes: Writes, block: Block, receipts: Sequence[Receipt], snapshots: Sequence[bytes]) -> None:
-    """Snapshots, and for each object where its revisions are; receipts list the objects in the snapshots' order."""
-    height = block.header.height
-    objects = [pair for receipt in receipts for pair in receipt.objects]
-    if not block.header.snapshot_count == len(snapshots) == len(objects):
-        raise InvariantBroken(f"block {height} has {len(snapshots)} snapshots of {len(objects)} objects")
-    for index, (object_id, version) in enumerate(objects):
-        writes.append((schema.object_revision(object_id, height, index), schema.u64(version)))
-    writes.extend([(schema.snapshot(height, first), page) for first, page in write_pages(snapshots)])
-
-
-def _put_rest(writes: Writes, tip: Tip, index_changes: Mapping[bytes, bytes | None], update: TreeUpdate) -> None:
-    """Index entries, tree nodes, and the tip."""
-    writes.extend([(schema.index(key), value) for key, value in index_changes.items()])
-    writes.extend(update.writes)
-    writes.append((schema.TIP, schema.tip_value(tip.height, tip.block_id, tip.time_ms, tip.state_root)))
