@@ -14,6 +14,7 @@ from business_chain.routes import router
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import sign_envelope
 from common.node.access import TokenStore
+from common.node.effect_performer import EffectPerformer
 from common.node.http.app import create_app
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
@@ -34,6 +35,7 @@ class MarketNode(Solo):
         self._chain = ChainStore(MemoryStore(), self._genesis)
         initialise_chain(self._chain, self._genesis, self._market)
         self._node = Node(genesis=self._genesis, application=self._market, chain=self._chain, seed=seed("v1"))
+        self._performer = EffectPerformer(self)
         self._timers = {}
         self._held = []
         self._wake = asyncio.Event()
