@@ -23,9 +23,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from common.core.errors import InvariantBroken, Rejected, Unavailable
+from common.node.disk_thread import DiskThread
 from common.node.effect_performer import EffectPerformer, EffectPorts
 from common.node.logic.node_effects import (
     Accusation,
@@ -125,9 +125,8 @@ class Runtime(EffectPorts):
         self._channels: PeerChannels | None = None
         self._performer = EffectPerformer(self)
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
-        self._vote_thread = ThreadPoolExecutor(1, "vote-log")
-        self._block_thread = ThreadPoolExecutor(1, "blocks")
-        self._disk_work: set[asyncio.Future[None]] = set()
+        self._vote_thread = DiskThread("vote-log")
+        self._block_thread = DiskThread("blocks")
         self._peer_keys = node.peer_keys()
         self._members = members
         self._make_checkpoint = make_checkpoint
@@ -149,10 +148,8 @@ class Runtime(EffectPorts):
             handle.cancel()
         self._timers.clear()
         self._performer.stop()
-        if self._disk_work:
-            await asyncio.wait(self._disk_work)
-        self._vote_thread.shutdown()
-        self._block_thread.shutdown()
+        await self._vote_thread.stop()
+        await self._block_thread.stop()
 
     # What the service asks.
 
@@ -330,22 +327,18 @@ class Runtime(EffectPorts):
         )
 
     def _off_the_loop(
-        self, thread: ThreadPoolExecutor, work: Callable[[], None], done: Callable[[int], None], what: str
+        self, thread: DiskThread, work: Callable[[], None], done: Callable[[int], None], what: str
     ) -> None:
         """Run `work` in a thread, then `done(microseconds)` on the loop; a failure stops the node (R4)."""
         began = time.perf_counter_ns()
-        future = self._loop.run_in_executor(thread, work)
-        self._disk_work.add(future)
 
-        def finished(future: asyncio.Future[None]) -> None:
-            self._disk_work.discard(future)
-            error = future.exception()
-            if error is not None:
-                self._fail(what, error)
+        def finished(failure: Exception | None) -> None:
+            if failure is not None:
+                self._fail(what, failure)
             elif not self._stopped:
                 done((time.perf_counter_ns() - began) // 1000)
 
-        future.add_done_callback(finished)
+        thread.run(work, finished)
 
     # Timers (R3).
 
