@@ -359,7 +359,8 @@ class Runtime(EffectPorts):
     def _expired(self, effect: SetTimer) -> None:
         if effect.timer is not Timer.VIEW:
             # Others make work that the network waits for; under load, the sockets are never quiet (contract V2).
-            self._give(effect)
+            late_s = self._loop.time() - self._timers[effect.timer].when()
+            self._give(effect, int(late_s * 1_000_000))
             return
         handle = self._timers.get(effect.timer)
         self._after_messages(effect, handle, self._received(), 0, self._loop.time() + DRAIN_LIMIT_S)
@@ -380,10 +381,10 @@ class Runtime(EffectPorts):
             return
         self._give(effect)
 
-    def _give(self, effect: SetTimer) -> None:
-        """The timer counts now."""
+    def _give(self, effect: SetTimer, late_us: int = 0) -> None:
+        """The timer counts now. A view timer that waited for messages (R3) does not say how long."""
         if self._stopped:
             return
         del self._timers[effect.timer]
         self.counters.timers_expired += 1
-        self._step(TimerExpired(effect.timer, effect.token))
+        self._step(TimerExpired(effect.timer, effect.token, max(0, late_us)))

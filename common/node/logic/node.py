@@ -32,7 +32,6 @@ from common.node.logic.agreement.block_assembly import BlockAssembly
 from common.node.logic.agreement.committer import Committer
 from common.node.logic.agreement.consensus_driver import ConsensusDriver
 from common.node.logic.agreement.liveness import Heartbeat, QuietStatus
-from common.node.logic.agreement.pacing import BlockBudget
 from common.node.logic.catchup.block_fetch import BlockFetch
 from common.node.logic.catchup.checkpoint_format import CheckpointSource, NoCheckpoints
 from common.node.logic.catchup.peer_table import PeerTable
@@ -154,9 +153,8 @@ class Node(NodeQuestions):
         self._assembly.restore(recovered)
 
     def _make_assembly(self, executor: Executor, stopwatch: Callable[[], int]) -> BlockAssembly:
-        genesis, limits = self._genesis, self._limits
         return BlockAssembly(
-            genesis=genesis,
+            genesis=self._genesis,
             chain=self._chain,
             executor=executor,
             mempool=self._mempool,
@@ -164,8 +162,7 @@ class Node(NodeQuestions):
             outbox=self._outbox,
             bodies=self._bodies,
             block_fetch=self._block_fetch,
-            budget=BlockBudget(limits.block_execution_ms, genesis.parameters.max_block_operations),
-            limits=limits,
+            limits=self._limits,
             clock=self._clock,
             stopwatch=stopwatch,
             own_key=self._own_key,
@@ -222,6 +219,7 @@ class Node(NodeQuestions):
                 self._on_message(event.peer, event.payload)
             case TimerExpired():
                 if self._outbox.expired(event.timer, event.token):
+                    self._assembly.came_late(event.timer, event.late_us)
                     self._on_timer(event.timer)
             case BlockWritten():
                 self._on_written(event.height)
@@ -373,7 +371,7 @@ class Node(NodeQuestions):
             case Timer.VIEW:
                 self._driver.timer_expired()
             case Timer.BUILD:
-                pass  # `_finish` builds
+                self._assembly.interval_over()  # `_finish` builds
             case Timer.EXECUTE:
                 self._assembly.execute_prepared()
             case Timer.HEARTBEAT:

@@ -19,7 +19,7 @@ Contract for whoever drives a node
   V2  An expired `Timer.VIEW` is given only after every message that had already arrived has been given (protocol
       rule 4, attack C11); the other timers are given as soon as they expire, or a busy network would hold up the very
       blocks that keep it busy. An expiry carries the token of the `SetTimer` that armed it. A node ignores stale
-      tokens, so a cancel that comes too late does no harm.
+      tokens, so a cancel that comes too late does no harm. Lateness is a local hint, as the stopwatch is.
   V3  `PeerMessage` payloads come from the authenticated peer named in them, in the order sent; any may be missing.
   V4  A `BlockWritten` is given once for each `CommitBlock`, after its batch is written, and durable if it is `synced`.
 
@@ -97,6 +97,8 @@ class TimerExpired:
 
     timer: Timer
     token: int
+    late_us: int = 0
+    """How long after its time it is given, in microseconds of the clock that it waited on: how busy the node is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,8 @@ class Machine(EffectPorts):
     vote_records: list[bytes] = field(default_factory=list)
     application: Application = field(default_factory=ToyApplication)
     clock_offset_ms: int = 0
+    late_us: int = 0
+    """What every expired timer says of its lateness."""
     may_vote: bool = True
     stopwatch: Callable[[], int] = lambda: 0
     supported_versions: tuple[int, ...] = (1, 2)
@@ -153,7 +155,7 @@ class Machine(EffectPorts):
 
     def set_timer(self, timer: SetTimer) -> None:
         self.timers[timer.timer] = timer.token
-        self.bus.give_later(self, timer.delay_ms, TimerExpired(timer.timer, timer.token))
+        self.bus.give_later(self, timer.delay_ms, TimerExpired(timer.timer, timer.token, self.late_us))
 
     def cancel_timer(self, timer: CancelTimer) -> None:
         self.timers.pop(timer.timer, None)

@@ -4,8 +4,9 @@ The replica asks (`BuildBlock`, `ValidateBlock`, `FetchBlock`) and is answered t
 bodies have come, the least interval is over, or there is work.
 
 Invariants
-  A1  A non-empty block is built only `min_block_interval_ms` after the previous one was started, an empty one only
-      when the heartbeat is due by the leader's clock (protocol rules 4 and 14).
+  A1  A non-empty block is built only `min_block_interval_ms` after the previous one was started, and later if this
+      node lags behind and less than a full block waits; an empty one only when the heartbeat is due by the leader's
+      clock (protocol rules 4 and 14).
   A2  The block's time is `max(parent + 1, leader's clock)`, fixed before execution (protocol rule 5).
   A3  A proposal is refused only for what is wrong with it for everybody; a body that is merely missing is looked for
       until the view or the height moves on (attack C22).
@@ -28,7 +29,7 @@ from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction
-from common.node.logic.agreement.pacing import BlockBudget
+from common.node.logic.agreement.pacing import BlockBudget, LoopLag
 from common.node.logic.catchup.block_fetch import BlockFetch
 from common.node.logic.execution.executor import BlockInvalid, Execution, ExecutionFailed, Executor
 from common.node.logic.node_effects import Channel, Warned
@@ -72,7 +73,6 @@ class BlockAssembly:
         outbox: NodeOutbox,
         bodies: BodyFetch,
         block_fetch: BlockFetch,
-        budget: BlockBudget,
         limits: NodeLimits,
         clock: StepClock,
         stopwatch: Callable[[], int],
@@ -88,7 +88,12 @@ class BlockAssembly:
         self._outbox = outbox
         self._bodies = bodies
         self._block_fetch = block_fetch
-        self._budget = budget
+        self._budget = BlockBudget(limits.block_execution_ms, genesis.parameters.max_block_operations)
+        self._lag = LoopLag()
+        self.came_late = self._lag.came_late
+        self._stretch_ms = 0
+        """What the lag adds to the interval that runs."""
+        self._stretching = False
         self._limits = limits
         self._clock = clock
         self._stopwatch = stopwatch
@@ -117,7 +122,7 @@ class BlockAssembly:
     def try_build(self) -> None:
         """Build if a block is wanted, allowed by now, and there is something to put in or an empty one is due (A1)."""
         request, tip = self._building, self._chain.tip()
-        if request is None or self._prepared is not None or self._outbox.runs(Timer.BUILD):
+        if request is None or self._prepared is not None or self._interval_runs():
             return
         if request.height != tip.height + 1:
             self._building = None
@@ -184,7 +189,26 @@ class BlockAssembly:
         self._started_height = height
         validators = self._chain.validators(height)
         if validators.leader(height + 1, 0) == validators.index_of(self._own_key):
-            self._outbox.set_timer(Timer.BUILD, self._genesis.parameters.min_block_interval_ms)
+            least_ms = self._genesis.parameters.min_block_interval_ms
+            self._stretch_ms = self._lag.interval_ms(least_ms) - least_ms
+            self._stretching = False
+            self._outbox.set_timer(Timer.BUILD, least_ms)
+
+    def interval_over(self) -> None:
+        """The least interval is over, or what the lag has added to it."""
+        stretch_ms, self._stretch_ms = self._stretch_ms, 0
+        self._stretching = stretch_ms > 0
+        if self._stretching:
+            self._outbox.set_timer(Timer.BUILD, stretch_ms)
+
+    def _interval_runs(self) -> bool:
+        """Whether a block must still wait. A full one does not wait for a lag: it would not get any larger."""
+        if not self._outbox.runs(Timer.BUILD):
+            return False
+        if not self._stretching or self._mempool.operations < self._budget.operations:
+            return True
+        self._outbox.cancel_timer(Timer.BUILD)
+        return False
 
     # -- replicas ------------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,20 @@
-"""How many operations a leader puts into a block, so that executing it takes about 50 ms (protocol rule 14).
+"""How many operations a leader puts into a block, so that executing it takes about 50 ms (protocol rule 14), and how
+long it waits between blocks while its node is short of the processor.
 
 The leader counts: what its last blocks took for each operation decides how many the next one gets. It counts its
 thread's processor time, not the time that passes: on a busy machine smaller blocks would only cost more rounds for the
-same work. Local and advisory; validity never depends on it, only on the chain's own limits.
+same work.
 
-Left out: the limits themselves (`executor`), the interval between blocks (`block_assembly`).
+A block has a fixed cost at every node. Where the processor is short, as timers that come late show, many small blocks
+keep each other waiting; fewer larger ones do not (docs/adr/0107). Where timers come in time nothing is waited for.
+
+Both are local and advisory: validity never depends on them, only on the chain's own limits, and lateness is never voted
+on. Left out: the limits themselves (`executor`), measuring (the driver of the node, `node_events`).
 """
 
 from __future__ import annotations
+
+from common.node.logic.node_events import Timer
 
 MIN_OPERATIONS = 20
 """Even a very slow node makes progress with blocks of this many operations."""
@@ -41,3 +48,32 @@ class BlockBudget:
             self._operation_ns = newest
         else:
             self._operation_ns = max(1, (self._operation_ns * (_WEIGHT - 1) + newest) // _WEIGHT)
+
+
+MOST_INTERVAL_MS = 200
+"""Blocks never wait longer for each other than this, however late the node is."""
+_INTERVALS_OF_LAG = 8
+"""The interval is so many times the lag: one of 25 ms makes it the longest, one of 3 ms leaves it at its least."""
+_COUNTED_LATE_US = 100_000
+"""What one timer can say at most: a machine that slept is not busy."""
+_LAG_WEIGHT = 8
+_TELLING = frozenset({Timer.BUILD, Timer.GOSSIP, Timer.STATUS, Timer.HEARTBEAT})
+"""Timers that run often and wait for nothing but their time."""
+
+
+class LoopLag:
+    """How late this node's timers come, on average of the last few, and the interval between blocks that follows."""
+
+    def __init__(self) -> None:
+        self._lag_us = 0
+
+    def came_late(self, timer: Timer, late_us: int) -> None:
+        """A timer came so long after its time."""
+        if timer not in _TELLING:
+            return
+        counted_us = max(0, min(late_us, _COUNTED_LATE_US))
+        self._lag_us = (self._lag_us * (_LAG_WEIGHT - 1) + counted_us) // _LAG_WEIGHT
+
+    def interval_ms(self, least_ms: int) -> int:
+        """The time from the start of one block to the next, while less than a full block waits."""
+        return max(least_ms, min(MOST_INTERVAL_MS, _INTERVALS_OF_LAG * self._lag_us // 1000))

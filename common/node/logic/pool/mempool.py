@@ -99,6 +99,8 @@ class Mempool:
         self._recent: dict[bytes, SignedTransaction] = {}
         self._expired: OrderedDict[bytes, None] = OrderedDict()
         self.size_bytes = 0
+        self.operations = 0
+        """Of all pending transactions."""
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -164,6 +166,7 @@ class Mempool:
         self._by_expiry.setdefault(tx.expires_at_height, {})[tx.envelope_hash] = None
         self._by_signer.setdefault(signer, {})[tx.envelope_hash] = tx
         self.size_bytes += _held_bytes(tx)
+        self.operations += len(tx.operations)
 
     def _remove(self, key: bytes) -> None:
         tx = self._pending.pop(key, None)
@@ -173,6 +176,7 @@ class Mempool:
         del self._by_nonce[(signer, tx.nonce)]
         del self._by_id[tx.id]
         self.size_bytes -= _held_bytes(tx)
+        self.operations -= len(tx.operations)
         expiring = self._by_expiry[tx.expires_at_height]
         del expiring[key]
         if not expiring:
