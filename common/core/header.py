@@ -36,8 +36,15 @@ U64: Final = "Q"
 DIGEST: Final = f"{HASH_SIZE}s"
 
 
+class _Encoded:
+    """Room for a header's wire bytes, once asked for: a node needs those of one header eight times a block."""
+
+    __slots__ = ("_encoded",)
+    _encoded: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(_Encoded):
     """The fields of protocol version 1. Wire, big-endian, no optional fields, no trailing bytes::
 
         u16   protocol_version
@@ -80,6 +87,13 @@ class Header:
 
     def encode(self) -> bytes:
         """Wire bytes, in the layout of the header's version. Raises `InvariantBroken` if a field does not fit."""
+        try:
+            return self._encoded
+        except AttributeError:
+            object.__setattr__(self, "_encoded", self._encode())
+            return self._encoded
+
+    def _encode(self) -> bytes:
         network = self.network.encode("ascii")
         try:
             start = _START.pack(self.protocol_version, len(network))
