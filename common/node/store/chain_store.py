@@ -46,6 +46,7 @@ __all__ = ["ChainReader", "ChainStore", "ProvenState", "Tip", "TransactionLocati
 STATE_CACHE_BYTES: Final = 4 * 1024 * 1024
 ABSENT_KEYS: Final = 16_384
 """As many new business ids and nonces as a few full blocks have; 3 MB."""
+MAX_EMPTY_PREFIXES: Final = 64
 _KEPT_SETS: Final = 64
 
 
@@ -90,6 +91,8 @@ class ChainStore(ChainReader):
         self._pending: _Pending | None = None
         self._state_cache = StateCache(STATE_CACHE_BYTES)
         self._absent = AbsentKeys(ABSENT_KEYS)
+        self._empty: set[bytes] = set()
+        """Prefixes under which the tip's state has no key; few are asked for (`common.chain.work`)."""
         self._sets: dict[int, ValidatorSet] = {}
         self._vote_log: VoteLog | None = None
         self._rejoined = store.get(schema.REJOINED) is not None
@@ -193,6 +196,8 @@ class ChainStore(ChainReader):
             for key, entry in pending.state_entries.items():
                 self._state_cache.store(key, entry)
             self._absent.written(pending.written)
+            if self._empty and any(key.startswith(tuple(self._empty)) for key in pending.state_entries):
+                self._empty.clear()
             self._keep_set(height + 1, pending.next_validators)
             self._pending = None
 
@@ -247,6 +252,18 @@ class ChainStore(ChainReader):
                 if view is self._view:
                     self._absent.found(key)
         return value
+
+    def nothing_below(self, prefix: bytes) -> bool:
+        """Whether the tip's state has no key with this prefix; remembered until one is written."""
+        if prefix in self._empty:
+            return True
+        view = self._view
+        empty = not self.state_scan(prefix, None, 1)
+        if empty and len(self._empty) < MAX_EMPTY_PREFIXES:
+            with self._lock:
+                if view is self._view:
+                    self._empty.add(prefix)
+        return empty
 
     def validators(self, height: int) -> ValidatorSet:
         """See `ChainReader`; the latest sets are cached."""

@@ -23,6 +23,8 @@ class CommittedState:
         return self._chain.index_get(key)
 
     def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        if limit == 1 and self._chain.nothing_below(prefix):
+            return []  # whether any work is queued is asked with every block, and none is mostly
         return list(self._chain.state_scan(prefix, start_after, limit))
 
     def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:

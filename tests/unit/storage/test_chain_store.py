@@ -12,6 +12,7 @@ from common.core.errors import InvariantBroken, NotFound, ProofInvalid
 from common.core.state_proof import verify_state_proof
 from common.node.store import schema
 from common.node.store.chain_store import ChainStore
+from common.node.store.committed_state import CommittedState
 from common.node.store.state_cache import AbsentKeys
 from common.node.store.state_tree import _NodeCache
 from common.node.store.storage import KeyValueStore, LevelDBStore, MemoryStore, ReadView
@@ -321,3 +322,15 @@ def test_absent_entries_are_remembered_up_to_a_number() -> None:
     assert [key in absent for key in (b"a", b"b", b"c")] == [False, True, True]
     absent.written([b"b", b"d"])
     assert [key in absent for key in (b"b", b"c")] == [False, True]
+
+
+def test_that_nothing_is_below_a_prefix_holds_until_something_is_written_there() -> None:
+    twin = TwinChain.start(MemoryStore(), {KEYS[0]: b"old"})
+    state = CommittedState(twin.chain)
+    assert [state.scan(b"work/", 1), state.scan(b"work/", 1)] == [[], []]
+    twin.commit({KEYS[1]: b"1"})
+    assert state.scan(b"work/", 1) == []
+    twin.commit({b"work/a": b"2"})
+    assert state.scan(b"work/", 1) == [(b"work/a", b"2")]
+    twin.commit({b"work/a": None})
+    assert state.scan(b"work/", 1) == []
