@@ -25,6 +25,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from common.core.errors import InvariantBroken, Rejected
 from common.node.access import TokenStore
@@ -49,6 +50,13 @@ class NodeApplication(FastAPI):
     edge: Edge
     """Around every route; the server asks it first for answers at once."""
     _document: asyncio.Future[bytes] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What skips the router skips all else that is around the edge, too (H4)."""
+        if scope["type"] == "http" and self.edge.is_shortcut(scope):
+            await self.edge(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""

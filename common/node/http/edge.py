@@ -175,6 +175,10 @@ class Edge:
         self._app = app
         return self
 
+    def is_shortcut(self, scope: Scope) -> bool:
+        """Whether a request's route skips the router."""
+        return (scope["method"], scope["path"]) in self._shortcuts
+
     def at_once(self, scope: Scope, body: bytes) -> Reply | None:
         """The answer to a request that has come whole, or None if it takes its way through `__call__` (G7)."""
         shortcut = self._shortcuts.get((scope["method"], scope["path"]))
