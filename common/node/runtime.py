@@ -345,7 +345,8 @@ class Runtime(EffectPorts):
     def set_timer(self, timer: SetTimer) -> None:
         """Arm it on the loop's clock, which does not jump."""
         self._stop_timer(timer.timer)
-        self._timers[timer.timer] = self._loop.call_later(timer.delay_ms / 1000, self._expired, timer)
+        delay_s = timer.delay_ms / 1000
+        self._timers[timer.timer] = self._loop.call_later(delay_s, self._expired, timer, self._loop.time() + delay_s)
 
     def cancel_timer(self, timer: CancelTimer) -> None:
         """Stop it."""
@@ -356,11 +357,10 @@ class Runtime(EffectPorts):
         if handle is not None:
             handle.cancel()
 
-    def _expired(self, effect: SetTimer) -> None:
+    def _expired(self, effect: SetTimer, due_s: float) -> None:
         if effect.timer is not Timer.VIEW:
             # Others make work that the network waits for; under load, the sockets are never quiet (contract V2).
-            late_s = self._loop.time() - self._timers[effect.timer].when()
-            self._give(effect, int(late_s * 1_000_000))
+            self._give(effect, int((self._loop.time() - due_s) * 1_000_000))
             return
         handle = self._timers.get(effect.timer)
         self._after_messages(effect, handle, self._received(), 0, self._loop.time() + DRAIN_LIMIT_S)

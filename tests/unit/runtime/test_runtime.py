@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -404,7 +405,21 @@ def test_timers_are_replaced_and_cancelled() -> None:
         )  # fmt: skip
         runtime = started(journal, *effects)
         await asyncio.sleep(0.1)
-        assert journal.events[1:] == [TimerExpired(Timer.BUILD, 4), TimerExpired(Timer.VIEW, 2)]
+        expired = [event for event in journal.events[1:] if isinstance(event, TimerExpired)]
+        assert [(event.timer, event.token) for event in expired] == [(Timer.BUILD, 4), (Timer.VIEW, 2)]
+        await runtime.stop()
+
+    run(case())
+
+
+def test_a_timer_says_how_late_it_comes() -> None:
+    async def case() -> None:
+        journal = Journal()
+        runtime = started(journal, SetTimer(Timer.GOSSIP, 1, 10))
+        time.sleep(0.1)  # noqa: ASYNC251  the loop is busy
+        await asyncio.sleep(0.02)
+        (expired,) = [event for event in journal.events if isinstance(event, TimerExpired)]
+        assert expired.late_us >= 60_000
         await runtime.stop()
 
     run(case())
