@@ -332,9 +332,9 @@ class Runtime(EffectPorts):
         """Run `work` in a thread, then `done(microseconds)` on the loop; a failure stops the node (R4)."""
         began = time.perf_counter_ns()
 
-        def finished(failure: Exception | None) -> None:
-            if failure is not None:
-                self._fail(what, failure)
+        def finished(error: Exception | None) -> None:
+            if error is not None:
+                self._fail(what, error)
             elif not self._stopped:
                 done((time.perf_counter_ns() - began) // 1000)
 
