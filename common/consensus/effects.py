@@ -12,61 +12,54 @@ Contract for whoever performs them
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from common.consensus.messages import ConsensusMessage, Proposal
 from common.core.block import Block
 from common.core.certificate import Certificate
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(msgspec.Struct, frozen=True):
     """Append `records` (see `records`) to the vote log and make them durable before anything behind is performed."""
 
     records: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(msgspec.Struct, frozen=True):
     """Send to every other validator. The replica has counted the message itself already."""
 
     message: ConsensusMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send to the member with this index in the set of the open height."""
 
     index: int
     message: ConsensusMessage
 
 
-@dataclass(frozen=True, slots=True)
-class SendDecided:
+class SendDecided(msgspec.Struct, frozen=True):
     """Send the final block of `height` with its certificate: the peer still votes on it (protocol rule 3)."""
 
     index: int
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class MemberAhead:
+class MemberAhead(msgspec.Struct, frozen=True):
     """A hint, unverified: the peer claims to be at `height`, above ours. Ask it for blocks if that lasts."""
 
     index: int
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class BuildBlock:
+class BuildBlock(msgspec.Struct, frozen=True):
     """This replica leads: answer `BlockBuilt` when there is something to propose and the least interval is over."""
 
     height: int
     view: int
 
 
-@dataclass(frozen=True, slots=True)
-class ValidateBlock:
+class ValidateBlock(msgspec.Struct, frozen=True):
     """Get the body of `proposal`, execute it, compare, and answer `BlockValidated` or `BlockRefused`.
 
     `fresh`: check wall clock and proposer. A re-proposal (`fresh` is False) is checked for neither: it was prepared
@@ -81,8 +74,7 @@ class ValidateBlock:
     senders: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FetchBlock:
+class FetchBlock(msgspec.Struct, frozen=True):
     """Get a prepared block whose body this new leader lacks from one of `senders`; answer `BlockFetched`."""
 
     height: int
@@ -91,8 +83,7 @@ class FetchBlock:
     senders: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Decide:
+class Decide(msgspec.Struct, frozen=True):
     """The block is final: commit it, then answer `Committed`. At most one for a height.
 
     The block was validated, possibly before a restart, so an execution result may have to be made again.
@@ -102,8 +93,7 @@ class Decide:
     certificate: Certificate
 
 
-@dataclass(frozen=True, slots=True)
-class DecideById:
+class DecideById(msgspec.Struct, frozen=True):
     """The block with this id is final, but it was not validated here: get it from the certificate's signers.
 
     At most one for a height. If a validation under way ends well before the commit, a `Decide` follows.
@@ -114,8 +104,7 @@ class DecideById:
     certificate: Certificate
 
 
-@dataclass(frozen=True, slots=True)
-class SetViewTimer:
+class SetViewTimer(msgspec.Struct, frozen=True):
     """Answer `ViewTimerExpired(height, view)` after `delay_ms`, on a clock that does not jump; replaces a running
     one.
     """
@@ -125,21 +114,18 @@ class SetViewTimer:
     delay_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class CancelViewTimer:
+class CancelViewTimer(msgspec.Struct, frozen=True):
     """Stop the timer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accuse:
+class Accuse(msgspec.Struct, frozen=True):
     """Two validly signed messages of one member that no correct member signs both (attack C1)."""
 
     first: ConsensusMessage
     second: ConsensusMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """A received message was refused; for log and counters. `code` is stable, `detail` one sentence."""
 
     sender: int | None
@@ -147,8 +133,7 @@ class Refused:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Abstaining:
+class Abstaining(msgspec.Struct, frozen=True):
     """This replica signs nothing for heights up to and including `height`.
 
     `code`: `own_messages_forgotten` (a peer or an input shows that we signed further than our records know: the

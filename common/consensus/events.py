@@ -12,7 +12,7 @@ Contract for whoever drives a replica (the node; tests and the simulator keep it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from common.consensus.messages import ConsensusMessage
 from common.core.block import Block
@@ -20,8 +20,7 @@ from common.core.header import Header
 from common.core.validators import ValidatorSet
 
 
-@dataclass(frozen=True, slots=True)
-class ChainTip:
+class ChainTip(msgspec.Struct, frozen=True):
     """The last durable block, on which the open height builds. At genesis: height 0, the genesis id and its time."""
 
     height: int
@@ -29,16 +28,14 @@ class ChainTip:
     time_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """A peer sent a message."""
 
     message: ConsensusMessage
     sender: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class BlockBuilt:
+class BlockBuilt(msgspec.Struct, frozen=True):
     """Answer to `BuildBlock`: executed, ready to propose. Given at any time later, or never if there is no work."""
 
     height: int
@@ -46,8 +43,7 @@ class BlockBuilt:
     block: Block
 
 
-@dataclass(frozen=True, slots=True)
-class BlockValidated:
+class BlockValidated(msgspec.Struct, frozen=True):
     """Answer to `ValidateBlock`: the body is here, matches the header, and executes to its roots."""
 
     height: int
@@ -55,8 +51,7 @@ class BlockValidated:
     block: Block
 
 
-@dataclass(frozen=True, slots=True)
-class BlockRefused:
+class BlockRefused(msgspec.Struct, frozen=True):
     """Answer to `ValidateBlock`: the block is invalid. Not for a body that is merely missing: keep looking for it."""
 
     height: int
@@ -65,8 +60,7 @@ class BlockRefused:
     code: str
 
 
-@dataclass(frozen=True, slots=True)
-class BlockFetched:
+class BlockFetched(msgspec.Struct, frozen=True):
     """Answer to `FetchBlock`: the body that peers had. Not validated; the replica checks only its id."""
 
     height: int
@@ -74,38 +68,33 @@ class BlockFetched:
     block: Block
 
 
-@dataclass(frozen=True, slots=True)
-class ViewTimerExpired:
+class ViewTimerExpired(msgspec.Struct, frozen=True):
     """The timer of the last `SetViewTimer(height, view, …)` ran out."""
 
     height: int
     view: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkPending:
+class WorkPending(msgspec.Struct, frozen=True):
     """Whether a block is due: the mempool holds a transaction valid on committed state, or a heartbeat is overdue."""
 
     pending: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(msgspec.Struct, frozen=True):
     """A block is durable; `validators` is the set that signs the next height."""
 
     header: Header
     validators: ValidatorSet
 
 
-@dataclass(frozen=True, slots=True)
-class MemberConnected:
+class MemberConnected(msgspec.Struct, frozen=True):
     """A channel to the member with this index, in the set of the open height, came up."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class OwnMessageShown:
+class OwnMessageShown(msgspec.Struct, frozen=True):
     """A peer showed a message that claims to be signed by this validator (hello of a channel, protocol rule 7)."""
 
     message: ConsensusMessage

@@ -19,8 +19,9 @@ Contract for whoever performs them (tests and the simulator keep it too)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from common.consensus.effects import Persist
 from common.core.certificate import Certificate
@@ -38,8 +39,7 @@ class Channel(Enum):
     SYNC = 2
 
 
-@dataclass(frozen=True, slots=True)
-class SendToPeer:
+class SendToPeer(msgspec.Struct, frozen=True):
     """Send one payload to one peer, if it is connected."""
 
     peer: PeerKey
@@ -47,16 +47,14 @@ class SendToPeer:
     channel: Channel
 
 
-@dataclass(frozen=True, slots=True)
-class SendToPeers:
+class SendToPeers(msgspec.Struct, frozen=True):
     """Send one payload to every connected peer."""
 
     payload: bytes
     channel: Channel
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnect:
+class Disconnect(msgspec.Struct, frozen=True):
     """Close the channel to a peer that broke the protocol, and do not connect again for `pause_ms`."""
 
     peer: PeerKey
@@ -65,8 +63,7 @@ class Disconnect:
     pause_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class CommitBlock:
+class CommitBlock(msgspec.Struct, frozen=True):
     """Write one block's batch and answer `BlockWritten(height)`. If `synced`, durably, and then compact the vote log up
     to it; else it becomes durable with the next synced one.
     """
@@ -77,8 +74,7 @@ class CommitBlock:
     synced: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(msgspec.Struct, frozen=True):
     """Answer `TimerExpired(timer, token)` after `delay_ms` on a clock that does not jump; replaces a running
     `timer`.
     """
@@ -88,15 +84,13 @@ class SetTimer:
     delay_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class CancelTimer:
+class CancelTimer(msgspec.Struct, frozen=True):
     """Stop `timer`, if it runs."""
 
     timer: Timer
 
 
-@dataclass(frozen=True, slots=True)
-class BlockCommitted:
+class BlockCommitted(msgspec.Struct, frozen=True):
     """Notification: a block is final and durable; queries see it. Waiting submitters are answered from `receipts`."""
 
     header: Header
@@ -105,8 +99,7 @@ class BlockCommitted:
     receipts: tuple[Receipt, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Accusation:
+class Accusation(msgspec.Struct, frozen=True):
     """Notification: `culprit` signed two conflicting messages; both are given, encoded (attack C1, C20)."""
 
     culprit: PeerKey
@@ -114,8 +107,7 @@ class Accusation:
     second: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(msgspec.Struct, frozen=True):
     """Notification for the log and counters: something a person may want to know. `code` is stable, `detail` is
     escaped text.
     """
@@ -126,15 +118,13 @@ class Warned:
     """Whose doing it is, where that is known: the log counts by peer."""
 
 
-@dataclass(frozen=True, slots=True)
-class MakeCheckpoint:
+class MakeCheckpoint(msgspec.Struct, frozen=True):
     """A checkpoint is due: make it from this moment of the chain, beside everything else. Nothing waits for it."""
 
     moment: ChainReader
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
+class Halt(msgspec.Struct, frozen=True):
     """This node must end: it takes no further event. `code` is stable; `detail` names the remedy."""
 
     code: str

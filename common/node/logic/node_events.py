@@ -29,8 +29,9 @@ set.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 PeerKey = bytes
 """The suite's raw public key of the validator at the other end of a channel."""
@@ -63,36 +64,31 @@ class Timer(Enum):
     """It is our turn to bring evidence onto the chain, or time to look whether it is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The first event: the runtime has read the vote log and performs effects from now on."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerConnected:
+class PeerConnected(msgspec.Struct, frozen=True):
     """An authenticated channel is up. `hello` is what the peer said in it (`peer_messages.Hello`, encoded)."""
 
     peer: PeerKey
     hello: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PeerDisconnected:
+class PeerDisconnected(msgspec.Struct, frozen=True):
     """The channel is gone; answers that were expected from it will not come."""
 
     peer: PeerKey
 
 
-@dataclass(frozen=True, slots=True)
-class PeerMessage:
+class PeerMessage(msgspec.Struct, frozen=True):
     """One frame's payload (`docs/protocol-peers.md`) from a peer."""
 
     peer: PeerKey
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TimerExpired:
+class TimerExpired(msgspec.Struct, frozen=True):
     """`SetTimer(timer, token, …)` was armed long enough ago."""
 
     timer: Timer
@@ -101,8 +97,7 @@ class TimerExpired:
     """How long after its time it is given, in microseconds of the clock that it waited on: how busy the node is."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlockWritten:
+class BlockWritten(msgspec.Struct, frozen=True):
     """The batch of `CommitBlock(height)` is written."""
 
     height: int
