@@ -43,7 +43,7 @@ def _check_parts(operation: Pledge | Freeze) -> None:
 
 def pledge(operation: Pledge, ledger: Ledger) -> None:
     """Raises `subject_unknown` (the pledgee), `pledgee_is_holder`, `insufficient_available` and account refusals."""
-    movement = Movement(operation.product, ledger.product(operation.product))
+    ledger.product(operation.product)
     account = ledger.open_securities_account(operation.account)
     ledger.subject(operation.pledgee)
     if operation.pledgee == account.subject:
@@ -62,9 +62,7 @@ def pledge(operation: Pledge, ledger: Ledger) -> None:
         check_available(balance, part.quantity, operation.account)
         after = after.replace(balance.with_bindings(part.quantity, 0, part.quantity))
     _save(ledger, operation.business_id, binding)
-    metadata = _pledge_metadata(operation.business_id, binding, ledger)
-    ledger.move(movement, operation.account, account, before, after, metadata=metadata)
-    ledger.settle(movement)
+    _register(ledger, binding, before, after, _pledge_metadata(operation.business_id, binding, ledger))
 
 
 def release(operation: Release, ledger: Ledger) -> None:
@@ -77,8 +75,7 @@ def release(operation: Release, ledger: Ledger) -> None:
         balance = after.balance(part.share_nature)
         after = after.replace(balance.with_bindings(-quantity, 0, left.height - part.height))
     _save(ledger, operation.pledge, binding)
-    metadata = _pledge_metadata(operation.pledge, binding, ledger)
-    _register(ledger, binding, before, after, metadata)
+    _register(ledger, binding, before, after, _pledge_metadata(operation.pledge, binding, ledger))
 
 
 def freeze(operation: Freeze, ledger: Ledger) -> None:
@@ -224,9 +221,7 @@ def _register(ledger: Ledger, binding: Binding, before: Holding, after: Holding,
     movement = Movement(binding.product, ledger.product(binding.product))
     description = f"{binding.authority} {binding.order_number}" if binding.kind == "freeze" else None
     account = ledger.account(binding.account)
-    ledger.move(
-        movement, binding.account, account, before, after, freeze_description=description, metadata=metadata
-    )  # fmt: skip
+    ledger.move(movement, binding.account, account, before, after, freeze_description=description, metadata=metadata)
     ledger.settle(movement)
 
 
