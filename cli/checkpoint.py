@@ -14,6 +14,7 @@ from common.core.errors import Conflict, Malformed, NotFound
 from common.core.genesis import Genesis
 from common.core.header import Header
 from common.core.validators import ValidatorSet
+from crosslink.lightclient.pbft.trust import checkpoint_document
 from crosslink.lightclient.trust_root import Checkpoint
 
 
@@ -51,7 +52,12 @@ def _block(node: Api, genesis: Genesis, height: int) -> Checkpoint:
     following = ValidatorSet.from_json(_signers_after(node, base, height), genesis.suite)
     if header.next_validators_hash != following.hash(genesis.suite):
         raise Conflict("set_changed", f"{genesis.network} changes its validators at this moment: try again")
-    return Checkpoint(height=height, id=header.id(genesis.suite), time_ms=header.time_ms, validators=following)
+    return Checkpoint(
+        height=height,
+        id=header.id(genesis.suite),
+        time_ms=header.time_ms,
+        trust=checkpoint_document(genesis.suite, following),
+    )
 
 
 def _signers_after(node: Api, base: str, height: int) -> list[dict[str, Any]]:

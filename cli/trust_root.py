@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from common.core.genesis import Genesis
+from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE, root_document
 from crosslink.lightclient.trust_root import TrustRoot
-
-CLIENT_TYPE = "tongjian-pbft/v1"
 
 
 def trust_root(genesis: Genesis) -> TrustRoot:
@@ -13,8 +12,7 @@ def trust_root(genesis: Genesis) -> TrustRoot:
     return TrustRoot(
         network=genesis.network,
         tier=genesis.tier,
-        client_type=CLIENT_TYPE,
-        suite=genesis.suite.name,
+        client_type=PBFT_CLIENT_TYPE,
         genesis_id=genesis.id,
-        validators=genesis.validators,
+        trust=root_document(genesis.suite, genesis.validators),
     )

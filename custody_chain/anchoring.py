@@ -5,7 +5,8 @@ Invariants:
     Progress inside a block is state, so any relay can go on where another stopped.
   * Entries of blocks that are anchored are skipped, and so are snapshots that are in: a delivery may be repeated, and
     two relays may bring the same at once (attack R7).
-  * A header counts only by its region's light client (attacks R1, R2, R5). A header from the future is refused for now
+  * A header counts only by its region's client type (attacks R1, R2, R5), which alone looks into it; heights may skip,
+    and which objects complete a block is the type's word. A header from the future is refused for now
     (`future_header`, protocol rule 17), and so is one of a protocol version above the custody chain's own
     (`protocol_version_ahead`, protocol rule 8): the custody chain goes first, the regions follow.
   * A contradiction that is validly certified freezes the region, with both sides on chain, whoever brings it
@@ -24,11 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.chain.application import BlockContext
-from common.core import merkle
 from common.core.errors import Conflict, RuleBroken
-from common.core.header import Header
-from common.core.suite import Suite
-from common.core.validators import ValidatorSet
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.delivery import (
     BlockDelivery,
@@ -37,10 +34,10 @@ from crosslink.lightclient.delivery import (
     SnapshotItem,
     verify_items,
 )
-from crosslink.lightclient.messages import HeaderMessage
-from crosslink.lightclient.misbehaviour import SAME_HEIGHT, Misbehaviour
-from crosslink.lightclient.port import LightClient, client_for
-from crosslink.lightclient.verify import Verdict, check_usable, verify_snapshots
+from crosslink.lightclient.port import LightClient, Misbehaviour, Verdict, VerifiedBlock
+from crosslink.lightclient.registry import client_for
+from crosslink.lightclient.update import freeze, update
+from crosslink.lightclient.verify import check_misbehaviour, check_usable, verify, verify_misbehaviour
 from custody_chain import regions, state
 from custody_chain.accountability import evidence_entry, judged_as_if_not_frozen
 from custody_chain.ingest import ingest, write_log
@@ -70,8 +67,6 @@ class Anchoring:
         self._letters: str = record["region_letters"]
         self._state = ClientState.from_json(record["client"])
         self._client: LightClient = client_for(self._state.client_type)
-        self._suite: Suite = self._state.algorithms
-        self._open: Header | None = None
         self._frozen = False
 
     def submit(self, delivery: Delivery) -> None:
@@ -122,28 +117,27 @@ class Anchoring:
         }
         write_log(self._records, self.moment(record["anchored"]["height"], 0), entry)
 
-    def _block(self, number: int, entry: BlockDelivery, encoded: bytes) -> None:
+    def _held(self, height: int) -> bytes | None:
+        return regions.anchored_id(self._records, self._network, height)
+
+    def _block(self, number: int, entry: BlockDelivery, header: bytes) -> None:
         """An entry that brings a header: the next block, or one that is known already."""
-        message = self._client.decode(encoded, entry.certificate, entry.next_validators)
-        header = message.header
-        known = regions.anchored_id(self._records, self._network, header.height)
-        verified = self._client.verify(
+        verified = verify(
             self._state,
-            message,
+            header,
             now_ms=self._context.time_ms,
-            known_id=known,
-            newest_version=self._context.protocol_version,
+            held=self._held,
+            protocol_version=self._context.protocol_version,
         )
-        misbehaviour = self._client.check_misbehaviour(self._state, verified)
+        misbehaviour = check_misbehaviour(self._state, verified, self._held)
         if misbehaviour is not None:
-            below = regions.anchored_id(self._records, self._network, header.height - 1)
-            self._refuse_judged(*((held, misbehaviour.second_id) for held in (misbehaviour.first_id, below)))
-            self.freeze(misbehaviour, [message])
+            self._refuse_judged(misbehaviour)
+            self.freeze(misbehaviour, [header])
             return
-        partial = self._record()["partial"]
+        block, partial = verified.block, self._record()["partial"]
         if verified.verdict is Verdict.KNOWN:
-            if partial is not None and partial["height"] == header.height:
-                self._deliver(number, header, entry.snapshots)
+            if partial is not None and partial["height"] == block.height:
+                self._deliver(number, entry.snapshots)
             return
         if partial is not None:
             raise RuleBroken(
@@ -151,34 +145,33 @@ class Anchoring:
                 "The block before is not completely delivered.",
                 height=partial["height"],
                 delivered=partial["delivered"],
-                count=partial["count"],
             )
-        self._state = self._client.update(self._state, verified)
-        self._open_block(number, header, verified.block_id)
-        self._deliver(number, header, entry.snapshots)
+        self._state = update(self._state, verified)
+        self._open_block(number, block)
+        self._deliver(number, entry.snapshots)
 
-    def _open_block(self, number: int, header: Header, block_id: bytes) -> None:
+    def _open_block(self, number: int, block: VerifiedBlock) -> None:
         """From now on the region's snapshots are those of this block, the next after the anchored one."""
         record = dict(self._record())
-        delivered = self._taken_over(header.height, block_id.hex(), record.pop("abandoned", None))
-        self._records.add_index(state.header(self._network, header.height), self._pointer(number))
+        delivered = self._taken_over(block.id.hex(), record.pop("abandoned", None))
+        self._records.add_index(state.header(self._network, block.height), self._pointer(number))
         partial = {
-            "height": header.height,
-            "id": block_id.hex(),
-            "time_ms": header.time_ms,
-            "header": header.encode().hex(),
+            "height": block.height,
+            "id": block.id.hex(),
+            "time_ms": block.time_ms,
+            "commitments": block.commitments.hex(),
             "delivered": delivered,
-            "count": header.snapshot_count,
         }
         self._put({**record, "partial": partial})
 
-    def _taken_over(self, height: int, block_id: str, abandoned: dict[str, Any] | None) -> int:
+    def _taken_over(self, block_id: str, abandoned: dict[str, Any] | None) -> int:
         """Snapshots of this block that were in before a recovery; pointers to those of another block are forgotten."""
         if abandoned is None:
             return 0
         if abandoned["id"] == block_id:
             return int(abandoned["delivered"])
-        for key in self._records.scan_index(state.deliveries_of(self._network, height), abandoned["delivered"]):
+        given_up = state.deliveries_of(self._network, abandoned["height"])
+        for key in self._records.scan_index(given_up, abandoned["delivered"]):
             self._records.put_index(key, None)
         return 0
 
@@ -188,7 +181,7 @@ class Anchoring:
         partial, height = record["partial"], entry.height or 0
         if partial is not None and partial["height"] == height:
             check_usable(self._state, self._context.time_ms)
-            self._deliver(number, Header.decode(bytes.fromhex(partial["header"])), entry.snapshots)
+            self._deliver(number, entry.snapshots)
         elif height > record["anchored"]["height"]:
             raise RuleBroken(
                 "header_gap", "The header of this block was not delivered.", height=height, tip=self._state.height
@@ -203,53 +196,50 @@ class Anchoring:
             "entry": entry,
         }
 
-    def _deliver(self, number: int, header: Header, items: Sequence[SnapshotItem]) -> None:
-        """Check snapshots of the open block against its root, take in those that are new, anchor when all are in."""
+    def _deliver(self, number: int, items: Sequence[SnapshotItem]) -> None:
+        """Check snapshots of the open block, take in those that are new, anchor when all are in."""
         partial = self._record()["partial"]
-        done, count = partial["delivered"], header.snapshot_count
-        if count == 0:
-            self._check_empty(header, items)
-            self._anchor(header.height)
-            return
-        fresh = self._verified(header, done, items)
+        height, done = partial["height"], partial["delivered"]
+        fresh, complete = self._verified(partial, items)
         if fresh:
             pointer = {**self._pointer(number), "first": done, "count": len(fresh)}
-            self._records.add_index(state.delivery(self._network, header.height, done), pointer)
+            self._records.add_index(state.delivery(self._network, height, done), pointer)
         for index, item in enumerate(fresh, start=done):
-            ingest(self._records, self.moment(header.height, index), header.time_ms, item.data)
-        if not fresh:
-            return
-        record = self._record()
-        self._put({**record, "partial": {**record["partial"], "delivered": done + len(fresh)}})
-        if done + len(fresh) == count:
-            self._anchor(header.height)
-
-    def _verified(self, header: Header, done: int, items: Sequence[SnapshotItem]) -> Sequence[SnapshotItem]:
-        """The items from index `done` on, after checking them. Raises `Malformed` kinds (attacks R5, R6)."""
-        if not items:
-            return ()
-        if items[0].proof is None and items[0].index == 0:
-            verify_snapshots(self._suite, header, 0, [item.data for item in items])
-            return items[done:]
-        fresh = [item for item in items if item.index >= done]
+            ingest(self._records, self.moment(height, index), partial["time_ms"], item.data)
         if fresh:
-            verify_items(self._suite, header, done, fresh)
-        return fresh
+            record = self._record()
+            self._put({**record, "partial": {**record["partial"], "delivered": done + len(fresh)}})
+        if complete:
+            self._anchor(height)
 
-    def _check_empty(self, header: Header, items: Sequence[SnapshotItem]) -> None:
-        if items:
-            verify_snapshots(self._suite, header, 0, [item.data for item in items])
-        if header.snapshot_root == merkle.root(self._suite.hash, ()):
-            return
-        about, objects = [str(header.height)], [{"kind": "block", "id": str(header.height)}]
-        details = {"snapshot_root": header.snapshot_root.hex()}
-        raise_alert(self._records, self.moment(header.height, 0), "snapshot_root_inconsistent", about, objects, details)
+    def _verified(self, partial: dict[str, Any], items: Sequence[SnapshotItem]) -> tuple[Sequence[SnapshotItem], bool]:
+        """The items that are not in yet, and whether the block is complete with them.
+
+        Raises `Malformed` kinds (attacks R5, R6).
+        """
+        commitments, done = bytes.fromhex(partial["commitments"]), partial["delivered"]
+        if items and items[0].proof is None and items[0].index == 0:
+            whole = self._client.verify_objects(commitments, 0, [item.data for item in items], None)
+            return items[done:], whole.complete
+        fresh = [item for item in items if item.index >= done]
+        if items and not fresh:
+            return (), False
+        delivered = verify_items(self._client, commitments, done, fresh)
+        if delivered.contradictory:
+            self._tell_contradictory(partial)
+        return fresh, delivered.complete
+
+    def _tell_contradictory(self, partial: dict[str, Any]) -> None:
+        height = partial["height"]
+        about, objects = [str(height)], [{"kind": "block", "id": str(height)}]
+        details = {"commitments": partial["commitments"]}
+        raise_alert(self._records, self.moment(height, 0), "snapshot_root_inconsistent", about, objects, details)
 
     def _anchor(self, height: int) -> None:
         """The open block is complete."""
         record = self._record()
         partial = record["partial"]
-        regions.keep_anchored_id(self._records, self._network, height, partial["id"])
+        regions.keep_anchored_id(self._records, record, height, partial["id"])
         self._put(
             {
                 **record,
@@ -261,44 +251,36 @@ class Anchoring:
 
     def misbehaviour(self, delivery: MisbehaviourDelivery) -> None:
         """Judge evidence that anybody brings. Raises `Rejected` if it proves nothing."""
-        first, second = (
-            self._client.decode(header, certificate, None) for header, certificate in (delivery.first, delivery.second)
-        )
-        validators = None if delivery.validators is None else ValidatorSet.decode(delivery.validators)
         frozen, trusted = self._record()["frozen"], self._state
         if frozen is not None and not frozen["culprits"]:
             trusted = judged_as_if_not_frozen(trusted)
-        proven = self._client.verify_misbehaviour(
-            trusted, first, second, now_ms=self._context.time_ms, validators=validators
-        )
-        pairs = [(proven.first_id, proven.second_id)]
-        if proven.kind == SAME_HEIGHT:
-            pairs += [(first.header.parent_id, proven.second_id), (second.header.parent_id, proven.first_id)]
-        self._refuse_judged(*pairs)
+        headers = [delivery.first, delivery.second]
+        proven = verify_misbehaviour(trusted, *headers, now_ms=self._context.time_ms)
+        self._refuse_judged(proven)
         if frozen is None:
-            self.freeze(proven, [first, second], validators)
+            self.freeze(proven, headers)
         elif proven.culprits:
-            self._name(proven, [first, second], validators)
+            self._name(proven, headers)
         else:
             raise RuleBroken("frozen", "The region is frozen already, and this names nobody.", region=self._network)
 
-    def _refuse_judged(self, *pairs: tuple[bytes | None, bytes]) -> None:
+    def _refuse_judged(self, proven: Misbehaviour) -> None:
         """A header that contradicts what a recovery has set it against, or a block on top of that, shows nothing new.
 
         Raises `Conflict('misbehaviour_known')`.
         """
-        if regions.is_judged(self._record(), *pairs):
+        if regions.is_judged(self._record(), proven.settled_by):
             raise Conflict(
                 "misbehaviour_known", "Governance has recovered the region from this already.", region=self._network
             )
 
-    def _name(self, proven: Misbehaviour, messages: Sequence[HeaderMessage], validators: ValidatorSet | None) -> None:
+    def _name(self, proven: Misbehaviour, headers: Sequence[bytes]) -> None:
         """Give names to a freeze that has none."""
         record = self._record()
         place = self._place(proven)
-        named = {"culprits": list(proven.culprits), "named_custody_height": self._context.height}
+        named = {"culprits": place["culprits"], "named_custody_height": self._context.height}
         self._put({**record, "frozen": {**record["frozen"], **named}})
-        entry = evidence_entry(proven, messages, validators or self._state.validators, self._suite, place, None)
+        entry = evidence_entry(proven, self._state.client_type, headers, place, None)
         self._records.put(state.named_culprits(self._network, self._context.height), entry)
         told = {"type": "culprits_named", "height": proven.height, "tx_id": self._source.tx_id.hex()}
         write_log(self._records, self.moment(proven.height, 0), told)
@@ -312,22 +294,20 @@ class Anchoring:
             "submitter": self._source.submitter,
         }
 
-    def freeze(
-        self, proven: Misbehaviour, messages: Sequence[HeaderMessage], validators: ValidatorSet | None = None
-    ) -> None:
+    def freeze(self, proven: Misbehaviour, headers: Sequence[bytes]) -> None:
         """Freeze the region and keep the evidence in state (protocol rules 13 of the architecture and 20)."""
         self._frozen = True
-        self._state = self._client.freeze(self._state, proven)
+        self._state = freeze(self._state, proven)
         frozen = self._place(proven)
         self._put({**self._record(), "client": self._state.to_json(), "frozen": frozen})
         held = self._records.get_index(state.header(self._network, proven.height))
-        entry = evidence_entry(proven, messages, validators or self._state.validators, self._suite, frozen, held)
+        entry = evidence_entry(proven, self._state.client_type, headers, frozen, held)
         self._records.put(state.misbehaviour(self._network, self._context.height), entry)
         moment = self.moment(proven.height, 0)
         objects = [
             {"kind": "block", "id": proven.first_id.hex(), "height": proven.height},
             {"kind": "block", "id": proven.second_id.hex(), "height": proven.height},
         ]
-        details = {"kind": proven.kind, "culprits": list(proven.culprits)}
+        details = {"kind": proven.kind, "culprits": frozen["culprits"]}
         raise_alert(self._records, moment, "region_misbehaved", [str(proven.height)], objects, details)
         write_log(self._records, moment, {"type": "frozen", "height": proven.height, "tx_id": self._source.tx_id.hex()})

@@ -206,7 +206,9 @@ def _parse_regions(documents: Any, genesis: Genesis) -> list[dict[str, Any]]:
         raise Malformed("genesis_application", f"regions is not a list of at most {regions.MAX_REGIONS}.")
     records: dict[str, dict[str, Any]] = {}
     for document in documents:
-        record, _ = regions.new_region(document, custody_network=genesis.network, now_ms=genesis.time_ms)
+        record, _ = regions.new_region(
+            document, custody_network=genesis.network, now_ms=genesis.time_ms, protocol_version=1
+        )
         if record["network"] in records:
             raise Malformed("genesis_application", "A region is named twice.", field="regions")
         records[record["network"]] = record

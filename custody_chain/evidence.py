@@ -1,4 +1,4 @@
-"""The evidence file for one snapshot: custody set changes, custody header, state proof, region header, snapshot, proof.
+"""The evidence file for one snapshot: custody headers, state proof, region header, snapshot, proof.
 
 Layout and verification: `crosslink/lightclient/evidence_file.py`, `docs/protocol-evidence.md`. The custody chain keeps
 no second copy of snapshots: they are read from the transactions that delivered them, which the index names.
@@ -17,39 +17,53 @@ from typing import Any, Final
 
 import msgspec
 
-from common.core import merkle
 from common.core.errors import InvariantBroken, NotFound, Unavailable
-from common.core.header import Header
-from common.core.suite import Suite
 from common.core.validators import ValidatorSet
 from common.node.store import schema
 from common.node.store.chain_store import ChainReader, ChainStore
 from crosslink.lightclient.evidence_file import Evidence, SnapshotEvidence, StateEntry
-from crosslink.lightclient.messages import HeaderMessage
+from crosslink.lightclient.pbft.messages import HeaderMessage
+from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE
+from crosslink.lightclient.registry import client_for
 from custody_chain import intake, state
 
 _ATTEMPTS: Final = 3
 _decode: Final = msgspec.json.Decoder().decode
 
 
-def set_changes(reader: ChainReader, height: int | None = None) -> tuple[HeaderMessage, ...]:
-    """Every block below `height` (the tip) after which the chain's own validator set changed, ascending, with the set
-    that follows.
+def own_headers(reader: ChainReader, height: int) -> tuple[bytes, ...]:
+    """What leads from this chain's genesis to a block of it (`pbft.chain`): every block below after which its validator
+    set changed, ascending, with the set that follows; last the block itself.
     """
-    last = reader.tip().height if height is None else height
-    changes = []
+    suite = reader.genesis.suite
+    headers = []
     for key, value in reader.view.scan(schema.VALIDATORS):
         first_height = schema.read_u64(key, len(schema.VALIDATORS))
-        if first_height == 0 or first_height > last:
+        if first_height == 0 or first_height > height:
             continue
-        changes.append(
-            HeaderMessage(
-                header=reader.header(first_height - 1),
-                certificate=reader.certificate(first_height - 1),
-                next_validators=ValidatorSet.decode(value),
-            )
+        change = HeaderMessage(
+            suite=suite,
+            header=reader.header(first_height - 1),
+            certificate=reader.certificate(first_height - 1),
+            next_validators=ValidatorSet.decode(value),
         )
-    return tuple(changes)
+        headers.append(change.encode())
+    proven = HeaderMessage(suite=suite, header=reader.header(height), certificate=reader.certificate(height))
+    return (*headers, proven.encode())
+
+
+def own_evidence(
+    reader: ChainReader, height: int, entries: tuple[StateEntry, ...], snapshot: SnapshotEvidence | None
+) -> Evidence:
+    """An evidence file about this chain's state after the block at `height`, which is above 0."""
+    return Evidence(
+        network=reader.genesis.network,
+        genesis_id=reader.genesis.id,
+        client_type=PBFT_CLIENT_TYPE,
+        headers=own_headers(reader, height),
+        state=entries,
+        snapshot=snapshot,
+    )
 
 
 def locate(reader: ChainReader, network: str, object_id: str, height: int | None, index: int | None) -> tuple[int, int]:
@@ -86,77 +100,84 @@ def delivered_item(reader: ChainReader, pointer: dict[str, Any]) -> dict[str, An
     return entry
 
 
+def read_header(reader: ChainReader, network: str, height: int) -> bytes:
+    """A region's header as it was delivered, opaque. Raises `NotFound('snapshot_unknown')`."""
+    stored = reader.index_get(state.header(network, height))
+    if stored is None:
+        raise NotFound("snapshot_unknown", "That block was not delivered.", height=height)
+    return bytes.fromhex(delivered_item(reader, _decode(stored))["header"])
+
+
 def read_snapshot(
-    reader: ChainReader, suite: Suite, network: str, height: int, index: int, *, prove: bool = True
-) -> tuple[str, tuple[bytes, ...]]:
-    """Text and inclusion proof of one delivered snapshot. Raises `NotFound` or `Gone`."""
+    reader: ChainReader, client_type: str, network: str, height: int, index: int, *, prove: bool = True
+) -> tuple[bytes, bytes]:
+    """Bytes and proof of one delivered snapshot, of a region of this client type. Raises `NotFound` or `Gone`."""
     for _, value in reader.index_scan(state.deliveries_of(network, height), None, _MAX_IN_BLOCK):
         pointer = _decode(value)
         if not pointer["first"] <= index < pointer["first"] + pointer["count"]:
             continue
         items = delivered_item(reader, pointer)["snapshots"]
         item = next(item for item in items if item["index"] == index)
-        if "proof" in item:
-            return item["data"], tuple(bytes.fromhex(step) for step in item["proof"])
-        leaves = [other["data"].encode("utf-8") for other in items]
-        return item["data"], tuple(merkle.prove(suite.hash, leaves, index)) if prove else ()
+        if "proof" in item or not prove:
+            return _data(item), bytes.fromhex(item.get("proof", ""))
+        client = client_for(client_type)
+        block = client.read_block(read_header(reader, network, height), network=network)
+        proofs = client.prove_objects(block.commitments, [_data(other) for other in items])
+        return _data(item), proofs[index]
     raise NotFound("snapshot_unknown", "That snapshot was not delivered.", height=height, index=index)
 
 
+def _data(item: dict[str, Any]) -> bytes:
+    text: str | None = item.get("data")
+    return bytes.fromhex(item["data_hex"]) if text is None else text.encode("utf-8")
+
+
 def snapshot_of(
-    reader: ChainReader, suite: Suite, network: str, object_id: str, height: int, index: int, *, prove: bool = True
-) -> tuple[str, tuple[bytes, ...]]:
+    reader: ChainReader, client_type: str, network: str, object_id: str, height: int, index: int, *, prove: bool = True
+) -> tuple[bytes, bytes]:
     """Like `read_snapshot`, of this object alone. Raises `NotFound('snapshot_unknown')` if another one stands there.
 
     The index names what was taken in of a block that a recovery abandoned too; another block may be at its height.
     """
-    text, proof = read_snapshot(reader, suite, network, height, index, prove=prove)
-    if intake.read_snapshot(text.encode("utf-8")).object_id != object_id:
+    data, proof = read_snapshot(reader, client_type, network, height, index, prove=prove)
+    if intake.read_snapshot(data).object_id != object_id:
         raise NotFound(
             "snapshot_unknown", "That block holds no such snapshot of the object.", object_id=object_id, height=height
         )
-    return text, proof
-
-
-def read_header(reader: ChainReader, network: str, height: int) -> Header:
-    """A region's header as it was delivered. Raises `NotFound('snapshot_unknown')`."""
-    stored = reader.index_get(state.header(network, height))
-    if stored is None:
-        raise NotFound("snapshot_unknown", "That block was not delivered.", height=height)
-    return Header.decode(bytes.fromhex(delivered_item(reader, _decode(stored))["header"]))
+    return data, proof
 
 
 def build_evidence(
-    chain: ChainStore, suite: Suite, network: str, object_id: str, height: int | None, index: int | None
-) -> Evidence:
-    """The evidence file for one snapshot of an object. `suite` is the region's own.
+    chain: ChainStore, client_type: str, network: str, object_id: str, height: int | None, index: int | None
+) -> tuple[Evidence, int]:
+    """The evidence file for one snapshot of an object, and the custody height that it proves.
+
+    `client_type` is the region's.
 
     Raises `NotFound` (`object_unknown`, `snapshot_unknown`, `not_anchored`), `Gone`, `Unavailable`.
     """
     for _ in range(_ATTEMPTS):
         reader = chain.moment()
-        tip = reader.tip()
-        if tip.header is None or tip.certificate is None:
+        if reader.tip().header is None:
             raise Unavailable("chain_empty", "The custody chain has no block yet.")
         at_height, at_index = locate(reader, network, object_id, height, index)
-        text, proof = snapshot_of(reader, suite, network, object_id, at_height, at_index)
-        header = read_header(reader, network, at_height)
+        data, proof = snapshot_of(reader, client_type, network, object_id, at_height, at_index)
+        client = client_for(client_type)
+        header = client.bare_header(read_header(reader, network, at_height))
+        block_id = client.read_block(header, network=network).id
         key = state.anchored(network, at_height)
         proven = chain.proven_state(key)
-        if proven.tip.height != tip.height:
+        if proven.tip.height != reader.tip().height:
             continue
-        ids = [] if proven.value is None else _decode(proven.value)
+        ids = [] if proven.value is None else _decode(proven.value)["ids"]
         position = at_height % state.BUCKET_SIZE
-        if position >= len(ids) or ids[position] != header.id(suite).hex():
+        if position >= len(ids) or ids[position] != block_id.hex():
             raise NotFound(
                 "not_anchored", "The block is not completely delivered yet.", height=at_height, object_id=object_id
             )
-        return Evidence(
-            network=reader.genesis.network,
-            genesis_id=reader.genesis.id,
-            set_changes=set_changes(reader),
-            tip=HeaderMessage(header=tip.header, certificate=tip.certificate),
-            state=(StateEntry(key.decode("ascii"), (proven.value or b"").decode("utf-8"), proven.proof),),
-            snapshot=SnapshotEvidence(header=header, index=at_index, data=text, proof=proof),
+        entry = StateEntry(key.decode("ascii"), (proven.value or b"").decode("utf-8"), proven.proof.to_json())
+        snapshot = SnapshotEvidence(
+            network=network, client_type=client_type, header=header, index=at_index, data=data, proof=proof
         )
+        return own_evidence(reader, proven.tip.height, (entry,), snapshot), proven.tip.height
     raise Unavailable("tip_moved", "Blocks were committed while the proof was made; ask again.")

@@ -36,9 +36,9 @@ from common.chain.schedule import schedule_protocol, schedule_validators
 from common.core.errors import Conflict, Malformed, NotFound, RuleBroken
 from common.core.names import check_identifier, check_label, check_network
 from common.core.validators import MAX_VALIDATORS, ValidatorSet
+from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.fields import Fields
-from crosslink.lightclient.port import client_for
-from crosslink.lightclient.trust_root import Checkpoint, TrustRoot
+from crosslink.lightclient.trust_root import MAX_ID_BYTES, Checkpoint, TrustRoot
 from custody_chain import policy, regions, state
 from custody_chain.ingest import write_log
 from custody_chain.records import Records
@@ -65,7 +65,7 @@ def check_shape(operation: dict[str, Any]) -> None:
             check_network(fields.any("region"))
             fields.any("trust_root")
             fields.integer("from_height", minimum=1)
-            fields.hex("previous_anchored_id", size=32)
+            fields.hex("previous_anchored_id", max_size=MAX_ID_BYTES)
         case _:
             fields.text("public_key", max_size=MAX_KEY_TEXT)
             if operation["type"] == policy.SIGNER_SET:
@@ -86,7 +86,12 @@ def _check_heights(fields: Fields, name: str) -> None:
 def register(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:
     """Add a region. Raises `Conflict('region_known')`, `RuleBroken('regions_too_many')` or `Malformed`."""
     document = operation["region"]
-    record, _ = regions.new_region(document, custody_network=context.network, now_ms=context.time_ms)
+    record, _ = regions.new_region(
+        document,
+        custody_network=context.network,
+        now_ms=context.time_ms,
+        protocol_version=context.protocol_version,
+    )
     if records.get(state.region(record["network"])) is not None:
         raise Conflict("region_known", "This network is a region already.", region=record["network"])
     if len(records.scan(state.REGIONS, regions.MAX_REGIONS)) >= regions.MAX_REGIONS:
@@ -105,7 +110,7 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
     root, checkpoint = _new_trust(record, context, operation)
     recovered = _trusted_anew(record, root, checkpoint, _evidence(records, record), context.time_ms)
     records.put(state.region(network), recovered)
-    regions.keep_anchored_id(records, network, checkpoint.height, checkpoint.id.hex())
+    regions.keep_anchored_id(records, recovered, checkpoint.height, checkpoint.id.hex())
     moment = _moment(context, recovered)
     if record["frozen"] is not None:
         clear_alert(records, moment, "region_misbehaved", [str(record["frozen"]["height"])])
@@ -131,7 +136,12 @@ def _new_trust(
         raise Conflict("recovery_outdated", "Another block is anchored than the proposal names.", region=network)
     root = TrustRoot.from_json(operation["trust_root"])
     checkpoint = root.checkpoint
-    if root.network != network or root.genesis_id.hex() != record["client"]["genesis_id"]:
+    client = record["client"]
+    if (root.network, root.genesis_id.hex(), root.client_type) != (
+        network,
+        client["genesis_id"],
+        client["client_type"],
+    ):
         raise Malformed("recovery_root", "The root is of another chain; register it as a new region.", region=network)
     if checkpoint is None or checkpoint.height != operation["from_height"] - 1:
         raise Malformed(
@@ -161,14 +171,14 @@ def _trusted_anew(
     abandoned = record.get("abandoned") if record["partial"] is None else regions.delivered_part(record)
     judged = regions.judged_pairs(record, evidence, checkpoint.height)
     recovered = {name: value for name, value in record.items() if name not in ("abandoned", "judged")} | {
-        "client": client_for(root.client_type).initial_state(root, established_ms=now_ms).to_json(),
+        "client": ClientState.from_root(root, established_ms=now_ms).to_json(),
         "anchored": {"height": checkpoint.height, "id": checkpoint.id.hex(), "time_ms": checkpoint.time_ms},
         "partial": None,
         "frozen": None,
         "recoveries": record["recoveries"] + 1,
         **regions.gaps_with(record.get("gaps", []), anchored_height, checkpoint.height),
     }
-    if abandoned is not None and abandoned["height"] == checkpoint.height + 1:
+    if abandoned is not None and abandoned["height"] > checkpoint.height:
         recovered["abandoned"] = abandoned
     if judged:
         recovered["judged"] = judged

@@ -3,7 +3,7 @@
 Value of ``region/<network>``::
 
     {"network", "region_letters", "client": CLIENT STATE, "anchored": {"height", "id", "time_ms"},
-     "partial": {"height", "id", "time_ms", "header", "delivered", "count"} | null, "frozen": {...} | null,
+     "partial": {"height", "id", "time_ms", "commitments", "delivered"} | null, "frozen": {...} | null,
      "silent_after_ms", "lagging_after_ms", "blocks", "snapshots", "anomalies", "anomalies_open", "alerts_open", "log",
      "recoveries", "journal", "abandoned"?: {"height", "id", "delivered"},
      "judged"?: [[height, id, id]], "gaps"?: [[from height, to height]]}
@@ -15,8 +15,12 @@ no figure.
 
 Invariants:
   * Regions and their trust come from genesis or from governance, never from what a relay delivers (attacks R4, R8).
-  * `client.height` is the verified height; it is `anchored.height`, or one above while `partial` is open.
-  * `anchored/<network>/<height // 64>` holds the id of every anchored height (docs/protocol-evidence.md).
+  * `client` is the state of the region's light client; what its client type keeps there nobody else reads. A region's
+    client type is its own for ever, also over recoveries.
+  * `client.height` is the verified height; it is `anchored.height`, or that of the block above while `partial` is open.
+    Heights may skip.
+  * `anchored/<network>/<height // 64>` holds the client type and the id of every anchored height
+    (docs/protocol-evidence.md).
   * Nobody freezes a region again by what a recovery has judged: a pair in `judged`, in whichever order, at most
     `MAX_JUDGED`. Pairs at or below the height that is trusted are left out: no client judges them any more.
   * Frozen is state. Lagging, silent and expired follow from the custody tip's time when they are read (rule 19).
@@ -31,12 +35,10 @@ from typing import Any, Final
 
 from common.core.errors import Malformed, NotFound, RuleBroken
 from common.core.exact_fields import complaint
-from common.core.header import Header
 from common.core.names import check_network
 from common.model.codes import REGION_LETTERS
-from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.misbehaviour import WRONG_PARENT
-from crosslink.lightclient.port import client_for
+from crosslink.lightclient.client_state import ClientState, has_expired
+from crosslink.lightclient.registry import check_available
 from crosslink.lightclient.trust_root import TrustRoot
 from crosslink.lightclient.verify import MAX_HEADER_AHEAD_MS
 from custody_chain import state
@@ -58,22 +60,24 @@ MAX_GAPS: Final = 64
 """Gaps that are told apart; beyond, the oldest two are one that covers both."""
 
 _LETTERS: Final = frozenset(REGION_LETTERS)
-_ROOT_FIELDS: Final = frozenset(
-    {"network", "client_type", "suite", "genesis_id", "validators", "trusting_period_ms", "checkpoint"}
-)
+_ROOT_FIELDS: Final = frozenset({"network", "client_type", "genesis_id", "trust", "trusting_period_ms", "checkpoint"})
 _OWN_FIELDS: Final = frozenset({"region_letters", "silent_after_ms", "lagging_after_ms"})
 
 
-def new_region(document: Any, *, custody_network: str, now_ms: int) -> tuple[dict[str, Any], TrustRoot]:
-    """The record of a region from its trust root and settings, at the custody chain's time `now_ms`.
+def new_region(
+    document: Any, *, custody_network: str, now_ms: int, protocol_version: int
+) -> tuple[dict[str, Any], TrustRoot]:
+    """The record of a region from its trust root and settings, at the custody chain's time and protocol version.
 
-    Raises `Malformed` for roots that are zero, incomplete or unsafe (attack R4), and for wrong settings;
+    Raises `Malformed` for roots that are zero, incomplete or unsafe (attack R4), for wrong settings, and for a client
+    type that is not available yet;
     `RuleBroken('checkpoint_ahead')`.
     """
     wrong = complaint(document, (), _ROOT_FIELDS | _OWN_FIELDS)
     if wrong is not None:
         raise Malformed("region_settings", f"The region is not of the format: it {wrong}.")
     root = TrustRoot.from_json({name: value for name, value in document.items() if name in _ROOT_FIELDS})
+    check_available(root.client_type, protocol_version)
     check_time(root, now_ms)
     network = check_network(root.network)
     if network == custody_network:
@@ -82,7 +86,7 @@ def new_region(document: Any, *, custody_network: str, now_ms: int) -> tuple[dic
     if letters not in _LETTERS:
         raise Malformed("region_settings", "Unknown region letters (JR/T 0326-2024).", field="region_letters")
     silent = _period(document, "silent_after_ms", DEFAULT_SILENT_AFTER_MS)
-    client = client_for(root.client_type).initial_state(root, established_ms=now_ms)
+    client = ClientState.from_root(root, established_ms=now_ms)
     record = {
         "network": network,
         "region_letters": letters,
@@ -125,7 +129,7 @@ def add_region(records: Records, record: dict[str, Any]) -> None:
     """Keep a new region and the id that its first block must follow."""
     network = record["network"]
     records.put(state.region(network), record)
-    keep_anchored_id(records, network, record["anchored"]["height"], record["anchored"]["id"])
+    keep_anchored_id(records, record, record["anchored"]["height"], record["anchored"]["id"])
 
 
 def load(records: Records, network: str) -> dict[str, Any]:
@@ -138,8 +142,7 @@ def load(records: Records, network: str) -> dict[str, Any]:
 
 def is_tip_given(record: dict[str, Any]) -> bool:
     """Whether the anchored block is the one that a trust root named, so that no header has shown its time."""
-    first_height, height = record["client"]["epochs"][0]["first_height"], record["anchored"]["height"]
-    return int(first_height) > int(height)
+    return int(record["client"]["root_height"]) == int(record["anchored"]["height"])
 
 
 def delivered_part(record: dict[str, Any]) -> dict[str, Any]:
@@ -159,38 +162,31 @@ def gaps_with(gaps: list[list[int]], anchored_height: int, trusted_height: int) 
 
 
 def judged_pairs(record: dict[str, Any], evidence: Sequence[dict[str, Any]], trusted_height: int) -> list[list[Any]]:
-    """What is judged once governance trusts `trusted_height`, with the evidence for which the region is frozen.
-
-    A block on top of another one than the trusted tip shows that tip and the parent as a pair, too.
-    """
-    pairs: list[list[Any]] = list(record.get("judged", ()))
-    for entry in evidence:
-        height, first_id = entry["height"], entry["first_id"]
-        pairs.append([height, first_id, entry["second_id"]])
-        if entry["kind"] == WRONG_PARENT:
-            parent_id = Header.decode(bytes.fromhex(entry["second"]["header"])).parent_id
-            pairs.append([height - 1, first_id, parent_id.hex()])
+    """What is judged once governance trusts `trusted_height`, with the evidence for which the region is frozen."""
+    pairs: list[list[Any]] = [*record.get("judged", ()), *(pair for entry in evidence for pair in entry["pairs"])]
     return [pair for pair in pairs if pair[0] > trusted_height][-MAX_JUDGED:]
 
 
-def is_judged(record: dict[str, Any], *pairs: tuple[bytes | None, bytes]) -> bool:
+def is_judged(record: dict[str, Any], pairs: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether a recovery has judged one of these pairs of block ids."""
     judged = [{first_id, second_id} for _, first_id, second_id in record.get("judged", ())]
-    return any({first and first.hex(), second.hex()} in judged for first, second in pairs)
+    return any({first.hex(), second.hex()} in judged for first, second in pairs)
 
 
-def keep_anchored_id(records: Records, network: str, height: int, block_id: str) -> None:
-    """Write the id of an anchored height; heights that were skipped by a recovery hold an empty id."""
-    key = state.anchored(network, height)
+def keep_anchored_id(records: Records, record: dict[str, Any], height: int, block_id: str) -> None:
+    """Write the id of an anchored height; heights that the chain or a recovery skipped hold an empty id."""
+    key = state.anchored(record["network"], height)
     position = height % state.BUCKET_SIZE
-    ids = list(records.get(key) or [])
+    ids = list((records.get(key) or {}).get("ids", ()))
     ids.extend([""] * (position - len(ids)))
-    records.put(key, [*ids[:position], block_id])
+    records.put(key, {"client_type": record["client"]["client_type"], "ids": [*ids[:position], block_id]})
 
 
 def anchored_id(records: Records, network: str, height: int) -> bytes | None:
     """The id anchored at a height, or None."""
-    ids = records.get(state.anchored(network, height)) or []
+    if height < 0:
+        return None
+    ids = (records.get(state.anchored(network, height)) or {}).get("ids", ())
     position = height % state.BUCKET_SIZE
     return bytes.fromhex(ids[position]) if position < len(ids) and ids[position] else None
 
@@ -207,7 +203,8 @@ def derived_state(record: dict[str, Any], now_ms: int) -> str:
     """
     if record["frozen"] is not None:
         return "frozen"
-    if ClientState.from_json(record["client"]).is_expired(now_ms):
+    client = record["client"]
+    if has_expired(client["time_ms"], client["established_ms"], client["trusting_period_ms"], now_ms):
         return "expired"
     lag = lag_ms(record, now_ms)
     if lag > record["silent_after_ms"]:

@@ -33,7 +33,6 @@ from common.node.access import SCOPED, SUPERVISORS, Identity, Role
 from common.node.http.context import DIGITS, MAX_HEIGHT, Limit, Node, require_role
 from common.node.http.edge import IDENTITY, REQUEST_ID, escaped_path
 from common.node.http.problems import code_of
-from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.evidence_file import MAX_KEY_CHARACTERS
 from custody_chain.audit_log import AuditedQuery, AuditLog
 from custody_chain.evidence import build_evidence
@@ -269,9 +268,9 @@ async def get_evidence(
     if not 1 <= len(object_id) <= 128:
         raise Malformed("object_id", "An object id has 1 to 128 characters.")
     envelope = _questions(request, node).answer(lambda moment: moment.region(region), concerned=[region])
-    suite = ClientState.from_json(envelope["data"]["client"]).algorithms
-    evidence = build_evidence(node.chain, suite, region, object_id, height, index)
-    request.scope[_CUSTODY_HEIGHT] = evidence.tip.header.height
+    client_type = envelope["data"]["client"]["client_type"]
+    evidence, proven_height = build_evidence(node.chain, client_type, region, object_id, height, index)
+    request.scope[_CUSTODY_HEIGHT] = proven_height
     return Response(evidence.encode(), media_type="application/json")
 
 

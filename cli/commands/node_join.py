@@ -67,7 +67,7 @@ def trusted_block(path: Path, genesis: Genesis) -> TrustedBlock | None:
     """The checkpoint of the user's trust root for this chain. Raises NotFound, or Conflict for another deployment."""
     root = parse_trust_file(path.read_bytes()).root(genesis.network)
     own = trust_root(genesis)
-    if (root.genesis_id, root.validators) != (own.genesis_id, own.validators):
+    if root.identity() != own.identity():
         raise Conflict("join_other_root", f"the root in {path} is of another deployment of {genesis.network}")
     return None if root.checkpoint is None else TrustedBlock(root.checkpoint.height, root.checkpoint.id)
 

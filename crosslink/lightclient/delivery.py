@@ -2,15 +2,18 @@
 
 One entry is one block, or the continuation of the block that is partly delivered::
 
-    {"header": hex, "certificate": hex, "next_validators": hex?,
-     "snapshots": [{"index": i, "data": "<the exact text>", "proof": [hex, …]?}]}
+    {"header": hex, "snapshots": [{"index": i, "data": "<the exact text>" | "data_hex": hex, "proof": hex?}]}
     {"height": h, "snapshots": [...]}
+
+Header and proofs belong to the region's client type. `data_hex` is for objects whose bytes are no UTF-8 text: a foreign
+chain commits what it likes, and what it committed is what is delivered.
 
 Invariants:
   D1  The shape says nothing about truth: `verify` decides. Unknown fields, wrong types and sizes are refused here
       (attack E2).
   D2  Within an entry indexes ascend by one, and either every snapshot has a proof or none has; only a whole block may
       come without (attack R6: nothing is left out, reordered or doubled).
+  D3  An object's bytes have one spelling.
 
 Left out: the order of entries against the chain's state (custody chain), the choice of chunks (relay planner).
 """
@@ -22,14 +25,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from common.core.certificate import MAX_CERTIFICATE_BYTES
 from common.core.errors import Malformed
-from common.core.header import MAX_HEADER_BYTES, Header
 from common.core.names import check_network
-from common.core.suite import HASH_SIZE, Suite
-from crosslink.lightclient.fields import Fields, hex_list
-from crosslink.lightclient.messages import MAX_VALIDATORS_BYTES
-from crosslink.lightclient.verify import verify_snapshots
+from crosslink.lightclient.fields import Fields
+from crosslink.lightclient.port import Delivered, LightClient
 
 SUBMIT = "crosslink.submit"
 MISBEHAVIOUR = "crosslink.misbehaviour"
@@ -43,35 +42,35 @@ MAX_BLOCKS = 256
 MAX_SNAPSHOTS = 4096
 """Snapshots of one operation: more than fit at 300 bytes each."""
 
-MAX_PROOF_ITEMS = 32
-"""Height of a tree with 2^32 leaves, which is what `snapshot_count` can say."""
+MAX_HEADER_BYTES = 256 * 1024
+"""An opaque header: two sets of 100 validators with long names (96 KiB each) beside header and certificate."""
+
+MAX_PROOF_BYTES = 4096
+"""An opaque proof of one object: 32 hashes of 64 bytes, twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotItem:
-    """One delivered snapshot: its index in the block, its exact bytes, its audit path (None: the whole block is
+    """One delivered snapshot: its index in the block, its exact bytes, its proof (None: the whole block is
     delivered)."""
 
     index: int
     data: bytes
-    proof: tuple[bytes, ...] | None = None
+    proof: bytes | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form inside an operation."""
-        item: dict[str, Any] = {"index": self.index, "data": self.data.decode()}
+        item: dict[str, Any] = {"index": self.index, **data_document(self.data)}
         if self.proof is not None:
-            item["proof"] = [sibling.hex() for sibling in self.proof]
+            item["proof"] = self.proof.hex()
         return item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockDelivery:
-    """One entry. A continuation has `height` and no header; otherwise `height` is None and the rest are encoded
-    bytes."""
+    """One entry. A continuation has `height` and no header; otherwise `height` is None."""
 
     header: bytes | None = None
-    certificate: bytes = b""
-    next_validators: bytes | None = None
     height: int | None = None
     snapshots: tuple[SnapshotItem, ...] = ()
 
@@ -80,11 +79,8 @@ class BlockDelivery:
         entry: dict[str, Any] = {"snapshots": [item.to_json() for item in self.snapshots]}
         if self.header is None:
             entry["height"] = self.height
-            return entry
-        entry["header"] = self.header.hex()
-        entry["certificate"] = self.certificate.hex()
-        if self.next_validators is not None:
-            entry["next_validators"] = self.next_validators.hex()
+        else:
+            entry["header"] = self.header.hex()
         return entry
 
 
@@ -102,26 +98,19 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MisbehaviourDelivery:
-    """A parsed `crosslink.misbehaviour`: (header, certificate) twice, and the set of that height if it is not the
-    current one."""
+    """A parsed `crosslink.misbehaviour`: two opaque headers."""
 
     region: str
-    first: tuple[bytes, bytes]
-    second: tuple[bytes, bytes]
-    validators: bytes | None = None
+    first: bytes
+    second: bytes
 
     def to_operation(self) -> dict[str, Any]:
         """The operation that a transaction carries."""
-        operation: dict[str, Any] = {"type": MISBEHAVIOUR, "region": self.region}
-        for name, (header, certificate) in (("first", self.first), ("second", self.second)):
-            operation[name] = {"header": header.hex(), "certificate": certificate.hex()}
-        if self.validators is not None:
-            operation["validators"] = self.validators.hex()
-        return operation
+        return {"type": MISBEHAVIOUR, "region": self.region, "first": self.first.hex(), "second": self.second.hex()}
 
 
 def parse_submit(operation: dict[str, Any]) -> Delivery:
-    """Parse a `crosslink.submit`. Raises `Malformed` or `TooLarge` (invariants D1, D2)."""
+    """Parse a `crosslink.submit`. Raises `Malformed` or `TooLarge` (invariants D1 to D3)."""
     fields = Fields(operation, SUBMIT)
     fields.any("type")
     region = check_network(fields.any("region"))
@@ -138,17 +127,13 @@ def parse_misbehaviour(operation: dict[str, Any]) -> MisbehaviourDelivery:
     """Parse a `crosslink.misbehaviour`. Raises `Malformed` or `TooLarge`."""
     fields = Fields(operation, MISBEHAVIOUR)
     fields.any("type")
-    region = check_network(fields.any("region"))
-    pairs = []
-    for name in ("first", "second"):
-        pair = fields.object(name)
-        pairs.append(
-            (pair.hex("header", max_size=MAX_HEADER_BYTES), pair.hex("certificate", max_size=MAX_CERTIFICATE_BYTES))
-        )
-        pair.end()
-    validators = fields.hex("validators", max_size=MAX_VALIDATORS_BYTES) if fields.has("validators") else None
+    delivery = MisbehaviourDelivery(
+        region=check_network(fields.any("region")),
+        first=fields.hex("first", max_size=MAX_HEADER_BYTES),
+        second=fields.hex("second", max_size=MAX_HEADER_BYTES),
+    )
     fields.end()
-    return MisbehaviourDelivery(region=region, first=pairs[0], second=pairs[1], validators=validators)
+    return delivery
 
 
 def _block(item: Any) -> BlockDelivery:
@@ -158,14 +143,7 @@ def _block(item: Any) -> BlockDelivery:
     if fields.has("height"):
         block = BlockDelivery(height=fields.integer("height", minimum=1), snapshots=snapshots)
     else:
-        block = BlockDelivery(
-            header=fields.hex("header", max_size=MAX_HEADER_BYTES),
-            certificate=fields.hex("certificate", max_size=MAX_CERTIFICATE_BYTES),
-            next_validators=(
-                fields.hex("next_validators", max_size=MAX_VALIDATORS_BYTES) if fields.has("next_validators") else None
-            ),
-            snapshots=snapshots,
-        )
+        block = BlockDelivery(header=fields.hex("header", max_size=MAX_HEADER_BYTES), snapshots=snapshots)
     fields.end()
     return block
 
@@ -173,15 +151,31 @@ def _block(item: Any) -> BlockDelivery:
 def _snapshot(item: Any) -> SnapshotItem:
     fields = Fields(item, "snapshot")
     index = fields.integer("index", maximum=2**32 - 1)
-    try:
-        data = fields.text("data", max_size=MAX_OPERATION_BYTES).encode()
-    except UnicodeEncodeError:
-        raise Malformed("snapshot_text", "A snapshot's text holds half of a surrogate pair.") from None
-    proof = None
-    if fields.has("proof"):
-        proof = hex_list(fields.list("proof", max_count=MAX_PROOF_ITEMS), "snapshot.proof", size=HASH_SIZE)
+    data = read_data(fields, max_size=MAX_OPERATION_BYTES)
+    proof = fields.hex("proof", max_size=MAX_PROOF_BYTES) if fields.has("proof") else None
     fields.end()
     return SnapshotItem(index, data, proof)
+
+
+def data_document(data: bytes) -> dict[str, str]:
+    """An object's bytes as the members of a JSON object: text where they are UTF-8, else hex (D3)."""
+    try:
+        return {"data": data.decode()}
+    except UnicodeDecodeError:
+        return {"data_hex": data.hex()}
+
+
+def read_data(fields: Fields, *, max_size: int) -> bytes:
+    """The inverse of `data_document`; at most `max_size` characters or bytes. Raises `Malformed` or `TooLarge`."""
+    if not fields.has("data_hex"):
+        try:
+            return fields.text("data", max_size=max_size).encode()
+        except UnicodeEncodeError:
+            raise Malformed("snapshot_text", "A snapshot's text holds half of a surrogate pair.") from None
+    data = fields.hex("data_hex", max_size=max_size)
+    if "data" in data_document(data):
+        raise Malformed("snapshot_text", "A snapshot that is UTF-8 text is delivered as text.")
+    return data
 
 
 def _check_items(items: Sequence[SnapshotItem]) -> None:
@@ -192,16 +186,15 @@ def _check_items(items: Sequence[SnapshotItem]) -> None:
             raise Malformed("snapshot_proofs_mixed", "Either every snapshot of an entry has a proof or none has.")
 
 
-def verify_items(suite: Suite, header: Header, next_index: int, items: Sequence[SnapshotItem]) -> int:
-    """Check an entry's snapshots against a *verified* header, from the index that is due; return the next index due.
+def verify_items(client: LightClient, commitments: bytes, next_index: int, items: Sequence[SnapshotItem]) -> Delivered:
+    """Check an entry's snapshots against a *verified* block's commitments, from the index that is due.
 
-    Raises `Malformed('snapshot_order')` if they start elsewhere (attack R6), or as `verify_snapshots`.
+    Raises `Malformed('snapshot_order')` if they start elsewhere (attack R6), or as the client's `verify_objects`.
     """
     start = items[0].index if items else next_index
     if start != next_index:
         raise Malformed("snapshot_order", "Snapshots are delivered in order.", index=start, expected=next_index)
     proofs = None
     if items and items[0].proof is not None:
-        proofs = [item.proof or () for item in items]
-    verify_snapshots(suite, header, start, [item.data for item in items], proofs)
-    return start + len(items)
+        proofs = [item.proof or b"" for item in items]
+    return client.verify_objects(commitments, start, [item.data for item in items], proofs)

@@ -2,8 +2,9 @@
 
 Invariants:
   E1  Trust comes from the argument `trust` alone; the file cannot bring, choose or extend roots (attack R4).
-  E2  Every link is checked: set changes, header and certificate, state proof, anchored id, region header, snapshot.
-      Any changed bit breaks a link (attack R5).
+  E2  Every link is checked: what leads from the root to the header, state proof, anchored id, region header, snapshot.
+      Any changed bit breaks a link (attack R5). Which client type reads a region's header is proven too: the anchored
+      bucket names it.
   E3  The result says what is proven and what is not, so that nobody reads more into it.
 
 The layout of the file: `evidence_file` and docs/protocol-evidence.md. Left out: files and output (command line),
@@ -15,14 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from common.core import merkle
 from common.core.codec import parse_json
-from common.core.errors import Malformed
-from common.core.header import Header
-from common.core.protocol import latest_version
-from common.core.state_proof import verify_state_proof
-from common.core.suite import Suite, suite_named
-from common.core.validators import ValidatorSet
+from common.core.errors import Malformed, Rejected
 from common.model.header import read_header
 from crosslink.lightclient.evidence_file import (
     BUCKET_SIZE,
@@ -35,10 +30,10 @@ from crosslink.lightclient.evidence_file import (
     anchored_key,
     parse_evidence,
 )
-from crosslink.lightclient.messages import HeaderMessage
+from crosslink.lightclient.port import VerifiedBlock
+from crosslink.lightclient.registry import client_for
 from crosslink.lightclient.trust import TrustFile
 from crosslink.lightclient.trust_root import TrustRoot
-from crosslink.lightclient.verify import check_signed_by
 
 _NOT_PROVEN_ALWAYS = (
     "that no later block of the chain changed this, or froze or recovered the region",
@@ -55,7 +50,7 @@ _NOT_PROVEN_SNAPSHOT = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """What a valid file proves. `chain_root` and `region_root` are the user's own roots; `region_root` None if not
-    held."""
+    held. `snapshot_data` are the proven bytes, `snapshot` what they say, None if they are no readable snapshot."""
 
     kind: str
     network: str
@@ -70,6 +65,7 @@ class Findings:
     region_block_id: bytes | None = None
     region_time_ms: int | None = None
     snapshot_index: int | None = None
+    snapshot_data: bytes | None = None
     snapshot: dict[str, Any] | None = None
 
     @property
@@ -79,7 +75,7 @@ class Findings:
         signed = (
             f"a quorum of the validators that follow from root {self.chain_root.fingerprint().hex()} signed {where}"
         )
-        if self.snapshot is None:
+        if self.snapshot_data is None:
             facts = [
                 f"after it the state key {entry.key} was absent"
                 if entry.value is None
@@ -87,20 +83,25 @@ class Findings:
                 for entry in self.state
             ]
             return (signed, *facts)
-        content = read_header(self.snapshot)
         return (
             signed,
             f"by then it had anchored block {self.region_height} of {self.region} "
             f"({self.region_block_id.hex() if self.region_block_id else ''}, time {self.region_time_ms} ms)",
-            f"that block contains, at index {self.snapshot_index}, exactly the delivered snapshot: "
-            f"{content.operation} of {content.kind} {content.object_id} version {content.version}",
+            f"that block contains, at index {self.snapshot_index}, exactly the delivered snapshot: {self._about}",
         )
+
+    @property
+    def _about(self) -> str:
+        if self.snapshot is None:
+            return f"{len(self.snapshot_data or b'')} bytes that are no data object which this software can read"
+        content = read_header(self.snapshot)
+        return f"{content.operation} of {content.kind} {content.object_id} version {content.version}"
 
     @property
     def does_not_prove(self) -> tuple[str, ...]:
         """What a reader might think is proven, and is not (invariant E3)."""
         missing = [*_NOT_PROVEN_ALWAYS]
-        if self.snapshot is not None:
+        if self.snapshot_data is not None:
             missing = [*_NOT_PROVEN_SNAPSHOT, *missing]
             if self.region_root is None:
                 missing.append(f"which deployment of {self.region} is meant: the trust file has no root for it")
@@ -137,48 +138,46 @@ def verify_evidence(evidence: Evidence, trust: TrustFile) -> Findings:
     """Check every link of a parsed file against the user's roots; return what it proves.
 
     Raises `Rejected` kinds: `NotFound('evidence_no_root')`, `Malformed` with `evidence_wrong_genesis`,
-    `evidence_wrong_tier`, `evidence_set_changes_order`, `evidence_checkpoint_conflict`, `evidence_not_anchored`;
-    `HeaderRefused('wrong_set')`; `CertificateInvalid`; `ProofInvalid` (attacks R2, R4, R5, E8, C4, C9, C10).
+    `evidence_wrong_type`, `evidence_wrong_tier`, `evidence_not_anchored`; `ProofInvalid`; and what the client types
+    raise (attacks R2, R4, R5, E8, C4, C9, C10).
     """
     root = trust.root(evidence.network)
-    if root.genesis_id != evidence.genesis_id:
-        raise Malformed("evidence_wrong_genesis", "The user's root for this network has another genesis id.")
+    _check_root(root, evidence.genesis_id, evidence.client_type)
     if evidence.snapshot is not None and root.tier not in ("", "custody"):
         raise Malformed("evidence_wrong_tier", "Snapshots are anchored on a custody chain, and this root is not one.")
-    suite = suite_named(root.suite)
-    _verify_tip(suite, root, evidence)
+    client = client_for(root.client_type)
+    block = client.verify_chain(root, evidence.headers)
     for entry in evidence.state:
         value = None if entry.value is None else entry.value.encode()
-        verify_state_proof(suite, evidence.tip.header.state_root, entry.key.encode(), value, entry.proof)
-    header = evidence.tip.header
+        client.verify_value(block.commitments, entry.key.encode(), value, entry.proof)
     if evidence.snapshot is None:
         return Findings(
             kind=STATE_KIND,
-            network=header.network,
-            height=header.height,
-            block_id=header.id(suite),
-            time_ms=header.time_ms,
+            network=evidence.network,
+            height=block.height,
+            block_id=block.id,
+            time_ms=block.time_ms,
             chain_root=root,
             state=evidence.state,
         )
-    region_root, document = _verify_snapshot(suite, evidence.snapshot, evidence.state[0], trust)
-    region_suite = suite if region_root is None else suite_named(region_root.suite)
-    region_header = evidence.snapshot.header
+    region_root = trust.find(evidence.snapshot.network)
+    region_block = _verify_snapshot(evidence.snapshot, evidence.state[0], region_root)
     return Findings(
         kind=SNAPSHOT_KIND,
-        network=header.network,
-        height=header.height,
-        block_id=header.id(suite),
-        time_ms=header.time_ms,
+        network=evidence.network,
+        height=block.height,
+        block_id=block.id,
+        time_ms=block.time_ms,
         chain_root=root,
         state=evidence.state,
         region_root=region_root,
-        region=region_header.network,
-        region_height=region_header.height,
-        region_block_id=region_header.id(region_suite),
-        region_time_ms=region_header.time_ms,
+        region=evidence.snapshot.network,
+        region_height=region_block.height,
+        region_block_id=region_block.id,
+        region_time_ms=region_block.time_ms,
         snapshot_index=evidence.snapshot.index,
-        snapshot=document,
+        snapshot_data=evidence.snapshot.data,
+        snapshot=_readable(evidence.snapshot.data),
     )
 
 
@@ -187,79 +186,39 @@ def verify_evidence_file(data: bytes, trust: TrustFile) -> Findings:
     return verify_evidence(parse_evidence(data), trust)
 
 
-def _check_identity(evidence: Evidence, header: Header) -> None:
-    if header.network != evidence.network or header.genesis_id != evidence.genesis_id:
-        raise Malformed(
-            "evidence_wrong_genesis", "A header of the file belongs to another chain.", height=header.height
-        )
-    _check_version(header)
+def _check_root(root: TrustRoot, genesis_id: bytes | None, client_type: str) -> None:
+    if genesis_id is not None and root.genesis_id != genesis_id:
+        raise Malformed("evidence_wrong_genesis", "The user's root for this network has another genesis id.")
+    if root.client_type != client_type:
+        raise Malformed("evidence_wrong_type", "The user's root for this network is of another client type.")
 
 
-def _check_version(header: Header) -> None:
-    if header.protocol_version > latest_version():
-        raise Malformed(
-            "protocol_version_unknown",
-            "A header obeys a protocol version that this verifier does not know; use a newer one.",
-            protocol_version=header.protocol_version,
-        )
-
-
-def _verify_tip(suite: Suite, root: TrustRoot, evidence: Evidence) -> None:
-    """Walk the set changes from the user's root (or its checkpoint) to the header, and verify its certificate."""
-    tip = evidence.tip.header
-    _check_identity(evidence, tip)
-    signing, skip_to = root.validators, 0
-    checkpoint = root.checkpoint
-    if checkpoint is not None and tip.height > checkpoint.height:
-        signing, skip_to = checkpoint.validators, checkpoint.height
-    if checkpoint is not None and tip.height == checkpoint.height and tip.id(suite) != checkpoint.id:
-        raise Malformed("evidence_checkpoint_conflict", "The header is not the block of the user's checkpoint.")
-    previous = 0
-    for change in evidence.set_changes:
-        height = change.header.height
-        if not previous < height < tip.height:
-            raise Malformed("evidence_set_changes_order", "Set changes ascend and lie below the header.", height=height)
-        previous = height
-        if height > skip_to:
-            signing = _verify_change(suite, evidence, change, signing)
-    check_signed_by(suite, signing, signing.hash(suite), evidence.tip)
-
-
-def _verify_change(suite: Suite, evidence: Evidence, change: HeaderMessage, signing: ValidatorSet) -> ValidatorSet:
-    header, following = change.header, change.next_validators
-    _check_identity(evidence, header)
-    check_signed_by(suite, signing, signing.hash(suite), change)
-    if following is None or following.hash(suite) != header.next_validators_hash:
-        raise Malformed(
-            "next_set_mismatch", "The delivered next set is not the one that the header commits.", height=header.height
-        )
-    following.check_keys(suite)
-    return following
-
-
-def _verify_snapshot(
-    custody_suite: Suite, snapshot: SnapshotEvidence, bucket: StateEntry, trust: TrustFile
-) -> tuple[TrustRoot | None, dict[str, Any]]:
-    """The anchored bucket names the region header, and the header commits the snapshot. Returns the root and
-    document."""
-    header = snapshot.header
-    _check_version(header)
-    root = trust.find(header.network)
-    if root is not None and root.genesis_id != header.genesis_id:
-        raise Malformed(
-            "evidence_wrong_genesis", "The region header belongs to another deployment than the user's root."
-        )
-    suite = custody_suite if root is None else suite_named(root.suite)
-    if bucket.key != anchored_key(header.network, header.height):
+def _verify_snapshot(snapshot: SnapshotEvidence, bucket: StateEntry, root: TrustRoot | None) -> VerifiedBlock:
+    """The anchored bucket names client type and region header, and the header commits the snapshot."""
+    if root is not None:
+        _check_root(root, None, snapshot.client_type)
+    client = client_for(snapshot.client_type)
+    if client.bare_header(snapshot.header) != snapshot.header:
+        raise Malformed("evidence_header", "The region header carries more than its id binds.")
+    genesis_id = None if root is None else root.genesis_id
+    block = client.read_block(snapshot.header, network=snapshot.network, genesis_id=genesis_id)
+    if bucket.key != anchored_key(snapshot.network, block.height):
         raise Malformed("evidence_not_anchored", "The state entry is not the bucket of the region header.")
-    ids = [] if bucket.value is None else parse_json(bucket.value.encode(), max_size=MAX_TEXT)
-    position = header.height % BUCKET_SIZE
-    if not isinstance(ids, list) or position >= len(ids) or ids[position] != header.id(suite).hex():
-        raise Malformed("evidence_not_anchored", "The bucket does not hold this header's id.", height=header.height)
-    data = snapshot.data.encode()
-    merkle.verify_inclusion(
-        suite.hash, header.snapshot_root, data, snapshot.index, header.snapshot_count, snapshot.proof
-    )
-    document = parse_json(data, max_size=MAX_TEXT)
-    read_header(document)
-    return root, document
+    held = None if bucket.value is None else parse_json(bucket.value.encode(), max_size=MAX_TEXT)
+    if not isinstance(held, dict) or held.get("client_type") != snapshot.client_type:
+        raise Malformed("evidence_not_anchored", "The bucket does not name this client type.")
+    ids, position = held.get("ids"), block.height % BUCKET_SIZE
+    if not isinstance(ids, list) or position >= len(ids) or ids[position] != block.id.hex():
+        raise Malformed("evidence_not_anchored", "The bucket does not hold this header's id.", height=block.height)
+    client.verify_objects(block.commitments, snapshot.index, [snapshot.data], [snapshot.proof])
+    return block
+
+
+def _readable(data: bytes) -> dict[str, Any] | None:
+    """What the bytes say, if they are a data object of the suite's JSON; a foreign chain may commit to others."""
+    try:
+        document = parse_json(data, max_size=MAX_TEXT)
+        read_header(document)
+    except Rejected:
+        return None
+    return dict(document)

@@ -82,22 +82,30 @@ class Fields:
             )
         return value
 
+    def hex_list(self, name: str, *, max_count: int, max_size: int) -> tuple[bytes, ...]:
+        """A list of at most `max_count` byte strings of at most `max_size` bytes, each in lowercase hex."""
+        items = []
+        for value in self.list(name, max_count=max_count):
+            if not isinstance(value, str):
+                raise self._wrong(name, "a list of strings")
+            if len(value) > 2 * max_size:
+                raise TooLarge("field_too_large", f"{self._name(name)} has an item above {max_size} bytes.", field=name)
+            items.append(parse_hex(value, self._name(name)))
+        return tuple(items)
+
     def object(self, name: str) -> Fields:
         """A nested object."""
         return Fields(self.any(name), self._name(name))
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """A nested object that somebody else reads."""
+        value = self.any(name)
+        if not isinstance(value, dict):
+            raise self._wrong(name, "an object")
+        return value
 
     def end(self) -> None:
         """Refuse whatever was not asked for (attack E2)."""
         if self._left:
             name = min(self._left)[:64]
             raise Malformed("field_unknown", f"{self._what} has an unknown field.", field=f"{self._what}.{name}")
-
-
-def hex_list(values: list[Any], what: str, *, size: int) -> tuple[bytes, ...]:
-    """A list of hex strings of `size` bytes each. Raises `Malformed`."""
-    items = []
-    for value in values:
-        if not isinstance(value, str) or len(value) != 2 * size:
-            raise Malformed("field_type", f"{what} holds something that is not {2 * size} hex digits.", field=what)
-        items.append(parse_hex(value, what, size))
-    return tuple(items)

@@ -1,10 +1,11 @@
 """Move the trusted state. The third of the three functions: it decides nothing, it follows verdicts.
 
 Invariants:
-  U1  Only a header with the verdict NEXT moves the tip, by exactly one height; KNOWN leaves the state as it is.
+  U1  Only a block with the verdict NEXT that stands on the tip moves it, and only upwards; KNOWN leaves the state as it
+      is.
   U2  A frozen state comes from proven misbehaviour alone and never moves again (protocol rule 20).
 
-Reference: ICS-002 `UpdateState`, `UpdateStateOnMisbehaviour`.
+The same for every client type. Reference: ICS-002 `UpdateState`, `UpdateStateOnMisbehaviour`.
 """
 
 from __future__ import annotations
@@ -12,30 +13,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.messages import HeaderRefused
-from crosslink.lightclient.misbehaviour import Misbehaviour
-from crosslink.lightclient.verify import Verdict, VerifiedHeader
+from crosslink.lightclient.port import HeaderRefused, Misbehaviour, Verdict, Verified
 
 
-def update(state: ClientState, verified: VerifiedHeader) -> ClientState:
+def update(state: ClientState, verified: Verified) -> ClientState:
     """The state after a verified header.
 
-    Raises `HeaderRefused`: `wrong_parent` for a conflicting header (freeze instead), `header_gap` or `stale_header`
-    if the header was verified against another state than this one.
+    Raises `HeaderRefused`: `wrong_parent` for a conflicting header (freeze instead) or one that was verified against
+    another state than this one, `stale_header` for one that is not above the tip.
     """
-    header = verified.header
+    block = verified.block
     if verified.verdict is Verdict.KNOWN:
         return state
-    if verified.verdict is Verdict.CONFLICTING or header.parent_id != state.block_id:
+    if verified.verdict is Verdict.CONFLICTING or block.parent != state.block_id:
         raise HeaderRefused(
-            "wrong_parent", "The header does not follow the trusted tip.", height=header.height, tip=state.height
+            "wrong_parent", "The header does not follow the trusted tip.", height=block.height, tip=state.height
         )
-    if header.height != state.height + 1:
-        code = "header_gap" if header.height > state.height else "stale_header"
+    if block.height <= state.height:
         raise HeaderRefused(
-            code, "The header was verified against another state.", height=header.height, tip=state.height
+            "stale_header", "The header is not above the trusted tip.", height=block.height, tip=state.height
         )
-    return state.advanced(header, verified.block_id, verified.message.next_validators)
+    return replace(state, height=block.height, block_id=block.id, time_ms=block.time_ms, trust=verified.trust)
 
 
 def freeze(state: ClientState, misbehaviour: Misbehaviour) -> ClientState:

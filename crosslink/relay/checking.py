@@ -5,8 +5,8 @@ Invariants:
       same rules.
   C2  Of a page that is wrong somewhere the part before the fault is kept; the rest is the node's fault, never
       submitted.
-  C3  A block without snapshots is delivered whatever its snapshot root: what the validators certified is the custody
-      chain's to judge, and the relay must not stand in its way (protocol rule 16).
+  C3  A block that commits to no snapshot is delivered, also where that contradicts itself: what the validators
+      certified is the custody chain's to judge, and the relay must not stand in its way (protocol rule 16).
   C4  A certified contradiction (misbehaviour) is not a lie of the node: it is reported to the custody chain (attack
       R3).
 
@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.core.errors import Rejected
+from common.core.errors import ProofInvalid, Rejected
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.messages import HeaderMessage
-from crosslink.lightclient.port import client_for
-from crosslink.lightclient.verify import Verdict, verify_snapshots
+from crosslink.lightclient.port import Verdict, Verified
+from crosslink.lightclient.reading import ServedBlock
+from crosslink.lightclient.registry import client_for
+from crosslink.lightclient.update import update
+from crosslink.lightclient.verify import verify
 from crosslink.relay.planner import FetchedBlock
-from crosslink.relay.ports import ServedBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,42 +38,34 @@ class Checked:
     conflict: FetchedBlock | None = None
 
 
-def check_blocks(state: ClientState, blocks: tuple[ServedBlock, ...], due_height: int, now_ms: int) -> Checked:
-    """Verify consecutive blocks from `due_height` on against `state` (whose tip is due_height - 1, or due_height itself
-    when that block is partly delivered)."""
+def check_blocks(
+    state: ClientState, blocks: tuple[ServedBlock, ...], now_ms: int, *, tip_is_due: bool = False
+) -> Checked:
+    """Verify successive blocks against `state`: the first stands on its tip, or is the tip itself if that is due, being
+    partly delivered."""
     passed: list[FetchedBlock] = []
     for served in blocks:
         try:
-            block, verdict, following = _check_one(state, served, due_height + len(passed), now_ms)
+            fetched, verified = _check_one(state, served, now_ms, tip_is_due=tip_is_due and not passed)
         except Rejected as refusal:
             return Checked(tuple(passed), state, fault=refusal)
-        if verdict is Verdict.CONFLICTING:
-            return Checked(tuple(passed), state, conflict=block)
-        passed.append(block)
-        state = following
+        if verified.verdict is Verdict.CONFLICTING:
+            return Checked(tuple(passed), state, conflict=fetched)
+        passed.append(fetched)
+        state = update(state, verified)
     return Checked(tuple(passed), state)
 
 
 def _check_one(
-    state: ClientState, served: ServedBlock, due_height: int, now_ms: int
-) -> tuple[FetchedBlock, Verdict, ClientState]:
-    client = client_for(state.client_type)
-    message: HeaderMessage = client.decode(served.header, served.certificate, served.validators)
-    header = message.header
-    if header.height != due_height or served.height != due_height:
-        raise Rejected("wrong_height", "The node served another height than was asked for.", height=due_height)
-    verified = client.verify(state, message, now_ms=now_ms)
-    block = FetchedBlock(
-        height=header.height,
-        block_id=verified.block_id,
-        time_ms=header.time_ms,
-        header=served.header,
-        certificate=served.certificate,
-        next_validators=served.validators,
-        snapshots=served.snapshots,
-    )
-    if verified.verdict is Verdict.CONFLICTING:
-        return block, verified.verdict, state
-    if header.snapshot_count or served.snapshots:
-        verify_snapshots(state.algorithms, header, 0, served.snapshots)
-    return block, verified.verdict, client.update(state, verified)
+    state: ClientState, served: ServedBlock, now_ms: int, *, tip_is_due: bool
+) -> tuple[FetchedBlock, Verified]:
+    verified = verify(state, served.header, now_ms=now_ms)
+    block = verified.block
+    if (verified.verdict is Verdict.KNOWN) is not tip_is_due and verified.verdict is not Verdict.CONFLICTING:
+        raise Rejected("wrong_height", "The node served another block than was asked for.", height=block.height)
+    if verified.verdict is not Verdict.CONFLICTING:
+        client = client_for(state.client_type)
+        delivered = client.verify_objects(block.commitments, 0, served.snapshots, None)
+        if not delivered.complete:
+            raise ProofInvalid("snapshots_missing", "The node left out snapshots of the block.", height=block.height)
+    return FetchedBlock(block, served.header, served.snapshots), verified

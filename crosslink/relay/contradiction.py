@@ -15,13 +15,11 @@ from typing import Any
 from common.core.errors import Rejected
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.delivery import BlockDelivery, Delivery, MisbehaviourDelivery
-from crosslink.lightclient.messages import HeaderMessage
-from crosslink.lightclient.port import client_for
-from crosslink.relay.planner import FetchedBlock, Read
+from crosslink.lightclient.reading import Read
+from crosslink.lightclient.registry import client_for
+from crosslink.lightclient.verify import verify_misbehaviour
+from crosslink.relay.planner import FetchedBlock
 from crosslink.relay.ports import RegionSource
-
-Header = tuple[bytes, bytes]
-"""Encoded header and certificate."""
 
 
 async def contradiction_operations(
@@ -29,35 +27,34 @@ async def contradiction_operations(
 ) -> list[dict[str, Any]]:
     """Operations that show the custody chain what `block` contradicts, what proves most first. Never raises
     `Rejected`."""
-    entry = BlockDelivery(header=block.header, certificate=block.certificate, next_validators=block.next_validators)
-    alone = Delivery(state.network, (entry,)).to_operation()
+    alone = Delivery(state.network, (BlockDelivery(header=block.header),)).to_operation()
     pair = await _pair(source, state, now_ms)
     if pair is None:
         return [alone]
     return [MisbehaviourDelivery(region=state.network, first=pair[0], second=pair[1]).to_operation(), alone]
 
 
-async def _pair(source: RegionSource, state: ClientState, now_ms: int) -> tuple[Header, Header] | None:
+async def _pair(source: RegionSource, state: ClientState, now_ms: int) -> tuple[bytes, bytes] | None:
     """Two certified headers of the trusted tip's height, the trusted one first, if the region's nodes hold both."""
     if state.height < 1:
         return None
     client = client_for(state.client_type)
-    held: dict[bool, tuple[Header, HeaderMessage]] = {}
+    held: dict[bool, bytes] = {}
     for node in range(source.size):
         try:
-            page = await source.read_node(node, Read(state.height, 1, 0))
+            page = await source.read_node(state, node, Read(state.height, 1, 0))
             if not page.blocks:
                 continue
-            served = page.blocks[0]
-            message = client.decode(served.header, served.certificate, served.validators)
+            header = page.blocks[0].header
+            block = client.read_block(header, network=state.network, genesis_id=state.genesis_id)
         except Rejected:
             continue
-        trusted = message.header.id(state.algorithms) == state.block_id
-        held.setdefault(trusted, ((served.header, served.certificate), message))
+        if block.height == state.height:
+            held.setdefault(block.id == state.block_id, header)
     if len(held) < 2:
         return None
     try:
-        client.verify_misbehaviour(state, held[True][1], held[False][1], now_ms=now_ms)
+        verify_misbehaviour(state, held[True], held[False], now_ms=now_ms)
     except Rejected:
         return None
-    return held[True][0], held[False][0]
+    return held[True], held[False]

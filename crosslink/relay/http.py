@@ -15,20 +15,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import msgspec
 
-from common.core.errors import Malformed, Rejected, Unavailable
+from common.core.errors import Rejected, Unavailable
 from common.node.keys import read_private_file
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_PROBLEM_BYTES = 64 * 1024
 MAX_TOKEN_BYTES = 4096
 _TEXT_LIMIT = 300
-
-Answer = TypeVar("Answer")
 
 
 class Refused(Rejected):
@@ -121,11 +119,3 @@ def _problem(status: int, headers: httpx.Headers, body: bytes) -> Rejected:
     retry_after = headers.get("retry-after", "")
     wait_s = int(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else 0
     return Refused(problem.code[:64], problem.detail[:_TEXT_LIMIT], http_status=status, retry_after_s=wait_s)
-
-
-def decode(body: bytes, shape: type[Answer], what: str) -> Answer:
-    """A JSON answer of a known shape. Raises `Malformed('unexpected_answer')`."""
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Malformed("unexpected_answer", f"{what}: {str(error)[:_TEXT_LIMIT]}") from None

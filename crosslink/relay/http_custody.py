@@ -1,6 +1,6 @@
 """The custody chain over HTTPS: the relay's cursor, and submissions that are repeated until their fate is final.
 
-Uses `GET /v1/regions/{network}`, `POST /v1/transactions` and, once, block 1 for the genesis id.
+Uses `GET /v1/regions/{network}`, `POST /v1/transactions` and, once, the chain's status for the genesis id.
 
 Invariants:
   K1  A submission is signed once and the same bytes are sent, to one node after another, until a final receipt or the
@@ -22,13 +22,13 @@ import msgspec
 
 from common.core.codec import parse_json
 from common.core.errors import Malformed, Unavailable
-from common.core.header import Header
-from common.core.suite import ED25519_SHA256, parse_hex
+from common.core.suite import ED25519_SHA256, HASH_SIZE, parse_hex
 from common.core.transaction import sign_envelope
 from common.node.keys import KeyPair
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.fields import Fields
-from crosslink.relay.http import Connection, Refused, decode
+from crosslink.lightclient.reading import decode
+from crosslink.relay.http import Connection, Refused
 from crosslink.relay.node_pool import Fault, NodePool
 from crosslink.relay.planner import Partial, Position
 from crosslink.relay.ports import Clock, RegionStatus, SubmitResult
@@ -59,8 +59,8 @@ class _Fate(msgspec.Struct):
     receipt: dict[str, Any] | None = None
 
 
-class _Blocks(msgspec.Struct):
-    blocks: list[dict[str, Any]]
+class _ChainStatus(msgspec.Struct):
+    genesis_id: str
 
 
 class HttpCustody:
@@ -186,16 +186,10 @@ class HttpCustody:
         raise Unavailable("no_custody_node", "; ".join(said)[:1000])
 
     async def _read_genesis_id(self) -> bytes:
-        """The id inside block 1's header. A wrong one only makes signatures that the chain refuses; then it is read
+        """The genesis id that a node names. A wrong one only makes signatures that the chain refuses; then it is read
         again, from another node (attack R10)."""
-        _, body = await self._get(f"/v1/networks/{self._network}/blocks", {"from": 1, "limit": 1, "wait": WAIT_S})
-        blocks = decode(body, _Blocks, "custody blocks").blocks
-        if not blocks:
-            raise Unavailable("custody_empty", "The custody chain has no block yet.")
-        header = Header.decode(parse_hex(str(blocks[0].get("header")), "header"))
-        if header.network != self._network:
-            raise Malformed("unexpected_answer", "These nodes serve another network.", network=header.network)
-        return header.genesis_id
+        _, body = await self._get(f"/v1/networks/{self._network}/status", {})
+        return parse_hex(decode(body, _ChainStatus, "custody status").genesis_id, "genesis_id", HASH_SIZE)
 
 
 def parse_region_status(body: bytes, network: str) -> RegionStatus:
@@ -216,13 +210,11 @@ def parse_region_status(body: bytes, network: str) -> RegionStatus:
         # Other fields of it may come and go; these two are the cursor.
         fields = Fields(data["partial"], "partial")
         partial = Partial(fields.integer("height", minimum=1), fields.integer("next_index"))
-    if state.height != (anchored if partial is None else partial.height) or (
-        partial and partial.height != anchored + 1
-    ):
+    if state.height != (anchored if partial is None else partial.height) or (partial and partial.height <= anchored):
         raise Malformed("unexpected_answer", "The custody node's heights contradict each other.")
     return RegionStatus(
         network=network,
-        position=Position(anchored, partial),
+        position=Position(anchored, state.block_id, partial),
         client_state=state,
         custody_height=custody_height,
         frozen=bool(data.get("frozen")) or state.frozen_height is not None,

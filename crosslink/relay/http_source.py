@@ -1,12 +1,13 @@
-"""A business chain read over HTTPS through at least two of its nodes (JR/T 0314-2024 chapter 7, attack R10).
+"""A chain of any make read over HTTPS through at least two of its nodes (JR/T 0314-2024 chapter 7, attack R10).
 
-Uses `GET /v1/networks/{network}/blocks?from=&limit=&wait=&include=snapshots,validators`, and `GET …/status` of
-*another* node now and then, so that a node that stopped or withholds blocks is noticed although it still answers
-politely.
+What is asked and what the answers mean is the client type's (`crosslink.lightclient.reading`); which node is asked, for
+how long and how much of its answer is taken is decided here. The height of *another* node is looked at now and then, so
+that a node that stopped or withholds blocks is noticed although it still answers politely.
 
 Invariants:
-  S1  Only GET requests: the relay can write nothing to a business chain.
-  S2  An answer is bounded (H1) and has the documented form; whether it is true is for `checking`.
+  S1  The relay only reads: requests are those of a reader, which holds no key; tokens are of role `reader`.
+  S2  An answer is bounded (H1), and so is the number of requests of one conversation; whether it is true is for
+      `checking`.
   S3  A node that claims blocks and gives none, or has fewer than are anchored already, is left for another.
 
 Left out: verification, and what becomes of the blocks.
@@ -17,23 +18,21 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import msgspec
-
 from common.core.errors import Malformed, Rejected, Unavailable
-from common.core.suite import parse_hex
-from crosslink.relay.http import Connection, Refused, decode
+from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.reading import MAX_ANSWER_BYTES, Conversation, Read, Request, Result
+from crosslink.lightclient.registry import client_for
+from crosslink.relay.http import Connection, Refused
 from crosslink.relay.node_pool import Fault, NodePool
-from crosslink.relay.planner import Read
-from crosslink.relay.ports import Clock, Page, ServedBlock
+from crosslink.relay.ports import Clock, Page
 
-MAX_PAGE_BYTES = 24 * 1024 * 1024
-"""Nodes bound answers to 8 MiB, but always give one block, and a block may have 16 MB of snapshots."""
+MAX_REQUESTS = 1_000
+"""Requests of one conversation: two a block where a chain's interface gives one block at a time."""
 
 TRANSFER_TIMEOUT_S = 30.0
 """Beyond the long poll's wait: 16 MB at half a megabyte a second."""
 
 STATUS_TIMEOUT_S = 5.0
-MAX_STATUS_BYTES = 256 * 1024
 PROBE_INTERVAL_MS = 10_000
 """How often at most another node's height is compared: a heartbeat."""
 
@@ -41,21 +40,9 @@ GRACE_S = 3.0
 """How long the node in use may still take once another node is known to have newer blocks."""
 
 
-class _Entry(msgspec.Struct):
-    height: int
-    header: str
-    certificate: str
-    validators: str | None = None
-    snapshots: list[str] = []
-
-
-class _Blocks(msgspec.Struct):
-    blocks: list[_Entry]
-    tip: int
-
-
-class _Status(msgspec.Struct):
-    height: int
+EMPTY_PAUSE_MS = 1_000
+"""How soon at the earliest a node that had nothing new is followed by another question, if waiting was asked for: not
+every chain's nodes hold an answer back."""
 
 
 class _BehindError(Exception):
@@ -65,20 +52,20 @@ class _BehindError(Exception):
 class HttpRegionSource:
     """Implements `ports.RegionSource`."""
 
-    def __init__(self, network: str, urls: list[str], connection: Connection, clock: Clock) -> None:
-        self._network = network
+    def __init__(self, urls: list[str], connection: Connection, clock: Clock) -> None:
         self._pool = NodePool(urls)
         self._connection = connection
         self._clock = clock
         self._probed_ms = -PROBE_INTERVAL_MS
 
-    async def read(self, read: Read) -> Page:
+    async def read(self, state: ClientState, read: Read) -> Page:
         """A page from the first node that gives one. Raises `Unavailable('no_node_serves')` naming what each said."""
         said = []
         for _ in range(self._pool.size):
-            node = self._pool.choose(self._clock.elapsed_ms())
+            asked_ms = self._clock.elapsed_ms()
+            node = self._pool.choose(asked_ms)
             try:
-                page = await self._compared(node, read)
+                page = await self._compared(state, node, read)
             except Refused as refusal:
                 self.blame(node, Fault.REFUSED)
                 said.append(f"{self._pool.url(node)}: {refusal}")
@@ -105,12 +92,13 @@ class HttpRegionSource:
                 said.append(f"{self._pool.url(node)}: at height {page.tip}, below what is anchored")
             else:
                 self._pool.rotate()
+                await self._clock.sleep(_pause_ms(read, self._clock.elapsed_ms() - asked_ms))
                 return page
         raise Unavailable("no_node_serves", "; ".join(said)[:1000])
 
-    async def read_node(self, node: int, read: Read) -> Page:
+    async def read_node(self, state: ClientState, node: int, read: Read) -> Page:
         """A page from that node. Raises `Unavailable`, `Refused` or `Malformed`."""
-        return await self._page(node, read)
+        return await self._page(state, node, read)
 
     @property
     def size(self) -> int:
@@ -130,15 +118,15 @@ class HttpRegionSource:
         now_ms = self._clock.elapsed_ms()
         return {"endpoint": self._pool.url(self._pool.current), "nodes": self._pool.describe(now_ms)}
 
-    async def _compared(self, node: int, read: Read) -> Page:
+    async def _compared(self, state: ClientState, node: int, read: Read) -> Page:
         """The node's page; while it is awaited, another node's height is looked at (S3, attack R10)."""
         now_ms = self._clock.elapsed_ms()
         other = self._pool.other(now_ms) if now_ms - self._probed_ms >= PROBE_INTERVAL_MS else None
         if other is None:
-            return await self._page(node, read)
+            return await self._page(state, node, read)
         self._probed_ms = now_ms
-        page = asyncio.ensure_future(self._page(node, read))
-        probe = asyncio.ensure_future(self._height(other))
+        page = asyncio.ensure_future(self._page(state, node, read))
+        probe = asyncio.ensure_future(self._height(state, other))
         try:
             await asyncio.wait({page, probe}, return_when=asyncio.FIRST_COMPLETED)
             if not page.done() and probe.result() > read.from_height:
@@ -150,40 +138,42 @@ class HttpRegionSource:
             page.cancel()
             probe.cancel()
 
-    async def _page(self, node: int, read: Read) -> Page:
-        parameters: dict[str, str | int] = {
-            "from": read.from_height,
-            "limit": read.limit,
-            "wait": read.wait_s,
-            "include": "snapshots,validators",
-        }
-        url = f"{self._pool.url(node)}/v1/networks/{self._network}/blocks"
-        timeout_s = read.wait_s + TRANSFER_TIMEOUT_S
-        body = await self._connection.get(url, parameters, timeout_s=timeout_s, max_bytes=MAX_PAGE_BYTES)
-        answer = decode(body, _Blocks, url)
-        if len(answer.blocks) > read.limit:
-            raise Malformed("unexpected_answer", f"{url}: more blocks than were asked for.")
-        return Page(node, tuple(_served(entry) for entry in answer.blocks), answer.tip)
+    async def _page(self, state: ClientState, node: int, read: Read) -> Page:
+        served = await self._converse(node, client_for(state.client_type).reader.blocks(state, read))
+        if len(served.blocks) > read.limit:
+            raise Malformed("unexpected_answer", f"{self._pool.url(node)}: more blocks than were asked for.")
+        return Page(node, served.blocks, served.tip)
 
-    async def _height(self, node: int) -> int:
+    async def _height(self, state: ClientState, node: int) -> int:
         """A node's claimed height; 0 if it gives none (another node is a comparison, not a need)."""
-        url = f"{self._pool.url(node)}/v1/networks/{self._network}/status"
         try:
-            body = await self._connection.get(url, {}, timeout_s=STATUS_TIMEOUT_S, max_bytes=MAX_STATUS_BYTES)
-            return decode(body, _Status, url).height
-        except Rejected:
+            async with asyncio.timeout(STATUS_TIMEOUT_S):
+                return await self._converse(node, client_for(state.client_type).reader.tip(state))
+        except (Rejected, TimeoutError):
             return 0
 
+    async def _converse(self, node: int, conversation: Conversation[Result]) -> Result:
+        """Ask what a reader wants to know until it has its result (S2). Raises as `Connection`, or `Malformed`."""
+        try:
+            request = next(conversation)
+            for _ in range(MAX_REQUESTS):
+                request = conversation.send(await self._ask(node, request))
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        raise Malformed(
+            "unexpected_answer", f"{self._pool.url(node)}: an answer takes more than {MAX_REQUESTS} requests."
+        )
 
-def _served(entry: _Entry) -> ServedBlock:
-    try:
-        snapshots = tuple(text.encode() for text in entry.snapshots)
-    except UnicodeEncodeError:
-        raise Malformed("unexpected_answer", "A snapshot is not Unicode text.", height=entry.height) from None
-    return ServedBlock(
-        height=entry.height,
-        header=parse_hex(entry.header, "header"),
-        certificate=parse_hex(entry.certificate, "certificate"),
-        validators=None if entry.validators is None else parse_hex(entry.validators, "validators"),
-        snapshots=snapshots,
-    )
+    async def _ask(self, node: int, request: Request) -> bytes:
+        url = self._pool.url(node) + request.path
+        timeout_s, max_bytes = request.wait_s + TRANSFER_TIMEOUT_S, min(request.max_bytes, MAX_ANSWER_BYTES)
+        if request.body is None:
+            parameters = dict(request.parameters)
+            return await self._connection.get(url, parameters, timeout_s=timeout_s, max_bytes=max_bytes)
+        answer = await self._connection.post(url, request.body, {}, timeout_s=timeout_s, max_bytes=max_bytes)
+        return answer[1]
+
+
+def _pause_ms(read: Read, took_ms: int) -> int:
+    return max(0, min(EMPTY_PAUSE_MS, 1000 * read.wait_s) - took_ms)

@@ -78,7 +78,7 @@ class Relay:
         for region in settings.regions:
             connection = Connection(context, region.token_file)
             self._connections.append(connection)
-            source = HttpRegionSource(region.network, list(region.nodes), connection, clock)
+            source = HttpRegionSource(list(region.nodes), connection, clock)
             self._sources[region.network] = source
             self._workers.append(
                 RegionWorker(region.network, source, self._custody, clock, self._board, self._metrics, jitter, pace)

@@ -1,9 +1,9 @@
 """What to read next, and what to submit next: the relay's decisions, as pure functions of both sides' status.
 
 Invariants:
-  P1  Chunks continue exactly where the custody chain is: at the partly delivered block, or at the anchored height +
-      1, in order and without a gap (attack R6). What was anchored meanwhile, by this relay or another, is left out
-      (attacks R7, R9).
+  P1  Chunks continue exactly where the custody chain is: at the partly delivered block, or at the one that stands on
+      the anchored block, in order, each on the one before (attack R6); heights may skip. What was anchored meanwhile,
+      by this relay or another, is left out (attacks R7, R9).
   P2  A chunk never exceeds the operation's hard limits; a block that alone exceeds them is split, and every snapshot
       of a part carries its inclusion proof.
   P3  Backfill never starves live regions: while any region is live, all backfilling regions together may fill one
@@ -14,19 +14,20 @@ Reference: protocol rules 13, 14, 16, 24. Left out: IO, retries and the choice o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from common.core import merkle
 from common.core.codec import canonical_json
-from common.core.suite import Suite
 from crosslink.lightclient.delivery import (
     MAX_BLOCKS,
     MAX_OPERATION_BYTES,
     MAX_SNAPSHOTS,
     BlockDelivery,
     SnapshotItem,
+    data_document,
 )
+from crosslink.lightclient.port import VerifiedBlock
+from crosslink.lightclient.reading import Read
 
 LIVE_LAG_BLOCKS = 64
 """A region at most this far behind is live: what a busy chain (20 blocks a second) makes in the three seconds that a
@@ -54,8 +55,8 @@ _ENTRY_OVERHEAD = 200
 _ITEM_OVERHEAD = 48
 """JSON punctuation, field names and index of one snapshot, generously."""
 
-_PROOF_ITEM_BYTES = 67
-"""One hash of a proof: 64 digits, quotes and comma."""
+_PROOF_OVERHEAD = 12
+"""Field name and punctuation of a proof."""
 
 _OPERATION_OVERHEAD = 200
 
@@ -64,25 +65,30 @@ _OPERATION_OVERHEAD = 200
 class FetchedBlock:
     """A block of a region, verified by the light client. Sizes are those in an operation's JSON."""
 
-    height: int
-    block_id: bytes
-    time_ms: int
+    block: VerifiedBlock
     header: bytes
-    certificate: bytes
-    next_validators: bytes | None
     snapshots: tuple[bytes, ...]
     snapshot_sizes: tuple[int, ...] = field(init=False)
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        sizes = tuple(len(canonical_json(text.decode())) + _ITEM_OVERHEAD for text in self.snapshots)
+        sizes = tuple(len(canonical_json(data_document(data))) + _ITEM_OVERHEAD for data in self.snapshots)
         object.__setattr__(self, "snapshot_sizes", sizes)
         object.__setattr__(self, "size", sum(sizes) + self.head_size)
 
     @property
+    def height(self) -> int:
+        """The block's height."""
+        return self.block.height
+
+    @property
     def head_size(self) -> int:
         """Size of the entry without its snapshots."""
-        return 2 * (len(self.header) + len(self.certificate) + len(self.next_validators or b"")) + _ENTRY_OVERHEAD
+        return 2 * len(self.header) + _ENTRY_OVERHEAD
+
+
+Prove = Callable[[FetchedBlock], Sequence[bytes]]
+"""A proof for each snapshot of a block, by the region's client type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,34 +101,27 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where the custody chain is with a region."""
+    """Where the custody chain is with a region. `tip_id`: the block that it verified last: the partly delivered one if
+    there is one, else the anchored one."""
 
     anchored_height: int
+    tip_id: bytes
     partial: Partial | None = None
 
     @property
     def next_height(self) -> int:
-        """The block that is due next: the partly delivered one, or the one above the anchored height."""
+        """From where on to ask for what is due: the partly delivered block, or what is above the anchored height."""
         return self.partial.height if self.partial is not None else self.anchored_height + 1
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """Ask a region's node for blocks: at most `limit` from `from_height` on, waiting for the first at most `wait_s`."""
-
-    from_height: int
-    limit: int
-    wait_s: int
-
-
-@dataclass(frozen=True, slots=True)
 class Chunk:
-    """One `crosslink.submit`. `reaches` is the height that is anchored if it is applied (below `from_height` for a
-    part)."""
+    """One `crosslink.submit`. `reaches` is the height that is anchored if it is applied, and `reaches_id` that block's
+    id; None for a part."""
 
     blocks: tuple[BlockDelivery, ...]
-    from_height: int
     reaches: int
+    reaches_id: bytes | None
     snapshots: int
     size: int
 
@@ -186,16 +185,21 @@ def plan_read(position: Position, buffered: Sequence[FetchedBlock], wait_s: int)
 def still_due(position: Position, buffered: Sequence[FetchedBlock]) -> tuple[FetchedBlock, ...]:
     """What of the buffer is due at the custody chain's position: without anchored blocks, nothing after a gap (P1)."""
     due: list[FetchedBlock] = []
-    for block in buffered:
-        if block.height == position.next_height + len(due):
-            due.append(block)
+    for fetched in buffered:
+        block = fetched.block
+        if due:
+            follows = block.parent == due[-1].block.id
+        else:
+            follows = position.tip_id == (block.parent if position.partial is None else block.id)
+        if follows:
+            due.append(fetched)
         elif due:
             break
     return tuple(due)
 
 
 def plan_chunk(
-    suite: Suite, position: Position, buffered: Sequence[FetchedBlock], limits: Share
+    prove: Prove, position: Position, buffered: Sequence[FetchedBlock], limits: Share
 ) -> Chunk | Undeliverable | None:
     """The next submission from verified blocks, or None when nothing is due.
 
@@ -205,31 +209,31 @@ def plan_chunk(
     if not due:
         return None
     first, start = due[0], position.partial.next_index if position.partial is not None else 0
-    entry, end, size = _first_entry(suite, position, first)
+    entry, end, size = _first_entry(prove, position, first)
     if end <= start and first.snapshots:
         return Undeliverable(first.height, start, first.snapshot_sizes[start])
-    entries, snapshots, reaches = [entry], end - start, position.anchored_height
+    entries, snapshots, reached = [entry], end - start, None
     if end == len(first.snapshots):
-        reaches = first.height
+        reached = first.block
         for block in due[1:]:
             too_large = size + block.size > limits.size or snapshots + len(block.snapshots) > limits.snapshots
             if too_large or len(entries) >= MAX_BLOCKS:
                 break
             entries.append(_whole(block))
-            size, snapshots, reaches = size + block.size, snapshots + len(block.snapshots), block.height
-    return Chunk(tuple(entries), first.height, reaches, snapshots, size)
+            size, snapshots, reached = size + block.size, snapshots + len(block.snapshots), block.block
+    if reached is None:
+        return Chunk(tuple(entries), position.anchored_height, None, snapshots, size)
+    return Chunk(tuple(entries), reached.height, reached.id, snapshots, size)
 
 
 def _whole(block: FetchedBlock) -> BlockDelivery:
     return BlockDelivery(
         header=block.header,
-        certificate=block.certificate,
-        next_validators=block.next_validators,
         snapshots=tuple(SnapshotItem(index, data) for index, data in enumerate(block.snapshots)),
     )
 
 
-def _first_entry(suite: Suite, position: Position, block: FetchedBlock) -> tuple[BlockDelivery, int, int]:
+def _first_entry(prove: Prove, position: Position, block: FetchedBlock) -> tuple[BlockDelivery, int, int]:
     """(entry, index after its last snapshot, size) for the block that is due: whole, begun, or continued."""
     whole = block.size + _OPERATION_OVERHEAD
     if position.partial is None and whole <= MAX_OPERATION_BYTES and len(block.snapshots) <= MAX_SNAPSHOTS:
@@ -237,20 +241,16 @@ def _first_entry(suite: Suite, position: Position, block: FetchedBlock) -> tuple
     start, size = 0, _OPERATION_OVERHEAD + block.head_size
     if position.partial is not None:
         start, size = position.partial.next_index, _OPERATION_OVERHEAD + _ENTRY_OVERHEAD
-    end, proof_bytes = start, len(block.snapshots).bit_length() * _PROOF_ITEM_BYTES
+    end, proofs = start, prove(block)
     while end < len(block.snapshots) and end - start < MAX_SNAPSHOTS:
-        following = size + block.snapshot_sizes[end] + proof_bytes
+        following = size + block.snapshot_sizes[end] + 2 * len(proofs[end]) + _PROOF_OVERHEAD
         if following > MAX_OPERATION_BYTES:
             break
         size, end = following, end + 1
-    tree = merkle.Tree(suite.hash, block.snapshots)
-    items = tuple(SnapshotItem(index, block.snapshots[index], tuple(tree.prove(index))) for index in range(start, end))
+    items = tuple(SnapshotItem(index, block.snapshots[index], proofs[index]) for index in range(start, end))
     if position.partial is not None:
         return BlockDelivery(height=block.height, snapshots=items), end, size
-    begun = BlockDelivery(
-        header=block.header, certificate=block.certificate, next_validators=block.next_validators, snapshots=items
-    )
-    return begun, end, size
+    return BlockDelivery(header=block.header, snapshots=items), end, size
 
 
 def linger_ms(waiting_ms: int, buffered: Sequence[FetchedBlock], limits: Share, busy_ms: int, idle_ms: int) -> int:

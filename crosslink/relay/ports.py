@@ -10,24 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.reading import Read, ServedBlock
 from crosslink.relay.node_pool import Fault
-from crosslink.relay.planner import Position, Read
-
-
-@dataclass(frozen=True, slots=True)
-class ServedBlock:
-    """One block as a node served it: nothing of it is checked but its form."""
-
-    height: int
-    header: bytes
-    certificate: bytes
-    validators: bytes | None
-    snapshots: tuple[bytes, ...]
+from crosslink.relay.planner import Position
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An answer of one node: consecutive blocks, and the height it says it has."""
+    """An answer of one node: successive blocks, and the height it says it has."""
 
     node: int
     blocks: tuple[ServedBlock, ...]
@@ -60,13 +50,16 @@ class SubmitResult:
 
 
 class RegionSource(Protocol):
-    """A business chain, read through at least two of its nodes (attack R10)."""
+    """A business chain of any make, read through at least two of its nodes (attack R10).
 
-    async def read(self, read: Read) -> Page:
+    `state` is the region's client state: its client type says how the chain is read.
+    """
+
+    async def read(self, state: ClientState, read: Read) -> Page:
         """A page from the node in use. Raises `Unavailable` when no node answers."""
         ...
 
-    async def read_node(self, node: int, read: Read) -> Page:
+    async def read_node(self, state: ClientState, node: int, read: Read) -> Page:
         """A page from that node, whatever is held against it. Raises `Rejected` kinds."""
         ...
 

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from common.core.errors import Rejected, Unavailable
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.delivery import MAX_OPERATION_BYTES, Delivery
+from crosslink.lightclient.reading import Read
+from crosslink.lightclient.registry import client_for
 from crosslink.relay.checking import Checked, check_blocks
 from crosslink.relay.contradiction import contradiction_operations
 from crosslink.relay.node_pool import Fault
@@ -31,7 +33,6 @@ from crosslink.relay.planner import (
     Chunk,
     FetchedBlock,
     Position,
-    Read,
     Undeliverable,
     linger_ms,
     next_budget,
@@ -126,13 +127,17 @@ class RegionWorker:
         await self._linger()
         status = await self._refresh()
         limits = share(self._progress.lag_blocks, self._board.lags(self._network), self._budget)
-        chunk = plan_chunk(status.client_state.algorithms, status.position, self._buffer, limits)
+        chunk = plan_chunk(self._prove, status.position, self._buffer, limits)
         if isinstance(chunk, Undeliverable):
             raise Rejected(
                 "snapshot_undeliverable", "A snapshot fits no operation.", height=chunk.height, index=chunk.index
             )
         if chunk is not None:
             await self._submit(status, chunk)
+
+    def _prove(self, fetched: FetchedBlock) -> Sequence[bytes]:
+        assert self._state is not None
+        return client_for(self._state.client_type).prove_objects(fetched.block.commitments, fetched.snapshots)
 
     async def _refresh(self) -> RegionStatus:
         """Read the cursor (W1) and drop what it has passed. Raises `Rejected('frozen')` if the region takes nothing."""
@@ -175,7 +180,7 @@ class RegionWorker:
         if self._reading is None and self._status is not None:
             read = plan_read(self._status.position, self._buffer, wait_s)
             if read is not None:
-                self._reading = (read, asyncio.ensure_future(self._source.read(read)))
+                self._reading = (read, asyncio.ensure_future(self._source.read(self._status.client_state, read)))
         return self._reading[1] if self._reading is not None else None
 
     async def _collect(self) -> None:
@@ -207,7 +212,7 @@ class RegionWorker:
         """Verify the page that was read; keep what is right and blame the node for the rest (W2)."""
         if self._reading is None or self._state is None:
             return
-        read, task = self._reading
+        _, task = self._reading
         self._reading = None
         page = task.result()
         self._progress.source_tip = max(
@@ -216,7 +221,7 @@ class RegionWorker:
         self._metrics.tip.labels(self._network).set(page.tip)
         if not page.blocks:
             return
-        checked = await self._check(self._state, page, read.from_height)
+        checked = await self._check(self._state, page)
         if checked.blocks:
             self._buffered_since_ms = self._buffered_since_ms if self._buffer else self._clock.elapsed_ms()
             self._keep((*self._buffer, *checked.blocks))
@@ -225,11 +230,12 @@ class RegionWorker:
             await self._report(checked.conflict, page.node)
         self._judge(page, checked)
 
-    async def _check(self, state: ClientState, page: Page, due_height: int) -> Checked:
+    async def _check(self, state: ClientState, page: Page) -> Checked:
         now_ms = self._clock.now_ms()
-        if sum(len(text) for block in page.blocks for text in block.snapshots) > CHECK_IN_THREAD_BYTES:
-            return await asyncio.to_thread(check_blocks, state, page.blocks, due_height, now_ms)
-        return check_blocks(state, page.blocks, due_height, now_ms)
+        tip_is_due = not self._buffer and self._status is not None and self._status.position.partial is not None
+        if sum(len(data) for block in page.blocks for data in block.snapshots) > CHECK_IN_THREAD_BYTES:
+            return await asyncio.to_thread(check_blocks, state, page.blocks, now_ms, tip_is_due=tip_is_due)
+        return check_blocks(state, page.blocks, now_ms, tip_is_due=tip_is_due)
 
     def _judge(self, page: Page, checked: Checked) -> None:
         """Praise or blame the node. Raises the fault if the page gave nothing to go on with."""
@@ -259,7 +265,7 @@ class RegionWorker:
             return
         _log.error(
             "certified contradiction",
-            extra={"region": self._network, "height": block.height, "id": block.block_id.hex()},
+            extra={"region": self._network, "height": block.height, "id": block.block.id.hex()},
         )
         state = self._status.client_state
         for operation in await contradiction_operations(self._source, state, block, self._clock.now_ms()):
@@ -287,11 +293,11 @@ class RegionWorker:
         for block in self._buffer:
             if block.height <= chunk.reaches:
                 self._metrics.blocks.labels(self._network).inc()
-                self._metrics.delay.labels(self._network).observe(max(0, now_ms - block.time_ms) / 1000)
+                self._metrics.delay.labels(self._network).observe(max(0, now_ms - block.block.time_ms) / 1000)
         self._metrics.snapshots.labels(self._network).inc(chunk.snapshots)
         self._keep(tuple(block for block in self._buffer if block.height > chunk.reaches))
-        if chunk.reaches >= chunk.from_height:
-            progress.position = Position(chunk.reaches)
+        if chunk.reaches_id is not None:
+            progress.position = Position(chunk.reaches, chunk.reaches_id)
             self._status = replace(status, position=progress.position)
 
     def _settle(self, result: SubmitResult) -> None:

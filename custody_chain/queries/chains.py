@@ -11,7 +11,6 @@ from typing import Any, Final
 from common.core.codec import parse_json
 from common.core.errors import Malformed, Rejected
 from common.model.schemas import MODEL
-from crosslink.lightclient.client_state import ClientState
 from custody_chain import evidence, regions, state
 from custody_chain.intake import NOT_CANONICAL, SCHEMA_FAILED
 from custody_chain.queries.moment import MAX_PROVEN, Moment
@@ -53,9 +52,7 @@ def region_row(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
         "block_time_ms": anchored["time_ms"],
         "lag_blocks": client["height"] - anchored["height"],
         "lag_ms": regions.lag_ms(record, now_ms),
-        "partial": None
-        if partial is None
-        else {"height": partial["height"], "next_index": partial["delivered"], "count": partial["count"]},
+        "partial": None if partial is None else {"height": partial["height"], "next_index": partial["delivered"]},
         "frozen": record["frozen"],
         "gaps": record.get("gaps", []),
         "counts": {
@@ -213,11 +210,11 @@ def _explained(moment: Moment, record: dict[str, Any], anomaly: dict[str, Any]) 
     """Advice, and for a failed schema the reasons in a library's words: help for people, not part of the chain."""
     reasons: list[str] = []
     if anomaly["code"] == SCHEMA_FAILED and anomaly["state"] == "open":
-        suite = ClientState.from_json(record["client"]).algorithms
+        client_type = record["client"]["client_type"]
         try:
             place = record["network"], anomaly["object_id"], anomaly["height"], anomaly["index"]
-            text, _ = evidence.snapshot_of(moment.reader, suite, *place, prove=False)
-            document = parse_json(text.encode("utf-8"), max_size=len(text) * 4)
+            data, _ = evidence.snapshot_of(moment.reader, client_type, *place, prove=False)
+            document = parse_json(data, max_size=len(data))
             reasons = MODEL.explain(anomaly["kind"], document)
         except Rejected:
             reasons = []

@@ -26,10 +26,9 @@ import msgspec
 from common.core.errors import Malformed, NotFound, RuleBroken
 from common.core.header import Header
 from common.node.store.chain_store import ChainReader, ChainStore
-from crosslink.lightclient.evidence_file import Evidence, StateEntry
-from crosslink.lightclient.messages import HeaderMessage
+from crosslink.lightclient.evidence_file import StateEntry
 from custody_chain import regions, state
-from custody_chain.evidence import set_changes
+from custody_chain.evidence import own_evidence
 from custody_chain.tables.table import K, R, Table
 from custody_chain.tables.work import WORK
 
@@ -213,27 +212,15 @@ class Questions:
             )
         if not moment.proven:
             return None
-        entries = [
+        entries = tuple(
             StateEntry(
                 key.decode("ascii"),
                 None if value is None else value.decode("utf-8"),
-                self._chain.prove_in(reader, key, height),
+                self._chain.prove_in(reader, key, height).to_json(),
             )
             for key, value in moment.proven.items()
-        ]
-        return _evidence(reader, height, entries)
-
-
-def _evidence(reader: ChainReader, height: int, entries: list[StateEntry]) -> dict[str, Any]:
-    """An evidence file of kind `state` under the header of that height."""
-    evidence = Evidence(
-        network=reader.genesis.network,
-        genesis_id=reader.genesis.id,
-        set_changes=set_changes(reader, height),
-        tip=HeaderMessage(header=reader.header(height), certificate=reader.certificate(height)),
-        state=tuple(entries),
-    )
-    return evidence.to_json()
+        )
+        return own_evidence(reader, height, entries, None).to_json()
 
 
 def moment_of(reader: ChainReader, as_of_ms: int | None) -> tuple[int, int]:

@@ -42,8 +42,8 @@ def freeze_beijing(node: CustodyNode) -> None:
     other = node.chains[0].seal(replace(last.header, time_ms=last.header.time_ms + 1))
     pair = MisbehaviourDelivery(
         region="beijing",
-        first=(last.header.encode(), last.certificate.encode()),
-        second=(other.header.encode(), other.certificate.encode()),
+        first=last.signed,
+        second=other.signed,
     )
     receipt = node.commit(pair.to_operation(), signers=("operator",))
     assert receipt is not None
@@ -132,7 +132,7 @@ def test_r3_the_custody_chain_lists_a_regions_culprits(custody: CustodyServer) -
         (entry,) = answer["evidence"]
         assert [culprit["name"] for culprit in entry["culprits"]] == ["beijing-1", "beijing-2", "beijing-3"]
         assert (entry["kind"], entry["view"]) == ("same_height", 0)
-        assert entry["first"]["certificate"] != entry["second"]["certificate"]
+        assert entry["first"] != entry["second"]
         assert entry["included_height"] == custody.custody.chain.tip().height
     assert custody.get("/v1/networks/shanghai/evidence")["evidence"] == []
     assert custody.get("/v1/networks/custody/evidence", "reader")["evidence"] == []

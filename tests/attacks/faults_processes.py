@@ -13,7 +13,7 @@ from common.core.suite import ED25519_SHA256
 from common.core.transaction import sign_envelope
 from common.node.store import vote_frames
 from common.node.store.store_errors import DamagedStore
-from crosslink.lightclient.verify import Verdict
+from crosslink.lightclient.port import Verdict
 from tests.attacks.fault import fault, with_bound
 
 Original = Callable[..., Any]
@@ -219,16 +219,17 @@ def failing_nodes_are_asked_at_once(original: Original) -> Any:
 @fault("custody_chain.anchoring:Anchoring._verified")
 def overlapping_parts_count_twice(original: Original) -> Any:
     """What was delivered before is delivered again."""
-    return lambda self, header, done, items: original(self, header, 0, items)
+    return lambda self, partial, items: original(self, {**partial, "delivered": 0}, items)
 
 
 @fault("custody_chain.anchoring:Anchoring._deliver")
 def a_block_is_anchored_with_any_part_of_it(original: Original) -> Any:
     """The anchored height moves although snapshots are missing."""
 
-    def deliver(self: Any, number: int, header: Any, items: Any) -> None:
-        original(self, number, header, items)
-        if self._record()["partial"] is not None:
-            self._anchor(header.height)
+    def deliver(self: Any, number: int, items: Any) -> None:
+        original(self, number, items)
+        partial = self._record()["partial"]
+        if partial is not None:
+            self._anchor(partial["height"])
 
     return deliver

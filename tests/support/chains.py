@@ -22,8 +22,9 @@ from common.core.suite import ED25519_SHA256, Suite
 from common.core.validators import Validator, ValidatorSet
 from common.model.header import build_snapshot
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.messages import HeaderMessage
-from crosslink.lightclient.trust_root import PBFT_CLIENT_TYPE, TrustRoot
+from crosslink.lightclient.pbft.messages import BareHeader, HeaderMessage
+from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE, checkpoint_document, root_document
+from crosslink.lightclient.trust_root import Checkpoint, TrustRoot
 
 START_MS = 1_700_000_000_000
 """Genesis time of every test chain."""
@@ -73,6 +74,7 @@ class BuiltBlock:
     snapshots: tuple[bytes, ...]
     id: bytes
     next_validators: ValidatorSet | None = None
+    suite: Suite = ED25519_SHA256
 
     @property
     def height(self) -> int:
@@ -82,11 +84,30 @@ class BuiltBlock:
     @property
     def message(self) -> HeaderMessage:
         """What a light client is given."""
-        return HeaderMessage(header=self.header, certificate=self.certificate, next_validators=self.next_validators)
+        return HeaderMessage(
+            suite=self.suite,
+            header=self.header,
+            certificate=self.certificate,
+            next_validators=self.next_validators,
+        )
 
-    def proof(self, index: int, suite: Suite = ED25519_SHA256) -> list[bytes]:
+    @property
+    def signed(self) -> bytes:
+        """The same, as the opaque header that everybody else carries."""
+        return self.message.encode()
+
+    @property
+    def bare(self) -> bytes:
+        """The opaque header without the certificate, as in evidence files."""
+        return BareHeader(self.suite, self.header).encode()
+
+    def evidence(self, governing: ValidatorSet) -> bytes:
+        """The opaque header with the set that signed it, for evidence after that set was replaced."""
+        return replace(self.message, governing=governing).encode()
+
+    def proof(self, index: int) -> bytes:
         """Inclusion proof of one snapshot."""
-        return merkle.prove(suite.hash, self.snapshots, index)
+        return b"".join(merkle.prove(self.suite.hash, self.snapshots, index))
 
     def served(self) -> dict[str, Any]:
         """The entry of `GET /v1/networks/{network}/blocks` with snapshots and validators."""
@@ -216,6 +237,7 @@ class ChainBuilder:
             snapshots=tuple(snapshots),
             id=header.id(self.suite),
             next_validators=next_validators if changes else None,
+            suite=self.suite,
         )
 
     def append(self, block: BuiltBlock) -> BuiltBlock:
@@ -242,9 +264,8 @@ class ChainBuilder:
         root = TrustRoot(
             network=self.network,
             client_type=PBFT_CLIENT_TYPE,
-            suite=self.suite.name,
             genesis_id=self.genesis.id,
-            validators=self.genesis_validators,
+            trust=root_document(self.suite, self.genesis_validators),
             tier=self.tier,
         )
         return replace(root, **changes)
@@ -252,3 +273,10 @@ class ChainBuilder:
     def client_state(self, *, established_ms: int = START_MS) -> ClientState:
         """A light client's state right after genesis."""
         return ClientState.from_root(self.trust_root(), established_ms=established_ms)
+
+
+def checkpoint(
+    *, height: int, id: bytes, time_ms: int, validators: ValidatorSet, suite: Suite = ED25519_SHA256
+) -> Checkpoint:
+    """A checkpoint of a chain of ours; `validators` sign the block after it."""
+    return Checkpoint(height=height, id=id, time_ms=time_ms, trust=checkpoint_document(suite, validators))

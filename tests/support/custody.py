@@ -114,16 +114,11 @@ def entry_of(block: BuiltBlock, *, first: int = 0, last: int | None = None, head
     whole = first == 0 and last is None and header
     chosen = range(first, len(block.snapshots) if last is None else last)
     items = tuple(
-        SnapshotItem(index, block.snapshots[index], None if whole else tuple(block.proof(index))) for index in chosen
+        SnapshotItem(index, block.snapshots[index], None if whole else block.proof(index)) for index in chosen
     )
     if not header:
         return BlockDelivery(height=block.height, snapshots=items)
-    return BlockDelivery(
-        header=block.header.encode(),
-        certificate=block.certificate.encode(),
-        next_validators=None if block.next_validators is None else block.next_validators.encode(),
-        snapshots=items,
-    )
+    return BlockDelivery(header=block.signed, snapshots=items)
 
 
 @dataclass

@@ -21,8 +21,9 @@ from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionS
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
 from crosslink.lightclient.delivery import BlockDelivery, Delivery
+from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE, root_document
 from crosslink.lightclient.trust import TrustFile
-from crosslink.lightclient.trust_root import PBFT_CLIENT_TYPE, TrustRoot
+from crosslink.lightclient.trust_root import TrustRoot
 from custody_chain.application import CustodyApplication
 from tests.support.chains import START_MS, BuiltBlock, ChainBuilder, seed_of, sign_header
 from tests.support.custody import SUITE, custody_genesis, entry_of, public_key
@@ -111,9 +112,8 @@ class CustodyNode:
         custody = TrustRoot(
             network="custody",
             client_type=PBFT_CLIENT_TYPE,
-            suite=SUITE.name,
             genesis_id=self._genesis.id,
-            validators=self._genesis.validators,
+            trust=root_document(SUITE, self._genesis.validators),
             tier="custody",
         )
         return TrustFile((custody, *(chain.trust_root() for chain in self.chains)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.core.codec import canonical_json
 from common.core.state_proof import StateProof, key_hash, node_hash, value_hash
@@ -14,10 +14,10 @@ from crosslink.lightclient.evidence_file import (
     SnapshotEvidence,
     StateEntry,
     anchored_key,
-    set_changes_of,
 )
+from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE
 from crosslink.lightclient.trust import TrustFile, build_trust_file
-from tests.support.chains import ChainBuilder, member_names, sample_snapshot, validator_set
+from tests.support.chains import BuiltBlock, ChainBuilder, member_names, sample_snapshot, validator_set
 
 
 def small_state(values: Mapping[bytes, bytes], suite: Suite = ED25519_SHA256) -> tuple[bytes, StateProof]:
@@ -49,17 +49,28 @@ def evidence_case(region_version: int = 1) -> EvidenceCase:
     custody.grow(1)
     custody.extend(next_validators=validator_set(member_names("custody", 4, first=2)))
     key = anchored_key("beijing", block.height)
-    value = canonical_json([region.id_at(height).hex() for height in range(BUCKET_SIZE) if height <= region.height])
+    ids = [region.id_at(height).hex() for height in range(BUCKET_SIZE) if height <= region.height]
+    value = canonical_json({"client_type": PBFT_CLIENT_TYPE, "ids": ids})
     root, proof = small_state({key.encode(): value, b"region/beijing": b"{}"})
     tip = custody.extend(state_root=root)
     evidence = Evidence(
         network="custody",
         genesis_id=custody.genesis.id,
-        set_changes=set_changes_of([built.message for built in custody.blocks[:-1]]),
-        tip=tip.message,
-        state=(StateEntry(key, value.decode(), proof),),
+        client_type=PBFT_CLIENT_TYPE,
+        headers=(*(built.signed for built in custody.blocks if built.next_validators is not None), tip.signed),
+        state=(StateEntry(key, value.decode(), proof.to_json()),),
         snapshot=SnapshotEvidence(
-            header=block.header, index=1, data=block.snapshots[1].decode(), proof=tuple(block.proof(1))
+            network=region.network,
+            client_type=PBFT_CLIENT_TYPE,
+            header=block.bare,
+            index=1,
+            data=block.snapshots[1],
+            proof=block.proof(1),
         ),
     )
     return EvidenceCase(region, custody, evidence, build_trust_file([custody.trust_root(), region.trust_root()]))
+
+
+def with_tip(evidence: Evidence, tip: BuiltBlock) -> Evidence:
+    """The same about another block of the chain."""
+    return replace(evidence, headers=(*evidence.headers[:-1], tip.signed))

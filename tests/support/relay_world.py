@@ -14,7 +14,6 @@ from typing import Any
 
 from common.core.codec import canonical_json
 from common.core.errors import Rejected, Unavailable
-from common.core.header import Header
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.delivery import (
     MAX_OPERATION_BYTES,
@@ -25,11 +24,14 @@ from crosslink.lightclient.delivery import (
     parse_submit,
     verify_items,
 )
-from crosslink.lightclient.port import client_for
-from crosslink.lightclient.verify import Verdict
+from crosslink.lightclient.port import Verdict, VerifiedBlock
+from crosslink.lightclient.reading import Read, ServedBlock
+from crosslink.lightclient.registry import client_for
+from crosslink.lightclient.update import freeze, update
+from crosslink.lightclient.verify import check_misbehaviour, verify, verify_misbehaviour
 from crosslink.relay.node_pool import Fault, NodePool
-from crosslink.relay.planner import Partial, Position, Read
-from crosslink.relay.ports import Page, RegionStatus, ServedBlock, SubmitResult
+from crosslink.relay.planner import Partial, Position
+from crosslink.relay.ports import Page, RegionStatus, SubmitResult
 from tests.support.chains import BuiltBlock, ChainBuilder
 
 
@@ -40,7 +42,7 @@ class ModelRegion:
     state: ClientState
     anchored: int = 0
     partial: Partial | None = None
-    header: Header | None = None
+    block: VerifiedBlock | None = None
     frozen: bool = False
     taken: list[tuple[int, int, bytes]] = field(default_factory=list)
     ids: dict[int, bytes] = field(default_factory=dict)
@@ -64,7 +66,7 @@ class ModelCustody:
         region = self.regions[network]
         return RegionStatus(
             network=network,
-            position=Position(region.anchored, region.partial),
+            position=Position(region.anchored, region.state.block_id, region.partial),
             client_state=region.state,
             custody_height=self.height,
             frozen=region.frozen,
@@ -92,7 +94,7 @@ class ModelCustody:
             region.state,
             region.anchored,
             region.partial,
-            region.header,
+            region.block,
             region.frozen,
             list(region.taken),
             dict(region.ids),
@@ -111,12 +113,10 @@ class ModelCustody:
 
     def _judge(self, delivery: MisbehaviourDelivery) -> SubmitResult:
         region = self.regions[delivery.region]
-        client = client_for(region.state.client_type)
-        first, second = (client.decode(*side, None) for side in (delivery.first, delivery.second))
         try:
-            found = client.verify_misbehaviour(region.state, first, second, now_ms=self.now_ms())
-            region.state, region.frozen = client.freeze(region.state, found), True
-            self.culprits = found.culprits
+            found = verify_misbehaviour(region.state, delivery.first, delivery.second, now_ms=self.now_ms())
+            region.state, region.frozen = freeze(region.state, found), True
+            self.culprits = tuple(culprit.name for culprit in found.culprits)
             result = SubmitResult("applied", "ok", self.height)
         except Rejected as refusal:
             result = SubmitResult("rejected", refusal.code, self.height)
@@ -127,30 +127,28 @@ class ModelCustody:
         if entry.header is None:
             if entry.height is not None and entry.height <= region.anchored:
                 return
-            if region.partial is None or region.header is None or entry.height != region.partial.height:
+            if region.partial is None or region.block is None or entry.height != region.partial.height:
                 raise Rejected("header_gap", "no such open block")
-            self._snapshots(region, region.header, entry)
+            self._snapshots(region, region.block, entry)
             return
-        client = client_for(region.state.client_type)
-        message = client.decode(entry.header, entry.certificate, entry.next_validators)
-        known = region.ids.get(message.header.height)
-        verified = client.verify(region.state, message, now_ms=self.now_ms(), known_id=known)
-        found = client.check_misbehaviour(region.state, verified)
+        verified = verify(region.state, entry.header, now_ms=self.now_ms(), held=region.ids.get)
+        block = verified.block
+        found = check_misbehaviour(region.state, verified, region.ids.get)
         if found is not None:
-            region.state, region.frozen = client.freeze(region.state, found), True
+            region.state, region.frozen = freeze(region.state, found), True
             return
         if verified.verdict is Verdict.KNOWN:
-            if region.partial is not None and region.partial.height == verified.header.height:
-                self._snapshots(region, verified.header, entry)
+            if region.partial is not None and region.partial.height == block.height:
+                self._snapshots(region, block, entry)
             return
         if region.partial is not None:
             raise Rejected("block_incomplete", "the block before is not complete")
-        region.state = client.update(region.state, verified)
-        region.ids[verified.header.height] = verified.block_id
-        region.partial, region.header = Partial(verified.header.height, 0), verified.header
-        self._snapshots(region, verified.header, entry)
+        region.state = update(region.state, verified)
+        region.ids[block.height] = block.id
+        region.partial, region.block = Partial(block.height, 0), block
+        self._snapshots(region, block, entry)
 
-    def _snapshots(self, region: ModelRegion, header: Header, entry: BlockDelivery) -> None:
+    def _snapshots(self, region: ModelRegion, block: VerifiedBlock, entry: BlockDelivery) -> None:
         partial = region.partial
         assert partial is not None
         items = [item for item in entry.snapshots if item.index >= partial.next_index]
@@ -158,11 +156,11 @@ class ModelCustody:
             return
         if len(items) < len(entry.snapshots) and items and items[0].proof is None:
             raise Rejected("snapshot_proofs_missing", "the rest of a block needs proofs")
-        following = verify_items(region.state.algorithms, header, partial.next_index, items)
-        region.taken += [(header.height, item.index, item.data) for item in items]
-        region.partial = Partial(header.height, following)
-        if following == header.snapshot_count:
-            region.anchored, region.partial, region.header = header.height, None, None
+        delivered = verify_items(client_for(region.state.client_type), block.commitments, partial.next_index, items)
+        region.taken += [(block.height, item.index, item.data) for item in items]
+        region.partial = Partial(block.height, partial.next_index + len(items))
+        if delivered.complete:
+            region.anchored, region.partial, region.block = block.height, None, None
 
     def complete(self, chain: ChainBuilder) -> bool:
         """Whether everything of a chain is in, once, in order."""
@@ -179,13 +177,7 @@ Tamper = Callable[[BuiltBlock], ServedBlock | None]
 
 def honest(block: BuiltBlock) -> ServedBlock:
     """As it is."""
-    return ServedBlock(
-        height=block.height,
-        header=block.header.encode(),
-        certificate=block.certificate.encode(),
-        validators=block.next_validators.encode() if block.next_validators is not None else None,
-        snapshots=block.snapshots,
-    )
+    return ServedBlock(block.signed, block.snapshots)
 
 
 @dataclass
@@ -213,7 +205,7 @@ class ModelSource:
         self.page = page
         self.faults: list[tuple[int, Fault]] = []
 
-    async def read(self, read: Read) -> Page:
+    async def read(self, state: ClientState, read: Read) -> Page:
         """What the node in use serves."""
         await asyncio.sleep(0)
         for _ in self.nodes:
@@ -234,7 +226,7 @@ class ModelSource:
             return Page(index, tuple(block for block in blocks if block is not None), tip)
         raise Unavailable("no_node_serves", "all down")
 
-    async def read_node(self, node: int, read: Read) -> Page:
+    async def read_node(self, state: ClientState, node: int, read: Read) -> Page:
         """What that node has at the height asked for."""
         await asyncio.sleep(0)
         if self.nodes[node].down:

@@ -13,10 +13,10 @@ from typing import Any
 
 from common.core.certificate import Certificate, commit_payload
 from common.core.codec import canonical_json
-from common.core.header import Header
 from common.core.suite import ED25519_SHA256
 from common.core.validators import Validator, ValidatorSet
 from crosslink.lightclient.delivery import BlockDelivery, Delivery, SnapshotItem
+from crosslink.lightclient.pbft.messages import HeaderMessage
 from tests.sim.mutators.catalogue import mutator
 
 SUITE = ED25519_SHA256
@@ -68,6 +68,15 @@ def _on_block(smuggler: Smuggler, packet: Packet, fits: Callable[[BlockDelivery]
     at = smuggler.random.choice(places)
     blocks = packet.delivery.blocks
     return _with(packet, (*blocks[:at], change(blocks[at]), *blocks[at + 1 :]))
+
+
+def _message(block: BlockDelivery) -> HeaderMessage:
+    return HeaderMessage.decode(block.header or b"")
+
+
+def _signed(block: BlockDelivery, **changes: Any) -> BlockDelivery:
+    """The block with parts of its opaque header exchanged."""
+    return replace(block, header=replace(_message(block), **changes).encode())
 
 
 def _has_header(block: BlockDelivery) -> bool:
@@ -154,7 +163,7 @@ def packet_swaps_a_proof(smuggler: Smuggler, packet: Packet) -> Packet | None:
     """A proof with a sibling that is not the tree's (attacks R5, E8)."""
 
     def swap(block: BlockDelivery) -> BlockDelivery:
-        items = [replace(item, proof=(SUITE.hash(b"sibling"), *(item.proof or ())[1:])) for item in block.snapshots]
+        items = [replace(item, proof=SUITE.hash(b"sibling") + (item.proof or b"")[32:]) for item in block.snapshots]
         return replace(block, snapshots=tuple(items))
 
     return _on_block(smuggler, packet, _has_snapshots, swap)
@@ -205,11 +214,11 @@ def packet_of_another_deployment(smuggler: Smuggler, packet: Packet) -> Packet |
 @mutator("packet")
 def packet_with_a_stale_certificate(smuggler: Smuggler, packet: Packet) -> Packet | None:
     """A header with the certificate of another block (attack R1)."""
-    donors = [block for block in (*smuggler.earlier, *smuggler.later) if block.certificate]
+    donors = [block for block in (*smuggler.earlier, *smuggler.later) if block.header is not None]
     if not donors:
         return None
-    donor = smuggler.random.choice(donors)
-    return _on_block(smuggler, packet, _has_header, lambda b: replace(b, certificate=donor.certificate))
+    donor = _message(smuggler.random.choice(donors))
+    return _on_block(smuggler, packet, _has_header, lambda b: _signed(b, certificate=donor.certificate))
 
 
 @mutator("packet")
@@ -217,8 +226,8 @@ def packet_with_too_few_signatures(smuggler: Smuggler, packet: Packet) -> Packet
     """A certificate below the quorum (attack R2)."""
 
     def cut(block: BlockDelivery) -> BlockDelivery:
-        held = Certificate.decode(block.certificate)
-        return replace(block, certificate=replace(held, signatures=held.signatures[:-1]).encode())
+        held = _message(block).certificate
+        return _signed(block, certificate=replace(held, signatures=held.signatures[:-1]))
 
     return _on_block(smuggler, packet, _has_header, cut)
 
@@ -228,12 +237,12 @@ def packet_signed_by_strangers(smuggler: Smuggler, packet: Packet) -> Packet | N
     """A block of the relay's own making, signed by keys of nobody (attack R2)."""
 
     def forge(block: BlockDelivery) -> BlockDelivery:
-        header = replace(Header.decode(block.header or b""), state_root=SUITE.hash(b"a state of the relay"))
+        header = replace(_message(block).header, state_root=SUITE.hash(b"a state of the relay"))
         block_id = header.id(SUITE)
         payload = commit_payload(SUITE, header.genesis_id, header.network, header.height, 0, block_id)
         signatures = tuple((at, SUITE.sign(seed, payload)) for at, seed in enumerate(smuggler.seeds))
         certificate = Certificate(header.height, 0, block_id, signatures)
-        return replace(block, header=header.encode(), certificate=certificate.encode())
+        return _signed(block, header=header, certificate=certificate)
 
     return _on_block(smuggler, packet, _has_header, forge)
 
@@ -247,14 +256,12 @@ def packet_signed_by_a_set_of_its_own(smuggler: Smuggler, packet: Packet) -> Pac
             Validator(f"stranger-{at}", "nobody", SUITE.public_key(seed)) for at, seed in enumerate(smuggler.seeds)
         )
         own = ValidatorSet(members)
-        header = replace(
-            Header.decode(block.header or b""), validators_hash=own.hash(SUITE), next_validators_hash=own.hash(SUITE)
-        )
+        header = replace(_message(block).header, validators_hash=own.hash(SUITE), next_validators_hash=own.hash(SUITE))
         block_id = header.id(SUITE)
         payload = commit_payload(SUITE, header.genesis_id, header.network, header.height, 0, block_id)
         signatures = tuple((at, SUITE.sign(seed, payload)) for at, seed in enumerate(smuggler.seeds))
         certificate = Certificate(header.height, 0, block_id, signatures)
-        return replace(block, header=header.encode(), certificate=certificate.encode(), next_validators=own.encode())
+        return _signed(block, header=header, certificate=certificate, next_validators=own)
 
     return _on_block(smuggler, packet, _has_header, forge)
 
@@ -272,9 +279,9 @@ def packet_with_an_altered_header(smuggler: Smuggler, packet: Packet) -> Packet 
     """A header that promises fewer snapshots, under the real certificate (attack R5)."""
 
     def alter(block: BlockDelivery) -> BlockDelivery:
-        header = Header.decode(block.header or b"")
+        header = _message(block).header
         altered = replace(header, snapshot_count=max(0, header.snapshot_count - 1), time_ms=header.time_ms + 1)
-        return replace(block, header=altered.encode(), snapshots=block.snapshots[:-1])
+        return replace(_signed(block, header=altered), snapshots=block.snapshots[:-1])
 
     return _on_block(smuggler, packet, _has_header, alter)
 
@@ -282,17 +289,18 @@ def packet_with_an_altered_header(smuggler: Smuggler, packet: Packet) -> Packet 
 @mutator("packet")
 def packet_without_the_next_set(smuggler: Smuggler, packet: Packet) -> Packet | None:
     """The set changes after a block, and the next one is not delivered."""
-    return _on_block(
-        smuggler, packet, lambda b: b.next_validators is not None, lambda b: replace(b, next_validators=None)
-    )
+
+    def changes_the_set(block: BlockDelivery) -> bool:
+        return block.header is not None and _message(block).next_validators is not None
+
+    return _on_block(smuggler, packet, changes_the_set, lambda b: _signed(b, next_validators=None))
 
 
 @mutator("packet")
 def packet_with_another_next_set(smuggler: Smuggler, packet: Packet) -> Packet | None:
     """The next set is one of the relay's own choice (attack R2)."""
-    own = b"\x01\x00\x01" + b"\x07mallory" + b"\x00\x00\x00\x01m" + b"\x00\x00\x00\x20"
-    own += SUITE.public_key(smuggler.seeds[0])
-    return _on_block(smuggler, packet, _has_header, lambda b: replace(b, next_validators=own))
+    own = ValidatorSet((Validator("mallory", "m", SUITE.public_key(smuggler.seeds[0])),))
+    return _on_block(smuggler, packet, _has_header, lambda b: _signed(b, next_validators=own))
 
 
 @mutator("packet")
@@ -300,7 +308,7 @@ def packet_continues_another_block(smuggler: Smuggler, packet: Packet) -> Packet
     """Snapshots of one block as the continuation of another (attack R6)."""
 
     def onward(block: BlockDelivery) -> BlockDelivery:
-        height = block.height or Header.decode(block.header or b"").height
+        height = block.height or _message(block).header.height
         return BlockDelivery(height=height + 1, snapshots=block.snapshots)
 
     return _on_block(smuggler, packet, _has_snapshots, onward)

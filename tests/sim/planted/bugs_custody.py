@@ -7,13 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from crosslink.lightclient.client_state import Epoch
+from crosslink.lightclient.pbft.client import PbftClient
+from crosslink.lightclient.pbft.messages import HeaderMessage
+from crosslink.lightclient.pbft.objects import Commitments
+from crosslink.lightclient.pbft.trust import Epoch
+from crosslink.lightclient.port import Delivered
 from custody_chain import state
+from tests.sim.mutators.packets import SUITE
 from tests.sim.planted.bug import bug
 from tests.sim.planted.substitutes import answering, doing_nothing, ignoring, lenient_certificate
 
 Original = Callable[..., Any]
-VERIFY = "crosslink.lightclient.verify:verify_certificate"
+VERIFY = "crosslink.lightclient.pbft.verify:verify_certificate"
 
 
 @bug("safety", "packets", VERIFY)
@@ -34,7 +39,7 @@ def light_client_takes_forged_signatures(original: Original) -> Any:
     return lenient_certificate(original, signatures=True)
 
 
-@bug("safety", "packets", "crosslink.lightclient.verify:check_signed_by")
+@bug("safety", "packets", "crosslink.lightclient.pbft.verify:check_signed_by")
 def light_client_takes_another_set(original: Original) -> Any:
     """The set that a delivery brings along is believed to have signed it (attack R2)."""
 
@@ -49,13 +54,13 @@ def light_client_takes_another_set(original: Original) -> Any:
     return check_signed_by
 
 
-@bug("safety", "packets", "crosslink.lightclient.verify:_check_next_set")
+@bug("safety", "packets", "crosslink.lightclient.pbft.verify:_check_next_set")
 def next_set_unchecked(original: Original) -> Any:
     """The relay chooses who signs the next block (attack R2)."""
     return doing_nothing(original)
 
 
-@bug("safety", "packets", "crosslink.lightclient.client_state:ClientState.advanced")
+@bug("safety", "packets", "crosslink.lightclient.pbft.trust:PbftTrust.advanced")
 def set_change_of_a_region_at_the_wrong_height(original: Original) -> Any:
     """A new set is said to govern the block that brought it (protocol rule 20)."""
 
@@ -70,10 +75,15 @@ def set_change_of_a_region_at_the_wrong_height(original: Original) -> Any:
     return advanced
 
 
-@bug("safety", "packets", "crosslink.lightclient.delivery:verify_snapshots", "custody_chain.anchoring:verify_snapshots")
+@bug("safety", "packets", "crosslink.lightclient.pbft.client:PbftClient.verify_objects")
 def snapshot_roots_unchecked(original: Original) -> Any:
-    """Snapshots need not be those of the block (attacks R5, R6)."""
-    return doing_nothing(original)
+    """Snapshots need not be those of the block; their number must be right (attacks R5, R6)."""
+
+    @functools.wraps(original)
+    def verify_objects(self: PbftClient, commitments: bytes, start: int, objects: Any, proofs: Any) -> Delivered:
+        return Delivered(start + len(objects) >= Commitments.decode(commitments).snapshot_count)
+
+    return verify_objects
 
 
 @bug("safety", "packets", "common.core.merkle:verify_inclusion")
@@ -87,11 +97,14 @@ def snapshot_omission_accepted(original: Original) -> Any:
     """A block is anchored when all its snapshots but one are in (attack R6)."""
 
     @functools.wraps(original)
-    def _deliver(self: Any, number: int, header: Any, items: Any) -> None:
-        original(self, number, header, items)
+    def _deliver(self: Any, number: int, items: Any) -> None:
+        original(self, number, items)
         partial = self._record()["partial"]
-        if partial is not None and partial["height"] == header.height and partial["delivered"] >= partial["count"] - 1:
-            self._anchor(header.height)
+        if partial is None:
+            return
+        count = Commitments.decode(bytes.fromhex(partial["commitments"])).snapshot_count
+        if partial["delivered"] >= count - 1:
+            self._anchor(partial["height"])
 
     return _deliver
 
@@ -99,9 +112,9 @@ def snapshot_omission_accepted(original: Original) -> Any:
 @bug(
     "safety",
     "packets",
-    "custody_chain.anchoring:verify_items",
     "crosslink.lightclient.delivery:_check_items",
-    "crosslink.lightclient.verify:snapshot_root",
+    "crosslink.lightclient.pbft.objects:snapshot_root",
+    "common.core.merkle:verify_inclusion",
 )
 def snapshot_order_unchecked(original: Original) -> Any:
     """Snapshots of a block count in any order (attack R6)."""
@@ -132,7 +145,7 @@ def anchors_over_a_gap(original: Original) -> Any:
     def _block(self: Any, number: int, entry: Any, encoded: bytes) -> None:
         record = self._record()
         partial = record["partial"]
-        if partial is not None and partial["header"] != encoded.hex():
+        if partial is not None and partial["id"] != HeaderMessage.decode(encoded).header.id(SUITE).hex():
             self._put({**record, "partial": None})
         original(self, number, entry, encoded)
 
@@ -151,7 +164,7 @@ def frozen_region_takes_deliveries(original: Original) -> Any:
     return doing_nothing(original)
 
 
-@bug("safety", "packets", "crosslink.lightclient.misbehaviour:check_signed_by")
+@bug("safety", "packets", "crosslink.lightclient.pbft.misbehaviour:check_signed_by")
 def false_evidence_freezes(original: Original) -> Any:
     """Evidence counts whoever signed it: anybody can freeze a region (attack R3)."""
     return doing_nothing(original)
@@ -173,9 +186,8 @@ def repeated_delivery_applied_twice(original: Original) -> Any:
     """Snapshots that are in already are taken in again (attack R7)."""
 
     @functools.wraps(original)
-    def _verified(self: Any, header: Any, done: int, items: Any) -> Any:
-        original(self, header, done, items)
-        return items
+    def _verified(self: Any, partial: Any, items: Any) -> Any:
+        return items, original(self, partial, items)[1]
 
     return _verified
 
@@ -198,7 +210,7 @@ def known_blocks_are_refused(original: Original) -> Any:
     return answering(original, None)
 
 
-@bug("safety", "packets", "crosslink.lightclient.verify:check_chain")
+@bug("safety", "packets", "crosslink.lightclient.pbft.verify:check_chain")
 def network_of_a_header_unchecked(original: Original) -> Any:
     """A header of any network and deployment is looked at (attacks C10, R7)."""
     return ignoring(original, "wrong_network", "wrong_genesis")

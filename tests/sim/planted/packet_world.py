@@ -150,7 +150,7 @@ class PacketWorld:
 
     def _cut(self, network: str, blocks: list[BlockDelivery]) -> list[BlockDelivery]:
         """Only a part of the last block, with proofs."""
-        block = next(item for item in self.regions[network].chain.blocks if item.header.encode() == blocks[-1].header)
+        block = next(item for item in self.regions[network].chain.blocks if item.signed == blocks[-1].header)
         if len(block.snapshots) < 2:
             return blocks
         return [*blocks[:-1], entry_of(block, last=self.random.randrange(1, len(block.snapshots)))]
@@ -216,9 +216,8 @@ class PacketWorld:
         real, second = region.fork(anchored)
         evidence = MisbehaviourDelivery(
             region=network,
-            first=(real.header.encode(), real.certificate.encode()),
-            second=(second.header.encode(), second.certificate.encode()),
-            validators=region._signers_at(real).encode(),
+            first=real.signed,
+            second=second.evidence(region._signers_at(real)),
         )
         current = region._signers_at(real) == region.chain.validators
         if current and self.random.random() < 0.5:
@@ -253,16 +252,11 @@ class PacketWorld:
 
     def _refuse_false_evidence(self, network: str, real: BuiltBlock, second: BuiltBlock) -> None:
         """One signature too few proves nothing."""
-        weak = replace(second.certificate, signatures=second.certificate.signatures[:-1])
-        for first, other in (
-            ((real.header.encode(), real.certificate.encode()), (second.header.encode(), weak.encode())),
-            ((real.header.encode(), real.certificate.encode()), (real.header.encode(), real.certificate.encode())),
-        ):
+        weak = replace(second, certificate=replace(second.certificate, signatures=second.certificate.signatures[:-1]))
+        signers = self.regions[network]._signers_at(real)
+        for other in (weak, real):
             operation = MisbehaviourDelivery(
-                region=network,
-                first=first,
-                second=other,
-                validators=self.regions[network]._signers_at(real).encode(),
+                region=network, first=real.signed, second=other.evidence(signers)
             ).to_operation()
             try:
                 self.custody.run([operation], ["second-relay"])

@@ -12,12 +12,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from common.core.errors import InvariantBroken, Rejected
-from common.core.header import Header
 from common.core.transaction import SignedTransaction, parse_envelope
 from common.node.logic.execution.executor import Executor
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
+from crosslink.lightclient.pbft.messages import HeaderMessage
 from custody_chain import regions, state
 from tests.sim.checkers import Violation
 from tests.sim.system.clients import Client, MarketClient
@@ -247,7 +247,7 @@ def _take_in(operation: dict[str, Any], delivered: dict[tuple[int, int], str]) -
 
 
 def _height_of(header: bytes) -> int:
-    return Header.decode(header).height
+    return HeaderMessage.decode(header).header.height
 
 
 def _same_positions(simulation: SystemSimulation, client: MarketClient, expected: dict[str, list[Row]]) -> None:

@@ -103,6 +103,8 @@ class SystemLiar:
                 return 200, json.dumps(self._false_status(path, json.loads(body))).encode()
             case "other-chain" if path.endswith("/blocks"):
                 return 200, json.dumps(_of_another_genesis(json.loads(body))).encode()
+            case "other-chain" if path.endswith("/status"):
+                return 200, json.dumps(json.loads(body) | {"genesis_id": "ab" * 32}).encode()
             case "flattering" if path == "/v1/transactions":
                 fate = {"status": "applied", "height": machine.height, "receipt": {"code": "applied"}}
                 return 200, json.dumps(fate).encode()

@@ -82,7 +82,7 @@ class RelayMachine:
             self._tasks = []
             for market in self.markets:
                 connection = SimulatedConnection(self.web, self.name)
-                source = HttpRegionSource(market.network, [url_of(name) for name in market.names], connection, clock)
+                source = HttpRegionSource([url_of(name) for name in market.names], connection, clock)
                 worker = RegionWorker(market.network, source, custody, clock, self.board, metrics, random.random, PACE)
                 self._tasks.append(self.loop.create_task(worker.run()))
 

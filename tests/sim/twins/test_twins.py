@@ -8,9 +8,10 @@ import pytest
 
 from common.core.suite import ED25519_SHA256
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.messages import HeaderMessage
-from crosslink.lightclient.misbehaviour import verify_misbehaviour
-from crosslink.lightclient.trust_root import PBFT_CLIENT_TYPE, TrustRoot
+from crosslink.lightclient.pbft.messages import HeaderMessage
+from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE, root_document
+from crosslink.lightclient.trust_root import TrustRoot
+from crosslink.lightclient.verify import verify_misbehaviour
 from tests.sim.checkers import culprits, least_quorum
 from tests.sim.toys import GENESIS_ID, GENESIS_TIME_MS, NETWORK, validator_set
 from tests.sim.twins.enumerate import FAMILIES, Family, enumerate_all, sample
@@ -81,12 +82,14 @@ def test_c20_the_forks_certificates_convict_the_twins_before_the_light_client(si
     assert second is not None
     validators = validator_set(tuple(range(size)), suite)  # type: ignore[arg-type]
     root = TrustRoot(
-        network=NETWORK, client_type=PBFT_CLIENT_TYPE, suite=suite.name, genesis_id=GENESIS_ID, validators=validators
+        network=NETWORK, client_type=PBFT_CLIENT_TYPE, genesis_id=GENESIS_ID, trust=root_document(suite, validators)
     )
     state = ClientState.from_root(root, established_ms=GENESIS_TIME_MS)
-    messages = [HeaderMessage(header=block.header, certificate=held) for block, held in (first, second)]
-    found = verify_misbehaviour(state, *messages, now_ms=GENESIS_TIME_MS + 1000)
-    assert found.culprits == tuple(f"node-{number}" for number in range(twins))
+    headers = [
+        HeaderMessage(suite=suite, header=block.header, certificate=held).encode() for block, held in (first, second)
+    ]
+    found = verify_misbehaviour(state, *headers, now_ms=GENESIS_TIME_MS + 1000)
+    assert tuple(culprit.name for culprit in found.culprits) == tuple(f"node-{number}" for number in range(twins))
 
 
 def test_the_world_is_deterministic() -> None:

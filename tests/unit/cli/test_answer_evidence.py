@@ -17,7 +17,7 @@ def test_a_file_stays_as_it_is_and_an_answer_is_unwrapped() -> None:
     file = case.evidence.encode()
     answer = json.dumps({"as_of_ms": 1, "custody_height": 2, "data": {}, "evidence": json.loads(file)}).encode()
     assert evidence_in(file) == file
-    assert verify_evidence_file(evidence_in(answer), case.trust).height == case.evidence.tip.header.height
+    assert verify_evidence_file(evidence_in(answer), case.trust).height == case.custody.height
 
 
 def test_an_answer_without_evidence_says_so() -> None:

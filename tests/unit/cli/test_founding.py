@@ -64,7 +64,7 @@ def test_the_examples_of_the_guide_found_both_tiers(tmp_path: Path) -> None:
     application = example("custody")
     (shown,) = application["regions"]
     assert shown.keys() == root.keys() | {"region_letters", "silent_after_ms"}
-    assert shown["validators"][0].keys() == root["validators"][0].keys()
+    assert shown["trust"]["validators"][0].keys() == root["trust"]["validators"][0].keys()
     application["regions"] = [shown | root]
     genesis = founded(tmp_path, application, "custody", parts(tmp_path, "custody"))
     custody_rules(genesis)

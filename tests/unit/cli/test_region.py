@@ -16,6 +16,7 @@ from cli.client import Api
 from cli.trust_root import trust_root
 from common.core.errors import Rejected
 from common.core.validators import ValidatorSet
+from crosslink.lightclient.pbft.trust import checkpoint_document
 from crosslink.lightclient.trust import build_trust_file
 from crosslink.lightclient.trust_root import DEFAULT_TRUSTING_PERIOD_MS
 from custody_chain.regions import new_region
@@ -81,10 +82,10 @@ def test_a_checkpoint_is_what_all_nodes_show_with_the_set_that_signs_next(chain:
     newest = agreed_checkpoint(nodes, chain.genesis, None)
     assert (newest.height, newest.id) == (2, chain.block(2).id), "the newest block that both have"
     past = agreed_checkpoint(nodes, chain.genesis, 1)
-    assert (past.id, past.validators) == (chain.block(1).id, chain.genesis_validators)
+    assert (past.id, past.trust) == (chain.block(1).id, checkpoint_document(chain.suite, chain.genesis_validators))
     for has in (CHANGED, CHANGED + 1):
         changed = agreed_checkpoint([shown(chain, has)], chain.genesis, CHANGED)
-        assert changed.validators == chain.validators != chain.genesis_validators
+        assert changed.trust == checkpoint_document(chain.suite, chain.validators)
 
 
 def test_nodes_that_show_different_blocks_or_another_chain_make_no_checkpoint(chain: ChainBuilder) -> None:
@@ -166,6 +167,6 @@ def test_a_registration_is_what_the_custody_chain_takes(tmp_path: Path) -> None:
     planned = run("region", "register", tmp_path / "beijing-1-genesis.json", *options)
     assert planned.exit_code == 0, planned.stderr
     operation = json.loads(planned.stdout)
-    record, root = new_region(operation["region"], custody_network="custody", now_ms=START_MS)
+    record, root = new_region(operation["region"], custody_network="custody", now_ms=START_MS, protocol_version=1)
     assert (root.genesis_id, root.trusting_period_ms, record["silent_after_ms"]) == (genesis.id, 90_000, 9_000)
     assert planned.stderr.split() == ["beijing", trust_root(genesis).fingerprint().hex()]

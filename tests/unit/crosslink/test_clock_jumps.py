@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from common.core.errors import Unavailable
 from common.node.keys import KeyPair
+from crosslink.lightclient.reading import Read
 from crosslink.relay.http_custody import HttpCustody
 from crosslink.relay.http_source import HttpRegionSource
-from crosslink.relay.planner import Read
 from tests.sim.system.founding import SUITE, key_text, seed_of
+from tests.support.chains import ChainBuilder
 from tests.support.relay_world import WarpClock
 
 URLS = ["https://first", "https://second"]
@@ -37,9 +39,11 @@ def test_r10_c15_a_clock_that_is_set_back_does_not_lengthen_any_pause(side: str)
     clock, connection = WarpClock(HOUR_MS), DeadConnection()
     clock.skew_ms = HOUR_MS
     custody = HttpCustody("custody", URLS, connection, KEY, clock)  # type: ignore[arg-type]
-    source = HttpRegionSource("beijing", URLS, connection, clock)  # type: ignore[arg-type]
+    source = HttpRegionSource(URLS, connection, clock)  # type: ignore[arg-type]
+    state = ChainBuilder().client_state()
+    ask = custody.region if side == "custody" else partial(source.read, state)
     with pytest.raises(Unavailable):
-        asyncio.run(custody.region("beijing") if side == "custody" else source.read(Read(1, 10, 0)))
+        asyncio.run(ask("beijing" if side == "custody" else Read(1, 10, 0)))  # type: ignore[arg-type]
     nodes = (custody if side == "custody" else source).describe()["nodes"]
     assert set(connection.asked) == {"first", "second"}
     assert [node["paused_ms"] for node in nodes] == [1_000, 1_000]

@@ -9,16 +9,11 @@ import pytest
 from common.core.errors import Rejected
 from common.core.validators import ValidatorSet
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.misbehaviour import (
-    SAME_HEIGHT,
-    WRONG_PARENT,
-    Misbehaviour,
-    check_misbehaviour,
-    verify_misbehaviour,
-)
+from crosslink.lightclient.port import SAME_HEIGHT, WRONG_PARENT, Verdict
 from crosslink.lightclient.update import freeze, update
-from crosslink.lightclient.verify import Verdict, verify_header
+from crosslink.lightclient.verify import check_misbehaviour
 from tests.support.chains import START_MS, BuiltBlock, ChainBuilder, member_names, sample_snapshot, validator_set
+from tests.support.lightclient import verify_header, verify_misbehaviour
 
 NOW_MS = START_MS + 3600_000
 
@@ -50,9 +45,10 @@ def test_r3_two_certificates_at_the_tip_height_are_misbehaviour_and_freeze() -> 
     verified = verify_header(state, rival.message, now_ms=NOW_MS)
     assert verified.verdict is Verdict.CONFLICTING
     found = check_misbehaviour(state, verified)
-    assert found == Misbehaviour(
-        kind=SAME_HEIGHT, network="beijing", height=3, first_id=chain.id_at(3), second_id=rival.id
-    )
+    assert found is not None
+    assert (found.kind, found.network, found.height, found.culprits) == (SAME_HEIGHT, "beijing", 3, ())
+    assert (found.first_id, found.second_id) == (chain.id_at(3), rival.id)
+    assert found.pairs == ((3, chain.id_at(3), rival.id),)
     frozen = freeze(state, found)
     assert frozen.frozen_height == 3
     assert ClientState.from_json(frozen.to_json()) == frozen
@@ -125,7 +121,8 @@ def test_r3_pair_of_certificates_in_one_view_names_the_double_voters() -> None:
         first = chain.seal(chain.block(3).header, signers=[1, 2, 3])
         second = chain.seal(rival.header, signers=signers)
         found = verify_misbehaviour(state, first.message, second.message, now_ms=NOW_MS)
-        assert found.culprits == tuple(f"beijing-{index + 1}" for index in names)
+        assert [culprit.name for culprit in found.culprits] == [f"beijing-{index + 1}" for index in names]
+        assert found.culprits[0].to_json() == chain.validators.to_json(chain.suite)[names[0]]
         assert found.kind == SAME_HEIGHT
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.core.codec import canonical_json
 from crosslink.lightclient.delivery import MAX_BLOCKS, MAX_OPERATION_BYTES, MAX_SNAPSHOTS, Delivery
+from crosslink.lightclient.pbft.client import PBFT
+from crosslink.lightclient.reading import Read
 from crosslink.relay import planner
 from crosslink.relay.checking import check_blocks
 from crosslink.relay.planner import (
@@ -32,8 +37,12 @@ from tests.support.relay_world import ModelCustody, honest
 NOW_MS = START_MS + 3600_000
 
 
+def prove(fetched: FetchedBlock) -> Sequence[bytes]:
+    return PBFT.prove_objects(fetched.block.commitments, fetched.snapshots)
+
+
 def fetched(chain: ChainBuilder) -> tuple[FetchedBlock, ...]:
-    checked = check_blocks(chain.client_state(), tuple(honest(block) for block in chain.blocks), 1, NOW_MS)
+    checked = check_blocks(chain.client_state(), tuple(honest(block) for block in chain.blocks), NOW_MS)
     assert checked.fault is None
     return checked.blocks
 
@@ -57,9 +66,9 @@ def test_r6_chunks_deliver_every_block_once_in_order_whatever_the_limits(
     chain = chain_with(counts)
     blocks = fetched(chain)
     custody = ModelCustody([chain], lambda: NOW_MS)
-    position = Position(0)
+    position = Position(0, chain.id_at(0))
     for _ in range(100):
-        chunk = plan_chunk(chain.suite, position, blocks, Share(size, snapshots))
+        chunk = plan_chunk(prove, position, blocks, Share(size, snapshots))
         if chunk is None:
             break
         assert isinstance(chunk, Chunk)
@@ -68,7 +77,7 @@ def test_r6_chunks_deliver_every_block_once_in_order_whatever_the_limits(
         assert custody.apply(operation).applied
         region = custody.regions["beijing"]
         assert region.anchored == max(position.anchored_height, chunk.reaches)
-        position = Position(region.anchored, region.partial)
+        position = Position(region.anchored, region.state.block_id, region.partial)
     assert custody.complete(chain)
 
 
@@ -76,21 +85,21 @@ def test_r6_block_above_the_hard_limit_is_split_and_every_part_fits() -> None:
     chain = chain_with([2, 120, 1], note='"' * 30_000)
     blocks = fetched(chain)
     custody = ModelCustody([chain], lambda: NOW_MS)
-    position, parts = Position(0), 0
+    position, parts = Position(0, chain.id_at(0)), 0
     while not custody.complete(chain):
-        chunk = plan_chunk(chain.suite, position, blocks, Share())
+        chunk = plan_chunk(prove, position, blocks, Share())
         assert isinstance(chunk, Chunk)
         assert custody.apply(Delivery("beijing", chunk.blocks).to_operation()).applied
         region = custody.regions["beijing"]
         parts += region.partial is not None
-        position = Position(region.anchored, region.partial)
+        position = Position(region.anchored, region.state.block_id, region.partial)
     assert parts >= 4
     assert max(custody.sizes) <= MAX_OPERATION_BYTES
 
 
 def test_block_with_more_snapshots_than_an_operation_may_have_is_split() -> None:
     chain = chain_with([MAX_SNAPSHOTS + 10])
-    chunk = plan_chunk(chain.suite, Position(0), fetched(chain), Share(size=10**9, snapshots=10**9))
+    chunk = plan_chunk(prove, Position(0, chain.id_at(0)), fetched(chain), Share(size=10**9, snapshots=10**9))
     assert isinstance(chunk, Chunk)
     assert chunk.snapshots <= MAX_SNAPSHOTS
     assert chunk.reaches == 0
@@ -98,15 +107,15 @@ def test_block_with_more_snapshots_than_an_operation_may_have_is_split() -> None
 
 def test_many_empty_blocks_travel_together_up_to_the_bound() -> None:
     chain = chain_with([0] * (MAX_BLOCKS + 20))
-    chunk = plan_chunk(chain.suite, Position(0), fetched(chain), Share())
+    chunk = plan_chunk(prove, Position(0, chain.id_at(0)), fetched(chain), Share())
     assert isinstance(chunk, Chunk)
     assert len(chunk.blocks) == chunk.reaches == MAX_BLOCKS
 
 
 def test_snapshot_that_fits_no_operation_is_named() -> None:
     block = fetched(chain_with([1]))[0]
-    huge = FetchedBlock(1, block.block_id, 1, block.header, block.certificate, None, (b'"' * MAX_OPERATION_BYTES,))
-    found = plan_chunk(ChainBuilder().suite, Position(0), (huge,), Share())
+    huge = replace(block, snapshots=(b'"' * MAX_OPERATION_BYTES,))
+    found = plan_chunk(prove, Position(0, block.block.parent), (huge,), Share())
     assert isinstance(found, Undeliverable)
     assert (found.height, found.index) == (1, 0)
 
@@ -114,17 +123,17 @@ def test_snapshot_that_fits_no_operation_is_named() -> None:
 def test_r7_r9_what_is_anchored_meanwhile_is_left_out_and_gaps_end_a_chunk() -> None:
     chain = chain_with([1] * 6)
     blocks = fetched(chain)
-    chunk = plan_chunk(chain.suite, Position(4), blocks, Share())
+    chunk = plan_chunk(prove, Position(4, chain.id_at(4)), blocks, Share())
     assert isinstance(chunk, Chunk)
-    assert (chunk.from_height, chunk.reaches) == (5, 6)
-    assert plan_chunk(chain.suite, Position(6), blocks, Share()) is None
-    assert still_due(Position(0), blocks[1:]) == ()
-    assert [block.height for block in still_due(Position(1), (*blocks[:3], blocks[4]))] == [2, 3]
+    assert (len(chunk.blocks), chunk.reaches, chunk.reaches_id) == (2, 6, chain.tip_id)
+    assert plan_chunk(prove, Position(6, chain.id_at(6)), blocks, Share()) is None
+    assert still_due(Position(0, chain.id_at(0)), blocks[1:]) == ()
+    assert [block.height for block in still_due(Position(1, chain.id_at(1)), (*blocks[:3], blocks[4]))] == [2, 3]
 
 
 def test_r9_half_delivered_block_is_continued_with_proofs() -> None:
     chain = chain_with([5, 2])
-    chunk = plan_chunk(chain.suite, Position(0, Partial(1, 3)), fetched(chain), Share())
+    chunk = plan_chunk(prove, Position(0, chain.id_at(1), Partial(1, 3)), fetched(chain), Share())
     assert isinstance(chunk, Chunk)
     assert (chunk.blocks[0].header, chunk.blocks[0].height) == (None, 1)
     assert [item.index for item in chunk.blocks[0].snapshots] == [3, 4]
@@ -169,12 +178,12 @@ def test_the_budget_follows_how_fast_the_custody_chain_answers() -> None:
 
 def test_reading_goes_on_ahead_of_submitting_but_not_without_bound() -> None:
     blocks = fetched(chain_with([1, 1]))
-    assert plan_read(Position(0), (), 10) == planner.Read(1, planner.READ_LIMIT, 10)
-    assert plan_read(Position(7, Partial(8, 2)), (), 10) == planner.Read(8, planner.READ_LIMIT, 10)
-    read = plan_read(Position(0), blocks, 10)
+    assert plan_read(Position(0, b"g"), (), 10) == Read(1, planner.READ_LIMIT, 10)
+    assert plan_read(Position(7, b"t", Partial(8, 2)), (), 10) == Read(8, planner.READ_LIMIT, 10)
+    read = plan_read(Position(0, b"g"), blocks, 10)
     assert read is not None
     assert read.from_height == 3
-    assert plan_read(Position(0), blocks * (planner.READ_AHEAD_BYTES // blocks[0].size), 10) is None
+    assert plan_read(Position(0, b"g"), blocks * (planner.READ_AHEAD_BYTES // blocks[0].size), 10) is None
 
 
 def test_empty_blocks_wait_longer_than_full_ones_and_a_full_chunk_not_at_all() -> None:

@@ -11,11 +11,12 @@ from common.core.errors import Rejected
 from common.core.protocol import latest_version, rehearse_next_version
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.evidence import verify_evidence
-from crosslink.lightclient.messages import is_retryable
+from crosslink.lightclient.pbft.trust import trust_of
+from crosslink.lightclient.port import is_retryable
 from crosslink.lightclient.update import update
-from crosslink.lightclient.verify import verify_header
 from tests.support.chains import START_MS, BuiltBlock, ChainBuilder
-from tests.support.evidence import evidence_case
+from tests.support.evidence import evidence_case, with_tip
+from tests.support.lightclient import verify_header
 
 NOW_MS = START_MS + 3600_000
 
@@ -40,10 +41,10 @@ def refusal(state: ClientState, block: BuiltBlock, newest_version: int | None = 
 def test_c19_the_state_follows_versions_upwards_and_says_so() -> None:
     chain = ChainBuilder()
     state = chain.client_state()
-    assert state.protocol_version == 1
+    assert trust_of(state).protocol_version == 1
     for version in (1, 1, 2, 2):
         state = follow(state, chain.extend(protocol_version=version))
-    assert state.protocol_version == 2
+    assert trust_of(state).protocol_version == 2
     assert ClientState.from_json(state.to_json()) == state
     lowered = refusal(state, chain.extend(protocol_version=1))
     assert (lowered.code, is_retryable(lowered)) == ("protocol_version_lowered", False)
@@ -67,13 +68,13 @@ def test_c19_a_lie_about_the_version_is_refused_as_a_lie() -> None:
 
 def test_c19_offline_verification_says_that_it_is_too_old() -> None:
     case = evidence_case()
-    tip = case.evidence.tip.header
-    newer = case.custody.seal(replace(tip, protocol_version=latest_version() + 1)).message
+    tip = case.custody.block(6).header
+    newer = case.custody.seal(replace(tip, protocol_version=latest_version() + 1))
     with pytest.raises(Rejected) as caught:
-        verify_evidence(replace(case.evidence, tip=newer), case.trust)
+        verify_evidence(with_tip(case.evidence, newer), case.trust)
     assert caught.value.code == "protocol_version_unknown"
-    known = case.custody.seal(replace(tip, protocol_version=latest_version())).message
-    assert verify_evidence(replace(case.evidence, tip=known), case.trust).height == tip.height
+    known = case.custody.seal(replace(tip, protocol_version=latest_version()))
+    assert verify_evidence(with_tip(case.evidence, known), case.trust).height == tip.height
 
 
 def test_c19_a_region_block_of_an_unknown_version_is_not_judged_by_the_old_rules() -> None:

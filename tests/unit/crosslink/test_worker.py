@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.delivery import MAX_OPERATION_BYTES, MISBEHAVIOUR, SUBMIT
+from crosslink.lightclient.reading import Read, ServedBlock
 from crosslink.relay.node_pool import Fault
-from crosslink.relay.planner import Read
-from crosslink.relay.ports import Page, RegionStatus, ServedBlock, SubmitResult
+from crosslink.relay.ports import Page, RegionStatus, SubmitResult
 from crosslink.relay.progress import Board, Metrics
 from crosslink.relay.worker import Pace, RegionWorker
 from tests.support.chains import (
@@ -117,12 +118,12 @@ def swapped_snapshots(block: BuiltBlock) -> ServedBlock:
 
 
 def changed_header(block: BuiltBlock) -> ServedBlock:
-    return replace(honest(block), header=replace(block.header, state_root=bytes(32)).encode())
+    return honest(replace(block, header=replace(block.header, state_root=bytes(32))))
 
 
 def thin_certificate(block: BuiltBlock) -> ServedBlock:
     signatures = block.certificate.signatures[:2]
-    return replace(honest(block), certificate=replace(block.certificate, signatures=signatures).encode())
+    return honest(replace(block, certificate=replace(block.certificate, signatures=signatures)))
 
 
 def omitted_block(block: BuiltBlock) -> ServedBlock | None:
@@ -130,15 +131,15 @@ def omitted_block(block: BuiltBlock) -> ServedBlock | None:
 
 
 def garbage(block: BuiltBlock) -> ServedBlock:
-    return replace(honest(block), header=b"\x00garbage", certificate=b"")
+    return replace(honest(block), header=b"\x00garbage")
 
 
 def hidden_set_change(block: BuiltBlock) -> ServedBlock:
-    return replace(honest(block), validators=None)
+    return honest(replace(block, next_validators=None))
 
 
 def foreign_set(block: BuiltBlock) -> ServedBlock:
-    return replace(honest(block), validators=validator_set(["mallory"]).encode())
+    return honest(replace(block, next_validators=validator_set(["mallory"])))
 
 
 LIES: list[Tamper] = [
@@ -196,7 +197,7 @@ def test_one_bad_region_never_stops_the_others() -> None:
     world.nodes["shanghai"][0].tamper = world.nodes["shanghai"][1].tamper = garbage
 
     class BrokenSource(ModelSource):
-        async def read(self, read: Read) -> Page:
+        async def read(self, state: ClientState, read: Read) -> Page:
             raise ZeroDivisionError
 
     workers = [world.worker(chain) for chain in world.chains]
@@ -353,7 +354,7 @@ def test_r3_nodes_on_a_branch_that_governance_has_given_up_are_read_around(monke
     chain, accept = world.chains[0], world.custody.apply
     honest_node, world.nodes["beijing"][1].chain = world.nodes["beijing"][0], fork
     honest_node.visible = 20  # the other one is asked for what comes next
-    given_up = {block.header.encode().hex() for block in fork.blocks[19:]}
+    given_up = {block.signed.hex() for block in fork.blocks[19:]}
     shown: list[str] = []
 
     def judge(operation: dict[str, Any]) -> SubmitResult:

@@ -248,7 +248,10 @@ def test_r8_relayed_content_reaches_no_privileged_operation(custody: Custody, ch
     )
     assert rights() == before
     assert list(custody.scan("region/")) == ["region/beijing"]
-    assert custody.region()["client"]["validators"] == custody.genesis.application["regions"][0]["validators"]
+    assert (
+        custody.region()["client"]["trust"]["validators"]
+        == (custody.genesis.application["regions"][0]["trust"]["validators"])
+    )
 
 
 def test_r8_one_region_cannot_change_what_another_reported() -> None:

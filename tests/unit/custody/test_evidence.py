@@ -6,12 +6,13 @@ import pytest
 
 from common.core.errors import NotFound, Rejected
 from crosslink.lightclient.evidence import verify_evidence_file
-from crosslink.lightclient.trust_root import Checkpoint
+from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE
 from custody_chain.evidence import build_evidence
 from custody_chain.policy import REGION_RECOVER, VALIDATORS_CHANGE
 from custody_chain.queries.chains import feedback
 from custody_chain.queries.moment import Questions
 from tests.support.chains import ChainBuilder, member_names, sample_snapshot, validator_set
+from tests.support.chains import checkpoint as pbft_checkpoint
 from tests.support.custody import SUITE, entry_of, holder, market_with_product, person
 from tests.support.custody_node import CustodyNode
 
@@ -26,7 +27,7 @@ def node(chain: ChainBuilder) -> CustodyNode:
 
 
 def evidence(node: CustodyNode, object_id: str, height: int | None = None, index: int | None = None) -> bytes:
-    return build_evidence(node.chain, SUITE, "beijing", object_id, height, index).encode()
+    return build_evidence(node.chain, PBFT_CLIENT_TYPE, "beijing", object_id, height, index)[0].encode()
 
 
 def test_the_file_of_a_snapshot_proves_it_to_the_user(node: CustodyNode) -> None:
@@ -65,7 +66,7 @@ def test_the_file_follows_changes_of_the_custody_validators(node: CustodyNode, c
     node.deliver(chain, person("late", "Q000000002"))
     data = evidence(node, "late")
     assert verify_evidence_file(data, node.trust()).height == node.chain.tip().height
-    assert len(build_evidence(node.chain, SUITE, "beijing", "late", None, None).set_changes) == 2
+    assert len(build_evidence(node.chain, PBFT_CLIENT_TYPE, "beijing", "late", None, None)[0].headers) == 3
 
 
 def test_the_file_of_a_block_that_came_in_parts(node: CustodyNode, chain: ChainBuilder) -> None:
@@ -128,7 +129,7 @@ def abandoned_block(chain: ChainBuilder, *snapshots: bytes) -> CustodyNode:
     node.submit("beijing", entry_of(abandoned, last=1))
     node.submit("beijing", entry_of(abandoned, first=1, last=len(snapshots), header=False))
     node.submit("beijing", block)  # freezes the region
-    checkpoint = Checkpoint(height=1, id=first.id, time_ms=first.header.time_ms, validators=chain.validators)
+    checkpoint = pbft_checkpoint(height=1, id=first.id, time_ms=first.header.time_ms, validators=chain.validators)
     recovery = {
         "type": REGION_RECOVER,
         "region": "beijing",

@@ -11,10 +11,10 @@ from common.core.errors import Rejected
 from common.core.genesis import build_genesis
 from common.core.validators import ValidatorSet
 from crosslink.lightclient.delivery import Delivery
-from crosslink.lightclient.trust_root import Checkpoint
 from custody_chain.application import CustodyApplication
 from custody_chain.policy import organisation_quorum
 from tests.support.chains import START_MS, ChainBuilder, member_names, sample_snapshot, validator_set
+from tests.support.chains import checkpoint as pbft_checkpoint
 from tests.support.custody import (
     LETTERS,
     SUITE,
@@ -116,7 +116,13 @@ def test_r4_a_zero_default_or_unsafe_trust_root_is_refused(custody: Custody, cha
 
 
 @pytest.mark.parametrize(
-    "changes", [{"genesis_id": "00" * 32}, {"validators": []}, {"client_type": "none/v1"}, {"trusting_period_ms": 0}]
+    "changes",
+    [
+        {"genesis_id": "00" * 32},
+        {"trust": {"suite": SUITE.name, "validators": []}},
+        {"client_type": "none/v1"},
+        {"trusting_period_ms": 0},
+    ],
 )
 def test_r4_a_genesis_with_an_unsafe_trust_root_makes_no_chain(chain: ChainBuilder, changes: dict[str, Any]) -> None:
     with pytest.raises(Rejected):
@@ -144,7 +150,7 @@ def frozen(custody: Custody, chain: ChainBuilder) -> None:
 def recovery(custody: Custody, chain: ChainBuilder, height: int, **changes: Any) -> dict[str, Any]:
     """Trust the region from the block after `height` on."""
     block = chain.block(height)
-    checkpoint = Checkpoint(height=height, id=block.id, time_ms=block.header.time_ms, validators=chain.validators)
+    checkpoint = pbft_checkpoint(height=height, id=block.id, time_ms=block.header.time_ms, validators=chain.validators)
     return {
         "type": "region.recover",
         "region": "beijing",
@@ -165,7 +171,7 @@ def test_a_frozen_region_comes_back_by_governance_and_its_history_stays(custody:
     region = custody.region()
     assert (region["frozen"], region["recoveries"], region["anchored"]["height"]) == (None, 1, 5)
     assert custody.alerts() == []
-    ids = custody.get("anchored", "beijing", "0")
+    ids = custody.get("anchored", "beijing", "0")["ids"]
     assert ids[:4] == [chain.id_at(height).hex() for height in range(4)]
     assert ids[4:] == ["", chain.id_at(5).hex()], "heights that were never delivered hold an empty id"
     custody.deliver(chain, *market_with_product(), *holder(1, 10))
@@ -245,7 +251,7 @@ def test_c19_custody_activates_a_version_before_any_region_may_follow(custody: C
     assert protocol_version(custody.state, custody.genesis, custody.height + 2) == 2
     custody.protocol_version = 2
     custody.submit("beijing", newer)
-    assert custody.region()["client"]["protocol_version"] == 2
+    assert custody.region()["client"]["trust"]["protocol_version"] == 2
     older = chain.extend(protocol_version=1)
     assert custody.refused("beijing", older) == "protocol_version_lowered"
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from crosslink.lightclient.trust_root import Checkpoint
 from custody_chain.policy import REGION_RECOVER
 from custody_chain.queries import chains, holdings
 from custody_chain.queries.moment import Moment, Questions
 from custody_chain.supervision import refile
 from tests.support.chains import ChainBuilder
+from tests.support.chains import checkpoint as pbft_checkpoint
 from tests.support.custody import company, holder, market_with_product, person, product
 from tests.support.custody_node import CustodyNode
 
@@ -95,7 +95,7 @@ def test_answers_are_incomplete_where_a_recovery_skipped_blocks(node: CustodyNod
     assert [entry["gaps"] for entry in before["basis"]] == [[], []]
     node.commit(time_ms=node.time_ms + 60_000)
     skipped = chain.extend(holder(7, 5), time_ms=node.time_ms)
-    checkpoint = Checkpoint(height=2, id=skipped.id, time_ms=skipped.header.time_ms, validators=chain.validators)
+    checkpoint = pbft_checkpoint(height=2, id=skipped.id, time_ms=skipped.header.time_ms, validators=chain.validators)
     recovery = {
         "type": REGION_RECOVER,
         "region": "beijing",

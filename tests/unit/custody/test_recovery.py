@@ -8,10 +8,10 @@ import pytest
 
 from common.core.errors import Rejected
 from crosslink.lightclient.delivery import MisbehaviourDelivery
-from crosslink.lightclient.trust_root import Checkpoint
 from crosslink.lightclient.verify import MAX_HEADER_AHEAD_MS
 from custody_chain import regions
 from tests.support.chains import BuiltBlock, ChainBuilder, sample_snapshot
+from tests.support.chains import checkpoint as pbft_checkpoint
 from tests.support.custody import Custody, entry_of
 from tests.unit.custody.test_governance import QUORUM, recovery, register
 
@@ -43,8 +43,8 @@ def branch(chain: ChainBuilder, name: str, blocks: int = 1) -> ChainBuilder:
 def pair(first: BuiltBlock, second: BuiltBlock) -> dict[str, Any]:
     return MisbehaviourDelivery(
         region="beijing",
-        first=(first.header.encode(), first.certificate.encode()),
-        second=(second.header.encode(), second.certificate.encode()),
+        first=first.signed,
+        second=second.signed,
     ).to_operation()
 
 
@@ -208,7 +208,7 @@ def test_no_region_is_registered_with_a_checkpoint_from_the_future(custody: Cust
     shanghai = ChainBuilder(network="shanghai")
     block = shanghai.extend()
     latest = custody.context().time_ms + MAX_HEADER_AHEAD_MS
-    checkpoint = Checkpoint(height=1, id=block.id, time_ms=latest + 1, validators=shanghai.validators)
+    checkpoint = pbft_checkpoint(height=1, id=block.id, time_ms=latest + 1, validators=shanghai.validators)
     operation = register(shanghai, checkpoint=shanghai.trust_root(checkpoint=checkpoint).to_json()["checkpoint"])
     assert code_of(custody, operation) == "checkpoint_ahead"
     operation["region"]["checkpoint"]["time_ms"] = latest
@@ -235,7 +235,7 @@ def test_blocks_that_a_recovery_skips_are_named_for_good(
 def test_blocks_below_the_checkpoint_of_a_registration_are_a_gap(custody: Custody) -> None:
     shanghai = ChainBuilder(network="shanghai")
     block = shanghai.grow(4)[-1]
-    checkpoint = Checkpoint(height=4, id=block.id, time_ms=block.header.time_ms, validators=shanghai.validators)
+    checkpoint = pbft_checkpoint(height=4, id=block.id, time_ms=block.header.time_ms, validators=shanghai.validators)
     root = shanghai.trust_root(checkpoint=checkpoint).to_json()
     custody.run([register(shanghai, checkpoint=root["checkpoint"])], QUORUM)
     assert custody.region("shanghai")["gaps"] == [[1, 4]]
