@@ -6,7 +6,9 @@ them. The client type judges the header; here stands what no type may leave out.
 Invariants:
   V1  A frozen or expired client judges nothing (protocol rules 19 and 20, attack R1).
   V2  The time of the next block rises, and is at most `MAX_HEADER_AHEAD_MS` ahead of the verifier's.
-  V3  The verdict is a pure function of the arguments. `now_ms` is the verifier's chain time inside consensus, never a
+  V3  No contradiction at or below the root's own block counts: governance chose that block, and what it has judged does
+      not undo a recovery.
+  V4  The verdict is a pure function of the arguments. `now_ms` is the verifier's chain time inside consensus, never a
       wall clock there.
 
 Reference: ICS-002 `VerifyClientMessage`; protocol rules 17, 19, 20. Left out: objects (`delivery`).
@@ -43,6 +45,8 @@ def verify(
     verified = client_for(state.client_type).verify(state, header, held=held, protocol_version=version)
     if verified.verdict is Verdict.NEXT:
         _check_time(state, verified, now_ms)
+    elif verified.verdict is Verdict.CONFLICTING:
+        _check_above_root(state, verified.block.height)
     return verified
 
 
@@ -60,7 +64,9 @@ def verify_misbehaviour(state: ClientState, first: bytes, second: bytes, *, now_
     client type raises.
     """
     check_usable(state, now_ms)
-    return client_for(state.client_type).verify_misbehaviour(state, first, second)
+    proven = client_for(state.client_type).verify_misbehaviour(state, first, second)
+    _check_above_root(state, proven.height)
+    return proven
 
 
 def check_usable(state: ClientState, now_ms: int) -> None:
@@ -69,6 +75,14 @@ def check_usable(state: ClientState, now_ms: int) -> None:
         raise HeaderRefused("frozen", "The client is frozen after proven misbehaviour.", height=state.frozen_height)
     if state.is_expired(now_ms):
         raise HeaderRefused("expired", "The trusted tip is older than the trusting period.", tip=state.height)
+
+
+def _check_above_root(state: ClientState, height: int) -> None:
+    """What governance trusts is not contradicted by what came before it (V3)."""
+    if height <= state.root_height:
+        raise HeaderRefused(
+            "stale_header", "The contradiction is at or below the block that the root trusts.", height=height
+        )
 
 
 def _check_time(state: ClientState, verified: Verified, now_ms: int) -> None:

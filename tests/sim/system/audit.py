@@ -38,8 +38,12 @@ def best(machines: list[NodeMachine]) -> NodeMachine:
 
 def region_record(simulation: SystemSimulation, network: str) -> dict[str, Any]:
     """What the custody chain's state says of a region."""
-    chain = best(simulation.correct(CUSTODY)).chain
-    record = json.loads(chain.state_get(state.region(network)) or b"{}")
+    return record_of(best(simulation.correct(CUSTODY)), network)
+
+
+def record_of(machine: NodeMachine, network: str) -> dict[str, Any]:
+    """What one custody node's state says of a region; empty if it is none."""
+    record = json.loads(machine.chain.state_get(state.region(network)) or b"{}")
     assert isinstance(record, dict)
     return record
 
@@ -76,7 +80,7 @@ def audit(simulation: SystemSimulation) -> None:
             _sound_root(machine)
         read[network] = _replayed(best(correct), spec)
         _nothing_invented(simulation, network, read[network])
-    for submitter in (*simulation.clients, *simulation.governors):
+    for submitter in (*simulation.clients, *simulation.governors, *simulation.attachers):
         for machine in simulation.correct(submitter.network):
             _nothing_lost(submitter, machine)
     for client in simulation.clients:

@@ -12,7 +12,7 @@ from tests.sim.system.simulation import SystemSimulation
 
 LAST_EVENTS = 40
 """Lines of the trace that a failing run prints."""
-_OVERRIDES = ("markets", "custody", "faults", "transactions", "heal_ms", "relays")
+_OVERRIDES = ("markets", "custody", "faults", "transactions", "heal_ms", "relays", "foreign")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--transactions", type=int, help="transactions of each market")
     group.add_argument("--heal-ms", type=int, help="how long faults may go on")
     group.add_argument("--relays", type=int, help="number of relays")
+    group.add_argument("--foreign", type=int, choices=(0, 1), help="whether a region of another make is attached")
     group.add_argument("--trace", action="store_true", help="print the whole trace")
     group.add_argument("--shrink", action="store_true", help="reduce a failing scenario and print its command")
 

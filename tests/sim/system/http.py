@@ -29,6 +29,7 @@ from common.node.http.problems import problem_of
 from common.node.store.store_errors import DamagedStore
 from crosslink.relay.http import Connection
 from custody_chain import routes
+from tests.sim.system.islet_node import IsletNode
 from tests.sim.system.network import SystemNetwork
 from tests.sim.world import World
 
@@ -82,7 +83,7 @@ class Web:
 
     def __init__(self, world: World, network: SystemNetwork) -> None:
         self.world, self.network = world, network
-        self.machines: dict[str, NodeMachine] = {}
+        self.machines: dict[str, NodeMachine | IsletNode] = {}
         self.posted: dict[str, list[bytes]] = {}
         """Network -> every body that anybody POSTed there: what a chain may hold, and nothing else."""
 
@@ -92,7 +93,7 @@ class Web:
         exchange = Exchange(self, source, target, future)
         random = self.world.random
         machine = self.machines[target]
-        if method == "POST":
+        if method == "POST" and path == "/v1/transactions":
             self.posted.setdefault(machine.spec.network, []).append(options["content"])
         if self.network.is_lost(source, target):
             exchange.fail(httpx.ConnectTimeout("no answer"), random.randrange(500, 5_000))
@@ -103,7 +104,7 @@ class Web:
         return await future
 
     def _arrive(
-        self, machine: NodeMachine, exchange: Exchange, method: str, path: str, options: Mapping[str, Any]
+        self, machine: NodeMachine | IsletNode, exchange: Exchange, method: str, path: str, options: Mapping[str, Any]
     ) -> None:
         if not machine.alive:
             exchange.fail(httpx.ConnectError("refused"), self.network.delay_ms(machine.name, exchange._source))
@@ -112,7 +113,7 @@ class Web:
         machine.loop.call_soon(self._serve, machine, exchange, method, path, options)
 
     def _serve(
-        self, machine: NodeMachine, exchange: Exchange, method: str, path: str, options: Mapping[str, Any]
+        self, machine: NodeMachine | IsletNode, exchange: Exchange, method: str, path: str, options: Mapping[str, Any]
     ) -> None:
         task = machine.loop.create_task(_answered(machine, method, path, options))
 
@@ -125,7 +126,9 @@ class Web:
         task.add_done_callback(done)
 
 
-async def _answered(machine: NodeMachine, method: str, path: str, options: Mapping[str, Any]) -> Answer | None:
+async def _answered(
+    machine: NodeMachine | IsletNode, method: str, path: str, options: Mapping[str, Any]
+) -> Answer | None:
     """The node's answer; a Byzantine one's is what it likes."""
     try:
         if method == "POST" and machine.mischief is not None and machine.mischief.swallows(machine, path):
@@ -145,8 +148,12 @@ async def _answered(machine: NodeMachine, method: str, path: str, options: Mappi
     return status, {}, body
 
 
-async def answer(machine: NodeMachine, method: str, path: str, options: Mapping[str, Any]) -> tuple[int, bytes]:
+async def answer(
+    machine: NodeMachine | IsletNode, method: str, path: str, options: Mapping[str, Any]
+) -> tuple[int, bytes]:
     """(status, body) of one request. Raises `Rejected`."""
+    if isinstance(machine, IsletNode):
+        return machine.answer(options["content"])
     service, network = machine.service, machine.spec.network
     parameters = options.get("params", {})
     match method, path.strip("/").split("/"):

@@ -48,6 +48,8 @@ class SystemOptions:
     heal_ms: int
     """How long faults may go on."""
     relays: int = 1
+    foreign: bool = False
+    """Whether a region of another make is attached, misbehaves and is recovered."""
 
     def command(self) -> str:
         """The command line that runs exactly this."""
@@ -66,16 +68,17 @@ class SystemOptions:
             found["custody"] = self.custody
         if self.kinds != drawn.kinds:
             found["faults"] = ",".join(self.kinds) or "none"
-        for name in ("transactions", "heal_ms", "relays"):
+        for name in ("transactions", "heal_ms", "relays", "foreign"):
             if getattr(self, name) != getattr(drawn, name):
-                found[name.replace("_", "-")] = getattr(self, name)
+                found[name.replace("_", "-")] = int(getattr(self, name))
         return found
 
     def describe(self) -> str:
         """One line for people."""
         sizes = ", ".join(f"{network} {size}" for network, size in self.markets)
         return (
-            f"seed {self.seed}: {sizes}, custody {self.custody}, {self.relays} relay(s), "
+            f"seed {self.seed}: {sizes}{', islet' if self.foreign else ''}, custody {self.custody}, "
+            f"{self.relays} relay(s), "
             f"{self.transactions} transactions each, faults until {self.heal_ms} ms: {' '.join(self.kinds) or 'none'}"
         )
 
@@ -96,6 +99,7 @@ def draw_options(seed: int) -> SystemOptions:
         transactions=random.choice((2, 4, 6)),
         heal_ms=random.choice((2_000, 3_000, 4_000)),
         relays=2 if random.random() < 0.2 else 1,
+        foreign=Random(f"foreign {seed}").random() < 0.2,
     )
 
 
@@ -119,4 +123,6 @@ def with_overrides(options: SystemOptions, changes: dict[str, Any]) -> SystemOpt
     for name in ("custody", "transactions", "heal_ms", "relays"):
         if changes.get(name) is not None:
             fields[name] = int(changes[name])
+    if changes.get("foreign") is not None:
+        fields["foreign"] = bool(changes["foreign"])
     return replace(options, **fields)

@@ -39,8 +39,11 @@ class RelayClock:
 class RelayMachine:
     """One relay. It keeps nothing, so a restart is all there is to its disks."""
 
-    def __init__(self, world: World, web: Web, custody: ChainSpec, markets: list[ChainSpec], name: str) -> None:
-        self.world, self.web, self.custody, self.markets, self.name = world, web, custody, markets, name
+    def __init__(
+        self, world: World, web: Web, custody: ChainSpec, regions: dict[str, tuple[str, ...]], name: str
+    ) -> None:
+        """`regions`: the names of each region's nodes."""
+        self.world, self.web, self.custody, self.regions, self.name = world, web, custody, regions, name
         self.alive = False
         self.skew_ms = 0
         self.drift = 0.0
@@ -80,10 +83,10 @@ class RelayMachine:
                 lambda size: random.randbytes(size).hex(),
             )
             self._tasks = []
-            for market in self.markets:
+            for network, names in self.regions.items():
                 connection = SimulatedConnection(self.web, self.name)
-                source = HttpRegionSource([url_of(name) for name in market.names], connection, clock)
-                worker = RegionWorker(market.network, source, custody, clock, self.board, metrics, random.random, PACE)
+                source = HttpRegionSource([url_of(name) for name in names], connection, clock)
+                worker = RegionWorker(network, source, custody, clock, self.board, metrics, random.random, PACE)
                 self._tasks.append(self.loop.create_task(worker.run()))
 
     def crash(self) -> None:

@@ -52,6 +52,8 @@ def _smaller(options: SystemOptions) -> Iterator[SystemOptions]:
         yield replace(options, kinds=tuple(other for other in kinds if other != kind))
     if len(options.markets) > 1:
         yield replace(options, markets=options.markets[:1])
+    if options.foreign:
+        yield replace(options, foreign=False)
     if options.relays > 1:
         yield replace(options, relays=1)
     for size in (1, 4):

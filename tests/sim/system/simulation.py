@@ -19,7 +19,7 @@ from common.core.protocol import rehearse_next_version
 from common.core.suite import Ed25519Sha256
 from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
 from tests.sim.checkers import Violation
-from tests.sim.system import audit, faults
+from tests.sim.system import audit, faults, foreign
 from tests.sim.system.channels import open_line
 from tests.sim.system.clients import MarketClient
 from tests.sim.system.founding import CUSTODY, NEW_VERSIONS, PARAMETERS, ChainSpec, business_chain, custody_chain
@@ -84,13 +84,20 @@ class SystemSimulation:
             for name, spec in self.specs.items()
         }
         self.machines = [machine for chain in self.chains.values() for machine in chain]
-        self.web.machines = {machine.name: machine for machine in self.machines}
+        self.web.machines |= {machine.name: machine for machine in self.machines}
         pause_ms = self.options.heal_ms // (self.options.transactions + 1)
         self.clients = [
             MarketClient(self.world, self.web, spec, self.options.transactions, pause_ms) for spec in markets
         ]
+        regions = {spec.network: tuple(spec.names) for spec in markets}
+        self.islet = foreign.IsletWorld(self.world, self.random_for("islet")) if self.options.foreign else None
+        self.attachers: list[foreign.Attacher] = []
+        if self.islet is not None:
+            regions[foreign.ISLET] = foreign.NODES
+            self.web.machines |= {node.name: node for node in self.islet.nodes}
+            self.attachers = [foreign.Attacher(self, self.islet)]
         self.relays = [
-            RelayMachine(self.world, self.web, custody, markets, f"relay-{number}")
+            RelayMachine(self.world, self.web, custody, regions, f"relay-{number}")
             for number in range(self.options.relays)
         ]
         self.governors = []
@@ -171,6 +178,8 @@ class SystemSimulation:
             resumed_ms = self._demand_commits()
             settled_ms = self._demand_receipts_and_anchors()
             audit.audit(self)
+            if self.islet is not None:
+                foreign.judge(self, self.islet)
             self._raise_troubles()
         heights = {name: max(machine.height for machine in chain) for name, chain in self.chains.items()}
         return SystemOutcome(
@@ -192,8 +201,10 @@ class SystemSimulation:
         self._connect()
         for relay in self.relays:
             relay.start()
-        for client in (*self.clients, *self.governors):
+        for client in (*self.clients, *self.governors, *self.attachers):
             client.start()
+        if self.islet is not None:
+            self.islet.start()
 
     def _connect(self) -> None:
         """Everybody dials whom he lacks, for ever."""
@@ -259,10 +270,13 @@ class SystemSimulation:
             for name in self.specs:
                 if name != CUSTODY and name not in goals:
                     goals[name] = self._goal(name)
-            return audit.anchored_everywhere(self, goals)
+            if not audit.anchored_everywhere(self, goals):
+                return False
+            return all(foreign.is_whole(self, attacher) for attacher in self.attachers)
 
         if not self._go_on(began_ms + SETTLE_MS, settled):
-            missing = [client.name for client in (*self.clients, *self.governors) if not client.finished]
+            everybody = (*self.clients, *self.governors, *self.attachers)
+            missing = [client.name for client in everybody if not client.finished]
             state = {name: audit.region_states(self, name) for name in self.specs if name != CUSTODY}
             errors = [progress.last_error for relay in self.relays for progress in relay.board.regions.values()]
             raise Violation(
@@ -298,10 +312,11 @@ class SystemSimulation:
 
     def _raise_troubles(self) -> None:
         """What a callback raised ends the run: nothing may be swallowed."""
-        for process in (*self.machines, *self.relays, *self.clients, *self.governors):
-            for trouble in process.loop.troubles:  # type: ignore[attr-defined]
+        islet = () if self.islet is None else self.islet.nodes
+        for process in (*self.machines, *self.relays, *self.clients, *self.governors, *self.attachers, *islet):
+            for trouble in process.loop.troubles:
                 error = trouble.get("exception")
-                raise Violation(f"{process.name}: {trouble.get('message')}: {error!r}") from error  # type: ignore[attr-defined]
+                raise Violation(f"{process.name}: {trouble.get('message')}: {error!r}") from error
         for relay in self.relays:
             for progress in relay.board.regions.values():
                 error = progress.last_error

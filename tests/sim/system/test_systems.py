@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,12 @@ def test_s4_every_seed_keeps_the_rules_and_comes_back_to_work(first: int) -> Non
             raise AssertionError(f"python -m tests.sim --layer system --seed {seed}: {error}") from error
 
 
+@pytest.mark.parametrize("seed", [7, 12, 21])
+def test_r3_a_region_of_another_make_is_attached_anchored_frozen_and_recovered(seed: int) -> None:
+    """With the faults of the seed; in the end the custody chain has named who signed two blocks, and has the chain."""
+    SystemSimulation(seed, options=replace(draw_options(seed), foreign=True)).run()
+
+
 def test_what_a_liar_was_first_to_tell_truly_is_waited_for() -> None:
     """A faulty node had block 6, and told its client, before any correct one: these are owed time to get it."""
     SystemSimulation(1_000_126).run()
@@ -40,6 +47,7 @@ def test_the_seeds_draw_every_size_and_every_kind_of_fault() -> None:
     assert {scenario.custody for scenario in scenarios} == set(SIZES)
     assert {len(scenario.markets) for scenario in scenarios} == {1, 2}
     assert {scenario.relays for scenario in scenarios} == {1, 2}
+    assert {scenario.foreign for scenario in scenarios} == {False, True}
 
 
 @pytest.mark.parametrize("seed", [3, 9, 31])
