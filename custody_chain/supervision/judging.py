@@ -41,12 +41,12 @@ def judge(records: Records, moment: Moment, table: Table[Any, Any], key: Any, be
     stood: dict[str, str] = {} if before is None else before.alerts
     standing: dict[str, str] = {}
     settings = records.get(RULE_SETTINGS, Only())
-    for rule, judge in () if record is None else rules.RULES.over(table):
+    for rule, ask in () if record is None else rules.RULES.over(table):
         parameters = rules.parameters_of(settings, rule, moment.custody_height)
         if parameters is None:
             continue
-        region = _region_of(moment, key, record, stood.get(rule.rule))
-        finding = judge(Case(key, record, region, moment.letters, parameters))
+        region = key.region if table.by_region else _region_of(moment, record, stood.get(rule.rule))
+        finding = ask(Case(key, record, region, moment.letters, parameters))
         if finding is not None:
             standing[rule.rule] = raise_alert(records, moment, rule.rule, *finding, region=region)
     for rule_id, alert in stood.items():
@@ -56,12 +56,9 @@ def judge(records: Records, moment: Moment, table: Table[Any, Any], key: Any, be
         records.put_judged(table, key, replace(record, alerts=standing))
 
 
-def _region_of(moment: Moment, key: Any, record: Any, alert: str | None) -> str:
-    """Where an alert about this record stands."""
-    concerned: Collection[str] | None = getattr(record, "regions", None)
-    if concerned is None:
-        region: str = key.region
-        return region
+def _region_of(moment: Moment, record: Any, alert: str | None) -> str:
+    """Where an alert about a record over several regions stands."""
+    concerned: Collection[str] = record.regions
     stood_in = None if alert is None else alert.partition(".")[0]
     if stood_in in concerned:
         return str(stood_in)

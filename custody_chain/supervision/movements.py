@@ -94,12 +94,12 @@ def _insert(records: Records, where: HoldingKey, object_id: str, since: Where) -
 
 
 def _join(records: Records, where: HoldingKey, earlier: int | None, later: int | None) -> None:
-    """Make two movements neighbours; None is what lies before the first and after the newest."""
+    """Make two movements neighbours, about which no rule asks. None is what lies before the first, after the newest."""
     first, second = _movement(records, where, earlier), _movement(records, where, later)
     if first is not None and earlier is not None:
-        records.put(MOVEMENTS, MovementKey(*where, earlier), replace(first, next=later))
+        records.put_judged(MOVEMENTS, MovementKey(*where, earlier), replace(first, next=later))
     if second is not None and later is not None:
-        records.put(MOVEMENTS, MovementKey(*where, later), replace(second, previous=earlier))
+        records.put_judged(MOVEMENTS, MovementKey(*where, later), replace(second, previous=earlier))
     else:
         ends = records.get(LAST_MOVEMENTS, where) or LastMovement()
         records.put(LAST_MOVEMENTS, where, replace(ends, newest=earlier))

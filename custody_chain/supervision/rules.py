@@ -204,8 +204,11 @@ def parameters_of(settings: RuleSettings | None, rule: Rule, custody_height: int
 
     `settings` is what governance has set (`RULE_SETTINGS`).
     """
-    standing: Mapping[str, Any] | None = {} if rule.since == FIRST_VERSION else None
-    for setting in () if settings is None else settings.rules.get(rule.rule, ()):
+    given = rule.since == FIRST_VERSION
+    if settings is None:
+        return rule.parameters if given else None
+    standing: Mapping[str, Any] | None = {} if given else None
+    for setting in settings.rules.get(rule.rule, ()):
         if setting.from_height <= custody_height:
             standing = setting.parameters
     if standing is None:
