@@ -142,12 +142,12 @@ def anchors_over_a_gap(original: Original) -> Any:
     """The next block may begin while the one before is incomplete (attack R6)."""
 
     @functools.wraps(original)
-    def _block(self: Any, number: int, entry: Any, encoded: bytes) -> None:
+    def _block(self: Any, number: int, entry: Any, header: bytes) -> None:
         record = self._record()
         partial = record["partial"]
-        if partial is not None and partial["id"] != HeaderMessage.decode(encoded).header.id(SUITE).hex():
+        if partial is not None and partial["id"] != HeaderMessage.decode(header).header.id(SUITE).hex():
             self._put({**record, "partial": None})
-        original(self, number, entry, encoded)
+        original(self, number, entry, header)
 
     return _block
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from crosslink.lightclient.delivery import MisbehaviourDelivery
 from custody_chain import state
 from tests.foreign.blocks import Block, Islet
 from tests.foreign.client import checkpoint_of, root_of
@@ -87,6 +88,12 @@ class IsletWorld:
         self.branch = branch
         self.world.note("the islet forks")
 
+    def evidence(self) -> dict[str, Any]:
+        """The two signed blocks of one slot, for the custody chain."""
+        assert self.branch is not None
+        first, second = self.chain.blocks[-1].signed, self.branch.blocks[len(self.chain.blocks) - 1].signed
+        return MisbehaviourDelivery(region=ISLET, first=first, second=second).to_operation()
+
     def unite(self) -> None:
         """The nodes go back to the chain that governance trusts."""
         self.branch = None
@@ -113,6 +120,7 @@ class Attacher(Client):
         await self._until(lambda record: record["anchored"].get("id") == self._islet.chain.tip_id.hex())
         self._islet.fork()
         await self._until(lambda record: record["frozen"] is not None)
+        await self._name_culprits()
         await self._govern("recover", self._recovery)
         self._islet.unite()
         recovered_at = self._record()["anchored"]["height"]
@@ -122,6 +130,13 @@ class Attacher(Client):
     async def _govern(self, name: str, operation: Callable[[], dict[str, Any]]) -> None:
         attempt = 0
         while (await self.submit(f"{name}-{attempt}", [operation()])).status != "applied":
+            attempt += 1
+
+    async def _name_culprits(self) -> None:
+        """A relay that could not read both branches froze the region without names; anybody may bring the pair."""
+        attempt = 0
+        while not self._record()["frozen"]["culprits"]:
+            await self.submit(f"evidence-{attempt}", [self._islet.evidence()])
             attempt += 1
 
     async def _until(self, reached: Callable[[dict[str, Any]], bool]) -> None:
