@@ -19,22 +19,21 @@ from business_chain import block_work
 from business_chain.ledger import Ledger
 from business_chain.operations import registry
 from business_chain.operations.records import Operation
-from business_chain.policy import check_policy
 from business_chain.refusals import refuse
 from business_chain.settings import parse_settings
 from business_chain.state import (
-    POLICY_KEY,
     Subject,
     encode_value,
     mark_business_used,
     read_business,
-    signer_key,
     subject_key,
 )
 from common.chain import evidence
 from common.chain.application import BlockContext, Outcome, StateReader, StateView
+from common.chain.policy import authorise, rules_at, write_initial_policy
 from common.chain.schedule import check_genesis_seats
-from common.core.codec import canonical_json, canonical_json_of_checked
+from common.chain.signers import read_signer, write_initial_signers
+from common.core.codec import canonical_json_of_checked
 from common.core.errors import Rejected
 from common.core.genesis import Genesis
 from common.core.suite import Suite
@@ -59,7 +58,7 @@ def operation_hash(suite: Suite, document: dict[str, Any]) -> bytes:
 
 def _registered(state: StateReader) -> Callable[[str], bool]:
     """Whether a public key, in text form, is registered here."""
-    return lambda public_key: state.get(signer_key(public_key)) is not None
+    return lambda public_key: read_signer(state, public_key) is not None
 
 
 class BusinessApplication:
@@ -68,21 +67,25 @@ class BusinessApplication:
     def __init__(self, genesis: Genesis) -> None:
         self._suite = genesis.suite
         check_genesis_seats(genesis)
-        self._settings = parse_settings(genesis.application, genesis.suite, registry.OPERATION_RECORDS)
-        self._kept: dict[bytes, list[Operation]] = {}
+        self._settings = parse_settings(
+            genesis.application, genesis.suite, registry.OPERATIONS.at(genesis.protocol_version)
+        )
+        self._kept: dict[tuple[int, bytes], list[Operation]] = {}
         self._kept_operations = 0
 
-    def _keep(self, tx_id: bytes, operations: list[Operation]) -> None:
+    def _keep(self, version: int, tx_id: bytes, operations: list[Operation]) -> None:
         """Remember the records of an admitted transaction, which is executed soon: reading them again would cost more
-        than moving the shares. They are a function of the transaction's id, so whether they are kept changes nothing.
+        than moving the shares. They are a function of protocol version and transaction id, so whether they are kept
+        changes nothing.
         """
-        if tx_id not in self._kept and self._kept_operations + len(operations) <= MAX_KEPT_OPERATIONS:
-            self._kept[tx_id] = operations
+        key = version, tx_id
+        if key not in self._kept and self._kept_operations + len(operations) <= MAX_KEPT_OPERATIONS:
+            self._kept[key] = operations
             self._kept_operations += len(operations)
 
-    def _take_kept(self, tx_id: bytes) -> list[Operation] | None:
+    def _take_kept(self, version: int, tx_id: bytes) -> list[Operation] | None:
         """The records kept for a transaction, now that it is executed."""
-        operations = self._kept.pop(tx_id, None)
+        operations = self._kept.pop((version, tx_id), None)
         if operations is not None:
             self._kept_operations -= len(operations)
         return operations
@@ -90,27 +93,22 @@ class BusinessApplication:
     def initial_state(self, genesis: Genesis, state: StateView) -> None:
         """Signers, policy and the market's own subject."""
         settings = self._settings
-        for public_key in sorted(settings.signers):
-            state.put(signer_key(public_key), encode_value(settings.signers[public_key]))
-        policy = {
-            operation_type: {"checkers": [list(roles) for roles in rule.checkers], "maker": list(rule.maker)}
-            for operation_type, rule in settings.policy.items()
-        }
-        state.put(POLICY_KEY, canonical_json(policy))
+        write_initial_signers(state, settings.signers)
+        write_initial_policy(state, settings.policy)
         market = settings.market
         subject = Subject(credit_code=market.credit_code, kind="organisation", name=market.name)
         state.put(subject_key(market.object_id), encode_value(subject))
 
-    def check(self, tx: SignedTransaction, state: StateReader, genesis: Genesis) -> None:
+    def check(self, tx: SignedTransaction, state: StateReader, context: BlockContext) -> None:
         """Admission (B3). Raises `Rejected`; `business_id_used` if an id is applied in committed state already."""
         if evidence.is_evidence(tx):
-            evidence.check(tx, state, genesis, _registered(state))
+            evidence.check(tx, state, context.genesis, _registered(state))
             return
         if holds_resident_number(tx.nonce):
             raise refuse("personal_identifier", field="nonce")
-        operations = self._read_operations(tx.operations)
-        self._keep(tx.id, operations)
-        check_policy(state, tx.signers, [operation.TYPE for operation in operations])
+        operations = self._read_operations(tx.operations, context.protocol_version)
+        self._keep(context.protocol_version, tx.id, operations)
+        self._authorise(tx, operations, state, context)
         seen: set[str] = set()
         for index, operation in enumerate(operations):
             if operation.business_id in seen:
@@ -129,10 +127,11 @@ class BusinessApplication:
         """Apply all operations, or raise `Rejected` with the index of the first that is refused."""
         if evidence.is_evidence(tx):
             return evidence.execute(tx, context, state, _registered(state))
-        operations = self._take_kept(tx.id) or self._read_operations(tx.operations)
-        check_policy(state, tx.signers, [operation.TYPE for operation in operations])
+        version = context.protocol_version
+        operations = self._take_kept(version, tx.id) or self._read_operations(tx.operations, version)
+        self._authorise(tx, operations, state, context)
         ledger = Ledger(state, self._suite, self._settings.market, context)
-        latest_ms = context.time_ms + context.genesis.parameters.max_clock_ahead_ms
+        latest_ms = context.time_ms + context.parameters.max_clock_ahead_ms
         for index, operation in enumerate(operations):
             self._check_business_id(operation.business_id, index, state)
             content = operation_hash(self._suite, tx.operations[index])
@@ -170,11 +169,18 @@ class BusinessApplication:
         record = read_business(state, business_id) if business_id.isascii() else None
         return None if record is None else bytes.fromhex(record.tx_id)
 
-    def operation_types(self) -> list[str]:
-        """The operation types this chain accepts, sorted."""
-        return sorted([*registry.OPERATION_RECORDS, *evidence.EVIDENCE_TYPES])
+    @staticmethod
+    def _authorise(
+        tx: SignedTransaction, operations: Sequence[Operation], state: StateReader, context: BlockContext
+    ) -> None:
+        types = registry.OPERATIONS.at(context.protocol_version)
+        authorise(state, tx.signers, [operation.TYPE for operation in operations], types, context.height)
 
-    def describe(self) -> dict[str, Any]:
+    def operation_types(self, version: int) -> list[str]:
+        """The operation types that a block of this protocol version accepts, sorted."""
+        return sorted([*registry.OPERATIONS.at(version), *evidence.EVIDENCE_TYPES])
+
+    def describe(self, state: StateReader, context: BlockContext) -> dict[str, Any]:
         """Facts for the options endpoint."""
         settings = self._settings
         return {
@@ -185,18 +191,20 @@ class BusinessApplication:
             "result_states": ["applied", "rejected"],
             "limits": {"transaction_entries": MAX_TRANSACTION_ENTRIES},
             "policy": {
-                operation_type: {"maker": list(rule.maker), "checkers": [list(roles) for roles in rule.checkers]}
-                for operation_type, rule in sorted(settings.policy.items())
+                operation_type: rule.to_json()
+                for operation_type, rule in rules_at(
+                    state, registry.OPERATIONS.at(context.protocol_version), context.height
+                ).items()
             },
         }
 
-    def _read_operations(self, documents: Sequence[dict[str, Any]]) -> list[Operation]:
+    def _read_operations(self, documents: Sequence[dict[str, Any]], version: int) -> list[Operation]:
         """Records of all operations, with what can be judged without state."""
         operations = []
         entries = 0
         for index, document in enumerate(documents):
             try:
-                operation = registry.parse_operation(document)
+                operation = registry.parse_operation(document, version)
                 registry.check_shape(operation)
                 entries += registry.listed(operation)
                 if entries > MAX_TRANSACTION_ENTRIES:

@@ -73,6 +73,25 @@ _TABLE: Final = (
         "Some organisation keeps a governance key, and two do where two had one.",
         "protocol rule 21",
     ),
+    Refusal(
+        "principal_invalid",
+        Malformed,
+        "Organisations, persons and seats match [a-z0-9-]{1,64}: one spelling for each.",
+        "docs/adr/0071",
+    ),
+    Refusal(
+        "parameter_invalid",
+        Malformed,
+        "The chain has such a parameter, and the value is within its bounds.",
+        "docs/adr/0073",
+    ),
+    Refusal(
+        "policy_invalid",
+        Malformed,
+        "A rule of approval names an operation type of this chain, and roles.",
+        "policy of the chain",
+    ),
+    Refusal("identifier_invalid", Malformed, "A role is an identifier.", "policy of the chain"),
     Refusal("signers_too_many", TooLarge, "There is no room for another registered key.", _BOUNDS),
     Refusal("signer_absent", NotFound, "The key is not registered.", "policy of the chain"),
     Refusal(

@@ -147,18 +147,33 @@ STORY: Final[tuple[dict[str, Any], ...]] = (
     _example(
         "validators.change",
         "validators-1",
-        validators=[{"name": "beijing-1", "organisation": "北京样例股权交易中心", "public_key": _NODE_KEY}],
+        validators=[{"name": "beijing-1", "organisation": "beijing-exchange", "public_key": _NODE_KEY}],
         effective_height=2_000,
         reason="the market replaces its node",
     ),
     _example("protocol.activate", "protocol-1", version=2, height=5_000, reason="every node supports version 2"),
     _example(
+        "parameters.set",
+        "parameters-1",
+        values={"heartbeat_ms": 5_000},
+        height=6_000,
+        reason="signs of life twice as often",
+    ),
+    _example(
+        "policy.set",
+        "policy-1",
+        rules=[{"operation_type": "registration.freeze", "maker": ["operator"], "checkers": [["operator"]]}],
+        height=6_000,
+        reason="freezes are checked by a second person",
+    ),
+    _example(
         "signer.set",
         "signer-1",
         public_key=_SIGNER_KEY,
-        organisation="北京样例股权交易中心",
+        organisation="beijing-exchange",
         role="operator",
         person="staff-17",
+        label="北京样例股权交易中心",
         reason="a new member of staff",
     ),
     _example("signer.remove", "signer-2", public_key=_SIGNER_KEY, reason="the member of staff has left"),
@@ -203,8 +218,12 @@ def _in_words(schema: dict[str, Any]) -> str:
         words = "integer from the table in docs/adr/0033"
     elif schema["type"] == "integer":
         words = f"integer {schema['minimum']}..{schema['maximum']}"
+    elif schema["type"] == "array" and "items" not in schema:
+        return f"list: {note}"
     elif schema["type"] == "array":
         words = f"list of 1..{schema['maxItems']} objects {_in_words(schema['items'])}"
+    elif schema["type"] == "object" and "properties" not in schema:
+        return f"object: {note}"
     elif schema["type"] == "object":
         inner = (f"`{name}`: {_in_words(part)}" for name, part in schema["properties"].items())
         words = "{" + "; ".join(inner) + "}"

@@ -9,8 +9,7 @@ says)::
     holding/<code>/<account>       Holding     balances by share nature; absent when nothing is held
     binding/<business id>          Binding     what is left of a pledge or freeze; absent when nothing is
     business/<hex digit>           Bucket      chained hash over the business ids used (protocol rule 12)
-    signer/<public key>            Signer      who may sign
-    policy                                     operation type -> roles, written at genesis
+    signer/<public key>, governance, policy    who may sign, govern and approve (`common.chain`)
 
 Index keys (derived, never proven)::
 
@@ -111,21 +110,6 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     hash: str
 
 
-class Signer(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose a key is: organisation, role, and a pseudonymous person (the key itself if none is given)."""
-
-    organisation: str
-    person: str
-    role: str
-
-
-class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
-    """Who makes an operation, and the roles of its checkers: one list of permitted roles a checker, in order."""
-
-    checkers: tuple[tuple[str, ...], ...]
-    maker: tuple[str, ...]
-
-
 class BusinessRecord(msgspec.Struct, frozen=True, kw_only=True):
     """First application of a business id: hash of the operation's canonical bytes, and the transaction (both hex)."""
 
@@ -160,10 +144,8 @@ _subject_decoder: Final = _decoder_for(Subject)
 _account_decoder: Final = _decoder_for(Account)
 _product_decoder: Final = _decoder_for(Product)
 _bucket_decoder: Final = _decoder_for(Bucket)
-_signer_decoder: Final = _decoder_for(Signer)
 _business_decoder: Final = _decoder_for(BusinessRecord)
 _standing_decoder: Final = _decoder_for(Standing)
-_policy_decoder: Final = msgspec.json.Decoder(dict[str, PolicyRule])
 
 
 def subject_key(object_id: str) -> bytes:
@@ -202,17 +184,6 @@ def binding_key(business_id: str) -> bytes:
 def bucket_key(digit: int) -> bytes:
     """Key of a bucket of business ids, `digit` 0 to 15."""
     return b"business/%x" % digit
-
-
-SIGNER_PREFIX: Final = b"signer/"
-
-
-def signer_key(public_key: str) -> bytes:
-    """Key of a `Signer`."""
-    return SIGNER_PREFIX + public_key.encode("ascii")
-
-
-POLICY_KEY: Final = b"policy"
 
 
 def business_index_key(business_id: str) -> bytes:
@@ -265,18 +236,6 @@ def decode_subject(data: bytes) -> Subject:
 def decode_product(data: bytes) -> Product:
     """Cached: products are read with every movement and change with their holders alone."""
     return _product_decoder.decode(data)
-
-
-@lru_cache(maxsize=1024)
-def decode_signer(data: bytes) -> Signer:
-    """A signer from its stored bytes."""
-    return _signer_decoder.decode(data)
-
-
-@lru_cache(maxsize=16)
-def decode_policy(data: bytes) -> dict[str, PolicyRule]:
-    """The policy from its stored bytes; callers must not change the answer."""
-    return _policy_decoder.decode(data)
 
 
 def decode_business(data: bytes) -> BusinessRecord:

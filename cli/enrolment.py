@@ -18,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from common.core.codec import parse_json
 from common.core.errors import Malformed, Rejected
 from common.core.exact_fields import complaint
-from common.core.genesis import ChainParameters, Genesis, build_genesis
+from common.core.genesis import Genesis, build_genesis
+from common.core.parameters import ChainParameters
 from common.core.suite import ED25519_SHA256, Suite
 from common.core.validators import Validator, ValidatorSet
 from common.node.keys import generate_key

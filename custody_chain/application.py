@@ -19,7 +19,9 @@ import msgspec
 
 from common.chain import evidence, work
 from common.chain.application import BlockContext, Outcome, StateReader, StateView
+from common.chain.policy import authorise, parse_policy, rules_at, write_initial_policy
 from common.chain.schedule import MAX_SEATS_FIELD, check_genesis_seats
+from common.chain.signers import parse_signers, read_signer, write_initial_signers
 from common.core.codec import canonical_json
 from common.core.errors import Malformed, Rejected, TooLarge
 from common.core.exact_fields import complaint
@@ -28,20 +30,16 @@ from common.core.names import check_network
 from common.core.suite import Suite, parse_hex
 from common.core.transaction import SignedTransaction
 from common.model.schemas import CONTENT_TYPES, model_schema_hash
-from crosslink.lightclient.delivery import (
-    MAX_OPERATION_BYTES,
-    MISBEHAVIOUR,
-    SUBMIT,
-    parse_misbehaviour,
-    parse_submit,
-)
-from custody_chain import governance, policy, regions, state
-from custody_chain.anchoring import Anchoring, Source
+from crosslink.lightclient.delivery import MAX_OPERATION_BYTES
+from custody_chain import regions, state
+from custody_chain.anchoring import Source
 from custody_chain.intake import ANOMALY_CODES
+from custody_chain.operations import OPERATIONS, CustodyOperation, Work, types_of
 from custody_chain.records import Records
 from custody_chain.supervision import refile, rejudging
 from custody_chain.supervision.alerts import Moment
-from custody_chain.supervision.rules import RULES
+from custody_chain.supervision.rules import RULES, parameters_of
+from custody_chain.tables.rules import RULE_SETTINGS, Only
 
 _REQUIRED: Final = {"regions", "signers", "model_schema_hash"}
 
@@ -56,8 +54,9 @@ class CustodyApplication:
             raise Malformed("genesis_application", f"application {wrong}.", field="application")
         check_genesis_seats(genesis)
         self._suite: Suite = genesis.suite
-        self._signers = policy.parse_signers(application["signers"], genesis.suite)
-        self._policy = policy.parse_policy(application.get("policy", {}))
+        self._signers = parse_signers(application["signers"], genesis.suite)
+        types = OPERATIONS.at(genesis.protocol_version)
+        self._policy = parse_policy(application.get("policy", {}), types, code="genesis_application")
         self._schema_hash = model_schema_hash(genesis.suite)
         pinned = application["model_schema_hash"]
         if not isinstance(pinned, str) or parse_hex(pinned, "model_schema_hash", 32) != self._schema_hash:
@@ -66,24 +65,24 @@ class CustodyApplication:
 
     def initial_state(self, genesis: Genesis, view: StateView) -> None:
         """Signers, policy, schema hash and regions."""
-        for public_key in sorted(self._signers):
-            view.put(state.signer(public_key), canonical_json(self._signers[public_key]))
-        view.put(state.POLICY, policy.stored_policy(self._policy, self._signers))
+        write_initial_signers(view, self._signers)
+        write_initial_policy(view, self._policy)
         view.put(state.MODEL_SCHEMA, canonical_json({"hash": self._schema_hash.hex()}))
         records = Records(view, genesis.protocol_version)
         for record in self._regions:
             regions.add_region(records, record)
         records.flush()
 
-    def check(self, tx: SignedTransaction, reader: StateReader, genesis: Genesis) -> None:
+    def check(self, tx: SignedTransaction, reader: StateReader, context: BlockContext) -> None:
         """Admission: types, roles, shapes. Raises `Rejected`; a refused operation is named by `operation_index`."""
         if evidence.is_evidence(tx):
-            evidence.check(tx, reader, genesis, _registered(reader))
+            evidence.check(tx, reader, context.genesis, _registered(reader))
             return
-        policy.authorise(reader, tx.signers, _types(tx))
+        known = self._authorise(tx, reader, context)
         for number, operation in enumerate(tx.operations):
             try:
-                _check_shape(tx, operation)
+                _check_size(tx, operation)
+                known[operation["type"]].check_shape(operation)
             except Rejected as refusal:
                 refusal.parameters.setdefault("operation_index", number)
                 raise
@@ -121,66 +120,49 @@ class CustodyApplication:
         """Apply all operations, or raise `Rejected`. The custody chain makes no snapshots of its own."""
         if evidence.is_evidence(tx):
             return evidence.execute(tx, context, view, _registered(view))
-        policy.authorise(view, tx.signers, _types(tx))
+        known = self._authorise(tx, view, context)
         records = Records(view, context.protocol_version)
         for number, operation in enumerate(tx.operations):
+            declared = known[operation["type"]]
             try:
-                self._apply(view, records, context, tx, number, operation)
+                _check_size(tx, operation)
+                if declared.governs:
+                    declared.check_shape(operation)  # others are parsed by their rule
+                source = Source(tx_id=tx.id, operation=number, submitter=tx.signers[0])
+                declared.rule(Work(view, records, context, source), operation)
             except Rejected as refusal:
                 refusal.parameters.setdefault("operation_index", number)
                 raise
         records.flush()
         return Outcome()
 
-    def _apply(
-        self,
-        view: StateView,
-        records: Records,
-        context: BlockContext,
-        tx: SignedTransaction,
-        number: int,
-        operation: dict[str, Any],
-    ) -> None:
-        """Apply one operation. Raises `Rejected`."""
-        _check_size(tx, operation)
-        source = Source(tx_id=tx.id, operation=number, submitter=tx.signers[0])
-        operation_type = operation["type"]
-        if operation_type == SUBMIT:
-            delivery = parse_submit(operation)
-            Anchoring(records, context, source, delivery.region).submit(delivery)
-            return
-        if operation_type == MISBEHAVIOUR:
-            evidence = parse_misbehaviour(operation)
-            Anchoring(records, context, source, evidence.region).misbehaviour(evidence)
-            return
-        governance.check_shape(operation)
-        match operation_type:
-            case policy.REGION_REGISTER:
-                governance.register(records, context, operation)
-            case policy.REGION_RECOVER:
-                governance.recover(records, context, operation, tx.id)
-            case policy.SIGNER_SET:
-                governance.set_signer(records, context, operation)
-            case policy.SIGNER_REMOVE:
-                governance.remove_signer(records, context, operation)
-            case policy.PROTOCOL_ACTIVATE:
-                governance.activate_protocol(view, context, operation)
-            case _:
-                governance.change_validators(view, context, operation)
+    @staticmethod
+    def _authorise(tx: SignedTransaction, reader: StateReader, context: BlockContext) -> Mapping[str, CustodyOperation]:
+        """The operations that the block knows, once the signers may make those of `tx`. Raises `Rejected`."""
+        known = OPERATIONS.at(context.protocol_version)
+        authorise(reader, tx.signers, types_of(tx, context.protocol_version), known, context.height)
+        return known
 
-    def operation_types(self) -> list[str]:
+    def operation_types(self, version: int) -> list[str]:
         """Sorted."""
-        return sorted([*policy.OPERATION_TYPES, *evidence.EVIDENCE_TYPES])
+        return sorted([*OPERATIONS.at(version), *evidence.EVIDENCE_TYPES])
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, reader: StateReader, context: BlockContext) -> dict[str, Any]:
         """For the options endpoint."""
+        version = context.protocol_version
+        stored = reader.get(RULE_SETTINGS.path(Only()))
+        settings = None if stored is None else RULE_SETTINGS.decode(stored)
+        known = [rule for rule in RULES.values() if rule.since <= version]
+        rules = rules_at(reader, OPERATIONS.at(version), context.height)
         return {
             "model_schema_hash": self._schema_hash.hex(),
             "object_kinds": list(CONTENT_TYPES),
-            "alert_rules": {rule.rule: rule.source for rule in RULES.values()},
+            "alert_rules": {
+                rule.rule: rule.source for rule in known if parameters_of(settings, rule, context.height) is not None
+            },
             "anomaly_codes": list(ANOMALY_CODES),
             "max_operation_bytes": MAX_OPERATION_BYTES,
-            "policy": self._policy,
+            "policy": {name: rule.to_json() for name, rule in rules.items()},
         }
 
     def region_evidence_prefix(self, network: str) -> bytes:
@@ -198,7 +180,7 @@ class CustodyApplication:
 
 def _registered(reader: StateReader) -> Callable[[str], bool]:
     """Whether a public key, in text form, is registered here."""
-    return lambda public_key: reader.get(state.signer(public_key)) is not None
+    return lambda public_key: read_signer(reader, public_key) is not None
 
 
 def _parse_regions(documents: Any, genesis: Genesis) -> list[dict[str, Any]]:
@@ -213,31 +195,6 @@ def _parse_regions(documents: Any, genesis: Genesis) -> list[dict[str, Any]]:
             raise Malformed("genesis_application", "A region is named twice.", field="regions")
         records[record["network"]] = record
     return [records[network] for network in sorted(records)]
-
-
-def _types(tx: SignedTransaction) -> list[str]:
-    """The operation types of a transaction. Raises `Malformed('operation_unknown')`."""
-    types = [str(operation.get("type")) for operation in tx.operations]
-    for number, operation_type in enumerate(types):
-        if operation_type not in policy.OPERATION_TYPES:
-            raise Malformed(
-                "operation_unknown",
-                "The custody chain has no such operation.",
-                operation_type=ascii(operation_type[:64]),
-                operation_index=number,
-            )
-    return types
-
-
-def _check_shape(tx: SignedTransaction, operation: dict[str, Any]) -> None:
-    """What can be judged of an operation without state. Raises `Rejected`."""
-    _check_size(tx, operation)
-    if operation["type"] == SUBMIT:
-        parse_submit(operation)
-    elif operation["type"] == MISBEHAVIOUR:
-        parse_misbehaviour(operation)
-    else:
-        governance.check_shape(operation)
 
 
 def _check_size(tx: SignedTransaction, operation: Mapping[str, Any]) -> None:

@@ -8,7 +8,10 @@ Operations::
     validators.change  {"validators": [{"name", "organisation", "public_key"}], "effective_height", "replaces"?,
                         "reason"}
     protocol.activate  {"version", "height", "replaces"?, "reason"}
-    signer.set         {"public_key", "organisation", "role", "person"?, "reason"}
+    parameters.set     {"values": {parameter: integer or null}, "height", "replaces"?, "reason"}
+    policy.set         {"rules": [{"operation_type", "maker"?, "checkers"?}], "height", "replaces"?, "reason"}
+    rules.set          {"id", "parameters": {name: integer} or null, "from_height", "replaces"?, "reason"}
+    signer.set         {"public_key", "organisation", "role", "person"?, "label"?, "reason"}
     signer.remove      {"public_key", "reason"}
 
 Invariants:
@@ -19,11 +22,9 @@ Invariants:
   * What a recovery has judged is judged: the evidence for which the region was frozen freezes it no more (`judged` of
     the region's record), any other does.
   * A region that starts again from a new genesis is another chain: it is registered under a new network id.
-  * Governance cannot end itself: a change that leaves no organisation with a governance key is refused, and one that
-    leaves a single one where maker and checker could be of two.
 
-Reference: protocol rules 8, 20 and 21. Left out: who may (`policy`), when a scheduled change takes effect
-(`common.chain.schedule`), policy changes.
+Reference: protocol rules 8, 20 and 21. Left out: who may (`common.chain.policy`), the rules that both tiers share
+(`common.chain.governance`), what a supervisory rule judges (`supervision.rules`).
 """
 
 from __future__ import annotations
@@ -31,19 +32,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from common.chain import governance as shared
+from common.chain import parameters, signers
 from common.chain.application import BlockContext, StateView
-from common.chain.schedule import schedule_protocol, schedule_validators
-from common.core.errors import Conflict, Malformed, NotFound, RuleBroken
+from common.chain.schedule import check_lead, check_replaces, schedule_protocol
+from common.core.errors import Conflict, Malformed, RuleBroken
+from common.core.exact_fields import complaint
 from common.core.names import check_identifier, check_label, check_network
-from common.core.validators import MAX_VALIDATORS, ValidatorSet
+from common.core.validators import MAX_VALIDATORS
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.fields import Fields
 from crosslink.lightclient.trust_root import MAX_ID_BYTES, Checkpoint, TrustRoot
-from custody_chain import policy, regions, state
+from custody_chain import operation_names as ops
+from custody_chain import regions, state
 from custody_chain.ingest import write_log
 from custody_chain.records import Records
 from custody_chain.supervision.alerts import Moment, clear_alert
+from custody_chain.supervision.rules import RULES
+from custody_chain.tables.rules import RULE_SETTINGS, Only, RuleSetting, RuleSettings
 
+MAX_RULES: Final = 1024
+"""Rules of approval in one operation; there are fewer operation types."""
 MAX_KEY_TEXT: Final = 1024
 """Characters of a public key in text form, in any suite."""
 
@@ -53,28 +62,46 @@ def check_shape(operation: dict[str, Any]) -> None:
     fields = Fields(operation, operation["type"])
     fields.any("type")
     match operation["type"]:
-        case policy.VALIDATORS_CHANGE:
+        case shared.VALIDATORS_CHANGE:
             fields.list("validators", max_count=MAX_VALIDATORS)
             _check_heights(fields, "effective_height")
-        case policy.PROTOCOL_ACTIVATE:
+        case shared.PROTOCOL_ACTIVATE:
             fields.integer("version", minimum=1)
             _check_heights(fields, "height")
-        case policy.REGION_REGISTER:
+        case shared.PARAMETERS_SET:
+            _object(fields, "values")
+            _check_heights(fields, "height")
+        case shared.POLICY_SET:
+            fields.list("rules", max_count=MAX_RULES)
+            _check_heights(fields, "height")
+        case ops.RULES_SET:
+            check_identifier(fields.any("id"), "id")
+            if operation.get("parameters") is None:
+                fields.any("parameters")
+            else:
+                _object(fields, "parameters")
+            _check_heights(fields, "from_height")
+        case ops.REGION_REGISTER:
             fields.any("region")
-        case policy.REGION_RECOVER:
+        case ops.REGION_RECOVER:
             check_network(fields.any("region"))
             fields.any("trust_root")
             fields.integer("from_height", minimum=1)
             fields.hex("previous_anchored_id", max_size=MAX_ID_BYTES)
         case _:
             fields.text("public_key", max_size=MAX_KEY_TEXT)
-            if operation["type"] == policy.SIGNER_SET:
-                check_label(fields.any("organisation"), "organisation")
-                check_identifier(fields.any("role"), "role")
-                if fields.has("person"):
-                    check_label(fields.any("person"), "person")
+            if operation["type"] == shared.SIGNER_SET:
+                for name in ("organisation", "role", "person", "label"):
+                    if name in operation or name in ("organisation", "role"):
+                        fields.any(name)
+                _signer(operation)
     check_label(fields.any("reason"), "reason")
     fields.end()
+
+
+def _object(fields: Fields, name: str) -> None:
+    if not isinstance(fields.any(name), dict):
+        raise Malformed("field_type", f"{name} is an object.", field=name)
 
 
 def _check_heights(fields: Fields, name: str) -> None:
@@ -202,9 +229,16 @@ def _check_forward(record: dict[str, Any], checkpoint: Checkpoint) -> None:
 
 
 def change_validators(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
-    """Schedule another set. Raises `Malformed` for unsafe keys and repeated members, or as `schedule_validators`."""
-    validators = ValidatorSet.from_json(operation["validators"], context.genesis.suite)
-    schedule_validators(view, context, validators, operation["effective_height"], operation.get("replaces"))
+    """Schedule another set. Raises as `common.chain.governance.change_validators`."""
+    members = [_member(item) for item in operation["validators"]]
+    shared.change_validators(view, context, members, operation["effective_height"], operation.get("replaces"))
+
+
+def _member(item: Any) -> dict[str, Any]:
+    wrong = complaint(item, {"name", "organisation", "public_key"})
+    if wrong is not None or not isinstance(item["public_key"], str):
+        raise Malformed("validators_invalid", "A validator has name, organisation and public_key.")
+    return dict(item)
 
 
 def activate_protocol(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
@@ -212,38 +246,51 @@ def activate_protocol(view: StateView, context: BlockContext, operation: dict[st
     schedule_protocol(view, context, operation["version"], operation["height"], operation.get("replaces"))
 
 
-def set_signer(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:
-    """Register a key, or give it another organisation, role or person.
+def set_parameters(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
+    """Schedule other parameters. Raises as `common.chain.parameters.set_parameters`."""
+    parameters.set_parameters(view, context, operation["values"], operation["height"], operation.get("replaces"))
 
-    Raises `Malformed`, `RuleBroken` with `signers_too_many` or `governance_lost`.
+
+def set_signer(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
+    """Register a key, or change whose it is. Raises as `common.chain.signers.set_signer`."""
+    signers.set_signer(view, context.genesis.suite, operation["public_key"], _signer(operation))
+
+
+def _signer(operation: dict[str, Any]) -> signers.Signer:
+    return signers.make_signer(
+        organisation=operation["organisation"],
+        role=operation["role"],
+        person=operation.get("person"),
+        label=operation.get("label"),
+    )
+
+
+def remove_signer(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
+    """A key may sign nothing any more. Raises as `common.chain.signers.remove_signer`."""
+    signers.remove_signer(view, context.genesis.suite, operation["public_key"])
+
+
+def set_rule(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:
+    """Put a supervisory rule into force with parameters from a height on; null takes it out of force.
+
+    Raises `RuleBroken` with `rule_unknown`, `effective_height_out_of_range`; `Malformed('rule_parameter_unknown')`;
+    `Conflict` with `change_pending`, `change_not_pending`.
     """
-    suite = context.genesis.suite
-    signer = policy.parse_signer(operation, suite)
-    key = state.signer(suite.format_key(suite.parse_key(operation["public_key"])))
-    if records.get(key) is None and len(records.scan(state.SIGNERS, policy.MAX_SIGNERS)) >= policy.MAX_SIGNERS:
-        raise RuleBroken("signers_too_many", "There is no room for another signer.", limit=policy.MAX_SIGNERS)
-    records.put(key, signer)
-    _count_organisations(records)
-
-
-def remove_signer(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:
-    """A key may sign nothing any more. Raises `NotFound('signer_unknown')`, `RuleBroken('governance_lost')`."""
-    suite = context.genesis.suite
-    key = state.signer(suite.format_key(suite.parse_key(operation["public_key"])))
-    if records.get(key) is None:
-        raise NotFound("signer_unknown", "This key is not registered on the custody chain.")
-    records.put(key, None)
-    _count_organisations(records)
-
-
-def _count_organisations(records: Records) -> None:
-    """Keep how many organisations govern, which decides their quorum."""
-    signers = [records.get(key) for key in records.scan(state.SIGNERS, policy.MAX_SIGNERS)]
-    organisations = len(policy.organisations_with_governance(signers))
-    known = records.get(state.POLICY)
-    if organisations < min(known["organisations"], 2):
-        raise RuleBroken("governance_lost", "Too few organisations would be left to govern the chain.")
-    records.put(state.POLICY, {**known, "organisations": organisations})
+    rule = RULES.get(operation["id"])
+    if rule is None or rule.since > context.protocol_version or not rule.asks:
+        raise RuleBroken("rule_unknown", "Governance has no such supervisory rule.", rule=operation["id"])
+    for name, value in (operation["parameters"] or {}).items():
+        if name not in rule.parameters or type(value) is not int:
+            shown = ascii(name)[1:-1][:64]
+            raise Malformed("rule_parameter_unknown", "The rule has no such number to set.", parameter=shown)
+    check_lead(context, operation["from_height"])
+    known = records.get(RULE_SETTINGS, Only()) or RuleSettings()
+    settings = known.rules.get(rule.rule, ())
+    past = [setting for setting in settings if setting.from_height <= context.height][-1:]
+    pending = [setting.from_height for setting in settings if setting.from_height > context.height]
+    check_replaces(pending[0] if pending else None, operation.get("replaces"))
+    following = RuleSetting(operation["from_height"], operation["parameters"])
+    records.put(RULE_SETTINGS, Only(), RuleSettings({**known.rules, rule.rule: (*past, following)}))
 
 
 def _moment(context: BlockContext, record: dict[str, Any]) -> Moment:

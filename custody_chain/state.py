@@ -6,8 +6,7 @@ Authenticated state (history is kept, so that regulators may ask for the past)::
     anchored/<network>/<height // 64>                  ids of anchored blocks, element h % 64 is the id of height h
     misbehaviour/<network>/<custody height>            evidence for which a region was frozen
     misbehaviour/<network>/<custody height>/named      evidence that named the culprits of such a freeze
-    signer/<public key>                                organisation and role of a key that may submit
-    policy                                             which roles make and check which operation
+    signer/<public key>, governance, policy, rules     who may sign, govern, approve; rules chosen (`common.chain`)
     model_schema                                       hash of the JSON Schemas (protocol rule 18)
 
 Index (derived, not proven; the region record chains a hash over every entry's verdict)::
@@ -44,10 +43,8 @@ def _path(*steps: str) -> bytes:
     return "/".join(steps).encode("ascii")
 
 
-POLICY: Final = b"policy"
 MODEL_SCHEMA: Final = b"model_schema"
 REGIONS: Final = b"region/"
-SIGNERS: Final = b"signer/"
 
 
 def region(network: str) -> bytes:
@@ -73,11 +70,6 @@ def named_culprits(network: str, custody_height: int) -> bytes:
 def misbehaviours_of(network: str) -> bytes:
     """Prefix of the evidence about a region."""
     return _path("misbehaviour", network, "")
-
-
-def signer(public_key: str) -> bytes:
-    """A registered key, in text form."""
-    return _path("signer", public_key)
 
 
 def anomalies_of(network: str) -> bytes:

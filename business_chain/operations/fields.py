@@ -14,7 +14,7 @@ Left out: rules that need state.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -187,6 +187,39 @@ class Choice:
     def json_schema(self) -> dict[str, Any]:
         """Enumeration of strings."""
         return {"type": "string", "enum": list(self.words), "description": self.note}
+
+
+class Open:
+    """An object or a list whose contents are judged by whoever uses it."""
+
+    def __init__(self, kind: type, *, note: str) -> None:
+        self.kind = kind
+        self.note = note
+
+    def read(self, value: Any, path: str) -> Any:
+        """Raises `field_type`, `personal_identifier`."""
+        if type(value) is not self.kind:
+            raise refuse("field_type", field=path)
+        if any(codes.holds_resident_number(text) for text in _texts(value)):
+            raise refuse("personal_identifier", field=path)
+        return value
+
+    def json_schema(self) -> dict[str, Any]:
+        """Open object or array."""
+        return {"type": "object" if self.kind is dict else "array", "description": self.note}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every name and text inside a JSON value."""
+    if type(value) is str:
+        yield value
+    elif type(value) is list or type(value) is tuple:
+        for item in value:
+            yield from _texts(item)
+    elif type(value) is dict:
+        for name, item in value.items():
+            yield name
+            yield from _texts(item)
 
 
 class Nested:

@@ -1,35 +1,30 @@
-"""Rules of `validators.change`, `protocol.activate`, `signer.set`, `signer.remove`: what a quorum of organisations
-decides about the chain.
+"""What a quorum of organisations decides about a business chain: the operations' fields, handed to the rules that both
+tiers share (`common.chain.governance`).
 
-Source: protocol rules 8 and 21. Who may is judged by `policy` before these run. None of them makes a data object: the
-block's header commits the next validators and the protocol version, the state what is scheduled and the signers.
-Left out: when a scheduled change takes effect (`common.chain.schedule`); changing the policy of approvals.
+Left out: who may (`common.chain.policy`), when a scheduled change takes effect, `policy.set` (`registry`, which knows
+the operations that there are).
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from business_chain.ledger import Ledger
-from business_chain.operations.records import ActivateProtocol, ChangeValidators, RemoveSigner, SetSigner
-from business_chain.policy import governing_organisations
-from business_chain.refusals import refuse
-from business_chain.settings import MAX_SIGNERS
-from business_chain.state import SIGNER_PREFIX, Signer, encode_value, signer_key
-from common.chain.schedule import schedule_protocol, schedule_validators
-from common.core.errors import Malformed
-from common.core.validators import Validator, ValidatorSet
+from business_chain.operations.records import (
+    ActivateProtocol,
+    ChangeValidators,
+    RemoveSigner,
+    SetParameters,
+    SetSigner,
+)
+from common.chain import governance, parameters, signers
+from common.chain.schedule import schedule_protocol
 
 
 def change_validators(operation: ChangeValidators, ledger: Ledger) -> None:
-    """Raises `validators_invalid`, or as `schedule_validators`."""
-    try:
-        members = tuple(
-            Validator(entry.name, entry.organisation, ledger.suite.parse_key(entry.public_key))
-            for entry in operation.validators
-        )
-        validators = ValidatorSet(members)
-    except Malformed as error:
-        raise refuse("validators_invalid", reason=error.code) from error
-    schedule_validators(ledger.state, ledger.context, validators, operation.effective_height, operation.replaces)
+    """Raises as `common.chain.governance.change_validators`."""
+    members = [msgspec.structs.asdict(entry) for entry in operation.validators]
+    governance.change_validators(ledger.state, ledger.context, members, operation.effective_height, operation.replaces)
 
 
 def activate_protocol(operation: ActivateProtocol, ledger: Ledger) -> None:
@@ -37,33 +32,19 @@ def activate_protocol(operation: ActivateProtocol, ledger: Ledger) -> None:
     schedule_protocol(ledger.state, ledger.context, operation.version, operation.height, operation.replaces)
 
 
+def set_parameters(operation: SetParameters, ledger: Ledger) -> None:
+    """Raises as `common.chain.parameters.set_parameters`."""
+    parameters.set_parameters(ledger.state, ledger.context, operation.values, operation.height, operation.replaces)
+
+
 def set_signer(operation: SetSigner, ledger: Ledger) -> None:
-    """Raises `signer_key_invalid`, `signers_too_many`, `governance_lost`."""
-    try:
-        ledger.suite.parse_key(operation.public_key)
-    except Malformed as error:
-        raise refuse("signer_key_invalid", reason=error.code) from error
-    key = signer_key(operation.public_key)
-    if ledger.state.get(key) is None and len(ledger.state.scan(SIGNER_PREFIX, MAX_SIGNERS)) >= MAX_SIGNERS:
-        raise refuse("signers_too_many", limit=MAX_SIGNERS)
-    before = len(governing_organisations(ledger.state))
-    person = operation.public_key if operation.person is None else operation.person
-    signer = Signer(organisation=operation.organisation, person=person, role=operation.role)
-    ledger.state.put(key, encode_value(signer))
-    _check_governance_kept(ledger, before)
+    """Raises as `common.chain.signers.set_signer`."""
+    signer = signers.make_signer(
+        organisation=operation.organisation, role=operation.role, person=operation.person, label=operation.label
+    )
+    signers.set_signer(ledger.state, ledger.suite, operation.public_key, signer)
 
 
 def remove_signer(operation: RemoveSigner, ledger: Ledger) -> None:
-    """Raises `signer_absent`, `governance_lost`."""
-    key = signer_key(operation.public_key)
-    if ledger.state.get(key) is None:
-        raise refuse("signer_absent", public_key=operation.public_key)
-    before = len(governing_organisations(ledger.state))
-    ledger.state.delete(key)
-    _check_governance_kept(ledger, before)
-
-
-def _check_governance_kept(ledger: Ledger, before: int) -> None:
-    """Somebody governs; and where maker and checker could be of two organisations, they still can."""
-    if len(governing_organisations(ledger.state)) < min(before, 2):
-        raise refuse("governance_lost")
+    """Raises as `common.chain.signers.remove_signer`."""
+    signers.remove_signer(ledger.state, ledger.suite, operation.public_key)

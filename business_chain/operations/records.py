@@ -9,7 +9,7 @@ Left out: rules between fields and against state (the other modules of this pack
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 
@@ -21,12 +21,13 @@ from business_chain.operations.fields import (
     Date,
     Entries,
     Nested,
+    Open,
     Pattern,
     ShareNature,
     Text,
     Whole,
 )
-from common.core.names import IDENTIFIER_PATTERN
+from common.core.names import IDENTIFIER_PATTERN, PRINCIPAL_PATTERN
 from common.core.validators import MAX_VALIDATORS
 from common.model import codes
 from common.model.enumerations import CURRENCIES, UNITS
@@ -66,7 +67,8 @@ CREDIT_CODE: Final = Code(
 
 PUBLIC_KEY: Final = Pattern("[a-z0-9]{1,16}:[0-9a-f]{2,512}", note="public key in the chain's suite, text form")
 ROLE: Final = Pattern(IDENTIFIER_PATTERN, note="role that the policy names")
-ORGANISATION: Final = Text(128, note="name of the organisation")
+ORGANISATION: Final = Pattern(PRINCIPAL_PATTERN, note="organisation", code="principal_invalid")
+PERSON: Final = Pattern(PRINCIPAL_PATTERN, note="pseudonym shared by all keys of one person", code="principal_invalid")
 REASON: Final = Text(256, note="why, for the record")
 HEIGHT: Final = Whole(1, note="height of this chain")
 
@@ -279,7 +281,7 @@ class Unfreeze(Operation, frozen=True, kw_only=True):
 class ValidatorEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One member of a validator set."""
 
-    name: Annotated[str, Pattern("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", note="node name")]
+    name: Annotated[str, Pattern(PRINCIPAL_PATTERN, note="seat: the node's name", code="principal_invalid")]
     organisation: Annotated[str, ORGANISATION]
     public_key: Annotated[str, PUBLIC_KEY]
 
@@ -306,6 +308,28 @@ class ActivateProtocol(Operation, frozen=True, kw_only=True):
     reason: Annotated[str, REASON]
 
 
+class SetParameters(Operation, frozen=True, kw_only=True):
+    """Other parameters hold from a later height on; null takes one back to what genesis gives (参数变更)."""
+
+    TYPE = "parameters.set"
+
+    values: Annotated[dict[str, Any], Open(dict, note="parameter -> integer or null")]
+    height: Annotated[int, HEIGHT]
+    replaces: Annotated[int | None, HEIGHT] = None
+    reason: Annotated[str, REASON]
+
+
+class SetPolicy(Operation, frozen=True, kw_only=True):
+    """Other rules of approval hold from a later height on; a type alone goes back to its default (复核规则变更)."""
+
+    TYPE = "policy.set"
+
+    rules: Annotated[list[Any], Open(list, note="of {operation_type, maker, checkers}, or {operation_type} alone")]
+    height: Annotated[int, HEIGHT]
+    replaces: Annotated[int | None, HEIGHT] = None
+    reason: Annotated[str, REASON]
+
+
 class SetSigner(Operation, frozen=True, kw_only=True):
     """A key is registered, or gets another organisation, role or person (签名人登记)."""
 
@@ -314,7 +338,8 @@ class SetSigner(Operation, frozen=True, kw_only=True):
     public_key: Annotated[str, PUBLIC_KEY]
     organisation: Annotated[str, ORGANISATION]
     role: Annotated[str, ROLE]
-    person: Annotated[str | None, Pattern(IDENTIFIER_PATTERN, note="pseudonym shared by all keys of one person")] = None
+    person: Annotated[str | None, PERSON] = None
+    label: Annotated[str | None, Text(128, note="shown to people; decides nothing")] = None
     reason: Annotated[str, REASON]
 
 

@@ -1,12 +1,14 @@
 """The registry of operations: reading them, and applying them to a ledger.
 
 `parse_operation` turns parsed JSON into a record in one strict pass; `check_shape` judges what needs no state; `apply`
-judges the rest and changes the ledger. Adding an operation means a record, a rule and one line in each table here.
+judges the rest and changes the ledger. Adding an operation means a record, a rule, and one declaration in `OPERATIONS`
+with the protocol version since which it is available: in blocks of older versions it does not exist.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from business_chain.ledger import Ledger
@@ -14,9 +16,22 @@ from business_chain.operations import accounts, bindings, governance, products, 
 from business_chain.operations.fields import read_record, shown
 from business_chain.operations.records import Operation
 from business_chain.refusals import refuse
+from business_chain.settings import DEFAULT_ROLE
+from common.chain import policy
+from common.chain.governance import GOVERNANCE_TYPES
+from common.chain.policy import OperationType
+from common.chain.signers import GOVERNANCE_ROLE
+from common.core.protocol import VersionedTable
 
 _TYPE: Final = frozenset({"type"})
 _Rule = Callable[[Any, Ledger], None]
+
+
+def set_policy(operation: records.SetPolicy, ledger: Ledger) -> None:
+    """Raises as `common.chain.policy.set_policy`."""
+    types = OPERATIONS.at(ledger.context.protocol_version)
+    policy.set_policy(ledger.state, ledger.context, types, operation.rules, operation.height, operation.replaces)
+
 
 _RULES: Final[dict[type[Operation], _Rule]] = {
     records.RegisterSubject: subjects.register_subject,
@@ -36,21 +51,41 @@ _RULES: Final[dict[type[Operation], _Rule]] = {
     records.ActivateProtocol: governance.activate_protocol,
     records.SetSigner: governance.set_signer,
     records.RemoveSigner: governance.remove_signer,
+    records.SetParameters: governance.set_parameters,
+    records.SetPolicy: set_policy,
 }
 
+
+@dataclass(frozen=True)
+class BusinessOperation(OperationType):
+    """An operation as it is declared: its record class and its rule, besides what the policy has to know."""
+
+    record: type[Operation] = Operation
+    rule: _Rule = lambda operation, ledger: None
+
+
+OPERATIONS: Final = VersionedTable[BusinessOperation]("operation of a business chain")
+"""Operation type -> what a business chain does with it."""
+for _record, _rule in _RULES.items():
+    _governs = _record.TYPE in GOVERNANCE_TYPES
+    _makers = (GOVERNANCE_ROLE,) if _governs else (DEFAULT_ROLE,)
+    OPERATIONS.add(_record.TYPE, BusinessOperation(_makers, _governs, _record, _rule), since=1)
 OPERATION_RECORDS: Final[dict[str, type[Operation]]] = {record.TYPE: record for record in _RULES}
-"""Operation type -> record class."""
+"""Operation type -> record class, for documents."""
 
 
-def parse_operation(document: Mapping[str, Any]) -> Operation:
-    """The typed record of one operation. Raises `Malformed` or `RuleBroken`, naming the field."""
+def parse_operation(document: Mapping[str, Any], version: int) -> Operation:
+    """The typed record of one operation of a block of this protocol version.
+
+    Raises `Malformed` or `RuleBroken`, naming the field.
+    """
     operation_type = document.get("type")
     if type(operation_type) is not str:
         raise refuse("field_missing" if operation_type is None else "field_type", field="type")
-    record = OPERATION_RECORDS.get(operation_type)
-    if record is None:
+    declared = OPERATIONS.get(operation_type, version)
+    if declared is None:
         raise refuse("operation_type_unknown", operation_type=shown(operation_type))
-    return read_record(record, document, beside=_TYPE)
+    return read_record(declared.record, document, beside=_TYPE)
 
 
 def check_shape(operation: Operation) -> None:
@@ -80,4 +115,4 @@ def listed(operation: Operation) -> int:
 
 def apply(operation: Operation, ledger: Ledger) -> None:
     """Judge an operation against the ledger and apply it. Raises `Rejected`; the caller then drops all changes."""
-    _RULES[type(operation)](operation, ledger)
+    OPERATIONS.at(ledger.context.protocol_version)[operation.TYPE].rule(operation, ledger)

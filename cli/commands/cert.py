@@ -12,7 +12,7 @@ from cli import output
 from cli.enrolment import check_host
 from cli.output import Group
 from common.core.errors import Conflict, Malformed
-from common.core.names import check_label, check_name
+from common.core.names import check_name, check_principal
 from common.node.diagnosis.catalogue import RENEW_BEFORE_DAYS
 from common.node.peer.certificates import (
     CertificateInfo,
@@ -88,7 +88,7 @@ def issue(
     The authority may be that of any node of the organisation. Nothing is written over: `cert rotate` replaces.
     """
     check_name(name, "name")
-    check_label(organisation, "organisation")
+    check_principal(organisation, "organisation")
     for host in hosts:
         check_host(host)
     for taken in (directory / "tls.crt", directory / "tls.key"):

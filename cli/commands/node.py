@@ -19,7 +19,7 @@ from cli.enrolment import NodePlace, check_host, enrol
 from cli.output import Group
 from cli.running import run_node, wait_for_file
 from common.core.errors import Conflict
-from common.core.names import check_label, check_name, check_network
+from common.core.names import check_name, check_network, check_principal
 from common.node.keys import read_passphrase
 from common.node.peer.certificates import create_authority
 
@@ -86,7 +86,7 @@ def init(
     """
     check_network(network)
     check_name(name or directory.resolve().name, "name")
-    check_label(organisation, "organisation")
+    check_principal(organisation, "organisation")
     check_host(host)
     if passphrase_file is None and not unencrypted:
         raise click.UsageError("give --passphrase-file, or --unencrypted for a rehearsal")

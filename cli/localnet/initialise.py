@@ -28,7 +28,8 @@ from cli.localnet.markets import REGIONS
 from cli.localnet.network_lock import founding
 from cli.trust_root import trust_root
 from common.core.errors import Malformed
-from common.core.genesis import ChainParameters, Genesis
+from common.core.genesis import Genesis
+from common.core.parameters import ChainParameters
 from common.core.suite import ED25519_SHA256
 from common.model.schemas import model_schema_hash
 from common.node.access import issue_token

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
 from common.core.genesis import Genesis
+from common.core.parameters import ChainParameters
 from common.core.transaction import SignedTransaction
 from common.core.validators import ValidatorSet
 
@@ -89,6 +90,8 @@ class BlockContext:
     """The set that signs this block."""
     protocol_version: int
     """The rules that this block obeys (protocol rule 8)."""
+    parameters: ChainParameters
+    """The numbers that hold for this block."""
 
 
 @dataclass(slots=True)
@@ -109,8 +112,10 @@ class Application(Protocol):
         """Write the state of height 0, a function of the genesis document alone."""
         ...
 
-    def check(self, tx: SignedTransaction, state: StateReader, genesis: Genesis) -> None:
+    def check(self, tx: SignedTransaction, state: StateReader, context: BlockContext) -> None:
         """Admission on committed state: operation types, shapes, roles of the signers. Raises `Rejected` to refuse.
+
+        `context` is that of the next block, whose time is not known yet: that of the tip stands for it.
 
         Must not raise for what could become valid by transactions that are pending (an unknown account, a balance):
         those are judged by `execute`. Signatures, nonce and expiry have been checked before.
@@ -128,12 +133,14 @@ class Application(Protocol):
         """Apply all operations of `tx`, or raise `Rejected` for an included rejection."""
         ...
 
-    def operation_types(self) -> list[str]:
-        """The operation types this chain accepts, sorted."""
+    def operation_types(self, version: int) -> list[str]:
+        """The operation types that a block of this protocol version accepts, sorted."""
         ...
 
-    def describe(self) -> dict[str, Any]:
-        """Further facts for the options endpoint (JR/T 0314-2024 chapter 7): limits, policies, descriptions."""
+    def describe(self, state: StateReader, context: BlockContext) -> dict[str, Any]:
+        """Further facts for the options endpoint (JR/T 0314-2024 chapter 7), as of the next block: limits, policies,
+        descriptions.
+        """
         ...
 
 

@@ -120,9 +120,9 @@ def schedule_validators(
     Raises `RuleBroken` with `effective_height_out_of_range`, `validators_unchanged`, `validators_quorum_at_risk`,
     `validators_seats_exceeded`; `Conflict` with `change_pending`, `change_not_pending`.
     """
-    _check_lead(context, effective_height)
+    check_lead(context, effective_height)
     pending = scheduled_set(state, context.genesis.suite)
-    _check_replaces(None if pending is None else pending.effective_height, replaces)
+    check_replaces(None if pending is None else pending.effective_height, replaces)
     if validators == context.validators:
         if replaces is not None:
             state.delete(VALIDATORS_KEY)
@@ -140,10 +140,10 @@ def schedule_protocol(state: StateView, context: BlockContext, version: int, hei
     Raises `RuleBroken` with `effective_height_out_of_range`, `protocol_version_not_next`; `Conflict` with
     `change_pending`, `change_not_pending`.
     """
-    _check_lead(context, height)
+    check_lead(context, height)
     known = activations(state)
     past = [activation for activation in known if activation.height <= context.height]
-    _check_replaces(known[-1].height if len(known) > len(past) else None, replaces)
+    check_replaces(known[-1].height if len(known) > len(past) else None, replaces)
     withdraws = replaces is not None and version == context.protocol_version
     if version != context.protocol_version + 1 and not withdraws:
         raise RuleBroken(
@@ -174,7 +174,8 @@ def check_genesis_seats(genesis: Genesis) -> None:
         raise Malformed("genesis_application", broken.detail, field=MAX_SEATS_FIELD) from broken
 
 
-def _check_lead(context: BlockContext, height: int) -> None:
+def check_lead(context: BlockContext, height: int) -> None:
+    """A change takes effect later, within the bound. Raises `RuleBroken('effective_height_out_of_range')`."""
     if not context.height < height <= context.height + MAX_LEAD_BLOCKS:
         raise RuleBroken(
             "effective_height_out_of_range",
@@ -185,7 +186,11 @@ def _check_lead(context: BlockContext, height: int) -> None:
         )
 
 
-def _check_replaces(pending: int | None, replaces: int | None) -> None:
+def check_replaces(pending: int | None, replaces: int | None) -> None:
+    """A change takes the place of the one that it names, and of no other.
+
+    Raises `Conflict` with `change_not_pending`, `change_pending`.
+    """
     if replaces is not None and replaces != pending:
         raise Conflict("change_not_pending", "No change is scheduled for the height to be replaced.", replaces=replaces)
     if replaces is None and pending is not None:

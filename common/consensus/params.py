@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Self
 
-from common.core.genesis import ChainParameters
+from common.core.parameters import ChainParameters
 
 MAX_HEIGHTS_AHEAD: Final = 4
 """Messages this far above the open height are kept until their turn; a replica further behind must sync anyway."""

@@ -77,7 +77,8 @@ class Replica:
         seed: bytes | None,
     ) -> None:
         """`own_index` is our place in the set of the first open height. Without a `seed` we observe for ever."""
-        self._parameters = parameters
+        self.parameters = parameters
+        """Who runs the replica may exchange them between two events: time-outs are never voted on."""
         self._suite = suite
         self._genesis_id = genesis_id
         self._network = network
@@ -333,7 +334,7 @@ class Replica:
         if due is None:
             self._outbox.emit(CancelViewTimer())
         else:
-            self._outbox.emit(SetViewTimer(self.height, self.view, self._parameters.timeout_ms(self.view)))
+            self._outbox.emit(SetViewTimer(self.height, self.view, self.parameters.timeout_ms(self.view)))
 
     def _awaited(self) -> tuple[int, int, str] | None:
         if self._agreement.decision is not None or not self._voice.can_sign or self.validators.size == 1:

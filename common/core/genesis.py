@@ -1,19 +1,22 @@
-"""Genesis: the document from which a chain follows, and its parameters.
+"""Genesis: the document from which a chain follows.
 
-Invariants: the id hashes the canonical document, so any difference is another chain; nothing has a default in the
-document (a later change of a default must not change an old chain); every parameter is bounded. File format:
-docs/protocol.md, tag `tongjian/genesis/v1`.
-Left out: what `application` means (each tier) and how organisations assemble the document (command line).
+Invariants: the id hashes the canonical document, so any difference is another chain. It follows from the document
+alone, whatever software reads it: parameters that it leaves out have the defaults of its protocol version, and what
+that version does not know is refused. File format: docs/protocol.md, tag `tongjian/genesis/v1`.
+Left out: parameters (`common.core.parameters`), what `application` means (each tier) and how organisations assemble the
+document (command line).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Literal, Self, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
 
 from common.core.codec import MAX_SAFE_INTEGER, canonical_json, parse_json_canonically
 from common.core.errors import Malformed
 from common.core.names import check_network
+from common.core.parameters import ChainParameters
 from common.core.suite import Suite, suite_named
 from common.core.validators import ValidatorSet
 
@@ -25,60 +28,6 @@ Tier = Literal["business", "custody"]
 _FIELDS: Final = frozenset(
     {"application", "format", "network", "parameters", "protocol_version", "suite", "tier", "time_ms", "validators"}
 )
-_DAY_MS: Final = 86_400_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainParameters:
-    """Numbers on which all validators must agree.
-
-    The defaults are those of a new chain, never of an existing document.
-    """
-
-    heartbeat_ms: int = 10_000
-    """An idle chain makes an empty block this long after the last one (architecture decision 14)."""
-    min_block_interval_ms: int = 25
-    """Least distance of two non-empty blocks (protocol rule 14)."""
-    max_block_bytes: int = 2_000_000
-    """Envelope bytes in a block (protocol rule 14)."""
-    max_block_operations: int = 2000
-    """Operations in a block, which bounds execution to about 50 ms (protocol rule 14)."""
-    view_timeout_ms: int = 2000
-    """First timeout of a height; doubles with every view (protocol rule 4)."""
-    max_view_timeout_ms: int = 60_000
-    """Cap of the doubling (attack C13)."""
-    max_clock_ahead_ms: int = 15_000
-    """How far a fresh proposal's time may be ahead of the local clock (protocol rule 5)."""
-    max_expiry_blocks: int = 100_000
-    """How far `expires_at_height` may lie ahead; bounds the nonces to remember (protocol rule 12)."""
-
-    def __post_init__(self) -> None:
-        """Raises `Malformed('genesis_parameter')` naming the first parameter out of bounds."""
-        for name, (low, high) in _PARAMETER_BOUNDS.items():
-            value = getattr(self, name)
-            if type(value) is not int or not low <= value <= high:
-                raise Malformed("genesis_parameter", f"{name} must be an integer in {low}..{high}.", parameter=name)
-        if self.max_view_timeout_ms < self.view_timeout_ms:
-            raise Malformed("genesis_parameter", "The cap is below the first timeout.", parameter="max_view_timeout_ms")
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """All parameters, none missing, none unknown. Raises `Malformed`."""
-        if not isinstance(value, dict) or value.keys() != {item.name for item in fields(cls)}:
-            raise Malformed("genesis_parameter", "The parameters are not exactly those of the format.")
-        return cls(**value)
-
-
-_PARAMETER_BOUNDS: Final[dict[str, tuple[int, int]]] = {
-    "heartbeat_ms": (50, _DAY_MS),
-    "min_block_interval_ms": (0, 60_000),
-    "max_block_bytes": (1024, 16_000_000),
-    "max_block_operations": (1, 100_000),
-    "view_timeout_ms": (10, 600_000),
-    "max_view_timeout_ms": (10, 3_600_000),
-    "max_clock_ahead_ms": (0, _DAY_MS),
-    "max_expiry_blocks": (1, 10_000_000),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +40,10 @@ class Genesis:
     time_ms: int
     protocol_version: int
     validators: ValidatorSet
+    chosen_parameters: Mapping[str, int]
+    """What the document chooses."""
     parameters: ChainParameters
+    """What holds at height 0; later heights: `common.chain.parameters`."""
     application: dict[str, Any]
     document: bytes
     id: bytes
@@ -120,7 +72,7 @@ def build_genesis(
         "time_ms": time_ms,
         "protocol_version": protocol_version,
         "validators": validators.to_json(suite),
-        "parameters": asdict(parameters or ChainParameters()),
+        "parameters": (parameters or ChainParameters()).to_json(),
         "application": application,
     }
     return parse_genesis(canonical_json(document))
@@ -145,6 +97,9 @@ def parse_genesis(data: bytes) -> Genesis:
         raise Malformed("genesis_protocol_version", "protocol_version is an integer in 1..65535.")
     if not isinstance(application, dict):
         raise Malformed("genesis_application", "application is an object.")
+    chosen = value["parameters"]
+    if not isinstance(chosen, dict):
+        raise Malformed("genesis_parameter", "The parameters are an object.")
     return Genesis(
         network=check_network(value["network"]),
         tier=cast(Tier, value["tier"]),
@@ -152,7 +107,8 @@ def parse_genesis(data: bytes) -> Genesis:
         time_ms=time_ms,
         protocol_version=protocol_version,
         validators=ValidatorSet.from_json(value["validators"], suite),
-        parameters=ChainParameters.from_json(value["parameters"]),
+        chosen_parameters=chosen,
+        parameters=ChainParameters.of(chosen, protocol_version),
         application=application,
         document=document,
         id=suite.tagged_hash(GENESIS_TAG, document),

@@ -13,6 +13,8 @@ from common.core.errors import Malformed
 
 _NETWORK: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PRINCIPAL_PATTERN: Final = r"[a-z0-9-]{1,64}"
+_PRINCIPAL: Final = re.compile(PRINCIPAL_PATTERN)
 IDENTIFIER_PATTERN: Final = r"[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,63}"
 """No dot at the beginning: clients take `.` and `..` out of a URL's path before they send it (RFC 3986, 5.2.4)."""
 _IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
@@ -41,6 +43,17 @@ def check_name(text: object, field: str) -> str:
     return text
 
 
+def check_principal(text: object, field: str) -> str:
+    """Who takes part: an organisation, a person or a validator's seat, `[a-z0-9-]{1,64}` (architecture decision 29).
+
+    One spelling for one principal: no upper case, no second script, no other form of a character can look alike.
+    Raises `Malformed('principal_invalid')`.
+    """
+    if not isinstance(text, str) or _PRINCIPAL.fullmatch(text) is None:
+        raise Malformed("principal_invalid", f"{field} must match {PRINCIPAL_PATTERN}.", field=field)
+    return text
+
+
 def check_identifier(text: object, field: str) -> str:
     """A business identifier: `IDENTIFIER_PATTERN`. Raises `Malformed('identifier_invalid')`."""
     if not isinstance(text, str) or _IDENTIFIER.fullmatch(text) is None:
@@ -49,7 +62,7 @@ def check_identifier(text: object, field: str) -> str:
 
 
 def check_label(text: object, field: str) -> str:
-    """A human label (an organisation's name, any script): 1 to 128 printable characters.
+    """A human label, in any script, for display alone: 1 to 128 printable characters.
 
     Raises `Malformed('label_invalid')`.
     """

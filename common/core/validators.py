@@ -14,13 +14,23 @@ from typing import Any, Final, Self
 
 from common.core.codec import Reader, Writer
 from common.core.errors import CodecError, Malformed
-from common.core.names import check_label, check_name
+from common.core.names import check_principal
 from common.core.suite import MAX_KEY_BYTES, Suite
 
 MAX_VALIDATORS: Final = 100
 VALIDATORS_TAG: Final = "tongjian/validators/v1"
 _WIRE_VERSION: Final = 1
 _MAX_ORGANISATION_BYTES: Final = 512
+
+
+def fault_bound_of(count: int) -> int:
+    """Largest number of arbitrarily faulty ones among `count` that is tolerated, `f = floor((n-1)/3)`."""
+    return max(0, count - 1) // 3
+
+
+def quorum_of(count: int) -> int:
+    """How many of `count` decide, `q = ceil((n+f+1)/2)`: validators of a set, or organisations that govern."""
+    return (count + fault_bound_of(count) + 2) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +43,8 @@ class Validator:
 
     def __post_init__(self) -> None:
         """Raises `Malformed` on names that wire formats and logs cannot carry."""
-        check_name(self.name, "name")
-        check_label(self.organisation, "organisation")
+        check_principal(self.name, "name")
+        check_principal(self.organisation, "organisation")
         if not 1 <= len(self.public_key) <= MAX_KEY_BYTES:
             raise Malformed("public_key_length", "A validator's key has a wrong length.", length=len(self.public_key))
 
@@ -68,12 +78,12 @@ class ValidatorSet:
     @property
     def fault_bound(self) -> int:
         """Largest number of arbitrarily faulty members tolerated, `f = floor((n-1)/3)`."""
-        return (len(self.members) - 1) // 3
+        return fault_bound_of(len(self.members))
 
     @property
     def quorum(self) -> int:
         """Votes that decide, `q = ceil((n+f+1)/2)`."""
-        return (len(self.members) + self.fault_bound + 2) // 2
+        return quorum_of(len(self.members))
 
     def leader(self, height: int, view: int) -> int:
         """Index of the member that proposes at this height and view."""
@@ -147,7 +157,9 @@ def _validator_from_json(item: Any, suite: Suite) -> Validator:
     if not isinstance(key, str):
         raise Malformed("public_key_type", "A public key is a string.")
     return Validator(
-        check_name(item["name"], "name"), check_label(item["organisation"], "organisation"), suite.parse_key(key)
+        check_principal(item["name"], "name"),
+        check_principal(item["organisation"], "organisation"),
+        suite.parse_key(key),
     )
 
 

@@ -24,6 +24,7 @@ from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.node.diagnosis.self_judgement import NodeFacts
 from common.node.log_limit import LimitedLog
+from common.node.logic.execution.next_block import NextBlock
 from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
 from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
 from common.node.peer.transport import PeerReport, PeerTransport
@@ -67,10 +68,14 @@ class NodeService:
         self._progress_at = self._loop.time()
         self._short_since: float | None = None
         self._damage = ""
-        parameters = chain.genesis.parameters
-        self._stall_s = (STALL_HEARTBEATS * parameters.heartbeat_ms + 2 * parameters.view_timeout_ms) / 1000
+        self._next = NextBlock(chain)
         self.accusations: list[Accusation] = []
         """Conflicting messages that validators have signed (attacks C1, C20), the first hundred since the start."""
+
+    def _stall_s(self) -> float:
+        """How long a chain may stand still before that is told, in seconds."""
+        parameters = self._next.parameters
+        return (STALL_HEARTBEATS * parameters.heartbeat_ms + 2 * parameters.view_timeout_ms) / 1000
 
     def attach(
         self, node: NodeLogic, runtime: Runtime, transport: PeerTransport, check: SelfCheck | None = None
@@ -127,7 +132,7 @@ class NodeService:
         self._watch_quorum(status)  # the validator set may have changed since a peer came or went
         if self._is_short():
             return False
-        fresh = now - self._progress_at < self._stall_s
+        fresh = now - self._progress_at < self._stall_s()
         committing = self._counts["blocks"] > 0 and not status.syncing
         return fresh and (committing or status.level_with_quorum)
 
@@ -152,7 +157,7 @@ class NodeService:
             voting=status.voting,
             ready=ready,
             short=self._is_short(),
-            stalled=self._loop.time() - self._progress_at >= self._stall_s,
+            stalled=self._loop.time() - self._progress_at >= self._stall_s(),
             level=status.level_with_quorum,
             validators=[(member.name, member.organisation) for member in validators.members],
             peers=peer_facts(validators, own_key, self.peers(), self._logic().peer_places()),

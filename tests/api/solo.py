@@ -36,9 +36,9 @@ VALIDATOR = "solo"
 class BusinessToy(ToyApplication):
     """The toy with business ids: `toy.transfer` may carry one, which is applied at most once."""
 
-    def check(self, tx: SignedTransaction, state: StateReader, genesis: Genesis) -> None:
+    def check(self, tx: SignedTransaction, state: StateReader, context: BlockContext) -> None:
         """As the toy, and a used business id is refused."""
-        super().check(tx, state, genesis)
+        super().check(tx, state, context)
         if self.first_used(tx, state) is not None:
             raise Conflict("business_id_used", "The business id was applied before.", business_id="b")
 
@@ -79,7 +79,7 @@ class BusinessToy(ToyApplication):
         """See `node_ports.NetworkDescription`."""
         return [{"network_id": "suburb"}]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, state: StateReader, context: BlockContext) -> dict[str, Any]:
         """Facts for the options endpoint."""
         return {"name": "玩具市场"}
 

@@ -108,7 +108,7 @@ def new_key(council: Council, name: str) -> tuple[Path, str]:
 
 def replace_signer(council: Council, chain: str, role: str, old: str, new: str) -> None:
     """First the new key, then the old one goes: two decisions, as an organisation would."""
-    fields = {"public_key": new, "organisation": f"new {role}", "role": role, "reason": "rotation"}
+    fields = {"public_key": new, "organisation": f"new-{role}", "role": role, "reason": "rotation"}
     council.decide(chain, council.operation(chain, "signer.set", **fields))
     council.decide(chain, council.operation(chain, "signer.remove", public_key=old, reason="rotation"))
 
@@ -144,7 +144,7 @@ def test_the_relays_key_is_rotated_while_it_anchors(council: Council) -> None:
 def test_a_readers_token_is_issued_used_and_revoked_on_running_nodes(council: Council) -> None:
     local = council.network.local
     tokens = local.chain("beijing").nodes[0].config.parent.parent / "tokens.json"
-    options = ("--subject", "auditor-7", "--organisation", "an auditor", "--role", "reader", "--json")
+    options = ("--subject", "auditor-7", "--organisation", "an-auditor", "--role", "reader", "--json")
     issued = json.loads(tongjian("token", "issue", "--tokens-file", str(tokens), *options).stdout)
     secret = issued.get("token") or issued["secret"]
 

@@ -19,7 +19,8 @@ from typing import Any
 import httpx
 import tomli_w
 
-from common.core.genesis import ChainParameters, Genesis, build_genesis
+from common.core.genesis import Genesis, build_genesis
+from common.core.parameters import ChainParameters
 from common.node.access import issue_token
 from common.node.keys import encode_key, write_private_file
 from common.node.peer.certificates import create_authority, issue_certificate
@@ -132,7 +133,7 @@ class ToyNetwork:
             time_ms=now_ms - chosen["heartbeat_ms"],
             validators=validator_set(names),
             application={"bank": 1_000_000, "forbidden_key": SUITE.format_key(key_of("stranger"))},
-            parameters=ChainParameters(**chosen),
+            parameters=ChainParameters.of(chosen, 1),
         )
         (directory / "genesis.json").write_bytes(self.genesis.document)
         self.ca_file = directory / "ca.crt"

@@ -10,7 +10,8 @@ from dataclasses import replace
 from random import Random
 
 from common.core.errors import Rejected
-from common.core.genesis import ChainParameters, Genesis, build_genesis
+from common.core.genesis import Genesis, build_genesis
+from common.core.parameters import ChainParameters
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import envelope_hash, parse_envelope, sign_envelope
 from common.node.logic.node_effects import BlockCommitted, Disconnect, Warned

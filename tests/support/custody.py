@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.chain.application import BlockContext, Outcome, OverlayView
+from common.chain.parameters import parameters_at
 from common.core.codec import canonical_json
 from common.core.errors import Rejected
 from common.core.genesis import Genesis, build_genesis
@@ -149,6 +150,7 @@ class Custody:
             genesis=self.genesis,
             validators=self.genesis.validators,
             protocol_version=self.protocol_version,
+            parameters=parameters_at(self.state, self.genesis, self.height + 1),
         )
 
     def sign(self, operations: Sequence[dict[str, Any]], signers: Sequence[str] = ("relay",)) -> SignedTransaction:
@@ -167,7 +169,7 @@ class Custody:
     def run(self, operations: Sequence[dict[str, Any]], signers: Sequence[str] = ("relay",)) -> Outcome:
         """Admit and execute one transaction in a block of its own. Raises `Rejected` and keeps nothing."""
         tx = self.sign(operations, signers)
-        self.application.check(tx, self.state, self.genesis)
+        self.application.check(tx, self.state, self.context())
         return self.execute(tx)
 
     def execute(self, tx: SignedTransaction) -> Outcome:

@@ -15,7 +15,7 @@ def healthy_peer(name: str, **changes: Any) -> PeerFacts:
     """A connected validator."""
     peer = PeerFacts(
         name=name,
-        organisation=f"organisation of {name}",
+        organisation=f"of-{name}",
         member=True,
         connected=True,
         height=100,
@@ -45,7 +45,7 @@ def healthy_facts(name: str = NAMES[0], **changes: Any) -> NodeFacts:
         short=False,
         stalled=False,
         level=True,
-        validators=[(other, f"organisation of {other}") for other in NAMES],
+        validators=[(other, f"of-{other}") for other in NAMES],
         peers=[healthy_peer(other) for other in NAMES if other != name],
         free_bytes=50 << 30,
         low_space_bytes=1 << 30,

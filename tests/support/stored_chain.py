@@ -15,8 +15,9 @@ from common.core.block import Block
 from common.core.certificate import Certificate, commit_payload
 from common.core.changes import change_root
 from common.core.codec import canonical_json
-from common.core.genesis import ChainParameters, Genesis, build_genesis
+from common.core.genesis import Genesis, build_genesis
 from common.core.header import Header
+from common.core.parameters import ChainParameters
 from common.core.receipt import Receipt, receipt_root
 from common.core.snapshot import snapshot_root
 from common.core.suite import ED25519_SHA256

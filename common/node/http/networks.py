@@ -16,14 +16,12 @@ Left out: submission, business queries, evidence files.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from common.chain.schedule import protocol_version
 from common.core import merkle
 from common.core.certificate import commit_payload
 from common.core.errors import Malformed, NotFound, Rejected
@@ -47,6 +45,7 @@ from common.node.http.context import (
 )
 from common.node.http.node_ports import NetworkDescription
 from common.node.http.transactions import MAX_WAIT_S
+from common.node.logic.execution.next_block import NextBlock
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
 from common.version import VERSION
@@ -107,7 +106,7 @@ async def networks(node: Node, who: Reader) -> dict[str, Any]:
         "tier": genesis.tier,
         "genesis_id": genesis.id.hex(),
         "suite": genesis.suite.name,
-        "description": application.describe().get("name", genesis.network),
+        "description": _described(node).get("name", genesis.network),
         "sub_networks": below,
     }
     return {"networks": [own]}
@@ -117,27 +116,31 @@ async def networks(node: Node, who: Reader) -> dict[str, Any]:
 async def options(network: Network, node: Node) -> dict[str, Any]:
     """What this network accepts: operation types, result states, suite, limits, and the tier's own facts."""
     genesis = node.genesis
-    parameters = asdict(genesis.parameters)
+    context = NextBlock(node.chain).context()
     return {
         "network": network,
         "tier": genesis.tier,
         "node_version": VERSION,
-        "protocol_version": protocol_version(CommittedState(node.chain), genesis, node.chain.tip().height + 1),
+        "protocol_version": context.protocol_version,
         "supported_versions": list(supported_versions()),
         "genesis_id": genesis.id.hex(),
         "suite": genesis.suite.name,
-        "operation_types": node.application.operation_types(),
+        "operation_types": node.application.operation_types(context.protocol_version),
         "result_states": list(RESULT_STATES),
         "limits": {
-            **parameters,
+            **context.parameters.to_json(),
             "max_envelope_bytes": MAX_ENVELOPE_BYTES,
             "max_operations": MAX_OPERATIONS,
             "max_snapshot_bytes": MAX_SNAPSHOT_BYTES,
             "max_wait_s": MAX_WAIT_S,
             "max_blocks_per_answer": MAX_BULK_BLOCKS,
         },
-        "application": node.application.describe(),
+        "application": _described(node),
     }
+
+
+def _described(node: Node) -> dict[str, Any]:
+    return node.application.describe(CommittedState(node.chain), NextBlock(node.chain).context())
 
 
 @facts_router.get("/{network}/status")

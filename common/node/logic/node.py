@@ -276,7 +276,7 @@ class Node(NodeQuestions):
         validators = self._validators
         leader = validators.members[validators.leader(height, view)].public_key
         if leader in self._peers:
-            self._gossip.tell(leader, self._mempool.oldest(self._genesis.parameters.max_block_bytes))
+            self._gossip.tell(leader, self._mempool.oldest(self._mempool.max_block_bytes))
 
     # -- peers ---------------------------------------------------------------------------------------------------------
 
@@ -292,7 +292,7 @@ class Node(NodeQuestions):
         self._bodies.peer_connected(peer)
         self._block_fetch.peer_connected(peer)
         if self._validators.index_of(peer) is not None:
-            self._gossip.tell(peer, self._mempool.oldest(self._genesis.parameters.max_block_bytes))
+            self._gossip.tell(peer, self._mempool.oldest(self._mempool.max_block_bytes))
         self._sync.consider()
 
     def _on_disconnected(self, peer: PeerKey) -> None:

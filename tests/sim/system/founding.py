@@ -11,7 +11,8 @@ from typing import Any, Literal
 from business_chain.application import BusinessApplication
 from cli.trust_root import trust_root
 from common.chain.application import Application
-from common.core.genesis import ChainParameters, Genesis, build_genesis
+from common.core.genesis import Genesis, build_genesis
+from common.core.parameters import ChainParameters
 from common.core.suite import ED25519_SHA256
 from common.core.validators import Validator, ValidatorSet
 from common.model.schemas import model_schema_hash
@@ -65,7 +66,7 @@ def validator_names(network: str, size: int) -> tuple[str, ...]:
 def _genesis(
     network: str, tier: Literal["business", "custody"], names: tuple[str, ...], application: dict[str, Any]
 ) -> Genesis:
-    members = tuple(Validator(name, f"organisation of {name}", SUITE.public_key(seed_of(name))) for name in names)
+    members = tuple(Validator(name, f"of-{name}", SUITE.public_key(seed_of(name))) for name in names)
     return build_genesis(
         network=network,
         tier=tier,

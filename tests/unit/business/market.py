@@ -11,7 +11,6 @@ from typing import Any
 
 from business_chain.application import BusinessApplication
 from business_chain.balances import Holding, decode_holding
-from business_chain.settings import GOVERNANCE_OPERATIONS
 from business_chain.state import (
     Product,
     decode_product,
@@ -20,6 +19,8 @@ from business_chain.state import (
     product_key,
 )
 from common.chain.application import BlockContext, OverlayView
+from common.chain.governance import GOVERNANCE_TYPES
+from common.chain.parameters import parameters_at
 from common.core.codec import canonical_json
 from common.core.genesis import Genesis, build_genesis
 from common.core.suite import ED25519_SHA256
@@ -45,7 +46,7 @@ def key(name: str) -> str:
 
 def signers_for(operation: dict[str, Any]) -> tuple[str, ...]:
     """Who makes an operation in the markets of these tests."""
-    return ("governor",) if operation["type"] in GOVERNANCE_OPERATIONS else ("operator",)
+    return ("governor",) if operation["type"] in GOVERNANCE_TYPES else ("operator",)
 
 
 def commitment(text: str) -> str:
@@ -244,12 +245,23 @@ class Market(Operations):
             envelope_hash=identity,
         )
 
+    def context(self) -> BlockContext:
+        """The next block's context."""
+        height = self.height + 1
+        return BlockContext(
+            network="beijing",
+            height=height,
+            time_ms=self.time_ms + 1000,
+            genesis=self.genesis,
+            validators=self.genesis.validators,
+            protocol_version=self.protocol_version,
+            parameters=parameters_at(self.store, self.genesis, height),
+        )
+
     def execute(self, tx: SignedTransaction) -> list[dict[str, Any]]:
         """Apply a transaction in a block of its own; parsed snapshots. Raises `Rejected`, changing nothing."""
-        self.height += 1
-        self.time_ms += 1000
-        genesis = self.genesis
-        context = BlockContext("beijing", self.height, self.time_ms, genesis, genesis.validators, self.protocol_version)
+        context = self.context()
+        self.height, self.time_ms = context.height, context.time_ms
         view = OverlayView(self.store)
         outcome = self.application.execute(tx, context, view)
         self.store.commit(view)
@@ -263,7 +275,7 @@ class Market(Operations):
 
     def check(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> None:
         """Admission."""
-        self.application.check(self.transaction(*operations, signers=signers), self.store, self.genesis)
+        self.application.check(self.transaction(*operations, signers=signers), self.store, self.context())
 
     def open_for_business(self, *holdings: int) -> Market:
         """Apply the foundations."""

@@ -6,6 +6,7 @@ Each is given a market in which A1 holds 700 and A2 300 of 1,000 shares; what it
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.unit.business.market import NOW_MS, PRODUCT, Market, key
@@ -166,7 +167,7 @@ def validator_with_an_unsafe_key(market: Market) -> list[dict[str, Any]]:
 
 def members(*names: str) -> list[dict[str, Any]]:
     """Validator entries of one organisation each; v1 is the one of genesis."""
-    return [{"name": name, "organisation": f"of {name}", "public_key": key(name)} for name in names]
+    return [{"name": name, "organisation": f"of-{name}", "public_key": key(name)} for name in names]
 
 
 def change(market: Market, *names: str, **fields: Any) -> dict[str, Any]:
@@ -191,6 +192,46 @@ def activation(market: Market, version: int, **fields: Any) -> dict[str, Any]:
     return market.op(
         "protocol.activate", **{"version": version, "height": market.height + 9, "reason": "a case", **fields}
     )
+
+
+def rule_of(makers: list[str]) -> dict[str, Any]:
+    """A rule of approval for `signer.set`."""
+    return {"operation_type": "signer.set", "maker": makers, "checkers": []}
+
+
+GOVERNED: list[tuple[str, dict[str, Any]]] = [
+    ("parameter_invalid", {"type": "parameters.set", "values": {"heartbeat": 1}}),
+    ("parameter_invalid", {"type": "parameters.set", "values": {"heartbeat_ms": 1}}),
+    ("parameter_invalid", {"type": "parameters.set", "values": {"heartbeat_ms": "6000"}}),
+    ("policy_invalid", {"type": "policy.set", "rules": [{"operation_type": "registration.gift"}]}),
+    ("policy_invalid", {"type": "policy.set", "rules": [{"operation_type": "signer.set", "maker": []}]}),
+    (
+        "policy_invalid",
+        {"type": "policy.set", "rules": [rule_of([])]},
+    ),
+    (
+        "identifier_invalid",
+        {"type": "policy.set", "rules": [rule_of(["é"])]},
+    ),
+    *(
+        ("principal_invalid", {"type": "signer.set", "public_key": key("new"), "role": "operator", name: text})
+        for name in ("organisation", "person")
+        for text in ("ORG-A", "\u043erg-a", "\uff4frg-a")
+    ),
+]
+"""Fields of governance that are refused, with their codes."""
+
+
+def governed(market: Market, **fields: Any) -> dict[str, Any]:
+    """A decision with what it needs besides."""
+    operation_type = fields.pop("type")
+    rest = {"organisation": "m"} if operation_type == "signer.set" else {"height": market.height + 9}
+    return market.op(operation_type, **{"reason": "a case", **rest, **fields})
+
+
+def governed_case(fields: dict[str, Any], market: Market) -> list[dict[str, Any]]:
+    """The one operation of such a case."""
+    return [governed(market, **fields)]
 
 
 def key_of_another_suite(market: Market) -> list[dict[str, Any]]:
@@ -342,6 +383,7 @@ CASES: list[tuple[str, Case]] = [
     ("validators_quorum_at_risk", lambda m: [change(m, "v1", "v2", "v3", "v4")]),
     ("validators_seats_exceeded", lambda m: [change(m, validators=one_organisation())]),
     ("protocol_version_not_next", lambda m: [activation(m, 3)]),
+    *((code, partial(governed_case, fields)) for code, fields in GOVERNED),
     ("protocol_version_not_next", lambda m: [activation(m, 1)]),
     ("signer_key_invalid", key_of_another_suite),
     ("signer_absent", lambda m: [m.op("signer.remove", public_key=key("stranger"), reason="never there")]),

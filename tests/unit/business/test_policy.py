@@ -66,6 +66,7 @@ def council() -> Market:
         {"public_key": key(name), "organisation": organisation, "role": "governance"}
         for name, organisation in organisations.items()
     ]
+    signers[-1]["person"] = "another"
     signers.append({"public_key": key("operator"), "organisation": "e", "role": "operator"})
     return Market(genesis(signers=signers))
 

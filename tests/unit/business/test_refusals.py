@@ -13,7 +13,7 @@ from business_chain.operations.records import DATE
 from business_chain.operations.registry import OPERATION_RECORDS
 from business_chain.refusals import REFUSALS
 from business_chain.schemas import EXAMPLES
-from business_chain.settings import GOVERNANCE_OPERATIONS
+from common.chain.governance import GOVERNANCE_TYPES
 from common.core.errors import Rejected
 from tests.unit.business.market import Market, key, signers_for
 from tests.unit.business.refusal_cases import CASES, Case, without
@@ -37,7 +37,7 @@ def test_refusal_names_its_code_and_index_and_changes_nothing(code: str, operati
     refused = operations(market)
     state, index = dict(market.store.state), dict(market.store.index)
     first, signers = market.account(77, subject="P1"), ("operator",)
-    if refused[0].get("type") in GOVERNANCE_OPERATIONS:
+    if refused[0].get("type") in GOVERNANCE_TYPES:
         fields = {"organisation": "market", "role": "operator", "reason": "first of two"}
         first, signers = market.op("signer.set", public_key=key("operator"), **fields), ("governor",)
     with pytest.raises(Rejected) as caught:
@@ -96,10 +96,10 @@ def test_privacy_a_nonce_that_is_a_resident_number_is_not_admitted() -> None:
     """Nonces stand on the chain too, also those of transactions that are rejected."""
     market = Market()
     tx = market.transaction(market.issuer())
-    market.application.check(msgspec.structs.replace(tx, nonce="000000190001010018"), market.store, market.genesis)
+    market.application.check(msgspec.structs.replace(tx, nonce="000000190001010018"), market.store, market.context())
     with pytest.raises(Rejected) as caught:
         market.application.check(
-            msgspec.structs.replace(tx, nonce="000000-1900-0101-0017"), market.store, market.genesis
+            msgspec.structs.replace(tx, nonce="000000-1900-0101-0017"), market.store, market.context()
         )
     assert (caught.value.code, caught.value.parameters["field"]) == ("personal_identifier", "nonce")
 

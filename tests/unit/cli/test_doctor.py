@@ -217,7 +217,7 @@ def of_five(name: str) -> NodeFacts:
     return msgspec.structs.replace(
         healthy_facts(name),
         quorum=4,
-        validators=[(member, f"of {member}") for member in names],
+        validators=[(member, f"of-{member}") for member in names],
         peers=[healthy_peer(peer) for peer in names if peer != name],
     )
 

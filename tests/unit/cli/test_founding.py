@@ -36,7 +36,7 @@ def example(tier: str) -> dict[str, Any]:
 def parts(folder: Path, network: str) -> list[Path]:
     made = [folder / f"{network}-{number}" for number in range(1, 5)]
     for place in made:
-        options = ("--network", network, "--organisation", f"of {place.name}", "--host", "h", "--unencrypted")
+        options = ("--network", network, "--organisation", f"of-{place.name}", "--host", "h", "--unencrypted")
         assert run("node", "init", place, *options).exit_code == 0
     return [place / "public.json" for place in made]
 

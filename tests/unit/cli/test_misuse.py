@@ -112,11 +112,11 @@ def test_node_init_checks_the_passphrase_before_it_writes_and_writes_over_no_key
 def test_a_relays_certificate_is_issued_once_by_an_organisations_authority(tmp_path: Path) -> None:
     assert run("node", "init", str(tmp_path / "n"), "--network", "beijing", *NODE).exit_code == 0
     place = ("cert", "issue", str(tmp_path / "relay"), "--ca", str(tmp_path / "n"))
-    who = ("--name", "relay-1", "--organisation", "监管机构", "--host")
+    who = ("--name", "relay-1", "--organisation", "csrc", "--host")
     assert_refused(run(*place, *who, "bad host"), "host_invalid")
     assert run(*place, *who, "relay.example", "--host", "10.0.0.9").exit_code == 0
     (told,) = json.loads(run("cert", "list", str(tmp_path / "relay"), "--json").stdout)
-    assert (told["subject"], told["hosts"]) == ("CN=relay-1,O=监管机构", ["relay.example", "10.0.0.9"])
+    assert (told["subject"], told["hosts"]) == ("CN=relay-1,O=csrc", ["relay.example", "10.0.0.9"])
     before = files_of(tmp_path / "relay")
     assert_refused(run(*place, *who, "relay.example"), "certificate_exists")
     assert files_of(tmp_path / "relay") == before

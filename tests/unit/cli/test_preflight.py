@@ -19,7 +19,7 @@ NAMES = [f"beijing-{number}" for number in range(1, 5)]
 
 
 def member(name: str, organisation: str = "", key: str = "") -> Validator:
-    return Validator(name, organisation or f"of {name}", key_of(key or name))
+    return Validator(name, organisation or f"of-{name}", key_of(key or name))
 
 
 def node(name: str, **changes: Any) -> NodeView:
@@ -125,7 +125,7 @@ ARRIVED = node("beijing-5", voting=False)
         ([*PRESENT[:2], NEW, member("beijing-6")], chain(ARRIVED), {"validators_quorum_at_risk"}),
         ([*PRESENT, NEW], chain(ARRIVED, scheduled_set=(150, following(*PRESENT[:3]))), {"change_pending"}),
         (
-            [*PRESENT, member("beijing-5", organisation="of beijing-1")],
+            [*PRESENT, member("beijing-5", organisation="of-beijing-1")],
             chain(ARRIVED, max_seats=1),
             {"validators_seats_exceeded"},
         ),
@@ -138,7 +138,7 @@ def test_changes_that_would_stop_the_chain_are_found(
 
 
 def test_what_is_no_fault_is_still_said() -> None:
-    one = member("beijing-5", organisation="of beijing-1")
+    one = member("beijing-5", organisation="of-beijing-1")
     findings = membership_findings(chain(), following(*PRESENT, one), 150, None)
     assert {finding.code for finding in findings} == {"newcomer_not_level", "organisation_concentrated"}
     dead = chain(node("beijing-4", height=None, ready=False, voting=False))

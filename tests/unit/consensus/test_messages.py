@@ -25,7 +25,7 @@ from common.consensus.params import ConsensusParameters
 from common.consensus.records import CurrentView, decode_record, encode_record, record_height
 from common.core.certificate import commit_payload
 from common.core.errors import InvariantBroken, Malformed, Rejected
-from common.core.genesis import ChainParameters
+from common.core.parameters import ChainParameters
 from common.core.suite import ED25519_SHA256
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK
 from tests.unit.consensus import golden, parts

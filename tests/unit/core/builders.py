@@ -31,7 +31,7 @@ def key_text(number: int) -> str:
 def validator_set(size: int, first_seed: int = 1000) -> ValidatorSet:
     """Validators `node-0`, `node-1`, …, each with the key of its own seed."""
     return ValidatorSet(
-        tuple(Validator(f"node-{at}", "市场", SUITE.public_key(seed(first_seed + at))) for at in range(size))
+        tuple(Validator(f"node-{at}", "market", SUITE.public_key(seed(first_seed + at))) for at in range(size))
     )
 
 

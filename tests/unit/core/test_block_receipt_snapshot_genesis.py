@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,8 +14,10 @@ from common.core import merkle
 from common.core.block import Block
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import InvariantBroken, Malformed, TooLarge
-from common.core.genesis import ChainParameters, build_genesis, parse_genesis
+from common.core.genesis import build_genesis, parse_genesis
 from common.core.header import Header
+from common.core.parameters import PARAMETERS, ChainParameters, Parameter
+from common.core.protocol import rehearse_next_version
 from common.core.receipt import Receipt, receipt_root
 from common.core.snapshot import MAX_SNAPSHOT_BYTES, snapshot_root
 from common.model.header import SnapshotHeader, build_snapshot, read_header
@@ -243,6 +245,21 @@ def test_e4_every_field_of_genesis_changes_the_id(change: dict[str, Any]) -> Non
     assert parse_genesis(altered_genesis(change)).id != builders.genesis().id
 
 
+def test_parameters_that_a_document_leaves_out_have_the_defaults_of_its_version() -> None:
+    document = json.loads(builders.genesis().document)
+    sparse = parse_genesis(json.dumps(document | {"parameters": {"heartbeat_ms": 5_000}}).encode())
+    assert sparse.parameters == ChainParameters(heartbeat_ms=5_000)
+    assert sparse.chosen_parameters == {"heartbeat_ms": 5_000}
+    with rehearse_next_version() as version:
+        PARAMETERS.add("dummy_blocks", Parameter(7, 1, 9), since=version)
+        assert parse_genesis(builders.genesis().document).parameters == ChainParameters()
+        named = document | {"parameters": {"dummy_blocks": 8}}
+        with pytest.raises(Malformed, match="dummy_blocks"):
+            parse_genesis(json.dumps(named).encode())
+        later = parse_genesis(json.dumps(named | {"protocol_version": version}).encode())
+        assert later.parameters.more == {"dummy_blocks": 8}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -260,12 +277,11 @@ def test_e4_every_field_of_genesis_changes_the_id(change: dict[str, Any]) -> Non
         {"validators": {}},
         {"application": []},
         {"extra": 1},
-        {"parameters": {}},
         {"parameters": []},
-        {"parameters": asdict(ChainParameters()) | {"extra": 1}},
-        {"parameters": asdict(ChainParameters()) | {"heartbeat_ms": 0}},
-        {"parameters": asdict(ChainParameters()) | {"heartbeat_ms": True}},
-        {"parameters": asdict(ChainParameters()) | {"view_timeout_ms": 90_000}},
+        {"parameters": ChainParameters().to_json() | {"extra": 1}},
+        {"parameters": ChainParameters().to_json() | {"heartbeat_ms": 0}},
+        {"parameters": ChainParameters().to_json() | {"heartbeat_ms": True}},
+        {"parameters": ChainParameters().to_json() | {"view_timeout_ms": 90_000}},
     ],
 )
 def test_e2_other_genesis_documents_are_refused(change: dict[str, Any]) -> None:

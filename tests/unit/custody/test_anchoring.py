@@ -326,7 +326,7 @@ def test_the_operation_size_is_bounded(custody: Custody, chain: ChainBuilder) ->
     block = chain.extend([sample_snapshot(f"o{n}", note="x" * 60_000) for n in range(26)])
     operation = Delivery("beijing", (entry_of(block),)).to_operation()
     tx = custody.sign([operation])
-    for judge in (lambda: custody.application.check(tx, custody.state, custody.genesis), lambda: custody.execute(tx)):
+    for judge in (lambda: custody.application.check(tx, custody.state, custody.context()), lambda: custody.execute(tx)):
         with pytest.raises(Rejected) as refusal:
             judge()
         assert refusal.value.code == "operation_too_large"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from common.chain.governance import VALIDATORS_CHANGE
 from common.core.errors import NotFound, Rejected
 from crosslink.lightclient.evidence import verify_evidence_file
 from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE
 from custody_chain.evidence import build_evidence
-from custody_chain.policy import REGION_RECOVER, VALIDATORS_CHANGE
+from custody_chain.operation_names import REGION_RECOVER
 from custody_chain.queries.chains import feedback
 from custody_chain.queries.moment import Questions
 from tests.support.chains import ChainBuilder, member_names, sample_snapshot, validator_set

@@ -12,7 +12,7 @@ from crosslink.lightclient.delivery import BlockDelivery, Delivery, Misbehaviour
 from crosslink.lightclient.evidence import verify_evidence_file
 from crosslink.lightclient.trust import build_trust_file
 from custody_chain.evidence import build_evidence
-from custody_chain.policy import REGION_RECOVER, REGION_REGISTER
+from custody_chain.operation_names import REGION_RECOVER, REGION_REGISTER
 from tests.foreign.blocks import Block, Islet, prove
 from tests.foreign.client import ISLET_CLIENT_TYPE, checkpoint_of, root_of
 from tests.support.chains import START_MS, ChainBuilder

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from custody_chain.policy import REGION_RECOVER
+from custody_chain.operation_names import REGION_RECOVER
 from custody_chain.queries import chains, holdings
 from custody_chain.queries.moment import Moment, Questions
 from custody_chain.supervision import refile

@@ -16,7 +16,6 @@ from common.consensus.messages import Phase, Vote, decode_message, vote_payload
 from common.consensus.params import MAX_SHOWN_DISSENTS
 from common.core.certificate import Certificate, commit_payload
 from common.core.errors import Rejected
-from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction, parse_envelope
 from common.core.validators import ValidatorSet
 from common.node.logic.node_events import Timer
@@ -41,19 +40,19 @@ GENESIS = make_genesis(NAMES)
 class Accountable(ToyApplication):
     """The toy with evidence, as the tiers have it; `client-…` keys count as registered."""
 
-    def check(self, tx: SignedTransaction, state: StateReader, genesis: Genesis) -> None:
+    def check(self, tx: SignedTransaction, state: StateReader, context: BlockContext) -> None:
         if evidence.is_evidence(tx):
-            evidence.check(tx, state, genesis, _registered)
+            evidence.check(tx, state, context.genesis, _registered)
         else:
-            super().check(tx, state, genesis)
+            super().check(tx, state, context)
 
     def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
         if evidence.is_evidence(tx):
             return evidence.execute(tx, context, state, _registered)
         return super().execute(tx, context, state)
 
-    def operation_types(self) -> list[str]:
-        return sorted([*super().operation_types(), *evidence.EVIDENCE_TYPES])
+    def operation_types(self, version: int) -> list[str]:
+        return sorted([*super().operation_types(version), *evidence.EVIDENCE_TYPES])
 
 
 def _registered(public_key: str) -> bool:
@@ -107,7 +106,7 @@ def test_c1_a_double_vote_becomes_evidence_on_chain_once(phase: Phase) -> None:
         (culprit,) = entry["culprits"]
         assert culprit == {
             "name": "node-3",
-            "organisation": "organisation of node-3",
+            "organisation": "of-node-3",
             "public_key": SUITE.format_key(key_of("node-3")),
         }
         assert (entry["kind"], entry["height"], entry["view"]) == (phase.name.lower(), 1, 0)
@@ -276,7 +275,7 @@ class Ground:
 
     def execute(self, envelope: bytes, height: int) -> None:
         tx = parse_envelope(envelope, SUITE)
-        context = BlockContext(GENESIS.network, height, 1, GENESIS, GENESIS.validators, 1)
+        context = BlockContext(GENESIS.network, height, 1, GENESIS, GENESIS.validators, 1, GENESIS.parameters)
         evidence.execute(tx, context, self.state, _registered)
 
     def code(self, envelope: bytes, height: int) -> str:

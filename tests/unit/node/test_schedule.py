@@ -46,7 +46,9 @@ class _Empty:
 def context(height: int, *, size: int = 4, version: int = 1, genesis: Genesis | None = None) -> BlockContext:
     """A block of a toy chain of node-0 ... node-<size - 1>."""
     genesis = genesis or make_genesis(names_of(size))
-    return BlockContext(genesis.network, height, genesis.time_ms + height, genesis, genesis.validators, version)
+    return BlockContext(
+        genesis.network, height, genesis.time_ms + height, genesis, genesis.validators, version, genesis.parameters
+    )
 
 
 def named(*numbers: int) -> ValidatorSet:

@@ -12,7 +12,8 @@ from common.chain.application import BlockContext, Outcome, StateReader, StateVi
 from common.chain.schedule import schedule_protocol, schedule_validators
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import Forbidden, Malformed, RuleBroken
-from common.core.genesis import ChainParameters, Genesis, build_genesis
+from common.core.genesis import Genesis, build_genesis
+from common.core.parameters import ChainParameters
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction, sign_envelope
 from common.core.validators import Validator, ValidatorSet
@@ -35,7 +36,7 @@ def key_of(name: str) -> bytes:
 
 def validator_set(names: list[str]) -> ValidatorSet:
     """One validator for each name."""
-    return ValidatorSet(tuple([Validator(name, f"organisation of {name}", key_of(name)) for name in names]))
+    return ValidatorSet(tuple([Validator(name, f"of-{name}", key_of(name)) for name in names]))
 
 
 def make_genesis(names: list[str], **parameters: int) -> Genesis:
@@ -49,7 +50,7 @@ def make_genesis(names: list[str], **parameters: int) -> Genesis:
         time_ms=START_MS,
         validators=validator_set(names),
         application={"bank": 1_000_000, "forbidden_key": SUITE.format_key(key_of("stranger"))},
-        parameters=ChainParameters(**chosen),
+        parameters=ChainParameters.of(chosen, 1),
     )
 
 
@@ -74,8 +75,8 @@ class ToyApplication:
         state.put(balance_key("bank"), canonical_json(bank))
         state.put(b"supply", canonical_json(bank))
 
-    def check(self, tx: SignedTransaction, state: StateReader, genesis: Genesis) -> None:
-        if genesis.application["forbidden_key"] in tx.signers:
+    def check(self, tx: SignedTransaction, state: StateReader, context: BlockContext) -> None:
+        if context.genesis.application["forbidden_key"] in tx.signers:
             raise Forbidden("role_missing", "strangers may not transact here")
         for index, operation in enumerate(tx.operations):
             if operation["type"] not in OPERATIONS:
@@ -134,10 +135,10 @@ class ToyApplication:
         ]
         outcome.objects = [*outcome.objects, (object_id, 0)]
 
-    def operation_types(self) -> list[str]:
+    def operation_types(self, version: int) -> list[str]:
         return list(OPERATIONS)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, state: StateReader, context: BlockContext) -> dict[str, Any]:
         return {}
 
 

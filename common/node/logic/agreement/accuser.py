@@ -26,6 +26,7 @@ from common.consensus.messages import ConsensusMessage
 from common.core.errors import QuotaExceeded, Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.transaction import sign_envelope
+from common.node.logic.execution.next_block import NextBlock
 from common.node.logic.node_events import Timer
 from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.pool.mempool import Mempool
@@ -66,18 +67,22 @@ class Accuser:
     ) -> None:
         self._genesis = genesis
         self._chain = chain
+        self._next = NextBlock(chain)
         self._state = CommittedState(chain)
         self._mempool = mempool
         self._outbox = outbox
         self._seed = seed
         self._key = None if seed is None else genesis.suite.public_key(seed)
         self._submit = submit
-        self._enabled = evidence.ACCUSE in application.operation_types()
+        self._application = application
         self._waiting: dict[tuple[str, int, int, int], _Act] = {}
+
+    def _takes_evidence(self) -> bool:
+        return evidence.ACCUSE in self._application.operation_types(self._next.context().protocol_version)
 
     def saw(self, first: ConsensusMessage, second: ConsensusMessage) -> None:
         """Two verified messages of one member contradict each other; at most one act for each place waits."""
-        if self._key is None or not self._enabled or len(self._waiting) >= MAX_WAITING:
+        if self._key is None or not self._takes_evidence() or len(self._waiting) >= MAX_WAITING:
             return
         genesis = self._genesis
         one, two = (Statement.of(message, genesis.suite, genesis.id, genesis.network) for message in (first, second))
@@ -139,7 +144,7 @@ class Accuser:
             "signers": [suite.format_key(key)],
             "nonce": f"accuse-{at:x}-{view:x}-{kind}-{signer}-{height // LIFE_BLOCKS:x}",
             "expires_at_height": min(
-                (height // LIFE_BLOCKS + 1) * LIFE_BLOCKS, height + self._genesis.parameters.max_expiry_blocks
+                (height // LIFE_BLOCKS + 1) * LIFE_BLOCKS, height + self._next.parameters.max_expiry_blocks
             ),
             "operations": [operation],
         }

@@ -32,6 +32,7 @@ from common.core.transaction import SignedTransaction
 from common.node.logic.agreement.pacing import BlockBudget, LoopLag
 from common.node.logic.catchup.block_fetch import BlockFetch
 from common.node.logic.execution.executor import BlockInvalid, Execution, ExecutionFailed, Executor
+from common.node.logic.execution.next_block import NextBlock
 from common.node.logic.node_effects import Channel, Warned
 from common.node.logic.node_events import PeerKey, Timer
 from common.node.logic.node_outbox import NodeOutbox
@@ -82,13 +83,14 @@ class BlockAssembly:
     ) -> None:
         self._genesis = genesis
         self._chain = chain
+        self._next = NextBlock(chain)
         self._executor = executor
         self._mempool = mempool
         self._gossip = gossip
         self._outbox = outbox
         self._bodies = bodies
         self._block_fetch = block_fetch
-        self._budget = BlockBudget(limits.block_execution_ms, genesis.parameters.max_block_operations)
+        self._budget = BlockBudget(limits.block_execution_ms)
         self._lag = LoopLag()
         self.came_late = self._lag.came_late
         self._stretch_ms = 0
@@ -128,8 +130,10 @@ class BlockAssembly:
             self._building = None
             return
         time_ms = max(tip.time_ms + 1, self._clock.now_ms)
-        parameters = self._genesis.parameters
-        chosen = self._mempool.select(self._budget.operations, parameters.max_block_bytes)
+        parameters = self._next.parameters
+        chosen = self._mempool.select(
+            self._budget.operations(parameters.max_block_operations), parameters.max_block_bytes
+        )
         if not chosen and time_ms < tip.time_ms + self._executor.empty_after_ms():
             return
         self._prepared = _Prepared(request.height, request.view, time_ms, tuple(chosen))
@@ -189,7 +193,7 @@ class BlockAssembly:
         self._started_height = height
         validators = self._chain.validators(height)
         if validators.leader(height + 1, 0) == validators.index_of(self._own_key):
-            least_ms = self._genesis.parameters.min_block_interval_ms
+            least_ms = self._next.parameters.min_block_interval_ms
             self._stretch_ms = self._lag.interval_ms(least_ms) - least_ms
             self._stretching = False
             self._outbox.set_timer(Timer.BUILD, least_ms)
@@ -205,7 +209,9 @@ class BlockAssembly:
         """Whether a block must still wait. A full one does not wait for a lag: it would not get any larger."""
         if not self._outbox.runs(Timer.BUILD):
             return False
-        if not self._stretching or self._mempool.operations < self._budget.operations:
+        if not self._stretching or self._mempool.operations < self._budget.operations(
+            self._next.parameters.max_block_operations
+        ):
             return True
         self._outbox.cancel_timer(Timer.BUILD)
         return False
@@ -260,7 +266,7 @@ class BlockAssembly:
 
     def _room_bytes(self, found: Sequence[SignedTransaction]) -> int:
         """How much the missing bodies of a block may take besides those that are here (protocol rule 14)."""
-        return self._genesis.parameters.max_block_bytes - sum([len(tx.envelope) for tx in found])
+        return self._next.parameters.max_block_bytes - sum([len(tx.envelope) for tx in found])
 
     def bodies_too_large(self) -> None:
         """The bodies of the proposal are more than a block may hold."""

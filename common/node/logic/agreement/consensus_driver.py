@@ -41,6 +41,7 @@ from common.node.logic.agreement.committer import Committer
 from common.node.logic.catchup.peer_table import PeerTable
 from common.node.logic.catchup.serving import Serving
 from common.node.logic.catchup.sync import CatchUp
+from common.node.logic.execution.next_block import NextBlock
 from common.node.logic.node_effects import Accusation, Channel, Warned
 from common.node.logic.node_events import PeerKey, Timer
 from common.node.logic.node_outbox import NodeOutbox
@@ -79,6 +80,7 @@ class ConsensusDriver:
     ) -> None:
         self._genesis = genesis
         self._chain = chain
+        self._next = NextBlock(chain)
         self._seed = seed
         self._public_key = None if seed is None else genesis.suite.public_key(seed)
         self._recovered = tuple(recovered)
@@ -160,6 +162,10 @@ class ConsensusDriver:
         if suite.verify(self._public_key, message.payload(suite, genesis.id, genesis.network), message.signature):
             self._floor = message.mark if self._floor is None else max(self._floor, message.mark)
 
+    @property
+    def _parameters(self) -> ConsensusParameters:
+        return ConsensusParameters.of(self._next.parameters)
+
     def start_if_ready(self) -> None:
         """Start the replica once enough members have said hello (D2)."""
         if self._replica is not None:
@@ -175,8 +181,7 @@ class ConsensusDriver:
             self._abstain_after_rejoining(tip.height)
         genesis = self._genesis
         own_index = None if self._public_key is None else validators.index_of(self._public_key)
-        parameters = ConsensusParameters.of(genesis.parameters)
-        self._replica = Replica(parameters, genesis.suite, genesis.id, genesis.network, own_index, self._seed)
+        self._replica = Replica(self._parameters, genesis.suite, genesis.id, genesis.network, own_index, self._seed)
         floor = self._floor if self._floor is not None and self._floor.height > tip.height else None
         restored = self._replica.restore(
             ChainTip(tip.height, tip.block_id, tip.time_ms),
@@ -211,6 +216,7 @@ class ConsensusDriver:
         try:
             self._handle(asked)
             while self._inbox:
+                replica.parameters = self._parameters
                 self._handle(replica.step(self._inbox.popleft()))
         finally:
             self._draining = False

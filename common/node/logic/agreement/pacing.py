@@ -27,17 +27,15 @@ _WEIGHT = 4
 class BlockBudget:
     """The number of operations of the next block."""
 
-    def __init__(self, target_ms: int, most_operations: int) -> None:
+    def __init__(self, target_ms: int) -> None:
         self._target_ns = target_ms * 1_000_000
-        self._most = most_operations
         self._operation_ns = 0
 
-    @property
-    def operations(self) -> int:
-        """At most this many operations."""
+    def operations(self, most: int) -> int:
+        """At most this many operations, of `most` that the chain allows."""
         if self._operation_ns <= 0:
-            return self._most
-        return max(min(self._target_ns // self._operation_ns, self._most), min(MIN_OPERATIONS, self._most))
+            return most
+        return max(min(self._target_ns // self._operation_ns, most), min(MIN_OPERATIONS, most))
 
     def took(self, operations: int, duration_ns: int) -> None:
         """A block of so many operations took so long. Without a stopwatch the duration is 0 and teaches nothing."""

@@ -38,6 +38,7 @@ from common.core.receipt import APPLIED, REJECTED, Receipt
 from common.core.snapshot import MAX_SNAPSHOT_BYTES, snapshot_root
 from common.core.transaction import SignedTransaction
 from common.core.validators import ValidatorSet
+from common.node.logic.execution.next_block import NextBlock
 from common.node.logic.execution.transaction_rules import check_belongs, check_expiry
 from common.node.logic.execution.used_nonces import NonceBuckets
 from common.node.store.chain_store import ChainStore
@@ -127,6 +128,7 @@ class Executor:
         self._application = application
         self._chain = chain
         self._state = CommittedState(chain)
+        self._next = NextBlock(chain)
         self._kept: OrderedDict[tuple[bytes, int, tuple[bytes, ...]], Execution] = OrderedDict()
         self._empty_after_ms: int | None = None
 
@@ -137,7 +139,7 @@ class Executor:
     def empty_after_ms(self) -> int:
         """How long after the committed tip an empty block is valid, and due: sooner while work is queued (rule 27)."""
         if self._empty_after_ms is None:
-            heartbeat_ms = self._genesis.parameters.heartbeat_ms
+            heartbeat_ms = self._next.parameters.heartbeat_ms
             queued = work.is_queued(self._state)
             self._empty_after_ms = min(work.WORK_INTERVAL_MS, heartbeat_ms) if queued else heartbeat_ms
         return self._empty_after_ms
@@ -157,7 +159,7 @@ class Executor:
         kept = self._kept.get(key)
         if kept is not None:
             return kept
-        run = self._start(tip.height + 1, time_ms)
+        run = self._start(time_ms)
         self._check_limits(transactions)
         for tx in transactions:
             self._check_transaction(tx, run)
@@ -197,7 +199,7 @@ class Executor:
         C14).
         """
         genesis, tip = self._genesis, self._chain.tip()
-        validators = self._chain.validators(tip.height + 1)
+        validators, parameters = self._chain.validators(tip.height + 1), self._next.parameters
         if header.network != genesis.network or header.genesis_id != genesis.id:
             raise BlockInvalid("block_wrong_chain", "The header belongs to another chain.")
         if header.protocol_version != self.protocol_version(tip.height + 1):
@@ -210,7 +212,7 @@ class Executor:
             raise BlockInvalid("block_wrong_validators", "The header names another validator set.")
         if header.proposer >= validators.size:
             raise BlockInvalid("block_unknown_proposer", "The proposer is not in the set.", proposer=header.proposer)
-        if header.tx_count > genesis.parameters.max_block_operations:
+        if header.tx_count > parameters.max_block_operations:
             raise BlockInvalid("block_too_many_operations", "The operations exceed the chain's limit.")
         earliest = tip.time_ms + (1 if header.tx_count else self.empty_after_ms())
         if header.time_ms < earliest:
@@ -225,7 +227,7 @@ class Executor:
             raise BlockInvalid(
                 "block_wrong_proposer", "The proposer does not lead this view.", proposer=header.proposer
             )
-        if header.time_ms > now_ms + self._genesis.parameters.max_clock_ahead_ms:
+        if header.time_ms > now_ms + self._next.parameters.max_clock_ahead_ms:
             raise BlockInvalid("block_time_ahead", "The block's time lies in the future.", time_ms=header.time_ms)
 
     def check_results(self, header: Header, execution: Execution) -> None:
@@ -243,12 +245,10 @@ class Executor:
         """Header and body together."""
         return Block(header, tuple([tx.envelope for tx in execution.transactions]))
 
-    def _start(self, height: int, time_ms: int) -> _Run:
-        genesis, validators = self._genesis, self._chain.validators(height)
-        version = self.protocol_version(height)
-        context = BlockContext(genesis.network, height, time_ms, genesis, validators, version)
+    def _start(self, time_ms: int) -> _Run:
+        context = self._next.context_at(time_ms)
         view = OverlayView(self._state)
-        run = _Run(context, view, NonceBuckets(genesis.suite, self._state))
+        run = _Run(context, view, NonceBuckets(self._genesis.suite, self._state))
         try:
             outcome = self._application.begin_block(context, view)
         except (DamagedStore, StoreFailed):
@@ -265,7 +265,7 @@ class Executor:
 
     def _check_limits(self, transactions: Sequence[SignedTransaction]) -> None:
         """Bytes and operations of a block (protocol rule 14)."""
-        parameters = self._genesis.parameters
+        parameters = self._next.parameters
         if sum([len(tx.envelope) for tx in transactions]) > parameters.max_block_bytes:
             raise BlockInvalid("block_too_large", "The envelopes exceed the chain's limit in bytes.")
         if sum([len(tx.operations) for tx in transactions]) > parameters.max_block_operations:
@@ -274,15 +274,17 @@ class Executor:
     def _check_transaction(self, tx: SignedTransaction, run: _Run) -> None:
         try:
             check_belongs(tx, self._genesis)
-            self._check_nonce_and_expiry(tx, run.context.height, run.nonces)
+            self._check_nonce_and_expiry(tx, run.context, run.nonces)
         except BlockInvalid:
             raise
         except Rejected as refusal:
             raise BlockInvalid(f"block_{refusal.code}", refusal.detail, tx_id=tx.id.hex()) from refusal
 
-    def _check_nonce_and_expiry(self, tx: SignedTransaction, height: int, nonces: set[tuple[str, str]]) -> None:
+    def _check_nonce_and_expiry(
+        self, tx: SignedTransaction, context: BlockContext, nonces: set[tuple[str, str]]
+    ) -> None:
         """Duplicates are judged by (first signer, nonce), within the block and for ever (rules 9 and 12, attack N4)."""
-        check_expiry(tx, height, self._genesis)
+        check_expiry(tx, context.height, context.parameters)
         key = (tx.signers[0], tx.nonce)
         if key in nonces or self._chain.used_nonce(*key):
             raise BlockInvalid("block_nonce_used", "A transaction's nonce is used.", tx_id=tx.id.hex())

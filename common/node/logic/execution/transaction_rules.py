@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from common.core.errors import Conflict, Malformed, RuleBroken, TooLarge
 from common.core.genesis import Genesis
+from common.core.parameters import ChainParameters
 from common.core.transaction import SignedTransaction
 
 
@@ -25,7 +26,7 @@ def check_belongs(tx: SignedTransaction, genesis: Genesis) -> None:
         )
 
 
-def check_expiry(tx: SignedTransaction, height: int, genesis: Genesis) -> None:
+def check_expiry(tx: SignedTransaction, height: int, parameters: ChainParameters) -> None:
     """Valid in block h iff h <= expires_at_height <= h + max_expiry_blocks (protocol rule 12, attack N4).
 
     Raises Conflict('transaction_expired') or RuleBroken('expiry_too_far').
@@ -37,7 +38,7 @@ def check_expiry(tx: SignedTransaction, height: int, genesis: Genesis) -> None:
             expires_at_height=tx.expires_at_height,
             height=height,
         )
-    furthest = height + genesis.parameters.max_expiry_blocks
+    furthest = height + parameters.max_expiry_blocks
     if tx.expires_at_height > furthest:
         raise RuleBroken(
             "expiry_too_far",
@@ -47,11 +48,10 @@ def check_expiry(tx: SignedTransaction, height: int, genesis: Genesis) -> None:
         )
 
 
-def check_fits_a_block(tx: SignedTransaction, genesis: Genesis) -> None:
+def check_fits_a_block(tx: SignedTransaction, parameters: ChainParameters) -> None:
     """The transaction alone keeps within a block's limits (protocol rule 14). Raises
     TooLarge('transaction_too_large').
     """
-    parameters = genesis.parameters
     if len(tx.envelope) > parameters.max_block_bytes or len(tx.operations) > parameters.max_block_operations:
         raise TooLarge(
             "transaction_too_large",

@@ -32,6 +32,7 @@ from common.chain.application import Application
 from common.core.errors import Conflict, QuotaExceeded, Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction, envelope_hash, parse_envelope, verify_signatures
+from common.node.logic.execution.next_block import NextBlock
 from common.node.logic.execution.transaction_rules import check_belongs, check_expiry, check_fits_a_block
 from common.node.logic.node_status import NodeLimits
 from common.node.store.chain_store import ChainStore
@@ -90,7 +91,8 @@ class Mempool:
         self._by_signer: dict[str, dict[bytes, SignedTransaction]] = {}
         self._fetched: OrderedDict[bytes, SignedTransaction] = OrderedDict()
         self._fetched_bytes = 0
-        parameters = genesis.parameters
+        self._next = NextBlock(chain)
+        parameters = self._parameters = self._next.parameters
         self._fetched_limit_bytes = FETCHED_BLOCKS * (
             PARSED_FACTOR * parameters.max_block_bytes + OVERHEAD_BYTES * parameters.max_block_operations
         )
@@ -101,6 +103,11 @@ class Mempool:
         self.size_bytes = 0
         self.operations = 0
         """Of all pending transactions."""
+
+    @property
+    def max_block_bytes(self) -> int:
+        """Envelope bytes of the next block."""
+        return self._next.parameters.max_block_bytes
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -124,8 +131,7 @@ class Mempool:
             if self._chain.transaction(tx.id) is not None:
                 return Admission(tx, fresh=False, committed=True)
             raise Conflict("nonce_used", "this signer has used the nonce before", nonce=tx.nonce)
-        check_expiry(tx, self._chain.tip().height + 1, self._genesis)
-        check_fits_a_block(tx, self._genesis)
+        self._check_limits(tx)
         self._check_nonce_is_free(tx)
         self._check_quota(tx)
         if tx.envelope_hash not in self._fetched:
@@ -137,12 +143,17 @@ class Mempool:
     def _check_application(self, tx: SignedTransaction) -> None:
         """What the application says of it. Its bugs keep the transaction out, and nothing else (ADR 0024)."""
         try:
-            self._application.check(tx, self._state, self._genesis)
+            self._application.check(tx, self._state, self._next.context())
         except (Rejected, DamagedStore, StoreFailed):
             raise
         except Exception as error:
             self._failed(f"check raised {type(error).__name__}: {str(error)[:200]!a}")
             raise Unavailable("check_failed", "this node cannot judge the transaction; try another node") from error
+
+    def _check_limits(self, tx: SignedTransaction) -> None:
+        context = self._next.context()
+        check_expiry(tx, context.height, context.parameters)
+        check_fits_a_block(tx, context.parameters)
 
     def _check_nonce_is_free(self, tx: SignedTransaction) -> None:
         """(first signer, nonce) is not pending (attack N4); that it is not used was checked first."""
@@ -319,6 +330,17 @@ class Mempool:
             for key in list(self._by_expiry.get(expired_at, ())):
                 self._expire(key)
         self._swept_height = height + 1
+        if self._next.parameters != self._parameters:
+            self._parameters = self._next.parameters
+            self._drop_what_new_limits_refuse()
+
+    def _drop_what_new_limits_refuse(self) -> None:
+        """Governance has changed the chain's limits (M3)."""
+        for key, tx in list(self._pending.items()):
+            try:
+                self._check_limits(tx)
+            except Rejected:
+                self._remove(key)
 
     def _expire(self, key: bytes) -> None:
         tx = self._pending[key]

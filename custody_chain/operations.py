@@ -1,0 +1,110 @@
+"""The custody chain's operations: since which protocol version each is available, its shape and its rule.
+
+Adding one means a declaration in `OPERATIONS`; in blocks of older versions it does not exist. A rule gets the block's
+work and the operation; it raises `Rejected` to refuse, and the transaction then changes nothing.
+
+Left out: what the rules do (`anchoring`, `governance`, `common.chain`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from common.chain import governance as shared
+from common.chain.application import BlockContext, StateView
+from common.chain.policy import EVERY_ROLE, OperationType, set_policy
+from common.chain.signers import GOVERNANCE_ROLE
+from common.core.errors import Malformed
+from common.core.protocol import VersionedTable
+from common.core.transaction import SignedTransaction
+from crosslink.lightclient.delivery import MISBEHAVIOUR, SUBMIT, parse_misbehaviour, parse_submit
+from custody_chain import governance
+from custody_chain.anchoring import Anchoring, Source
+from custody_chain.operation_names import REGION_RECOVER, REGION_REGISTER, RULES_SET
+from custody_chain.records import Records
+
+Document = dict[str, Any]
+RELAY_ROLE: Final = "relay"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Where an operation is applied: the block, the state, typed access to it, and what brought the operation."""
+
+    view: StateView
+    records: Records
+    context: BlockContext
+    source: Source
+
+
+@dataclass(frozen=True)
+class CustodyOperation(OperationType):
+    """An operation as it is declared, besides what the policy has to know."""
+
+    check_shape: Callable[[Document], object] = governance.check_shape
+    """What can be judged without state. Raises `Rejected`."""
+    rule: Callable[[Work, Document], None] = lambda work, operation: None
+
+
+OPERATIONS: Final = VersionedTable[CustodyOperation]("operation of the custody chain")
+"""Operation type -> what the custody chain does with it."""
+
+
+def types_of(tx: SignedTransaction, version: int) -> list[str]:
+    """The operation types of a transaction in a block of this version. Raises `Malformed('operation_type_unknown')`."""
+    known = OPERATIONS.at(version)
+    types = [str(operation.get("type")) for operation in tx.operations]
+    for number, operation_type in enumerate(types):
+        if operation_type not in known:
+            raise Malformed(
+                "operation_type_unknown",
+                "This chain does not know the operation type.",
+                operation_type=ascii(operation_type[:64])[1:-1][:64],
+                operation_index=number,
+            )
+    return types
+
+
+def _submit(work: Work, operation: Document) -> None:
+    delivery = parse_submit(operation)
+    Anchoring(work.records, work.context, work.source, delivery.region).submit(delivery)
+
+
+def _misbehaviour(work: Work, operation: Document) -> None:
+    evidence = parse_misbehaviour(operation)
+    Anchoring(work.records, work.context, work.source, evidence.region).misbehaviour(evidence)
+
+
+def _set_policy(work: Work, operation: Document) -> None:
+    types = OPERATIONS.at(work.context.protocol_version)
+    set_policy(work.view, work.context, types, operation["rules"], operation["height"], operation.get("replaces"))
+
+
+def _governs(rule: Callable[[Work, Document], None]) -> CustodyOperation:
+    return CustodyOperation((GOVERNANCE_ROLE,), True, governance.check_shape, rule)
+
+
+for _name, _operation in {
+    SUBMIT: CustodyOperation((RELAY_ROLE,), False, parse_submit, _submit),
+    MISBEHAVIOUR: CustodyOperation((EVERY_ROLE,), False, parse_misbehaviour, _misbehaviour),
+    REGION_REGISTER: _governs(lambda work, document: governance.register(work.records, work.context, document)),
+    REGION_RECOVER: _governs(
+        lambda work, document: governance.recover(work.records, work.context, document, work.source.tx_id)
+    ),
+    RULES_SET: _governs(lambda work, document: governance.set_rule(work.records, work.context, document)),
+    shared.VALIDATORS_CHANGE: _governs(
+        lambda work, document: governance.change_validators(work.view, work.context, document)
+    ),
+    shared.PROTOCOL_ACTIVATE: _governs(
+        lambda work, document: governance.activate_protocol(work.view, work.context, document)
+    ),
+    shared.PARAMETERS_SET: _governs(
+        lambda work, document: governance.set_parameters(work.view, work.context, document)
+    ),
+    shared.POLICY_SET: _governs(_set_policy),
+    shared.SIGNER_SET: _governs(lambda work, document: governance.set_signer(work.view, work.context, document)),
+    shared.SIGNER_REMOVE: _governs(lambda work, document: governance.remove_signer(work.view, work.context, document)),
+}.items():
+    OPERATIONS.add(_name, _operation, since=1)
