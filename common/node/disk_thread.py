@@ -14,9 +14,22 @@ import asyncio
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import Protocol
 
 Work = Callable[[], None]
 Done = Callable[[Exception | None], None]
+
+
+class DiskWorker(Protocol):
+    """What does disk work one piece at a time (D1, D2): a thread, or a simulated disk."""
+
+    def run(self, work: Work, done: Done) -> None:
+        """Do `work` beside the loop, then call `done` on it with what the work raised, if anything."""
+        ...
+
+    async def stop(self) -> None:
+        """Finish what was given; take nothing more."""
+        ...
 
 
 class DiskThread:

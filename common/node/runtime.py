@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from common.core.errors import InvariantBroken, Rejected, Unavailable
-from common.node.disk_thread import DiskThread
+from common.node.disk_thread import DiskThread, DiskWorker
 from common.node.effect_performer import EffectPerformer, EffectPorts
 from common.node.logic.node_effects import (
     Accusation,
@@ -112,9 +112,10 @@ class Runtime(EffectPorts):
         wall_clock_ms: Callable[[], int],
         members: Callable[[], Mapping[str, PeerKey]],
         make_checkpoint: Callable[[ChainReader], None] | None = None,
+        disk_worker: Callable[[str], DiskWorker] = DiskThread,
     ) -> None:
         """`members` gives names and keys of the current and the next validator set; `make_checkpoint` begins a
-        checkpoint in a thread of its own.
+        checkpoint in a thread of its own; `disk_worker` makes, by name, what waits for the disk.
         """
         self._node = node
         self._blocks = blocks
@@ -125,8 +126,8 @@ class Runtime(EffectPorts):
         self._channels: PeerChannels | None = None
         self._performer = EffectPerformer(self)
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
-        self._vote_thread = DiskThread("vote-log")
-        self._block_thread = DiskThread("blocks")
+        self._vote_thread = disk_worker("vote-log")
+        self._block_thread = disk_worker("blocks")
         self._peer_keys = node.peer_keys()
         self._members = members
         self._make_checkpoint = make_checkpoint
@@ -327,7 +328,7 @@ class Runtime(EffectPorts):
         )
 
     def _off_the_loop(
-        self, thread: DiskThread, work: Callable[[], None], done: Callable[[int], None], what: str
+        self, thread: DiskWorker, work: Callable[[], None], done: Callable[[int], None], what: str
     ) -> None:
         """Run `work` in a thread, then `done(microseconds)` on the loop; a failure stops the node (R4)."""
         began = time.perf_counter_ns()

@@ -14,10 +14,10 @@ import asyncio
 import contextvars
 from asyncio import events
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from common.node.disk_thread import Done, Work
 from tests.sim.world import World
 
 Result = TypeVar("Result")
@@ -38,7 +38,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         """What callbacks raised: always a defect of the product or of the simulator."""
         self._held: list[asyncio.Handle] = []
         self._base_s, self._based_ms = 0.0, world.now_ms
-        self._threads: dict[Executor | None, int] = {}
+        self._threads: dict[object, int] = {}
 
     # Life
 
@@ -121,7 +121,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return asyncio.Task(coro, loop=self, name=name, context=context)
 
     def run_in_executor(  # type: ignore[override]
-        self, executor: Executor | None, func: Callable[..., Result], *args: Any
+        self, executor: object, func: Callable[..., Result], *args: Any
     ) -> asyncio.Future[Result]:
         """One thread an executor: pieces of work take effect in the order given."""
         future: asyncio.Future[Result] = self.create_future()
@@ -169,3 +169,28 @@ def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -
         future.set_result(result)
     else:
         future.set_exception(error)
+
+
+class SimulatedDiskWorker:
+    """Does a node's disk work as a thread of its own on the simulated loop would (`DiskWorker`)."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._loop = asyncio.get_running_loop()
+        self._pending: set[asyncio.Future[None]] = set()
+
+    def run(self, work: Work, done: Done) -> None:
+        future: asyncio.Future[None] = self._loop.run_in_executor(self, work)  # type: ignore[arg-type]
+        self._pending.add(future)
+
+        def finished(future: asyncio.Future[None]) -> None:
+            self._pending.discard(future)
+            failure = future.exception()
+            assert failure is None or isinstance(failure, Exception)
+            done(failure)
+
+        future.add_done_callback(finished)
+
+    async def stop(self) -> None:
+        if self._pending:
+            await asyncio.wait(self._pending)

@@ -23,7 +23,7 @@ from common.node.store.store_errors import DamagedStore, StoreFailed
 from tests.sim.system.channels import SimulatedChannels
 from tests.sim.system.disk import SimulatedDirectory, SimulatedStore
 from tests.sim.system.founding import GENESIS_MS, NEW_VERSIONS, SUITE, ChainSpec, seed_of
-from tests.sim.system.loop import SimulatedLoop
+from tests.sim.system.loop import SimulatedDiskWorker, SimulatedLoop
 from tests.sim.system.network import SystemNetwork
 from tests.sim.world import World
 
@@ -186,7 +186,13 @@ class NodeMachine:
         self.node = self._node(opened)
         chain = self.chain
         self.runtime = Runtime(
-            self.node, self.store, opened.votes, self.service, self.wall_clock_ms, lambda: members(chain)
+            self.node,
+            self.store,
+            opened.votes,
+            self.service,
+            self.wall_clock_ms,
+            lambda: members(chain),
+            disk_worker=SimulatedDiskWorker,
         )
         self.channels = SimulatedChannels(self)
         self.service.attach(self.node, self.runtime, cast(PeerTransport, self.channels))
