@@ -18,10 +18,15 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema, create_model
 from business_chain.operations.fields import PlannedField, Specification, plan_of
 from business_chain.operations.records import Operation
 from business_chain.operations.registry import OPERATION_RECORDS
+from common.core.suite import DEFAULT_SUITE
 
 _OCCURRED_AT_MS: Final = 1_767_225_600_000
-_NODE_KEY: Final = "ed25519:a0ceee2144491a9eb8246adca9922f82f6268f43c56318daaf6e6e9ec6474fd6"
-_SIGNER_KEY: Final = "ed25519:927909645edac346537a4373bcf2d73e2419882860de8730b86cef5511e87dc4"
+_NODE_KEY: Final = DEFAULT_SUITE.format_key(
+    bytes.fromhex("a0ceee2144491a9eb8246adca9922f82f6268f43c56318daaf6e6e9ec6474fd6")
+)
+_SIGNER_KEY: Final = DEFAULT_SUITE.format_key(
+    bytes.fromhex("927909645edac346537a4373bcf2d73e2419882860de8730b86cef5511e87dc4")
+)
 _PRODUCT: Final = "BJ000001.ESVUFR2601"
 
 

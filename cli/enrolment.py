@@ -20,7 +20,7 @@ from common.core.errors import Malformed, Rejected
 from common.core.exact_fields import complaint
 from common.core.genesis import Genesis, build_genesis
 from common.core.parameters import ChainParameters
-from common.core.suite import ED25519_SHA256, Suite
+from common.core.suite import DEFAULT_SUITE, Suite
 from common.core.validators import Validator, ValidatorSet
 from common.node.keys import generate_key
 from common.node.peer.certificates import Authority, issue_certificate
@@ -111,7 +111,7 @@ def enrol(
     authority: Authority,
     now_ms: int,
     passphrase: bytes | None = None,
-    suite: Suite = ED25519_SHA256,
+    suite: Suite = DEFAULT_SUITE,
 ) -> PublicPart:
     """Make a node's validator key and TLS certificate in `directory` and write `public.json`.
 
@@ -148,7 +148,7 @@ def assemble(
     time_ms: int,
     application: dict[str, Any],
     parameters: ChainParameters | None = None,
-    suite: Suite = ED25519_SHA256,
+    suite: Suite = DEFAULT_SUITE,
 ) -> Genesis:
     """Join public parts into the genesis of one chain. Raises Malformed if they are not of one network."""
     ordered = sorted(parts, key=lambda part: part.name)

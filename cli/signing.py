@@ -21,11 +21,11 @@ from typing import Any, Self
 from cli.output import printable
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import Conflict, Forbidden, Malformed, Unauthorised
-from common.core.suite import ED25519_SHA256, Suite, parse_hex
+from common.core.suite import DEFAULT_SUITE, Suite, parse_hex
 from common.core.transaction import MAX_ENVELOPE_BYTES, SignedTransaction, build_envelope, parse_envelope
 from common.node.keys import KeyPair
 
-_UNSIGNED = bytes(64)
+_UNSIGNED = bytes(1)
 """Stands for a missing signature where only the form is looked at."""
 
 
@@ -37,16 +37,16 @@ class TransactionDraft:
     parsed: SignedTransaction
     """The same, checked; its signatures are not to be used."""
     signatures: tuple[bytes | None, ...]
-    suite: Suite = ED25519_SHA256
+    suite: Suite = DEFAULT_SUITE
 
     @classmethod
-    def unsigned(cls, transaction: dict[str, Any], suite: Suite = ED25519_SHA256) -> Self:
+    def unsigned(cls, transaction: dict[str, Any], suite: Suite = DEFAULT_SUITE) -> Self:
         """A draft that nobody has signed. Raises `Malformed` or `TooLarge` for what every node would refuse."""
         signers = transaction.get("signers")
         return cls._checked(transaction, [None] * (len(signers) if isinstance(signers, list) else 1), suite)
 
     @classmethod
-    def parse(cls, document: dict[str, Any], suite: Suite = ED25519_SHA256) -> Self:
+    def parse(cls, document: dict[str, Any], suite: Suite = DEFAULT_SUITE) -> Self:
         """Read a draft or an envelope. Raises `Unauthorised('bad_signature')` if a signature is not over its content,
         `Malformed` or `TooLarge` for the form."""
         if document.keys() != {"transaction", "signatures"} or not isinstance(document["signatures"], list):

@@ -15,7 +15,7 @@ from cli.founding import complete, judge
 from cli.output import Group
 from common.core.errors import Conflict
 from common.core.genesis import MAX_GENESIS_BYTES
-from common.core.suite import ED25519_SHA256
+from common.core.suite import DEFAULT_SUITE
 
 
 @click.group(cls=Group)
@@ -51,7 +51,7 @@ def assemble(
         [PublicPart.load(path) for path in parts],
         tier=tier,
         time_ms=time_ms if time_ms is not None else time.time_ns() // 1_000_000,
-        application=complete(tier_part, tier, ED25519_SHA256),
+        application=complete(tier_part, tier, DEFAULT_SUITE),
     )
     for role in judge(genesis):
         output.progress(f"no signer has the role {role}: what it makes or checks has to wait for one")

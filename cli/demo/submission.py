@@ -9,7 +9,6 @@ from cli.client import Api, transaction_document
 from cli.demo import sample
 from cli.localnet.layout import LocalNetwork
 from common.core.errors import RuleBroken
-from common.core.suite import ED25519_SHA256
 from common.core.transaction import sign_envelope
 from common.node.keys import load_key_file
 
@@ -33,7 +32,7 @@ def submit_region(network: LocalNetwork, region: str, progress: Callable[[str], 
                 expires_at_height=expires_at_height,
                 operations=batch,
             )
-            answer = api.submit(sign_envelope(document, [key.seed], ED25519_SHA256))
+            answer = api.submit(sign_envelope(document, [key.seed], key.suite))
             if answer["status"] != "applied":
                 raise RuleBroken("sample_refused", f"{region}, transaction {number}: {answer.get('receipt')}")
             height, operations = answer["height"], operations + len(batch)

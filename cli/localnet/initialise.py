@@ -30,7 +30,7 @@ from cli.trust_root import trust_root
 from common.core.errors import Malformed
 from common.core.genesis import Genesis
 from common.core.parameters import ChainParameters
-from common.core.suite import ED25519_SHA256
+from common.core.suite import DEFAULT_SUITE
 from common.model.schemas import model_schema_hash
 from common.node.access import issue_token
 from common.node.keys import generate_key
@@ -247,7 +247,7 @@ class _Founder:
             {**replace(root, tier="").to_json(), "region_letters": REGIONS[root.network][0], **periods}
             for root in roots
         ]
-        schema_hash = model_schema_hash(ED25519_SHA256).hex()
+        schema_hash = model_schema_hash(DEFAULT_SUITE).hex()
         custody = {"regions": regions, "signers": signers, "model_schema_hash": schema_hash}
         self._assemble(CUSTODY, "custody", custody)
         trust = build_trust_file([trust_root(self.genesis[CUSTODY]), *roots])

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from nacl import bindings
 from nacl.exceptions import BadSignatureError
 
-from common.core.errors import Malformed
+from common.core.errors import InvariantBroken, Malformed
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -181,7 +181,20 @@ def parse_hex(text: str, field: str, size: int | None = None) -> bytes:
 
 ED25519_SHA256: Final[Suite] = Ed25519Sha256()
 
-_SUITES: Final[dict[str, Suite]] = {ED25519_SHA256.name: ED25519_SHA256}
+DEFAULT_SUITE: Final[Suite] = ED25519_SHA256
+"""What a chain is founded with, and keys are made for, unless something else is named."""
+
+_SUITES: Final[dict[str, Suite]] = {}
+
+
+def register_suite(suite: Suite) -> None:
+    """Make a suite known by its name. Raises `InvariantBroken` if the name is taken, or digests have not 32 bytes."""
+    if suite.name in _SUITES or suite.hash_size != HASH_SIZE:
+        raise InvariantBroken(f"the suite {suite.name} cannot be registered")
+    _SUITES[suite.name] = suite
+
+
+register_suite(ED25519_SHA256)
 
 
 def suite_named(name: str) -> Suite:

@@ -48,11 +48,13 @@ class KeyPair:
     seed: bytes = field(repr=False)
     public_key: bytes
     text: str
+    suite: Suite
+    """What it signs with."""
 
 
 def _key_pair(seed: bytes, suite: Suite) -> KeyPair:
     public_key = suite.public_key(seed)
-    return KeyPair(seed=seed, public_key=public_key, text=suite.format_key(public_key))
+    return KeyPair(seed=seed, public_key=public_key, text=suite.format_key(public_key), suite=suite)
 
 
 def _require_supported(suite: Suite) -> None:

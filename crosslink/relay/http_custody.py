@@ -22,7 +22,7 @@ import msgspec
 
 from common.core.codec import parse_json
 from common.core.errors import Malformed, Unavailable
-from common.core.suite import ED25519_SHA256, HASH_SIZE, parse_hex
+from common.core.suite import HASH_SIZE, parse_hex
 from common.core.transaction import sign_envelope
 from common.node.keys import KeyPair
 from crosslink.lightclient.client_state import ClientState
@@ -123,7 +123,7 @@ class HttpCustody:
             "expires_at_height": custody_height + EXPIRY_BLOCKS,
             "operations": [operation],
         }
-        envelope = sign_envelope(transaction, [self._key.seed], ED25519_SHA256)
+        envelope = sign_envelope(transaction, [self._key.seed], self._key.suite)
         while True:
             result, pause_ms = await self._attempt(envelope)
             if result is not None:

@@ -222,4 +222,4 @@ def test_the_story_of_the_documents_is_served_and_every_operation_stands_in_the_
 
 
 def test_integers_of_the_business_routes_have_one_spelling(market: MarketServer) -> None:
-    assert refuse_other_spellings(market, "beijing", "operator") == 16
+    assert refuse_other_spellings(market, "beijing", "operator") == 19

@@ -37,21 +37,21 @@ class EvidenceCase:
     trust: TrustFile
 
 
-def evidence_case(region_version: int = 1) -> EvidenceCase:
+def evidence_case(region_version: int = 1, suite: Suite = ED25519_SHA256) -> EvidenceCase:
     """Build the case; deterministic. `region_version` is the protocol version of the region's block."""
-    region = ChainBuilder()
+    region = ChainBuilder(suite=suite)
     region.grow(2)
     block = region.extend([sample_snapshot(f"beijing:3:{n}") for n in range(5)], protocol_version=region_version)
     region.extend(protocol_version=region_version)
-    custody = ChainBuilder("custody", tier="custody")
+    custody = ChainBuilder("custody", tier="custody", suite=suite)
     custody.grow(2)
-    custody.extend(next_validators=validator_set(member_names("custody", 5)))
+    custody.extend(next_validators=validator_set(member_names("custody", 5), suite=suite))
     custody.grow(1)
-    custody.extend(next_validators=validator_set(member_names("custody", 4, first=2)))
+    custody.extend(next_validators=validator_set(member_names("custody", 4, first=2), suite=suite))
     key = anchored_key("beijing", block.height)
     ids = [region.id_at(height).hex() for height in range(BUCKET_SIZE) if height <= region.height]
     value = canonical_json({"client_type": PBFT_CLIENT_TYPE, "ids": ids})
-    root, proof = small_state({key.encode(): value, b"region/beijing": b"{}"})
+    root, proof = small_state({key.encode(): value, b"region/beijing": b"{}"}, suite)
     tip = custody.extend(state_root=root)
     evidence = Evidence(
         network="custody",

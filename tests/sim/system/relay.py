@@ -72,7 +72,7 @@ class RelayMachine:
         self.loop = SimulatedLoop(self.world, rate=1 + self.drift)  # type: ignore[abstract]
         random = self.world.random
         self.board, metrics, clock = Board(), Metrics(), RelayClock(self)
-        key = KeyPair(seed_of("relay"), SUITE.public_key(seed_of("relay")), key_text("relay"))
+        key = KeyPair(seed_of("relay"), SUITE.public_key(seed_of("relay")), key_text("relay"), SUITE)
         with self.loop.entered():
             custody = HttpCustody(
                 CUSTODY,

@@ -18,7 +18,7 @@ from tests.support.relay_world import WarpClock
 
 URLS = ["https://first", "https://second"]
 HOUR_MS = 3_600_000
-KEY = KeyPair(seed_of("relay"), SUITE.public_key(seed_of("relay")), key_text("relay"))
+KEY = KeyPair(seed_of("relay"), SUITE.public_key(seed_of("relay")), key_text("relay"), SUITE)
 
 
 class DeadConnection:
