@@ -43,10 +43,12 @@ from business_chain.state import (
 from common.chain.application import BlockContext, StateView
 from common.core.errors import InvariantBroken
 from common.core.suite import Suite
-from common.model.header import CREATE, UPDATE, build_snapshot
+from common.model.document import json_text
+from common.model.enumerations import NOT_TRADING, TRADING
+from common.model.header import CREATE, UPDATE, assemble_snapshot
 from common.model.kinds.account import ACCOUNT, account_body
 from common.model.kinds.product import PRODUCT, product_body, product_metadata
-from common.model.kinds.registration import REGISTRATION, Part, balances_metadata, registration_body
+from common.model.kinds.registration import REGISTRATION, balances_metadata, registration_body
 from common.model.kinds.subject import SUBJECT, subject_body, subject_metadata
 from common.model.values import date_time, reference
 
@@ -60,6 +62,7 @@ class Movement(msgspec.Struct):
     product: Product
     authorised_quantity: int | None = None
     holders_change: int = 0
+    issue_price_e4: int | None = None
     shareholders_change: int = 0
     registrations: int = 0
     totals_change: dict[int, int] = {}
@@ -122,19 +125,17 @@ class Ledger:
             basis = msgspec.structs.asdict(operation.basis)
             self.metadata["basis"] = {name: value for name, value in basis.items() if value is not None}
 
-    def emit(
-        self, kind: str, object_id: str, version: int, body: dict[str, Any], metadata: dict[str, Any] | None = None
-    ) -> None:
-        """Add a snapshot: a create if `version` is 0, else an update."""
+    def emit(self, kind: str, object_id: str, version: int, body: str, metadata: dict[str, Any] | None = None) -> None:
+        """Add a snapshot of a body in canonical JSON: a create if `version` is 0, else an update."""
         self.snapshots.append(
-            build_snapshot(
+            assemble_snapshot(
                 kind=kind,
                 object_id=object_id,
                 version=version,
                 operation=CREATE if version == 0 else UPDATE,
                 timestamp_s=self.operation.occurred_at_ms // 1000,
                 body=body,
-                metadata=self.metadata if metadata is None else {**self.metadata, **metadata},
+                metadata=json_text(self.metadata if metadata is None else {**self.metadata, **metadata}),
             )
         )
         self.objects.append((object_id, version))
@@ -215,6 +216,10 @@ class Ledger:
             account_type=account.account_type,
             status=account.status,
             opened_at_ms=account.opened_at_ms,
+            frozen_at_ms=account.frozen_at_ms,
+            frozen_by=account.frozen_by,
+            thawed_at_ms=account.thawed_at_ms,
+            closed_at_ms=account.closed_at_ms,
             subject_ref=self.subject_reference(account.subject),
             depository_ref=depository_ref,
             maintained_at=self.maintained_at,
@@ -238,12 +243,14 @@ class Ledger:
             product_type=product.product_type,
             unit=product.unit,
             currency=product.currency,
+            scale=product.scale,
             authorised_quantity=product.authorised_quantity,
             holder_limit=product.holder_limit,
             total_before=total_before,
             total=product.total,
             holders=product.holders,
             face_value_e4=product.face_value_e4,
+            issue_price_e4=product.issue_price_e4,
             market_ref=market_ref,
             market_name=self.market.name,
             issuer_ref=self.subject_reference(product.issuer),
@@ -251,7 +258,11 @@ class Ledger:
             maintained_at=self.maintained_at,
         )
         metadata = product_metadata(
-            holders=product.holders, total=product.total, scale=product.scale, face_value_e4=product.face_value_e4
+            product_type=product.product_type,
+            holders=product.holders,
+            total=product.total,
+            scale=product.scale,
+            face_value_e4=product.face_value_e4,
         )
         self.emit(PRODUCT, code, product.version, body, metadata)
 
@@ -276,6 +287,7 @@ class Ledger:
         *,
         subject_ref: str | None = None,
         report_ref: str | None = None,
+        trading: bool = False,
         freeze_description: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
@@ -295,16 +307,17 @@ class Ledger:
         figures_before, figures_after = before.figures, after.figures
         body = registration_body(
             business_id=self.operation.business_id,
+            event_type=TRADING if trading else NOT_TRADING,
             product_ref=reference(movement.code, product.version),
             unit=product.unit,
             currency=product.currency,
+            scale=product.scale,
             account_ref=reference(account_id, account.version),
             subject_ref=subject_ref or self.subject_reference(account.subject),
             subject_kind=account.subject_kind,
             report_ref=report_ref,
-            available=Part.between(figures_before.available, figures_after.available),
-            pledged=Part.between(figures_before.pledged, figures_after.pledged),
-            frozen=Part.between(figures_before.frozen, figures_after.frozen),
+            before=figures_before,
+            after=figures_after,
             registered_at=date_time(self.operation.occurred_at_ms),
             maintained_at=self.maintained_at,
             note=self.operation.TYPE,
@@ -337,8 +350,14 @@ class Ledger:
         if old.holder_limit is not None and holders > old.holder_limit and movement.holders_change > 0:
             raise refuse("holder_limit_exceeded", product=movement.code, holders=holders, limit=old.holder_limit)
         if movement.holders_change or totals != old.totals or authorised != old.authorised_quantity:
+            price = old.issue_price_e4 if movement.issue_price_e4 is None else movement.issue_price_e4
             product = msgspec.structs.replace(
-                old, authorised_quantity=authorised, holders=holders, totals=totals, version=old.version + 1
+                old,
+                authorised_quantity=authorised,
+                holders=holders,
+                issue_price_e4=price,
+                totals=totals,
+                version=old.version + 1,
             )
             if product.total > authorised:
                 raise InvariantBroken(f"{movement.code} has more registered than authorised: the rule did not check")

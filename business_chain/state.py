@@ -67,14 +67,20 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     qualification_certified_at_ms: int | None = None
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
+class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An account and its owner; `subject_kind` is copied from the subject, which never changes it."""
 
     account_type: AccountType
+    closed_at_ms: int | None = None
+    frozen_at_ms: int | None = None
+    """The latest freeze, in force or not."""
+    frozen_by: str | None = None
+    """Its authority and order."""
     opened_at_ms: int
     status: AccountStatus
     subject: str
     subject_kind: SubjectKind
+    thawed_at_ms: int | None = None
     version: int
 
 
@@ -89,6 +95,8 @@ class Product(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     face_value_e4: int | None = None
     holder_limit: int | None = None
     holders: int
+    issue_price_e4: int | None = None
+    """Of the latest issue that had a price."""
     issuer: str
     name: str
     product_type: int

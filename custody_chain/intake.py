@@ -15,15 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from common.core.codec import canonical_json, parse_json_canonically
 from common.core.errors import Rejected
 from common.core.snapshot import MAX_SNAPSHOT_BYTES
+from common.model.document import encode_document, parse_document
 from common.model.header import DELETE, UPDATE, SnapshotHeader, read_header
 from common.model.schemas import MODEL
 
 OVERSIZED: Final = "oversized"
 NOT_JSON: Final = "not_json"
-NOT_CANONICAL: Final = "not_canonical"
 HEADER_INVALID: Final = "header_invalid"
 UNKNOWN_KIND: Final = "unknown_kind"
 SCHEMA_FAILED: Final = "schema_failed"
@@ -32,7 +31,6 @@ MERGED_TOO_LARGE: Final = "merged_too_large"
 ANOMALY_CODES: Final = (
     OVERSIZED,
     NOT_JSON,
-    NOT_CANONICAL,
     HEADER_INVALID,
     UNKNOWN_KIND,
     SCHEMA_FAILED,
@@ -64,19 +62,17 @@ class Reading:
 
 
 def read_snapshot(data: bytes) -> Reading:
-    """Size, JSON, canonical form and header of one snapshot."""
+    """Size, JSON and header of one snapshot. Its form is the region's own: any JSON (protocol rule 33)."""
     if len(data) > MAX_SNAPSHOT_BYTES:
         return Reading(OVERSIZED)
     try:
-        document, canonical = parse_json_canonically(data, max_size=MAX_SNAPSHOT_BYTES)
+        document = parse_document(data, max_size=MAX_SNAPSHOT_BYTES)
     except Rejected:
         return Reading(NOT_JSON)
     try:
         header = read_header(document)
     except Rejected:
         return Reading(HEADER_INVALID, document=document, object_hint=_hint(document))
-    if canonical != data:
-        return Reading(NOT_CANONICAL, header, document)
     if not MODEL.knows(header.kind):
         return Reading(UNKNOWN_KIND, header, document)
     return Reading(None, header, document)
@@ -118,7 +114,7 @@ def fits_when_merged(body: dict[str, Any] | None) -> bool:
 
     Else updates that only add would make each later one dearer for every custody validator.
     """
-    return body is None or len(canonical_json(body)) <= MAX_SNAPSHOT_BYTES
+    return body is None or len(encode_document(body)) <= MAX_SNAPSHOT_BYTES
 
 
 def passes_schema(reading: Reading, body: dict[str, Any] | None) -> bool:

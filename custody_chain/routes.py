@@ -44,7 +44,7 @@ LOG_READERS: Final = SUPERVISORS | {Role.RELAY, Role.OPERATOR, Role.FEEDBACK}
 FEEDBACK_READERS: Final = SUPERVISORS | {Role.FEEDBACK}
 _CUSTODY_HEIGHT: Final = "tongjian.custody_height"
 _MAX_MS: Final = 2**53 - 1
-_encode: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 AsOf = Annotated[int | None, DIGITS, Query(ge=0, le=_MAX_MS, description="As of this time (ms); the newest if absent.")]
 Proof = Annotated[bool, Query(description="Add an evidence file of kind `state` for the values read (tip only).")]

@@ -46,7 +46,8 @@ def freeze_account(operation: FreezeAccount, ledger: Ledger) -> None:
     if account.status == "frozen":
         raise refuse("account_frozen", account=operation.account)
     ledger.metadata |= {"authority": operation.authority, "order_number": operation.order_number}
-    _set_status(operation.account, account, "frozen", ledger)
+    frozen_by = f"{operation.authority} {operation.order_number}"
+    _set_status(ledger, operation, account, "frozen", frozen_at_ms=operation.occurred_at_ms, frozen_by=frozen_by)
 
 
 def unfreeze_account(operation: UnfreezeAccount, ledger: Ledger) -> None:
@@ -54,7 +55,7 @@ def unfreeze_account(operation: UnfreezeAccount, ledger: Ledger) -> None:
     account = _account_not_closed(operation.account, ledger)
     if account.status != "frozen":
         raise refuse("account_not_frozen", account=operation.account)
-    _set_status(operation.account, account, "open", ledger)
+    _set_status(ledger, operation, account, "open", thawed_at_ms=operation.occurred_at_ms)
 
 
 def close_account(operation: CloseAccount, ledger: Ledger) -> None:
@@ -64,7 +65,7 @@ def close_account(operation: CloseAccount, ledger: Ledger) -> None:
         raise refuse("account_frozen", account=operation.account)
     if ledger.state.scan_index(account_holding_prefix(operation.account), 1):
         raise refuse("account_not_empty", account=operation.account)
-    _set_status(operation.account, account, "closed", ledger)
+    _set_status(ledger, operation, account, "closed", closed_at_ms=operation.occurred_at_ms)
 
 
 def _account_not_closed(account_id: str, ledger: Ledger) -> Account:
@@ -74,6 +75,12 @@ def _account_not_closed(account_id: str, ledger: Ledger) -> Account:
     return account
 
 
-def _set_status(account_id: str, account: Account, status: AccountStatus, ledger: Ledger) -> None:
-    changes: dict[str, Any] = {"status": status, "version": account.version + 1}
-    ledger.save_account(account_id, msgspec.structs.replace(account, **changes))
+def _set_status(
+    ledger: Ledger,
+    operation: FreezeAccount | UnfreezeAccount | CloseAccount,
+    account: Account,
+    status: AccountStatus,
+    **changes: Any,
+) -> None:
+    changes |= {"status": status, "version": account.version + 1}
+    ledger.save_account(operation.account, msgspec.structs.replace(account, **changes))

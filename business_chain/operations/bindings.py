@@ -21,6 +21,7 @@ from business_chain.operations.registrations import check_available
 from business_chain.refusals import refuse
 from business_chain.state import binding_key, encode_value
 from common.core.errors import InvariantBroken
+from common.model.quantities import exact_quantity
 
 
 def check_pledge_shape(operation: Pledge) -> None:
@@ -105,7 +106,7 @@ def freeze(operation: Freeze, ledger: Ledger) -> None:
             bound = _cover(ledger, part.pledge, part.share_nature, part.quantity)
         after = after.replace(balance.with_bindings(0, part.quantity, bound))
     _save(ledger, operation.business_id, binding)
-    _register(ledger, binding, before, after, _freeze_metadata(operation.business_id, binding))
+    _register(ledger, binding, before, after, _freeze_metadata(operation.business_id, binding, ledger))
 
 
 def unfreeze(operation: Unfreeze, ledger: Ledger) -> None:
@@ -119,7 +120,7 @@ def unfreeze(operation: Unfreeze, ledger: Ledger) -> None:
         free = -quantity if part.pledge is None else _cover(ledger, part.pledge, part.share_nature, -quantity)
         after = after.replace(after.balance(part.share_nature).with_bindings(0, -quantity, free))
     _save(ledger, operation.freeze, binding)
-    _register(ledger, binding, before, after, _freeze_metadata(operation.freeze, binding))
+    _register(ledger, binding, before, after, _freeze_metadata(operation.freeze, binding, ledger))
 
 
 def _parts_of(
@@ -231,26 +232,27 @@ def _pledge_metadata(pledge_id: str, binding: Binding, ledger: Ledger) -> dict[s
         "pledge": pledge_id,
         "pledgee_ref": ledger.subject_reference(binding.pledgee or ""),
         "contract_number": binding.contract_number,
-        "parts": _stated(binding),
+        "parts": _stated(binding, ledger),
     }
 
 
-def _freeze_metadata(freeze_id: str, binding: Binding) -> dict[str, Any]:
+def _freeze_metadata(freeze_id: str, binding: Binding, ledger: Ledger) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "freeze": freeze_id,
         "authority": binding.authority,
         "order_number": binding.order_number,
-        "parts": _stated(binding),
+        "parts": _stated(binding, ledger),
     }
     if binding.until_ms is not None:
         metadata["until_ms"] = binding.until_ms
     return metadata
 
 
-def _stated(binding: Binding) -> list[dict[str, Any]]:
+def _stated(binding: Binding, ledger: Ledger) -> list[dict[str, Any]]:
     """What is left of a binding, by share nature and by the pledge that it lies on."""
+    scale = ledger.product(binding.product).scale
     return [
-        {"share_nature": part.share_nature, "quantity": part.quantity}
+        {"share_nature": part.share_nature, "quantity": exact_quantity(part.quantity, scale)}
         | ({} if part.pledge is None else {"pledge": part.pledge})
         for part in binding.parts
         if part.quantity

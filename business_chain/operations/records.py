@@ -31,7 +31,7 @@ from common.core.names import IDENTIFIER_PATTERN, PRINCIPAL_PATTERN
 from common.core.validators import MAX_VALIDATORS
 from common.model import codes
 from common.model.enumerations import CURRENCIES, UNITS
-from common.model.quantities import MAX_QUANTITY
+from common.model.quantities import MAX_PLACES, MAX_QUANTITY
 
 MAX_ENTRIES: Final = 100
 """Holders that one increase may list; a larger issue takes several operations of one transaction."""
@@ -164,7 +164,7 @@ class IssueProduct(Operation, frozen=True, kw_only=True):
         int, Whole(1, 5, note="1 equity interest, 2 shares, 3 convertible bond, 4 bond, 5 fund (private, all)")
     ]
     unit: Annotated[str, Choice(*UNITS, note="what one whole unit is")]
-    scale: Annotated[int, Whole(0, 8, note="decimal places of a quantity: 0 for whole shares, 2 for 1/100")]
+    scale: Annotated[int, Whole(0, MAX_PLACES, note="decimal places of a quantity: 0 for whole shares, 2 for 1/100")]
     authorised_quantity: Annotated[int, QUANTITY]
     currency: Annotated[str, Choice(*CURRENCIES, note="GB/T 12406-2008 numeric code, default 156 (yuan)")] = "156"
     face_value_e4: Annotated[int | None, PRICE] = None

@@ -16,8 +16,13 @@ from business_chain.operations.records import Increase, RegisterInitially, Trans
 from business_chain.refusals import refuse
 from business_chain.state import Product
 from common.model.enumerations import ISSUE, NON_TRADING_TRANSFER, TRANSFER_BY_TRADE
-from common.model.kinds.transactionreport import TRANSACTION_REPORT, issue_parties, report_body, transfer_parties
-from common.model.quantities import PRICE_SCALE
+from common.model.kinds.transactionreport import (
+    TRANSACTION_REPORT,
+    issue_parties,
+    report_body,
+    report_metadata,
+    transfer_parties,
+)
 from common.model.values import date_time, reference
 
 
@@ -50,7 +55,12 @@ def register_initially(operation: RegisterInitially, ledger: Ledger) -> None:
 def increase(operation: Increase, ledger: Ledger) -> None:
     """Issue new quantity to holders; `authorised_quantity`, if given, is the new authorised quantity."""
     product = ledger.product(operation.product)
-    movement = Movement(operation.product, product, authorised_quantity=operation.authorised_quantity)
+    movement = Movement(
+        operation.product,
+        product,
+        authorised_quantity=operation.authorised_quantity,
+        issue_price_e4=operation.price_e4,
+    )
     if operation.authorised_quantity is not None and operation.authorised_quantity < product.authorised_quantity:
         raise refuse("authorised_reduced", product=operation.product, authorised=product.authorised_quantity)
     quantity = sum(entry.quantity for entry in operation.entries)
@@ -62,7 +72,7 @@ def increase(operation: Increase, ledger: Ledger) -> None:
     for entry, account in zip(operation.entries, accounts, strict=True):
         before = ledger.holding(operation.product, entry.account)
         after = before.replace(before.balance(entry.share_nature).with_held(entry.quantity))
-        ledger.move(movement, entry.account, account, before, after, report_ref=report_ref)
+        ledger.move(movement, entry.account, account, before, after, report_ref=report_ref, trading=True)
     ledger.settle(movement)
 
 
@@ -77,7 +87,8 @@ def transfer(operation: Transfer, ledger: Ledger) -> None:
     check_available(sold, quantity, operation.from_account)
     buyer_before = ledger.holding(operation.product, operation.to_account)
     bought = buyer_before.balance(operation.share_nature)
-    kind = NON_TRADING_TRANSFER if operation.price_e4 is None else TRANSFER_BY_TRADE
+    trading = operation.price_e4 is not None
+    kind = TRANSFER_BY_TRADE if trading else NON_TRADING_TRANSFER
     seller_ref, buyer_ref = ledger.subject_reference(seller.subject), ledger.subject_reference(buyer.subject)
     parties = transfer_parties(seller_ref, buyer_ref)
     report_ref = emit_report(ledger, operation, product, kind, quantity, parties)
@@ -86,7 +97,16 @@ def transfer(operation: Transfer, ledger: Ledger) -> None:
         (operation.from_account, seller, seller_ref, seller_before, seller_before.replace(sold.with_held(-quantity))),
         (operation.to_account, buyer, buyer_ref, buyer_before, buyer_before.replace(bought.with_held(quantity))),
     ):
-        ledger.move(movement, account_id, account, before, after, subject_ref=subject_ref, report_ref=report_ref)
+        ledger.move(
+            movement,
+            account_id,
+            account,
+            before,
+            after,
+            subject_ref=subject_ref,
+            report_ref=report_ref,
+            trading=trading,
+        )
     ledger.settle(movement)
 
 
@@ -117,7 +137,7 @@ def emit_report(
     product: Product,
     transaction_type: int,
     quantity: int,
-    parties: dict[str, object],
+    parties: dict[str, str],
 ) -> str:
     """Make the transfer report; its reference goes into the registrations."""
     object_id = ledger.registration_id(0)
@@ -127,12 +147,13 @@ def emit_report(
         currency=product.currency,
         product_ref=reference(operation.product, product.version),
         quantity=quantity,
+        scale=product.scale,
         price_e4=operation.price_e4,
         settled_at=date_time(operation.occurred_at_ms),
         maintained_at=ledger.maintained_at,
         parties=parties,
     )
-    metadata = {"quantity_scale": product.scale, "price_scale": PRICE_SCALE}
+    metadata = report_metadata(quantity, product.scale)
     if isinstance(operation, Transfer):
         metadata["share_nature"] = operation.share_nature
     ledger.emit(TRANSACTION_REPORT, object_id, 0, body, metadata)

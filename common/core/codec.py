@@ -13,6 +13,9 @@ Invariants:
   * Binary integers are big-endian, every variable part is length-prefixed, and nothing may follow the end (attacks
     E2, E4).
 
+What this reads holds integers alone. What it writes may hold a quantity that is no whole number, as a `Decimal`
+(`common.model.quantities`): its shortest plain form, which is RFC 8785's too for up to fifteen digits.
+
 Left out: floats (never needed on chain) and streaming (every input is bounded by its caller).
 """
 
@@ -22,6 +25,7 @@ import json
 import re
 import struct
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -31,8 +35,8 @@ from common.core.errors import CodecError, InvariantBroken, Malformed, TooLarge
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 32
 
-_encoder: Final = msgspec.json.Encoder(order="sorted")
-_insertion_order_encoder: Final = msgspec.json.Encoder()
+_encoder: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
+_insertion_order_encoder: Final = msgspec.json.Encoder(decimal_format="number")
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 _SIGNED_KEY: Final = re.compile(r"[a-z0-9_]{1,64}")
 
@@ -75,7 +79,7 @@ def _check_values(value: Any, depth_left: int, max_depth: int) -> bool:
         items = (value,)
     for item in items:
         kind = type(item)
-        if kind is str or kind is bool or item is None:
+        if kind is str or kind is bool or item is None or kind is Decimal:
             continue
         if kind is int:
             if not -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:
@@ -101,7 +105,7 @@ def _in_utf16_order(value: Any) -> Any:
 
 
 def canonical_json(value: Any, *, max_depth: int = MAX_DEPTH) -> bytes:
-    """The RFC 8785 bytes of `value` (dict, list, tuple, str, int, bool, None).
+    """The RFC 8785 bytes of `value` (dict, list, tuple, str, int, Decimal, bool, None).
 
     Raises `Malformed` (`json_float`, `json_integer_range`, `json_depth`, `json_surrogate`, `json_key_type`,
     `json_type`).
@@ -150,7 +154,8 @@ def parse_json_canonically(data: bytes, *, max_size: int, max_depth: int = MAX_D
     return value, canonical_json(value, max_depth=max_depth)
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of its members, as a hook of `json`. Raises `Malformed('json_duplicate_key')`."""
     result = dict(pairs)
     if len(result) != len(pairs):
         seen: set[str] = set()
@@ -173,12 +178,18 @@ def _safe_integer(text: str) -> int:
 
 
 _careful_decoder: Final = json.JSONDecoder(
-    object_pairs_hook=_no_duplicates, parse_float=_refuse_float, parse_int=_safe_integer, parse_constant=_refuse_float
+    object_pairs_hook=refuse_repeated_keys,
+    parse_float=_refuse_float,
+    parse_int=_safe_integer,
+    parse_constant=_refuse_float,
 )
 
 
-def _check_nesting(text: str, max_depth: int) -> None:
-    """Refuse deep nesting before a recursive parser sees it; wrong bracket pairs are left to the parser."""
+def check_nesting(text: str, max_depth: int) -> None:
+    """Refuse deep nesting before a recursive parser sees it; wrong bracket pairs are left to the parser.
+
+    Raises `Malformed('json_depth')`.
+    """
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(text):
         mark = match.group()
@@ -195,7 +206,7 @@ def _parse_carefully(data: bytes, max_depth: int) -> tuple[Any, bytes]:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed("json_utf8", "The text is not valid UTF-8.") from None
-    _check_nesting(text, max_depth)
+    check_nesting(text, max_depth)
     try:
         value = _careful_decoder.decode(text)
     except ValueError as error:

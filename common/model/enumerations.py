@@ -38,6 +38,11 @@ NON_TRADING_TRANSFER: Final = 5
 RIGHTS: Final = 1
 """`register_object_type`: rights of one account; 2 is a roster of members."""
 
+NOT_TRADING: Final = 1
+TRADING: Final = 2
+"""`register_event_type`, by its public meaning: 1 custody and non-trading movements, 2 movements that the report of an
+issue or a trade stands behind."""
+
 EQUITY_PRODUCTS: Final = (1, 2)
 BOND_PRODUCTS: Final = (3, 4)
 """`product_type`: private equity interest, private shares; convertible bond, bond; 5 is a fund."""

@@ -1,19 +1,21 @@
 """A data object's snapshot as JR/T 0314-2024 describes it: a header and a body, JSON, one snapshot a version.
 
-Invariants: canonical JSON of at most 64 KiB (protocol rule 14); integers only; a *create* has version 0; a *delete*
-has no body, every other operation has one. The pilot data model 2.0.0 leaves `body` out on delete (an empty object
-fails its schema), and so does this.
+Invariants: canonical JSON of at most 64 KiB (protocol rule 14), numbers plain decimals (`quantities`); a *create* has
+version 0; a *delete* has no body, every other operation has one. The pilot data model 2.0.0 leaves `body` out on delete
+(an empty object fails its schema), and so does this.
 Left out: the bodies (`kinds`), versions against history, and JSON Schema validation (`schemas`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
-from common.core.codec import MAX_SAFE_INTEGER, canonical_json_of_checked
+import msgspec
+
+from common.core.codec import MAX_SAFE_INTEGER
 from common.core.errors import InvariantBroken, Malformed, TooLarge
 from common.core.snapshot import MAX_SNAPSHOT_BYTES
+from common.model.document import encode_document, json_text
 
 MODEL_PROTOCOL: Final = "区域性股权市场跨链业务数据模型"
 MODEL_VERSION: Final = "2.0.0"
@@ -29,8 +31,7 @@ MAX_MODEL_VERSION_CHARACTERS: Final = 32
 MAX_REMARK_CHARACTERS: Final = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotHeader:
+class SnapshotHeader(msgspec.Struct, frozen=True):
     """`header.content` of a snapshot. `timestamp_s` is UNIX seconds of the business operation."""
 
     kind: str
@@ -38,6 +39,9 @@ class SnapshotHeader:
     version: int
     operation: str
     timestamp_s: int
+
+
+_MODEL: Final = encode_document({"protocol": MODEL_PROTOCOL, "version": MODEL_VERSION}).decode("utf-8")
 
 
 def build_snapshot(
@@ -51,33 +55,56 @@ def build_snapshot(
     metadata: dict[str, Any] | None = None,
     remark: str | None = None,
 ) -> bytes:
-    """Canonical bytes of one snapshot.
+    """Canonical bytes of one snapshot from its parts as values.
 
-    What the caller passes was checked when it was read, or is a literal: ASCII keys, safe integers, no floats.
+    What the caller passes was checked when it was read, or is a literal: ASCII keys, safe integers, no floats. Raises
+    what `assemble_snapshot` raises.
+    """
+    return assemble_snapshot(
+        kind=kind,
+        object_id=object_id,
+        version=version,
+        operation=operation,
+        timestamp_s=timestamp_s,
+        body=None if body is None else json_text(body),
+        metadata=None if metadata is None else json_text(metadata),
+        remark=remark,
+    )
 
-    Raises `TooLarge('snapshot_too_large')` above 64 KiB and
+
+def assemble_snapshot(
+    *,
+    kind: str,
+    object_id: str,
+    version: int,
+    operation: str,
+    timestamp_s: int,
+    body: str | None,
+    metadata: str | None = None,
+    remark: str | None = None,
+) -> bytes:
+    """Canonical bytes of one snapshot, whose body and metadata are canonical JSON already.
+
+    Raises `TooLarge('snapshot_too_large')` above 64 KiB, `Malformed('json_surrogate')` and
     `InvariantBroken` if header fields contradict each other (a bug of the caller).
     """
     if operation not in OPERATIONS or (body is None) != (operation == DELETE) or (operation == CREATE and version != 0):
         raise InvariantBroken(f"snapshot header contradicts itself: {operation} of version {version}")
-    header: dict[str, Any] = {
-        "model": {"protocol": MODEL_PROTOCOL, "version": MODEL_VERSION},
-        "content": {
-            "type": kind,
-            "object_id": object_id,
-            "version": version,
-            "operation": operation,
-            "timestamp": timestamp_s,
-        },
-    }
+    parts = ["{" if body is None else f'{{"body":{body},']
+    parts.append(
+        f'"header":{{"content":{{"object_id":{json_text(object_id)},"operation":"{operation}",'
+        f'"timestamp":{timestamp_s},"type":{json_text(kind)},"version":{version}}}'
+    )
     if metadata is not None:
-        header["metadata"] = metadata
+        parts.append(f',"metadata":{metadata}')
+    parts.append(f',"model":{_MODEL}')
     if remark is not None:
-        header["remark"] = remark
-    document: dict[str, Any] = {"header": header}
-    if body is not None:
-        document["body"] = body
-    data = canonical_json_of_checked(document)
+        parts.append(f',"remark":{json_text(remark)}')
+    parts.append("}}")
+    try:
+        data = "".join(parts).encode("utf-8")
+    except UnicodeEncodeError:
+        raise Malformed("json_surrogate", "A string holds half of a surrogate pair.") from None
     if len(data) > MAX_SNAPSHOT_BYTES:
         raise TooLarge(
             "snapshot_too_large", "A snapshot is at most 64 KiB.", length=len(data), limit=MAX_SNAPSHOT_BYTES

@@ -8,11 +8,21 @@ Left out: quantities and prices (`quantities`).
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
+from common.core.codec import MAX_SAFE_INTEGER
+from common.model.quantities import Quantity, is_believed
+
 _EPOCH_IN_CHINA: Final = datetime(1970, 1, 1, 8)
+
+_DAY: Final = re.compile("[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])(?:T|$)")
+_LAST_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_FEBRUARY: Final = 2
+_LEAP_FEBRUARY: Final = 29
 
 MAX_METADATA_TEXT: Final = 256
 """Characters of a text in `header.metadata` that is kept; the data model bounds references alike."""
@@ -66,6 +76,28 @@ def short_text_in(parent: dict[str, Any], name: str) -> str | None:
 
 
 def number_in(parent: dict[str, Any], name: str) -> int | None:
-    """A whole number, else None."""
+    """A whole number within the integers of canonical JSON (protocol rule 10), else None."""
     value = parent.get(name)
-    return value if type(value) is int else None
+    return value if type(value) is int and -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER else None
+
+
+def quantity_in(parent: dict[str, Any], name: str) -> Quantity | None:
+    """A number of any size and exactness that `document` reads, else None."""
+    value = parent.get(name)
+    return value if type(value) is int or isinstance(value, Decimal) else None
+
+
+def believed_in(parent: dict[str, Any], name: str) -> Quantity | None:
+    """A quantity within the bounds that are believed, else None."""
+    value = quantity_in(parent, name)
+    return value if value is not None and is_believed(value) else None
+
+
+def day_of(date_time: str | None) -> str | None:
+    """The day of a date or of an RFC 3339 time, as written there: YYYY-MM-DD, if there is such a day; else None."""
+    if date_time is None or _DAY.match(date_time) is None:
+        return None
+    year, month, day = int(date_time[:4]), int(date_time[5:7]), int(date_time[8:10])
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    last = _LEAP_FEBRUARY if leap and month == _FEBRUARY else _LAST_DAYS[month - 1]
+    return date_time[:10] if year > 0 and day <= last else None

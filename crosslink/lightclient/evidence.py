@@ -18,6 +18,7 @@ from typing import Any
 
 from common.core.codec import parse_json
 from common.core.errors import Malformed, Rejected
+from common.model.document import parse_document
 from common.model.header import read_header
 from crosslink.lightclient.evidence_file import (
     BUCKET_SIZE,
@@ -217,7 +218,7 @@ def _verify_snapshot(snapshot: SnapshotEvidence, bucket: StateEntry, root: Trust
 def _readable(data: bytes) -> dict[str, Any] | None:
     """What the bytes say, if they are a data object of the suite's JSON; a foreign chain may commit to others."""
     try:
-        document = parse_json(data, max_size=MAX_TEXT)
+        document = parse_document(data, max_size=MAX_TEXT)
         read_header(document)
     except Rejected:
         return None

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from common.core.codec import parse_json
 from common.core.errors import Malformed, Rejected
+from common.model.document import parse_document
 from common.model.schemas import MODEL
 from custody_chain import evidence, regions, state
-from custody_chain.intake import NOT_CANONICAL, SCHEMA_FAILED
+from custody_chain.intake import SCHEMA_FAILED
 from custody_chain.queries.moment import MAX_PROVEN, Moment
 from custody_chain.tables.alerts import alerts_of
 
@@ -28,13 +28,12 @@ _PARTS: Final = "~"
 
 ADVICE: Final = {
     "oversized": "A snapshot is at most 64 KiB; move attachments to the off-chain store and overwrite this version.",
-    "not_json": "The snapshot is not JSON with integers, unique keys and valid UTF-8; overwrite this version.",
-    NOT_CANONICAL: "The snapshot is JSON, but not in canonical form (RFC 8785); overwrite this version.",
+    "not_json": "The snapshot is not JSON with unique keys, plain numbers and valid UTF-8; overwrite this version.",
     "header_invalid": "header.content does not follow JR/T 0314-2024; overwrite this version.",
     "unknown_kind": "header.content.type is none of the seven kinds of the data model; overwrite this version.",
     SCHEMA_FAILED: "The object fails the JSON Schema of its kind; overwrite this version.",
     "merged_too_large": "The object with this update is above 64 KiB; overwrite this version with less.",
-    "quantity_out_of_range": "A balance, or a total with it, is beyond 10^15; overwrite this version.",
+    "quantity_out_of_range": "A balance or total is beyond 10^15 or 6 decimal places; overwrite this version.",
 }
 """What a market can do about each anomaly code."""
 
@@ -214,7 +213,7 @@ def _explained(moment: Moment, record: dict[str, Any], anomaly: dict[str, Any]) 
         try:
             place = record["network"], anomaly["object_id"], anomaly["height"], anomaly["index"]
             data, _ = evidence.snapshot_of(moment.reader, client_type, *place, prove=False)
-            document = parse_json(data, max_size=len(data))
+            document = parse_document(data, max_size=len(data))
             reasons = MODEL.explain(anomaly["kind"], document)
         except Rejected:
             reasons = []

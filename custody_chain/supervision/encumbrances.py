@@ -17,7 +17,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from common.model.kinds import registration
-from common.model.quantities import MAX_QUANTITY
+from common.model.quantities import Quantity, is_believed, plain
 from custody_chain.records import Records
 from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.positions import QuantityOutOfRange
@@ -43,9 +43,9 @@ def change_of(
     if encumbrance is None:
         return None
     if encumbrance.kind == "pledge":
-        change = after.pledged - before.pledged
+        change = plain(after.pledged - before.pledged)
         return EncumbranceChange("pledge", encumbrance.id, change) if change else None
-    change = after.frozen - before.frozen
+    change = plain(after.frozen - before.frozen)
     return EncumbranceChange("freeze", encumbrance.id, change) if change else None
 
 
@@ -88,10 +88,10 @@ def take_back(records: Records, where: HoldingKey, change: EncumbranceChange | N
         _keep(records, key, before, replace(before, quantity=_believed(before.quantity - change.change)))
 
 
-def _believed(quantity: int) -> int:
-    if abs(quantity) > MAX_QUANTITY:
+def _believed(quantity: Quantity) -> Quantity:
+    if not is_believed(quantity):
         raise QuantityOutOfRange
-    return quantity
+    return plain(quantity)
 
 
 def _find(records: Records, where: HoldingKey, change: EncumbranceChange) -> tuple[EncumbranceKey, Encumbrance | None]:

@@ -20,6 +20,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from common.model.kinds.registration import Part, RegistrationFacts
+from common.model.quantities import Quantity, plain
 from custody_chain.records import Records
 from custody_chain.supervision import encumbrances
 from custody_chain.supervision.alerts import Moment
@@ -105,12 +106,12 @@ def _join(records: Records, where: HoldingKey, earlier: int | None, later: int |
         records.put(LAST_MOVEMENTS, where, replace(ends, newest=earlier))
 
 
-def _result(part: Part, current: int) -> int:
+def _result(part: Part, current: Quantity) -> Quantity:
     """The balance after a part: as stated, else by its change, else unchanged."""
     if part.after is not None:
         return part.after
     if part.change is not None:
-        return (current if part.before is None else part.before) + part.change
+        return plain((current if part.before is None else part.before) + part.change)
     return current
 
 
@@ -128,6 +129,8 @@ def _write(
     replaced = _movement(records, where, number)
     if replaced is None:
         return
+    if not facts.is_believed:
+        raise QuantityOutOfRange
     last = _standing_after(records, where, replaced.previous)
     previous = last.balances
     encumbrances.take_back(records, where, replaced.encumbrance)

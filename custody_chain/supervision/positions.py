@@ -16,7 +16,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from common.model import codes
-from common.model.quantities import MAX_QUANTITY
+from common.model.quantities import Quantity, is_believed, plain
 from custody_chain.records import Records
 from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.holders import count_holders
@@ -110,8 +110,8 @@ def mark_unresolved(records: Records, key: ObjectKey, *, unresolved: bool) -> No
 
 def _add_totals(product: Product, before: Position | None, after: Position | None) -> Product:
     """The product with one position in its sums in another's place."""
-    sums = {name: getattr(product, name) + _of(after, name) - _of(before, name) for name in _SUMMED}
-    if not all(-MAX_QUANTITY <= total <= MAX_QUANTITY for total in sums.values()):
+    sums = {name: plain(getattr(product, name) + _of(after, name) - _of(before, name)) for name in _SUMMED}
+    if not all(map(is_believed, sums.values())):
         raise QuantityOutOfRange
     return replace(product, **sums)
 
@@ -119,5 +119,5 @@ def _add_totals(product: Product, before: Position | None, after: Position | Non
 _SUMMED: Final = ("available", "pledged", "frozen", "held", "least_held")
 
 
-def _of(position: Position | None, name: str) -> int:
+def _of(position: Position | None, name: str) -> Quantity:
     return 0 if position is None else getattr(position, name)

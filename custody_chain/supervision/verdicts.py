@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple
 
 from common.model import codes
+from common.model.quantities import Quantity
 from custody_chain.intake import OVERSIZED
 from custody_chain.tables.encumbrances import Agreement, AgreementKey
 from custody_chain.tables.movements import Movement, MovementKey
@@ -90,7 +91,7 @@ def encumbered_over_held(case: Case[MovementKey, Movement]) -> Finding | None:
     return _about_balances(case) if wrong else None
 
 
-def _beyond(held: int, available: int, pledged: int, frozen: int) -> bool:
+def _beyond(held: Quantity, available: Quantity, pledged: Quantity, frozen: Quantity) -> bool:
     """A balance is negative, or what is free and the larger of what is bound are more than what is held."""
     return min(available, pledged, frozen) < 0 or available + max(pledged, frozen) > held
 
@@ -137,7 +138,7 @@ def balance_arithmetic(case: Case[MovementKey, Movement]) -> Finding | None:
 def balance_chain(case: Case[MovementKey, Movement]) -> Finding | None:
     """A balance before is not the balance after the registration before."""
     record = case.record
-    stated: list[int | None] = [part.before for part in record.stated]
+    stated: list[Quantity | None] = [part.before for part in record.stated]
     previous = list(record.preceded_by)
     if record.held_before is not None and record.held_preceded_by is not None:
         stated.append(record.held_before)

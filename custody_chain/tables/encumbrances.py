@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from common.model.kinds.registration import StatedPart
+from common.model.quantities import Quantity
 from custody_chain.tables.table import Foreign, Table
 
 
@@ -25,7 +26,7 @@ class Encumbrance(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Literal["pledge", "freeze"]
     id: str
-    quantity: int
+    quantity: Quantity
     investor: str
     """Who the account led to when it was opened."""
     object_id: str

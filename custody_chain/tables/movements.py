@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from common.model.kinds.registration import StatedNature
+from common.model.quantities import Quantity
 from custody_chain.tables.objects import Where
 from custody_chain.tables.positions import Balances, HoldingKey, Standing
 from custody_chain.tables.table import Foreign, Number, Table
@@ -15,9 +16,9 @@ from custody_chain.tables.table import Foreign, Number, Table
 class Stated(NamedTuple):
     """One balance as a registration states it; null where it does not."""
 
-    before: int | None
-    change: int | None
-    after: int | None
+    before: Quantity | None
+    change: Quantity | None
+    after: Quantity | None
 
 
 class EncumbranceChange(msgspec.Struct, frozen=True):
@@ -25,7 +26,7 @@ class EncumbranceChange(msgspec.Struct, frozen=True):
 
     kind: Literal["pledge", "freeze"]
     id: str
-    change: int
+    change: Quantity
 
 
 class MovementKey(NamedTuple):
@@ -49,10 +50,10 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     """The balances after the movement before."""
     before: Balances
     after: Balances
-    held_preceded_by: int | None = None
+    held_preceded_by: Quantity | None = None
     """Held after the movement before, before and after this one, each where it is stated."""
-    held_before: int | None = None
-    held_after: int | None = None
+    held_before: Quantity | None = None
+    held_after: Quantity | None = None
     natures_preceded_by: tuple[StatedNature, ...] | None = None
     share_natures: tuple[StatedNature, ...] | None = None
     """Balances by share nature after the movement before and after this one, each where they are stated."""

@@ -7,31 +7,31 @@ from typing import Final, NamedTuple
 import msgspec
 
 from common.model.kinds.registration import StatedNature
-from common.model.quantities import MAX_QUANTITY
+from common.model.quantities import Quantity, is_believed, plain
 from custody_chain.tables.table import UNRESOLVED, Foreign, Table, component
 
 
 class Balances(NamedTuple):
     """Balances of one account in one product, in the product's unit."""
 
-    available: int
-    pledged: int
-    frozen: int
+    available: Quantity
+    pledged: Quantity
+    frozen: Quantity
 
     @property
-    def most_held(self) -> int:
+    def most_held(self) -> Quantity:
         """All that is in the account if no freeze lies on pledged shares."""
-        return self.available + self.pledged + self.frozen
+        return plain(self.available + self.pledged + self.frozen)
 
     @property
-    def least_held(self) -> int:
+    def least_held(self) -> Quantity:
         """All that is in the account if freezes lie on pledged shares as far as they can."""
-        return self.available + max(self.pledged, self.frozen)
+        return plain(self.available + max(self.pledged, self.frozen))
 
     @property
     def in_range(self) -> bool:
-        """Whether all three can be believed and summed (`MAX_QUANTITY`)."""
-        return all(-MAX_QUANTITY <= value <= MAX_QUANTITY for value in self)
+        """Whether all three can be believed and summed."""
+        return all(map(is_believed, self))
 
 
 NOTHING: Final = Balances(0, 0, 0)
@@ -41,23 +41,23 @@ class Standing(NamedTuple):
     """All that a registration says of a position after it. None: the chain does not state it."""
 
     balances: Balances
-    stated_held: int | None = None
+    stated_held: Quantity | None = None
     share_natures: tuple[StatedNature, ...] | None = None
 
     @property
-    def held(self) -> int:
+    def held(self) -> Quantity:
         """Everything in the account: as stated, else what its balances add up to."""
         return self.balances.most_held if self.stated_held is None else self.stated_held
 
     @property
-    def least_held(self) -> int:
+    def least_held(self) -> Quantity:
         """What is certainly in the account: as stated, else as far as freezes may lie on pledged shares."""
         return self.balances.least_held if self.stated_held is None else self.stated_held
 
     @property
     def in_range(self) -> bool:
         """Whether all of it can be believed and summed."""
-        return self.balances.in_range and -MAX_QUANTITY <= self.held <= MAX_QUANTITY
+        return self.balances.in_range and is_believed(self.held)
 
 
 NO_STANDING: Final = Standing(NOTHING)
@@ -75,12 +75,12 @@ class PositionKey(NamedTuple):
 class Position(msgspec.Struct, frozen=True, kw_only=True):
     """What an account has of a product after its newest registration."""
 
-    available: int
-    pledged: int
-    frozen: int
-    held: int
+    available: Quantity
+    pledged: Quantity
+    frozen: Quantity
+    held: Quantity
     """As stated, else what the three add up to."""
-    least_held: int
+    least_held: Quantity
     """As stated, else the least that the three allow."""
     share_natures: tuple[StatedNature, ...] | None = None
     """The same by share nature, ascending; None: the chain does not state it."""

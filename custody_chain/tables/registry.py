@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from common.model.quantities import Quantity
 from custody_chain.tables.objects import ObjectKey
 from custody_chain.tables.table import Foreign, Number, Table
 
@@ -51,10 +52,10 @@ ACCOUNTS: Final = Table("account", ObjectKey, Account)
 class Count(msgspec.Struct, frozen=True, kw_only=True):
     """What a market last counted of a product, beside what its registrations added up to then."""
 
-    stated_total: int | None
-    least_total: int
+    stated_total: Quantity | None
+    least_total: Quantity
     stated_holders: int | None
-    registered_total: int
+    registered_total: Quantity
     accounts: int
 
 
@@ -69,18 +70,18 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str | None = None
     security: str | None = None
     product_type: int | None = None
-    issue_size: int | None = None
+    issue_size: Quantity | None = None
     unit: str | None = None
     scale: int | None = None
     """Decimal places of a quantity."""
     count: Count | None = None
     holders: int = 0
     accounts: int = 0
-    available: int = 0
-    pledged: int = 0
-    frozen: int = 0
-    held: int = 0
-    least_held: int = 0
+    available: Quantity = 0
+    pledged: Quantity = 0
+    frozen: Quantity = 0
+    held: Quantity = 0
+    least_held: Quantity = 0
     changes: int = 0
     """How often its security changed."""
     height: int = 0

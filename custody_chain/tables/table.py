@@ -11,7 +11,7 @@ A record is a frozen `msgspec.Struct`, or a plain JSON value where a region choo
 Invariants:
   T1  The encoding is injective: no foreign identifier contains ``/`` or imitates a key of another family (attacks
       E4, R8).
-  T2  Bytes of a record are canonical JSON: members sorted, integers and strings alone.
+  T2  Bytes of a record are canonical JSON: members sorted; numbers are integers and exact quantities.
   T3  A family belongs to the authenticated state or to the index, never to both, and its name is its own.
 
 Left out: which families there are (`custody_chain.tables`), caching and undoing (`custody_chain.records`).
@@ -27,6 +27,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from common.core.codec import canonical_json, canonical_json_of_checked
+from common.model.document import read_number
 
 UNRESOLVED: Final = "-"
 """Stands for the investor while an account's owner has no valid code."""
@@ -118,7 +119,7 @@ class Table(Generic[K, R]):
         codecs = [_CODECS[_kind(hint)] for hint in hints.values()]
         self._steps = tuple(write for write, _ in codecs)
         self._read_steps = tuple(read for _, read in codecs)
-        self._decode = msgspec.json.Decoder(record).decode
+        self._decode = msgspec.json.Decoder(record, float_hook=read_number).decode
         typed = isinstance(record, type) and issubclass(record, msgspec.Struct)
         self._encode: Callable[[Any], bytes] = canonical_json_of_checked if typed else canonical_json
 

@@ -3,7 +3,8 @@
 A registration states available, pledged and frozen balances before, change and after, over all share natures, so that
 after(n) = before(n + 1) can be checked per account and product. A freeze may lie on pledged shares, so the three do not
 add up to what is held. The data model has no field for that, nor for balances by share nature, pledgee, contract or
-court order: our business chains state them in `header.metadata`.
+court order: our business chains state them in `header.metadata`. `register_time` is the business's own time,
+`register_create_time` the block's.
 
 Left out: rosters (名册登记), whose place is the register query with its proof; which objects an operation makes.
 """
@@ -11,14 +12,24 @@ Left out: rosters (名册登记), whose place is the register query with its pro
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from common.model.document import json_text
 from common.model.enumerations import OTHER, RIGHTS, SUBJECT_TYPES, UNITS
-from common.model.quantities import MAX_QUANTITY
-from common.model.values import group_in, number_in, referenced, short_text_in, text_in
+from common.model.quantities import Quantity, decimal_text, exact_quantity, is_believed
+from common.model.template import Template
+from common.model.values import (
+    believed_in,
+    day_of,
+    group_in,
+    number_in,
+    quantity_in,
+    referenced,
+    short_text_in,
+    text_in,
+)
 
 REGISTRATION: Final = "registration"
 
@@ -26,98 +37,163 @@ MAX_STATED: Final = 64
 """Share natures, and parts of a pledge or freeze, that are read of one registration: more than there are codes."""
 
 
-class Part(msgspec.Struct, frozen=True, gc=False):
-    """One balance of a registration: available, pledged or frozen, in the product's unit. None: not stated."""
+class Balances(Protocol):
+    """An account's balances in one product, as integers in the product's scale."""
 
-    before: int | None
-    change: int | None
-    after: int | None
+    @property
+    def available(self) -> int:
+        """What may move."""
 
-    @classmethod
-    def between(cls, before: int, after: int) -> Part:
-        """The part that says how a balance became another one."""
-        return cls(before, after - before, after)
+    @property
+    def pledged(self) -> int:
+        """What a pledge lies on."""
+
+    @property
+    def frozen(self) -> int:
+        """What a freeze lies on."""
+
+
+def _body(
+    *,
+    serial_number: Any,
+    register_time: Any,
+    subject_ref: Any,
+    subject_type: Any,
+    account_ref: Any,
+    unit: Any,
+    currency: Any,
+    product_ref: Any,
+    create_time: Any,
+    event_type: Any,
+    note: Any,
+    available_before: Any,
+    available_change: Any,
+    available_after: Any,
+    pledged_before: Any,
+    pledged_change: Any,
+    pledged_after: Any,
+    frozen_before: Any,
+    frozen_change: Any,
+    frozen_after: Any,
+    transaction_ref: Any = None,
+    thaw_description: Any = None,
+) -> dict[str, Any]:
+    """`registration_information` with the values as they stand in JSON."""
+    description = {
+        "register_serial_number": serial_number,
+        "register_time": register_time,
+        "register_subject_ref": subject_ref,
+        "register_subject_type": subject_type,
+        "register_subject_account_ref": account_ref,
+        "register_asset_type": OTHER,
+        "register_asset_unit": unit,
+        "register_asset_currency": currency,
+        "register_product_ref": product_ref,
+        "register_create_time": create_time,
+    }
+    if transaction_ref is not None:
+        description["register_transaction_ref"] = transaction_ref
+    freezing = {
+        "register_frozen_balance_change": frozen_change,
+        "register_frozen_balance": frozen_before,
+        "register_frozen_balance_after": frozen_after,
+    }
+    if thaw_description is not None:
+        freezing["register_thaw_description"] = thaw_description
+    rights = {
+        "basic_information_description": description,
+        "available_registration": {
+            "register_asset_balance_change": available_change,
+            "register_asset_balance_before": available_before,
+            "register_asset_balance_after": available_after,
+        },
+        "pledge_registration": {
+            "register_pledge_balance_change": pledged_change,
+            "register_pledge_balance_before": pledged_before,
+            "register_pledge_balance_after": pledged_after,
+        },
+        "freezing_registration": freezing,
+        "description_status_information": {"register_source_type": OTHER, "register_asset_note": note},
+    }
+    basic = {"register_object_type": RIGHTS, "register_event_type": event_type}
+    return {
+        "registration_information": {
+            "register_basic_information": basic,
+            "registration_rights": {"basic_information_rights": rights},
+        }
+    }
+
+
+_template: Final = Template(_body)
 
 
 def registration_body(
     *,
     business_id: str,
+    event_type: int,
     product_ref: str,
     unit: str,
     currency: str,
+    scale: int,
     account_ref: str,
     subject_ref: str,
     subject_kind: str,
     report_ref: str | None,
-    available: Part,
-    pledged: Part,
-    frozen: Part,
+    before: Balances,
+    after: Balances,
     registered_at: str,
     maintained_at: str,
     note: str,
     freeze_description: str | None,
-) -> dict[str, Any]:
-    """`registration_information` of one holder's movement."""
-    description: dict[str, Any] = {
-        "register_serial_number": business_id,
-        "register_time": registered_at,
-        "register_subject_ref": subject_ref,
-        "register_subject_type": SUBJECT_TYPES[subject_kind],
-        "register_subject_account_ref": account_ref,
-        "register_asset_type": OTHER,
-        "register_asset_unit": UNITS[unit],
-        "register_asset_currency": currency,
-        "register_product_ref": product_ref,
-        "register_create_time": maintained_at,
+) -> str:
+    """Canonical JSON of one holder's movement; references, times and identifiers are ASCII without quotes.
+
+    `event_type` is `TRADING` or `NOT_TRADING`; balances are integers with `scale` decimal places.
+    """
+    values = {
+        "serial_number": f'"{business_id}"',
+        "register_time": f'"{registered_at}"',
+        "subject_ref": f'"{subject_ref}"',
+        "subject_type": str(SUBJECT_TYPES[subject_kind]),
+        "account_ref": f'"{account_ref}"',
+        "unit": str(UNITS[unit]),
+        "currency": f'"{currency}"',
+        "product_ref": f'"{product_ref}"',
+        "create_time": f'"{maintained_at}"',
+        "event_type": str(event_type),
+        "note": f'"{note}"',
+        "available_before": decimal_text(before.available, scale),
+        "available_change": decimal_text(after.available - before.available, scale),
+        "available_after": decimal_text(after.available, scale),
+        "pledged_before": decimal_text(before.pledged, scale),
+        "pledged_change": decimal_text(after.pledged - before.pledged, scale),
+        "pledged_after": decimal_text(after.pledged, scale),
+        "frozen_before": decimal_text(before.frozen, scale),
+        "frozen_change": decimal_text(after.frozen - before.frozen, scale),
+        "frozen_after": decimal_text(after.frozen, scale),
     }
     if report_ref is not None:
-        description["register_transaction_ref"] = report_ref
-    freezing: dict[str, Any] = {
-        "register_frozen_balance_change": frozen.change,
-        "register_frozen_balance": frozen.before,
-        "register_frozen_balance_after": frozen.after,
-    }
+        values["transaction_ref"] = f'"{report_ref}"'
     if freeze_description is not None:
-        freezing["register_thaw_description"] = freeze_description
-    return {
-        "registration_information": {
-            "register_basic_information": {"register_object_type": RIGHTS, "register_event_type": OTHER},
-            "registration_rights": {
-                "basic_information_rights": {
-                    "basic_information_description": description,
-                    "available_registration": {
-                        "register_asset_balance_change": available.change,
-                        "register_asset_balance_before": available.before,
-                        "register_asset_balance_after": available.after,
-                    },
-                    "pledge_registration": {
-                        "register_pledge_balance_change": pledged.change,
-                        "register_pledge_balance_before": pledged.before,
-                        "register_pledge_balance_after": pledged.after,
-                    },
-                    "freezing_registration": freezing,
-                    "description_status_information": {"register_source_type": OTHER, "register_asset_note": note},
-                }
-            },
-        }
-    }
+        values["thaw_description"] = json_text(freeze_description)
+    return _template.text(values)
 
 
 class StatedNature(msgspec.Struct, frozen=True, kw_only=True):
     """The balance of one share nature after a registration, as its metadata states it."""
 
     share_nature: int
-    held: int
-    available: int
-    pledged: int
-    frozen: int
+    held: Quantity
+    available: Quantity
+    pledged: Quantity
+    frozen: Quantity
 
 
 class StatedPart(msgspec.Struct, frozen=True, kw_only=True):
     """What is left of a pledge or freeze in one share nature; of a freeze, on which pledge it lies (None: on none)."""
 
     share_nature: int
-    quantity: int
+    quantity: Quantity
     pledge: str | None = None
 
 
@@ -139,24 +215,30 @@ class NatureBalance(Protocol):
 def balances_metadata(scale: int, held_before: int, held_after: int, after: Iterable[NatureBalance]) -> dict[str, Any]:
     """What a registration states of its balances beside the model's fields: held, and all after it by share nature."""
     return {
-        "quantity_scale": scale,
-        "held_before": held_before,
-        "held_after": held_after,
+        "held_before": exact_quantity(held_before, scale),
+        "held_after": exact_quantity(held_after, scale),
         "share_natures": [
             {
                 "share_nature": balance.share_nature,
-                "held": balance.held,
-                "available": balance.available,
-                "pledged": balance.pledged,
-                "frozen": balance.frozen,
+                "held": exact_quantity(balance.held, scale),
+                "available": exact_quantity(balance.available, scale),
+                "pledged": exact_quantity(balance.pledged, scale),
+                "frozen": exact_quantity(balance.frozen, scale),
             }
             for balance in after
         ],
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Encumbrance:
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """One balance of a registration: available, pledged or frozen, in the product's unit. None: not stated."""
+
+    before: Quantity | None
+    change: Quantity | None
+    after: Quantity | None
+
+
+class Encumbrance(msgspec.Struct, frozen=True):
     """Which pledge or freeze a registration belongs to, as `header.metadata` of our business chains names it."""
 
     kind: str
@@ -164,8 +246,7 @@ class Encumbrance:
     details: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationFacts:
+class RegistrationFacts(msgspec.Struct, frozen=True):
     """A change of one account's balances in one product."""
 
     product: str | None
@@ -176,61 +257,76 @@ class RegistrationFacts:
     pledged: Part
     frozen: Part
     encumbrance: Encumbrance | None = None
-    held_before: int | None = None
-    held_after: int | None = None
+    held_before: Quantity | None = None
+    held_after: Quantity | None = None
     share_natures: tuple[StatedNature, ...] | None = None
     """Balances after it, ascending; None if the chain does not state them."""
+    event_type: int | None = None
+    """`TRADING`, `NOT_TRADING`, or another code that the schema permits."""
+    effective_date: str | None = None
+    """The day on which the movement takes effect, YYYY-MM-DD: as `header.metadata` says, else the day of registration
+    as the market writes it."""
 
     @property
     def parts(self) -> tuple[Part, Part, Part]:
         """Available, pledged, frozen."""
         return (self.available, self.pledged, self.frozen)
 
+    @property
+    def is_believed(self) -> bool:
+        """Whether all stated figures are within the bounds of quantities."""
+        stated = [value for part in self.parts for value in (part.before, part.change, part.after)]
+        return all(value is None or is_believed(value) for value in (*stated, self.held_before, self.held_after))
+
 
 def registration_facts(body: dict[str, Any], metadata: Any = None) -> RegistrationFacts | None:
     """Facts of a registration of rights; None for a roster of members, which moves no balance."""
     info = group_in(body, "registration_information")
-    if number_in(group_in(info, "register_basic_information"), "register_object_type") not in (RIGHTS, None):
+    kind = group_in(info, "register_basic_information")
+    if number_in(kind, "register_object_type") not in (RIGHTS, None):
         return None
+    local = metadata if isinstance(metadata, dict) else {}
     rights = group_in(info, "registration_rights", "basic_information_rights")
     basic = group_in(rights, "basic_information_description")
     available = group_in(rights, "available_registration")
     pledge = group_in(rights, "pledge_registration")
     freeze = group_in(rights, "freezing_registration")
-    local = metadata if isinstance(metadata, dict) else {}
     return RegistrationFacts(
         product=referenced(text_in(basic, "register_product_ref")),
         account=referenced(text_in(basic, "register_subject_account_ref")),
         subject=referenced(text_in(basic, "register_subject_ref")),
         transaction=referenced(text_in(basic, "register_transaction_ref")),
         available=Part(
-            number_in(available, "register_asset_balance_before"),
-            number_in(available, "register_asset_balance_change"),
-            number_in(available, "register_asset_balance_after"),
+            quantity_in(available, "register_asset_balance_before"),
+            quantity_in(available, "register_asset_balance_change"),
+            quantity_in(available, "register_asset_balance_after"),
         ),
         pledged=Part(
-            number_in(pledge, "register_pledge_balance_before"),
-            number_in(pledge, "register_pledge_balance_change"),
-            number_in(pledge, "register_pledge_balance_after"),
+            quantity_in(pledge, "register_pledge_balance_before"),
+            quantity_in(pledge, "register_pledge_balance_change"),
+            quantity_in(pledge, "register_pledge_balance_after"),
         ),
         frozen=Part(
-            number_in(freeze, "register_frozen_balance"),
-            number_in(freeze, "register_frozen_balance_change"),
-            number_in(freeze, "register_frozen_balance_after"),
+            quantity_in(freeze, "register_frozen_balance"),
+            quantity_in(freeze, "register_frozen_balance_change"),
+            quantity_in(freeze, "register_frozen_balance_after"),
         ),
         encumbrance=encumbrance_facts(metadata),
-        held_before=number_in(local, "held_before"),
-        held_after=number_in(local, "held_after"),
+        held_before=quantity_in(local, "held_before"),
+        held_after=quantity_in(local, "held_after"),
         share_natures=_stated_natures(local.get("share_natures")),
+        event_type=number_in(kind, "register_event_type"),
+        effective_date=day_of(text_in(local, "effective_date")) or day_of(text_in(basic, "register_time")),
     )
 
 
 def _stated_natures(stated: Any) -> tuple[StatedNature, ...] | None:
-    """Balances by share nature, if that is what stands there: whole numbers that are believed, each nature once."""
+    """Balances by share nature, if that is what stands there: quantities that are believed, each nature once."""
     natures: dict[int, StatedNature] = {}
     for item in _items(stated):
-        numbers = [_believed_in(item, name) for name in ("share_nature", "held", "available", "pledged", "frozen")]
-        share_nature, held, available, pledged, frozen = numbers
+        share_nature = number_in(item, "share_nature")
+        held, available = believed_in(item, "held"), believed_in(item, "available")
+        pledged, frozen = believed_in(item, "pledged"), believed_in(item, "frozen")
         if share_nature is None or held is None or available is None or pledged is None or frozen is None:
             return None
         natures[share_nature] = StatedNature(
@@ -245,7 +341,7 @@ def _stated_parts(stated: Any) -> tuple[StatedPart, ...] | None:
     """Parts of a pledge or freeze, if that is what stands there."""
     parts = []
     for item in _items(stated):
-        share_nature, quantity = _believed_in(item, "share_nature"), _believed_in(item, "quantity")
+        share_nature, quantity = number_in(item, "share_nature"), believed_in(item, "quantity")
         if share_nature is None or quantity is None:
             return None
         parts.append(StatedPart(share_nature=share_nature, quantity=quantity, pledge=short_text_in(item, "pledge")))
@@ -256,12 +352,6 @@ def _items(stated: Any) -> list[dict[str, Any]]:
     """The groups of a list that is not too long."""
     found = stated if isinstance(stated, list) and len(stated) <= MAX_STATED else []
     return [item if isinstance(item, dict) else {} for item in found]
-
-
-def _believed_in(group: dict[str, Any], name: str) -> int | None:
-    """A whole number that can be summed, else None."""
-    number = number_in(group, name)
-    return number if number is not None and abs(number) <= MAX_QUANTITY else None
 
 
 def encumbrance_facts(metadata: Any) -> Encumbrance | None:

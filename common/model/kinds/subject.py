@@ -7,10 +7,12 @@ Left out: who may be registered, and under which codes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from common.model import codes
+from common.model.document import json_text
 from common.model.enumerations import NOT_STATED, OTHER, SUBJECT_TYPES
 from common.model.values import date_time, group_in, number_in, text_in
 
@@ -29,8 +31,8 @@ def subject_body(
     identity_commitment: str | None,
     qualification_category: int | None,
     qualification_certified_at_ms: int | None,
-) -> dict[str, Any]:
-    """`subject_information`. `subject_id` is a code of the subject, or an identity of its own."""
+) -> str:
+    """Canonical JSON of a subject. `subject_id` is a code of the subject, or an identity of its own."""
     basic: dict[str, Any] = {
         "general_information_subject": {
             "subject_id": subject_id,
@@ -64,7 +66,7 @@ def subject_body(
         information["organization_subject_information"] = {
             "basic_information_of_enterprise": {"basic_information_description": description}
         }
-    return {"subject_information": information}
+    return json_text({"subject_information": information})
 
 
 def subject_metadata(
@@ -79,8 +81,7 @@ def subject_metadata(
     return {name: value for name, value in stated.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class SubjectFacts:
+class SubjectFacts(msgspec.Struct, frozen=True):
     """Who a subject is. Persons carry no name here: none is on chain in clear."""
 
     investor: str | None

@@ -20,7 +20,7 @@ _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _LEAVES: dict[str, dict[str, Any]] = {
     "string": {"type": "string", "minLength": 1},
     "integer": {"type": "integer"},
-    "number": {"type": "integer"},
+    "number": {"type": "number"},
     "boolean": {"type": "boolean"},
     "date": {"type": "string", "pattern": _DATE},
     "date-time": {"type": "string", "pattern": _TIME},

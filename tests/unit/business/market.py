@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
 from business_chain.application import BusinessApplication
@@ -23,9 +22,11 @@ from common.chain.governance import GOVERNANCE_TYPES
 from common.chain.parameters import parameters_at
 from common.core.codec import canonical_json
 from common.core.genesis import Genesis, build_genesis
+from common.core.snapshot import MAX_SNAPSHOT_BYTES
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction
 from common.core.validators import Validator, ValidatorSet
+from common.model.document import parse_document
 
 NOW_MS = 1_770_000_000_000
 PRODUCT = "BJ000001.ESVUFR2601"
@@ -267,7 +268,7 @@ class Market(Operations):
         self.store.commit(view)
         self.last_changes = view.state_changes
         self.last_objects = list(outcome.objects)
-        return [json.loads(snapshot) for snapshot in outcome.snapshots]
+        return [parse_document(snapshot, max_size=MAX_SNAPSHOT_BYTES) for snapshot in outcome.snapshots]
 
     def apply(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> list[dict[str, Any]]:
         """Apply operations as one transaction."""

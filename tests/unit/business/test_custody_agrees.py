@@ -14,8 +14,8 @@ from business_chain.balances import Figures
 from business_chain.operations.fields import Entries, plan_of
 from business_chain.operations.registry import OPERATION_RECORDS
 from business_chain.schemas import STORY
-from common.core.codec import canonical_json
 from common.core.errors import Rejected
+from common.model.document import encode_document
 from common.model.quantities import MAX_QUANTITY
 from tests.support.chains import ChainBuilder
 from tests.support.custody import Custody
@@ -34,7 +34,7 @@ class BothTiers(Market):
 
     def apply(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> list[dict[str, Any]]:
         snapshots = super().apply(*operations, signers=signers)
-        self.custody.deliver(self.region, *(canonical_json(snapshot) for snapshot in snapshots))
+        self.custody.deliver(self.region, *(encode_document(snapshot) for snapshot in snapshots))
         return snapshots
 
     def check_positions(self, code: str = PRODUCT) -> None:
@@ -166,7 +166,7 @@ def test_decimal_places_unit_and_size_of_a_fund_reach_the_supervisor_under_their
     tiers.apply(*tiers.foundations(1))
     tiers.apply(tiers.product(product=fund, product_type=5, unit="fund_unit", scale=2, authorised_quantity=500_000))
     record = tiers.custody.get("product", "beijing", fund)
-    assert (record["scale"], record["unit"], record["issue_size"]) == (2, "fund_unit", 500_000)
+    assert (record["scale"], record["unit"], record["issue_size"]) == (2, "fund_unit", 5_000)
     shares = tiers.custody.get("product", "beijing", PRODUCT)
     assert (shares["scale"], shares["unit"]) == (0, "share")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def test_transfer_to_a_new_holder_makes_report_registrations_product_and_issuer(
     ]
     assert market.last_objects == [(kind_id[1], kind_id[2]) for kind_id in ids(snapshots)]
     report = snapshots[0]["body"]["transaction_report_information"]["transaction_information"]
-    assert report["transaction_content_information"]["transaction_settlement_price"] == 125_000
+    assert report["transaction_content_information"]["transaction_settlement_price"] == Decimal("12.5")
     assert report["transaction_party_information"] == {
         "transaction_investor_original_ref": "P1/0",
         "transaction_investor_counterparty_ref": "P3/0",

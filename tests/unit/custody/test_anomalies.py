@@ -44,7 +44,6 @@ def document(**content: Any) -> dict[str, Any]:
 BAD = {
     "not_json": b"{not json",
     "header_invalid": raw({"header": {"model": MODEL, "content": {"object_id": "x"}}}),
-    "not_canonical": b" " + sample_snapshot("x"),
     "unknown_kind": raw(document(type="region.recover")),
     "schema_failed": raw(document()),
     "oversized": raw({**document(), "note": "n" * 65536}),
