@@ -110,6 +110,7 @@ def position_row(moment: Moment, key: PositionKey, position: Position) -> dict[s
         "share_natures": plain(position.share_natures),
         "registration": {"object_id": position.object_id, "height": position.height, "index": position.index},
         "registered_at_ms": position.time_ms,
+        "effective_date": position.effective_date,
     }
 
 

@@ -136,7 +136,7 @@ def _write(
     encumbrances.take_back(records, where, replaced.encumbrance)
     after = Balances(*map(_result, facts.parts, previous))
     before = Balances(*(p.before if p.before is not None else b for p, b in zip(facts.parts, previous, strict=True)))
-    standing = Standing(after, facts.held_after, facts.share_natures)
+    standing = Standing(after, facts.held_after, facts.share_natures, facts.effective_date)
     if not standing.in_range or not Standing(before, facts.held_before).in_range:
         raise QuantityOutOfRange
     movement = replace(
@@ -150,6 +150,7 @@ def _write(
         held_before=facts.held_before,
         held_after=facts.held_after,
         share_natures=facts.share_natures,
+        effective_date=facts.effective_date,
         stated=tuple(Stated(part.before, part.change, part.after) for part in facts.parts),
         inflow=facts.transaction is not None or replaced.previous is None,
         encumbrance=encumbrances.change_of(facts.encumbrance, before, after),

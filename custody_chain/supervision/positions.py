@@ -63,6 +63,7 @@ def set_position(
             height=moment.height,
             index=moment.index,
             time_ms=time_ms,
+            effective_date=standing.effective_date,
         )
     product = _add_totals(product, held, position)
     if position is not None:

@@ -57,6 +57,8 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     natures_preceded_by: tuple[StatedNature, ...] | None = None
     share_natures: tuple[StatedNature, ...] | None = None
     """Balances by share nature after the movement before and after this one, each where they are stated."""
+    effective_date: str | None = None
+    """The day on which it takes effect as the market states it, YYYY-MM-DD."""
     stated: tuple[Stated, ...] = ()
     """Available, pledged, frozen."""
     inflow: bool = False
@@ -69,7 +71,7 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def standing(self) -> Standing:
         """The position after it."""
-        return Standing(self.after, self.held_after, self.share_natures)
+        return Standing(self.after, self.held_after, self.share_natures, self.effective_date)
 
 
 MOVEMENTS: Final = Table("movement", MovementKey, Movement, index=True)

@@ -43,6 +43,7 @@ class Standing(NamedTuple):
     balances: Balances
     stated_held: Quantity | None = None
     share_natures: tuple[StatedNature, ...] | None = None
+    effective_date: str | None = None
 
     @property
     def held(self) -> Quantity:
@@ -90,6 +91,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     time_ms: int
     """Of the region's block."""
+    effective_date: str | None = None
+    """The day on which it takes effect as the market states it, YYYY-MM-DD; None: not stated."""
 
 
 POSITIONS: Final = Table("position", PositionKey, Position)

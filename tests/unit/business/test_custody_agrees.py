@@ -108,7 +108,7 @@ class Terse(BothTiers):
         for snapshot in snapshots:
             if snapshot["header"]["content"]["type"] == "registration":
                 snapshot["header"].pop("metadata")
-        self.custody.deliver(self.region, *(canonical_json(snapshot) for snapshot in snapshots))
+        self.custody.deliver(self.region, *(encode_document(snapshot) for snapshot in snapshots))
         return snapshots
 
 

@@ -27,7 +27,8 @@ VALUES = st.one_of(st.text(st.characters(exclude_categories=["Cs"])), st.integer
 
 def names_of(build: Callable[..., Any]) -> tuple[list[str], list[str]]:
     """Required and optional names of a builder, with those of the builder that it hands on to."""
-    required, optional = [], []
+    required: list[str] = []
+    optional: list[str] = []
     builders = [build, product._body if build.__module__ == product.__name__ else transactionreport._body]
     if build is registration._body:
         builders = [build]
