@@ -50,6 +50,7 @@ from common.model.kinds.account import ACCOUNT, account_body
 from common.model.kinds.product import PRODUCT, product_body, product_metadata
 from common.model.kinds.registration import REGISTRATION, balances_metadata, registration_body
 from common.model.kinds.subject import SUBJECT, subject_body, subject_metadata
+from common.model.sealed import sealed_metadata
 from common.model.values import date_time, reference
 
 _MARKET_CREATED_KEY: Final = b"market-created"
@@ -118,12 +119,14 @@ class Ledger:
         self.metadata: dict[str, Any]
 
     def begin(self, operation: Operation) -> None:
-        """Start on the next operation: its id, type and basis go into the metadata of everything it makes."""
+        """Start on the next operation: its id, type, basis and sealed bodies go into the metadata of what it makes."""
         self.operation = operation
         self.metadata = {"business_id": operation.business_id, "operation": operation.TYPE}
         if operation.basis is not None:
             basis = msgspec.structs.asdict(operation.basis)
             self.metadata["basis"] = {name: value for name, value in basis.items() if value is not None}
+        if operation.sealed_bodies:
+            self.metadata |= sealed_metadata(operation.sealed_bodies)
 
     def emit(self, kind: str, object_id: str, version: int, body: str, metadata: dict[str, Any] | None = None) -> None:
         """Add a snapshot of a body in canonical JSON: a create if `version` is 0, else an update."""

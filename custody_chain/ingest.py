@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from common.core.codec import Writer
-from common.model.header import SnapshotHeader
+from common.model.header import OVERWRITE, SnapshotHeader
 from common.model.kinds.account import account_facts
 from common.model.kinds.product import product_facts
 from common.model.kinds.registration import registration_facts
 from common.model.kinds.subject import subject_facts
+from common.model.sealed import sealed_facts
 from custody_chain import state
 from custody_chain.intake import (
     MERGED_KINDS,
@@ -47,12 +48,15 @@ from custody_chain.tables.objects import (
     BODIES,
     OBJECTS,
     REVISIONS,
+    SEALED,
     Anomaly,
     DataObject,
     ObjectKey,
     Place,
     Revision,
     RevisionKey,
+    Sealed,
+    SealedKey,
     Where,
     anomaly_key,
 )
@@ -82,6 +86,8 @@ def ingest(records: Records, moment: Moment, time_ms: int, data: bytes) -> str:
         except QuantityOutOfRange:
             records.undo()
             code = QUANTITY_OUT_OF_RANGE
+    if code is None and reading.header is not None:
+        _seal(records, moment, reading, reading.header)
     digest = moment.suite.hash(data)
     if code is not None:
         _keep_out(records, moment, reading, code, digest)
@@ -92,6 +98,16 @@ def ingest(records: Records, moment: Moment, time_ms: int, data: bytes) -> str:
     _journal(records, moment, digest, code or USABLE)
     judge_touched(records, moment)
     return code or USABLE
+
+
+def _seal(records: Records, moment: Moment, reading: Reading, header: SnapshotHeader) -> None:
+    """Keep the bodies off the chain that this version commits to, in place of what it committed to before."""
+    bodies = sealed_facts(reading.document["header"].get("metadata"))
+    key = SealedKey(moment.network, header.object_id, header.version)
+    if bodies:
+        records.put(SEALED, key, Sealed(bodies, moment.height, moment.index))
+    elif header.operation == OVERWRITE:
+        records.delete(SEALED, key)
 
 
 def _take(

@@ -32,6 +32,13 @@ from common.core.validators import MAX_VALIDATORS
 from common.model import codes
 from common.model.enumerations import CURRENCIES, UNITS
 from common.model.quantities import MAX_PLACES, MAX_QUANTITY
+from common.model.sealed import (
+    DIGEST_PATTERN,
+    MAX_SEALED_BODIES,
+    MAX_SEALED_BYTES,
+    MEDIA_TYPE_PATTERN,
+    SealedBody,
+)
 
 MAX_ENTRIES: Final = 100
 """Holders that one increase may list; a larger issue takes several operations of one transaction."""
@@ -83,6 +90,14 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True):
     file_hash: Annotated[str | None, FILE_HASH] = None
 
 
+class SealedEntry(SealedBody, frozen=True, kw_only=True):
+    """A body that stays off the chain, by the hash of its bytes."""
+
+    digest: Annotated[str, Pattern(DIGEST_PATTERN, note="hash of the body's bytes in the chain's suite, hex")]
+    media_type: Annotated[str, Pattern(MEDIA_TYPE_PATTERN, note="media type without parameters")]
+    size_bytes: Annotated[int, Whole(1, MAX_SEALED_BYTES, note="size of the body")]
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """What every operation has besides its `type`."""
 
@@ -91,6 +106,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     business_id: Annotated[str, Pattern(IDENTIFIER_PATTERN, note="unique in the network for ever")]
     occurred_at_ms: Annotated[int, TIME]
     basis: Annotated[Basis | None, Nested(Basis)] = None
+    sealed_bodies: Annotated[tuple[SealedEntry, ...], Entries(SealedEntry, MAX_SEALED_BODIES)] = ()
 
 
 class Qualification(msgspec.Struct, frozen=True, kw_only=True):

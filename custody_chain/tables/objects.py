@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from common.model.sealed import SealedBody
 from custody_chain.tables.alerts import Seen
 from custody_chain.tables.table import Foreign, Number, Table, component
 
@@ -135,3 +136,22 @@ def unnamed(height: int, index: int) -> str:
 def anomaly_key(region: str, object_id: str | None, where: Where) -> AnomalyKey:
     """Where the anomaly of a snapshot stands."""
     return AnomalyKey(region, unnamed(*where) if object_id is None else component(object_id))
+
+
+class SealedKey(NamedTuple):
+    """A version of a data object."""
+
+    region: str
+    object_id: Foreign
+    version: Number
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """The bodies off its chain that a version commits to. They are known here and not fetched."""
+
+    bodies: tuple[SealedBody, ...]
+    height: int
+    index: int
+
+
+SEALED: Final = Table("sealed", SealedKey, Sealed, index=True)

@@ -322,7 +322,7 @@ def a_short_proof_proves_absence(original: Original) -> Any:
     return ignoring(original, "state_proof_short")
 
 
-@fault("common.core.codec:_no_duplicates")
+@fault("common.core.codec:refuse_repeated_keys")
 def the_last_of_two_keys_counts(original: Original) -> Any:
     """Duplicate keys pass."""
     return lambda pairs: dict(pairs)
