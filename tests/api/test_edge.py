@@ -394,7 +394,7 @@ def test_revoking_a_token_closes_the_door_at_once(tmp_path: Path) -> None:
 
 
 def test_integers_in_paths_and_queries_have_one_spelling(live: LiveServer) -> None:
-    assert refuse_other_spellings(live, "toytown", "operator") == 11
+    assert refuse_other_spellings(live, "toytown", "operator") == 14
     with live.client() as client:
         assert client.get("/v1/networks/toytown/blocks/0").status_code == 200
         assert client.get("/v1/networks/toytown/blocks?from=1&limit=10&wait=0").status_code == 200
