@@ -19,7 +19,7 @@ class AsOf(BaseModel):
     block_time_ms: int
 
 
-class StateEntry(BaseModel):
+class ProvenEntry(BaseModel):
     """One authenticated value with its proof against the header's state root."""
 
     key: str = Field(description="key of the authenticated state, ASCII")
@@ -32,7 +32,7 @@ class StateEvidence(BaseModel):
 
     header: str | None = Field(description="wire bytes of the block's header, hex; null at genesis")
     certificate: str | None = Field(description="wire bytes of its commit certificate, hex; null at genesis")
-    entries: list[StateEntry]
+    entries: list[ProvenEntry]
 
 
 class Provable(BaseModel):
@@ -61,7 +61,7 @@ class ProductAnswer(BaseModel):
     version: int
 
 
-class Figures(BaseModel):
+class FiguresAnswer(BaseModel):
     """What is held of one product, and what binds it. A freeze may lie on pledged shares."""
 
     held: int
@@ -70,13 +70,13 @@ class Figures(BaseModel):
     frozen: int = Field(description="what freezes cover; at most what is held")
 
 
-class NatureFigures(Figures):
+class NatureFigures(FiguresAnswer):
     """The same of one share nature."""
 
     share_nature: int = Field(description="share nature (股份性质)")
 
 
-class Balances(Figures):
+class BalancesAnswer(FiguresAnswer):
     """Balances of one account in one product, over all share natures and by each."""
 
     share_natures: list[NatureFigures] = Field(description="natures of which something is held, ascending")
@@ -89,7 +89,7 @@ class NatureTotal(BaseModel):
     registered: int
 
 
-class RegisterEntry(Balances):
+class RegisterEntry(BalancesAnswer):
     """One line of a register of members (股东名册)."""
 
     account: str
@@ -100,7 +100,7 @@ class RegisterEntry(Balances):
     enterprise_code: str | None
 
 
-class HoldingEntry(Balances):
+class HoldingEntry(BalancesAnswer):
     """One product on an account."""
 
     product: str

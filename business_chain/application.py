@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from business_chain import block_work
 from business_chain.ledger import Ledger
-from business_chain.operations import registry
-from business_chain.operations.records import Operation
+from business_chain.operations import operation_types
+from business_chain.operations.operation_records import Operation
 from business_chain.refusals import refuse
 from business_chain.settings import parse_settings
 from business_chain.state import (
@@ -39,7 +39,7 @@ from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
 from common.model.codes import holds_resident_number
-from common.model.header import MODEL_PROTOCOL, MODEL_VERSION
+from common.model.object_header import MODEL_PROTOCOL, MODEL_VERSION
 
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000
@@ -68,7 +68,7 @@ class BusinessApplication:
         self._suite = genesis.suite
         check_genesis_seats(genesis)
         self._settings = parse_settings(
-            genesis.application, genesis.suite, registry.OPERATIONS.at(genesis.protocol_version)
+            genesis.application, genesis.suite, operation_types.OPERATIONS.at(genesis.protocol_version)
         )
         self._kept: dict[tuple[int, bytes], list[Operation]] = {}
         self._kept_operations = 0
@@ -140,7 +140,7 @@ class BusinessApplication:
             try:
                 if operation.occurred_at_ms > latest_ms:
                     raise refuse("occurred_in_future", field="occurred_at_ms")
-                registry.apply(operation, ledger)
+                operation_types.apply(operation, ledger)
             except Rejected as refusal:
                 refusal.parameters["operation_index"] = index
                 raise
@@ -173,12 +173,12 @@ class BusinessApplication:
     def _authorise(
         tx: SignedTransaction, operations: Sequence[Operation], state: StateReader, context: BlockContext
     ) -> None:
-        types = registry.OPERATIONS.at(context.protocol_version)
+        types = operation_types.OPERATIONS.at(context.protocol_version)
         authorise(state, tx.signers, [operation.TYPE for operation in operations], types, context.height)
 
     def operation_types(self, version: int) -> list[str]:
         """The operation types that a block of this protocol version accepts, sorted."""
-        return sorted([*registry.OPERATIONS.at(version), *evidence.EVIDENCE_TYPES])
+        return sorted([*operation_types.OPERATIONS.at(version), *evidence.EVIDENCE_TYPES])
 
     def describe(self, state: StateReader, context: BlockContext) -> dict[str, Any]:
         """Facts for the options endpoint."""
@@ -193,7 +193,7 @@ class BusinessApplication:
             "policy": {
                 operation_type: rule.to_json()
                 for operation_type, rule in rules_at(
-                    state, registry.OPERATIONS.at(context.protocol_version), context.height
+                    state, operation_types.OPERATIONS.at(context.protocol_version), context.height
                 ).items()
             },
         }
@@ -204,9 +204,9 @@ class BusinessApplication:
         entries = 0
         for index, document in enumerate(documents):
             try:
-                operation = registry.parse_operation(document, version)
-                registry.check_shape(operation)
-                entries += registry.listed(operation)
+                operation = operation_types.parse_operation(document, version)
+                operation_types.check_shape(operation)
+                entries += operation_types.listed(operation)
                 if entries > MAX_TRANSACTION_ENTRIES:
                     raise refuse("entries_limit", limit=MAX_TRANSACTION_ENTRIES)
             except Rejected as refusal:

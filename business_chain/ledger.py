@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from business_chain.balances import NOTHING_HELD, Holding, decode_holding, encode_holding
-from business_chain.operations.records import Operation
+from business_chain.operations.operation_records import Operation
 from business_chain.refusals import refuse
 from business_chain.settings import Market
 from business_chain.state import (
@@ -45,11 +45,11 @@ from common.core.errors import InvariantBroken
 from common.core.suite import Suite
 from common.model.document import json_text
 from common.model.enumerations import NOT_TRADING, TRADING
-from common.model.header import CREATE, UPDATE, assemble_snapshot
 from common.model.kinds.account import ACCOUNT, account_body
 from common.model.kinds.product import PRODUCT, product_body, product_metadata
 from common.model.kinds.registration import REGISTRATION, balances_metadata, registration_body
 from common.model.kinds.subject import SUBJECT, subject_body, subject_metadata
+from common.model.object_header import CREATE, UPDATE, assemble_snapshot
 from common.model.sealed import sealed_metadata
 from common.model.values import date_time, reference
 

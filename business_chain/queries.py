@@ -24,9 +24,9 @@ from business_chain.answers import (
     ProductAnswer,
     ProductsAnswer,
     Provable,
+    ProvenEntry,
     RegisterAnswer,
     RegisterEntry,
-    StateEntry,
     StateEvidence,
     SubjectAnswer,
 )
@@ -60,7 +60,7 @@ Answer = TypeVar("Answer", bound=Provable)
 
 
 @dataclass(slots=True)
-class Moment:
+class MarketMoment:
     """One moment of the chain at one height, and the keys whose proofs the answer shall carry."""
 
     reader: ChainReader
@@ -111,7 +111,7 @@ class Queries:
     def products(self, limit: int, cursor: str | None, proof: bool) -> ProductsAnswer:
         """Products in the order of their codes."""
 
-        def read(moment: Moment) -> ProductsAnswer:
+        def read(moment: MarketMoment) -> ProductsAnswer:
             start = None if cursor is None else product_key(_checked(moment, cursor, product_key))
             found, more = _page(moment, PRODUCT_PREFIX, start, limit)
             return ProductsAnswer(
@@ -125,7 +125,7 @@ class Queries:
     def register(self, code: str, height: int | None, limit: int, cursor: str | None, proof: bool) -> RegisterAnswer:
         """The register of members. Raises `product_unknown`, `height_unknown`, `state_pruned`, `proof_pruned`."""
 
-        def read(moment: Moment) -> RegisterAnswer:
+        def read(moment: MarketMoment) -> RegisterAnswer:
             product = _require_product(moment, code)
             start = None if cursor is None else holding_key(code, _checked(moment, cursor, account_key))
             found, more = _page(moment, holding_prefix(code), start, limit)
@@ -141,7 +141,7 @@ class Queries:
     def holdings(self, account_id: str, limit: int, cursor: str | None, proof: bool) -> HoldingsAnswer:
         """What an account holds. Raises `account_unknown`."""
 
-        def read(moment: Moment) -> HoldingsAnswer:
+        def read(moment: MarketMoment) -> HoldingsAnswer:
             data = moment.get(account_key(account_id))
             if data is None:
                 raise NotFound("account_unknown", "There is no such account.", account=account_id, object_id=account_id)
@@ -166,7 +166,7 @@ class Queries:
     def subject(self, object_id: str, limit: int, cursor: str | None, proof: bool) -> SubjectAnswer:
         """A subject with a page of its accounts and of its products. Raises `subject_unknown`."""
 
-        def read(moment: Moment) -> SubjectAnswer:
+        def read(moment: MarketMoment) -> SubjectAnswer:
             data = moment.get(subject_key(object_id))
             if data is None:
                 raise NotFound("subject_unknown", "There is no such subject.", object_id=object_id)
@@ -201,7 +201,7 @@ class Queries:
 
         return self._answer(read, None, proof, 1)
 
-    def _answer(self, read: Callable[[Moment], Answer], height: int | None, proof: bool, limit: int) -> Answer:
+    def _answer(self, read: Callable[[MarketMoment], Answer], height: int | None, proof: bool, limit: int) -> Answer:
         """Read at one moment, and add the proofs of what was read (Q1, Q3).
 
         Raises `proof_limit`, `proof_pruned`.
@@ -209,7 +209,7 @@ class Queries:
         if proof and limit > MAX_PROVEN:
             raise Malformed("proof_limit", "One answer proves fewer entries than that.", limit=MAX_PROVEN)
         reader = self._chain.moment()
-        moment = Moment(reader, reader.tip().height if height is None else height, reader.genesis.network)
+        moment = MarketMoment(reader, reader.tip().height if height is None else height, reader.genesis.network)
         if not proof:
             return read(moment)
         moment.proven = {}
@@ -219,7 +219,7 @@ class Queries:
             header=reader.header(at).encode().hex() if at else None,
             certificate=reader.certificate(at).encode().hex() if at else None,
             entries=[
-                StateEntry(
+                ProvenEntry(
                     key=key.decode("ascii"),
                     value=None if value is None else value.decode("utf-8"),
                     proof=self._chain.prove_in(reader, key, at).to_json(),
@@ -231,7 +231,7 @@ class Queries:
 
 
 def _page(
-    moment: Moment, prefix: bytes, start_after: bytes | None, limit: int
+    moment: MarketMoment, prefix: bytes, start_after: bytes | None, limit: int
 ) -> tuple[list[tuple[bytes, bytes]], bool]:
     """At most `limit` entries, each to be proven, and whether more follow."""
     found = moment.scan(prefix, start_after, limit + 1)
@@ -240,14 +240,14 @@ def _page(
     return found[:limit], len(found) > limit
 
 
-def _names_below(moment: Moment, prefix: bytes, start: str, limit: int) -> tuple[list[str], str | None]:
+def _names_below(moment: MarketMoment, prefix: bytes, start: str, limit: int) -> tuple[list[str], str | None]:
     """At most `limit` names of the index, after `start` if it is not empty; and the last of them if more follow."""
     found = moment.reader.index_scan(prefix, prefix + start.encode("ascii") if start else None, limit + 1)
     names = [_name_of(key) for key, _ in found[:limit]]
     return names, names[-1] if len(found) > limit else None
 
 
-def _subject_cursor(moment: Moment, prefixes: tuple[bytes, bytes], cursor: str) -> tuple[str | None, str | None]:
+def _subject_cursor(moment: MarketMoment, prefixes: tuple[bytes, bytes], cursor: str) -> tuple[str | None, str | None]:
     """Where accounts and products go on, each None if it came to its end. Raises `Malformed('cursor')`."""
     parts = cursor.split(_PARTS)
     known = len(parts) == len(prefixes) and cursor != _PARTS and cursor.isascii()
@@ -259,7 +259,7 @@ def _subject_cursor(moment: Moment, prefixes: tuple[bytes, bytes], cursor: str) 
     return parts[0] or None, parts[1] or None
 
 
-def _checked(moment: Moment, cursor: str, key_of: Callable[[str], bytes]) -> str:
+def _checked(moment: MarketMoment, cursor: str, key_of: Callable[[str], bytes]) -> str:
     """The cursor, if what it names exists. Raises `Malformed('cursor')`."""
     if moment.peek(key_of(cursor)) is None:
         raise Malformed("cursor", "Give the next_cursor of the page before.")
@@ -271,7 +271,7 @@ def _name_of(key: bytes) -> str:
     return key.rsplit(b"/", 1)[1].decode("ascii")
 
 
-def _require_product(moment: Moment, code: str) -> Product:
+def _require_product(moment: MarketMoment, code: str) -> Product:
     data = moment.get(product_key(code))
     if data is None:
         raise NotFound("product_unknown", "There is no such product.", product=code, object_id=code)
@@ -319,7 +319,7 @@ def _figures(holding: Holding) -> dict[str, Any]:
     }
 
 
-def _register_entry(moment: Moment, account_id: str, holding: Holding) -> RegisterEntry:
+def _register_entry(moment: MarketMoment, account_id: str, holding: Holding) -> RegisterEntry:
     account_data = moment.peek(account_key(account_id))
     subject_id = None if account_data is None else decode_account(account_data).subject
     subject_data = None if subject_id is None else moment.peek(subject_key(subject_id))
@@ -337,7 +337,7 @@ def _register_entry(moment: Moment, account_id: str, holding: Holding) -> Regist
     )
 
 
-def _holding_entry(moment: Moment, code: str, account_id: str) -> HoldingEntry:
+def _holding_entry(moment: MarketMoment, code: str, account_id: str) -> HoldingEntry:
     data = moment.get(holding_key(code, account_id))
     product_data = moment.peek(product_key(code))
     if data is None or product_data is None:

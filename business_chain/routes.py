@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from business_chain.answers import HoldingsAnswer, ProductsAnswer, RegisterAnswer, SubjectAnswer
+from business_chain.operation_schemas import STORY, ExampleStory
 from business_chain.queries import Queries
-from business_chain.schemas import STORY, ExampleStory
 from common.core.names import check_identifier
 from common.node.access import BUSINESS_READERS
 from common.node.http.context import DIGITS, MAX_HEIGHT, Limit, Node, require_role

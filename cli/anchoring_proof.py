@@ -13,7 +13,7 @@ from cli.answer_evidence import evidence_in
 from common.core.errors import Malformed, RuleBroken
 from common.core.suite import HASH_SIZE, parse_hex
 from common.node.store.chain_prune import Anchored
-from crosslink.lightclient.evidence import Findings, verify_evidence_file
+from crosslink.lightclient.evidence_check import Findings, verify_evidence_file
 from crosslink.lightclient.evidence_file import MAX_TEXT
 from crosslink.lightclient.trust import TrustFile
 

@@ -1,6 +1,6 @@
 """The evidence in what a user saved: an evidence file, or an answer to `?proof=true`, whose member `evidence` it is.
 
-Left out: verification (`crosslink.lightclient.evidence`).
+Left out: verification (`crosslink.lightclient.evidence_check`).
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from typing import Any
 from common.chain.application import BlockContext
 from common.core.errors import Conflict, RuleBroken
 from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.delivery import (
     BlockDelivery,
     Delivery,
@@ -35,7 +36,6 @@ from crosslink.lightclient.delivery import (
     verify_items,
 )
 from crosslink.lightclient.port import LightClient, Misbehaviour, Verdict, VerifiedBlock
-from crosslink.lightclient.registry import client_for
 from crosslink.lightclient.update import freeze, update
 from crosslink.lightclient.verify import check_misbehaviour, check_usable, verify, verify_misbehaviour
 from custody_chain import regions, state

@@ -34,7 +34,7 @@ from crosslink.lightclient.delivery import MAX_OPERATION_BYTES
 from custody_chain import regions, state
 from custody_chain.anchoring import Source
 from custody_chain.intake import ANOMALY_CODES
-from custody_chain.operations import OPERATIONS, CustodyOperation, Work, types_of
+from custody_chain.operations import OPERATIONS, CustodyOperation, OperationScope, types_of
 from custody_chain.records import Records
 from custody_chain.supervision import refile, rejudging
 from custody_chain.supervision.alerts import Moment
@@ -129,7 +129,7 @@ class CustodyApplication:
                 if declared.governs:
                     declared.check_shape(operation)  # others are parsed by their rule
                 source = Source(tx_id=tx.id, operation=number, submitter=tx.signers[0])
-                declared.rule(Work(view, records, context, source), operation)
+                declared.rule(OperationScope(view, records, context, source), operation)
             except Rejected as refusal:
                 refusal.parameters.setdefault("operation_index", number)
                 raise

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from common.chain import governance as shared
-from common.chain import parameters, signers
+from common.chain import governed_parameters, signers
 from common.chain.application import BlockContext, StateView
 from common.chain.schedule import check_lead, check_replaces, schedule_protocol
 from common.core.errors import Conflict, Malformed, RuleBroken
@@ -41,7 +41,7 @@ from common.core.exact_fields import complaint
 from common.core.names import check_identifier, check_label, check_network
 from common.core.validators import MAX_VALIDATORS
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.fields import Fields
+from crosslink.lightclient.json_fields import Fields
 from crosslink.lightclient.trust_root import MAX_ID_BYTES, Checkpoint, TrustRoot
 from custody_chain import operation_names as ops
 from custody_chain import regions, state
@@ -247,8 +247,10 @@ def activate_protocol(view: StateView, context: BlockContext, operation: dict[st
 
 
 def set_parameters(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
-    """Schedule other parameters. Raises as `common.chain.parameters.set_parameters`."""
-    parameters.set_parameters(view, context, operation["values"], operation["height"], operation.get("replaces"))
+    """Schedule other parameters. Raises as `common.chain.governed_parameters.set_parameters`."""
+    governed_parameters.set_parameters(
+        view, context, operation["values"], operation["height"], operation.get("replaces")
+    )
 
 
 def set_signer(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from common.core.codec import Writer
-from common.model.header import OVERWRITE, SnapshotHeader
 from common.model.kinds.account import account_facts
 from common.model.kinds.product import product_facts
 from common.model.kinds.registration import registration_facts
 from common.model.kinds.subject import subject_facts
+from common.model.object_header import OVERWRITE, SnapshotHeader
 from common.model.sealed import sealed_facts
 from custody_chain import state
 from custody_chain.intake import (

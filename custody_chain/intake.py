@@ -18,7 +18,7 @@ from typing import Any, Final
 from common.core.errors import Rejected
 from common.core.snapshot import MAX_SNAPSHOT_BYTES
 from common.model.document import encode_document, parse_document
-from common.model.header import DELETE, UPDATE, SnapshotHeader, read_header
+from common.model.object_header import DELETE, UPDATE, SnapshotHeader, read_header
 from common.model.schemas import MODEL
 
 OVERSIZED: Final = "oversized"

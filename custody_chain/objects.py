@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from common.model.header import CREATE, OVERWRITE, SnapshotHeader
-from custody_chain.tables.objects import DataObject, Fault, Where
+from common.model.object_header import CREATE, OVERWRITE, SnapshotHeader
+from custody_chain.tables.objects import DataObject, VersionFault, Where
 
 
 def version_fault(before: DataObject | None, header: SnapshotHeader) -> str | None:
@@ -61,12 +61,12 @@ def tracked(before: DataObject | None, header: SnapshotHeader, where: Where, *, 
     )
 
 
-def _fault(before: DataObject | None, header: SnapshotHeader) -> Fault | None:
+def _fault(before: DataObject | None, header: SnapshotHeader) -> VersionFault | None:
     """The fault of this version; else the one before, which a correction ends."""
     fault = version_fault(before, header)
     if fault is not None:
         newest = -1 if before is None else before.version
-        return Fault(fault, header.kind, header.operation, header.version, newest)
+        return VersionFault(fault, header.kind, header.operation, header.version, newest)
     return None if before is None or header.operation == OVERWRITE else before.fault
 
 

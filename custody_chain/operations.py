@@ -1,7 +1,7 @@
 """The custody chain's operations: since which protocol version each is available, its shape and its rule.
 
-Adding one means a declaration in `OPERATIONS`; in blocks of older versions it does not exist. A rule gets the block's
-work and the operation; it raises `Rejected` to refuse, and the transaction then changes nothing.
+Adding one means a declaration in `OPERATIONS`; in blocks of older versions it does not exist. A rule gets the
+scope of its operation and the operation; it raises `Rejected` to refuse, and the transaction then changes nothing.
 
 Left out: what the rules do (`anchoring`, `governance`, `common.chain`).
 """
@@ -30,7 +30,7 @@ RELAY_ROLE: Final = "relay"
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class OperationScope:
     """Where an operation is applied: the block, the state, typed access to it, and what brought the operation."""
 
     view: StateView
@@ -45,7 +45,7 @@ class CustodyOperation(OperationType):
 
     check_shape: Callable[[Document], object] = governance.check_shape
     """What can be judged without state. Raises `Rejected`."""
-    rule: Callable[[Work, Document], None] = lambda work, operation: None
+    rule: Callable[[OperationScope, Document], None] = lambda scope, operation: None
 
 
 OPERATIONS: Final = VersionedTable[CustodyOperation]("operation of the custody chain")
@@ -67,44 +67,46 @@ def types_of(tx: SignedTransaction, version: int) -> list[str]:
     return types
 
 
-def _submit(work: Work, operation: Document) -> None:
+def _submit(scope: OperationScope, operation: Document) -> None:
     delivery = parse_submit(operation)
-    Anchoring(work.records, work.context, work.source, delivery.region).submit(delivery)
+    Anchoring(scope.records, scope.context, scope.source, delivery.region).submit(delivery)
 
 
-def _misbehaviour(work: Work, operation: Document) -> None:
+def _misbehaviour(scope: OperationScope, operation: Document) -> None:
     evidence = parse_misbehaviour(operation)
-    Anchoring(work.records, work.context, work.source, evidence.region).misbehaviour(evidence)
+    Anchoring(scope.records, scope.context, scope.source, evidence.region).misbehaviour(evidence)
 
 
-def _set_policy(work: Work, operation: Document) -> None:
-    types = OPERATIONS.at(work.context.protocol_version)
-    set_policy(work.view, work.context, types, operation["rules"], operation["height"], operation.get("replaces"))
+def _set_policy(scope: OperationScope, operation: Document) -> None:
+    types = OPERATIONS.at(scope.context.protocol_version)
+    set_policy(scope.view, scope.context, types, operation["rules"], operation["height"], operation.get("replaces"))
 
 
-def _governs(rule: Callable[[Work, Document], None]) -> CustodyOperation:
+def _governs(rule: Callable[[OperationScope, Document], None]) -> CustodyOperation:
     return CustodyOperation((GOVERNANCE_ROLE,), True, governance.check_shape, rule)
 
 
 for _name, _operation in {
     SUBMIT: CustodyOperation((RELAY_ROLE,), False, parse_submit, _submit),
     MISBEHAVIOUR: CustodyOperation((EVERY_ROLE,), False, parse_misbehaviour, _misbehaviour),
-    REGION_REGISTER: _governs(lambda work, document: governance.register(work.records, work.context, document)),
+    REGION_REGISTER: _governs(lambda scope, document: governance.register(scope.records, scope.context, document)),
     REGION_RECOVER: _governs(
-        lambda work, document: governance.recover(work.records, work.context, document, work.source.tx_id)
+        lambda scope, document: governance.recover(scope.records, scope.context, document, scope.source.tx_id)
     ),
-    RULES_SET: _governs(lambda work, document: governance.set_rule(work.records, work.context, document)),
+    RULES_SET: _governs(lambda scope, document: governance.set_rule(scope.records, scope.context, document)),
     shared.VALIDATORS_CHANGE: _governs(
-        lambda work, document: governance.change_validators(work.view, work.context, document)
+        lambda scope, document: governance.change_validators(scope.view, scope.context, document)
     ),
     shared.PROTOCOL_ACTIVATE: _governs(
-        lambda work, document: governance.activate_protocol(work.view, work.context, document)
+        lambda scope, document: governance.activate_protocol(scope.view, scope.context, document)
     ),
     shared.PARAMETERS_SET: _governs(
-        lambda work, document: governance.set_parameters(work.view, work.context, document)
+        lambda scope, document: governance.set_parameters(scope.view, scope.context, document)
     ),
     shared.POLICY_SET: _governs(_set_policy),
-    shared.SIGNER_SET: _governs(lambda work, document: governance.set_signer(work.view, work.context, document)),
-    shared.SIGNER_REMOVE: _governs(lambda work, document: governance.remove_signer(work.view, work.context, document)),
+    shared.SIGNER_SET: _governs(lambda scope, document: governance.set_signer(scope.view, scope.context, document)),
+    shared.SIGNER_REMOVE: _governs(
+        lambda scope, document: governance.remove_signer(scope.view, scope.context, document)
+    ),
 }.items():
     OPERATIONS.add(_name, _operation, since=1)

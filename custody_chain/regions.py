@@ -38,7 +38,7 @@ from common.core.exact_fields import complaint
 from common.core.names import check_network
 from common.model.codes import REGION_LETTERS
 from crosslink.lightclient.client_state import ClientState, has_expired
-from crosslink.lightclient.registry import check_available
+from crosslink.lightclient.client_types import check_available
 from crosslink.lightclient.trust_root import TrustRoot
 from crosslink.lightclient.verify import MAX_HEADER_AHEAD_MS
 from custody_chain import state

@@ -35,8 +35,8 @@ from common.node.http.edge import IDENTITY, REQUEST_ID, escaped_path
 from common.node.http.problems import code_of
 from crosslink.lightclient.evidence_file import MAX_KEY_CHARACTERS
 from custody_chain.audit_log import AuditedQuery, AuditLog
-from custody_chain.evidence import build_evidence
-from custody_chain.queries import alerts, chains, holdings
+from custody_chain.evidence_making import build_evidence
+from custody_chain.queries import alert_lists, chains, holdings
 from custody_chain.queries.moment import Questions
 
 REGION_READERS: Final = SUPERVISORS | {Role.RELAY, Role.OPERATOR, Role.GOVERNANCE, Role.FEEDBACK}
@@ -180,7 +180,7 @@ async def get_alerts(
     """Alerts, each with rule, source, objects and heights."""
     questions = _questions(request, node)
     envelope = questions.answer(
-        lambda moment: alerts.listed(
+        lambda moment: alert_lists.listed(
             moment, region=region, rule=rule, standing=state, since_ms=since, cursor=cursor, limit=limit
         ),
         as_of_ms=as_of_ms,
@@ -196,7 +196,7 @@ async def get_alert(
     """One alert."""
     questions = _questions(request, node)
     envelope = questions.answer(
-        lambda moment: alerts.one(moment, alert_id),
+        lambda moment: alert_lists.one(moment, alert_id),
         as_of_ms=as_of_ms,
         proof=proof,
         concerned=[alert_id.partition(".")[0]],

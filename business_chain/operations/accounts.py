@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from business_chain.ledger import Ledger
-from business_chain.operations.records import CloseAccount, FreezeAccount, OpenAccount, UnfreezeAccount
+from business_chain.operations.operation_records import CloseAccount, FreezeAccount, OpenAccount, UnfreezeAccount
 from business_chain.operations.subjects import check_object_id_free
 from business_chain.refusals import refuse
 from business_chain.state import (

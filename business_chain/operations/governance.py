@@ -10,14 +10,14 @@ from __future__ import annotations
 import msgspec
 
 from business_chain.ledger import Ledger
-from business_chain.operations.records import (
+from business_chain.operations.operation_records import (
     ActivateProtocol,
     ChangeValidators,
     RemoveSigner,
     SetParameters,
     SetSigner,
 )
-from common.chain import governance, parameters, signers
+from common.chain import governance, governed_parameters, signers
 from common.chain.schedule import schedule_protocol
 
 
@@ -33,8 +33,10 @@ def activate_protocol(operation: ActivateProtocol, ledger: Ledger) -> None:
 
 
 def set_parameters(operation: SetParameters, ledger: Ledger) -> None:
-    """Raises as `common.chain.parameters.set_parameters`."""
-    parameters.set_parameters(ledger.state, ledger.context, operation.values, operation.height, operation.replaces)
+    """Raises as `common.chain.governed_parameters.set_parameters`."""
+    governed_parameters.set_parameters(
+        ledger.state, ledger.context, operation.values, operation.height, operation.replaces
+    )
 
 
 def set_signer(operation: SetSigner, ledger: Ledger) -> None:

@@ -7,7 +7,7 @@ Left out: whether the issue was approved or filed, and changes of a product's te
 from __future__ import annotations
 
 from business_chain.ledger import Ledger
-from business_chain.operations.records import IssueProduct
+from business_chain.operations.operation_records import IssueProduct
 from business_chain.operations.subjects import check_object_id_free
 from business_chain.refusals import refuse
 from business_chain.state import Product, issuer_product_prefix

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from business_chain.balances import Balance
 from business_chain.ledger import Ledger, Movement
-from business_chain.operations.records import Increase, RegisterInitially, Transfer
+from business_chain.operations.operation_records import Increase, RegisterInitially, Transfer
 from business_chain.refusals import refuse
 from business_chain.state import Product
 from common.model.enumerations import ISSUE, NON_TRADING_TRANSFER, TRANSFER_BY_TRADE

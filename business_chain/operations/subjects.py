@@ -11,7 +11,7 @@ import re
 from typing import Final, Literal
 
 from business_chain.ledger import Ledger
-from business_chain.operations.records import RegisterSubject
+from business_chain.operations.operation_records import RegisterSubject
 from business_chain.refusals import refuse
 from business_chain.state import (
     Standing,

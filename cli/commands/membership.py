@@ -14,7 +14,7 @@ from cli import output
 from cli.enrolment import PublicPart
 from cli.output import Group
 from cli.preflight.chain_options import EXISTING, only_chain, place_options, report
-from cli.preflight.chain_survey import Place, network_at, observe_chain
+from cli.preflight.chain_survey import ChainPlace, network_at, observe_chain
 from common.core.codec import parse_json
 from common.core.errors import Malformed, NotFound, Rejected
 from common.core.genesis import parse_genesis
@@ -38,7 +38,7 @@ def command() -> None:
 
 @command.command()
 @place_options
-def show(places: list[Place], as_json: bool) -> None:
+def show(places: list[ChainPlace], as_json: bool) -> None:
     """Show the validators of the next height, what is scheduled, and what is unhealthy."""
     chain = observe_chain(only_chain(places))
     rows = [
@@ -88,7 +88,7 @@ def show(places: list[Place], as_json: bool) -> None:
 @command.command()
 @click.argument("file", type=click.File("rb"))
 @place_options
-def check(places: list[Place], file: Any, as_json: bool) -> None:
+def check(places: list[ChainPlace], file: Any, as_json: bool) -> None:
     """Judge the `validators.change` in FILE (- for standard input) before it is signed.
 
     Asks every node: would the members that are connected, level and voting now be a quorum of the next set? Exit code 1
@@ -114,7 +114,7 @@ def check(places: list[Place], file: Any, as_json: bool) -> None:
 @click.option("--reason", required=True, help="Why, for the record.")
 @place_options
 def plan(
-    places: list[Place],
+    places: list[ChainPlace],
     parts: tuple[Path, ...],
     leaving: tuple[str, ...],
     rotate: tuple[tuple[str, str], ...],

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from cli import output
+from cli.genesis_trust import trust_root
 from cli.running import run_node
-from cli.trust_root import trust_root
 from common.core.errors import Conflict
 from common.core.genesis import Genesis
 from common.node.genesis_file import read_genesis

@@ -9,8 +9,8 @@ import click
 
 from cli import output
 from cli.enrolment import read_json_file
+from cli.genesis_trust import trust_root
 from cli.output import Group
-from cli.trust_root import trust_root
 from common.core.errors import Conflict, Malformed, RuleBroken
 from common.core.genesis import parse_genesis
 from crosslink.lightclient.trust import parse_trust_file

@@ -11,11 +11,11 @@ import click
 from cli import output
 from cli.checkpoint import agreed_checkpoint
 from cli.client import Api
+from cli.genesis_trust import trust_root
 from cli.localnet.layout import LocalNetwork, load_network
 from cli.localnet.readiness import node_api
 from cli.output import Group
 from cli.paired import one_for_each
-from cli.trust_root import trust_root
 from common.core.genesis import parse_genesis
 from crosslink.lightclient.trust import build_trust_file
 

@@ -6,7 +6,7 @@ import click
 
 from cli.output import Group
 from cli.preflight.chain_options import place_options, report
-from cli.preflight.chain_survey import Place, observe_chain
+from cli.preflight.chain_survey import ChainPlace, observe_chain
 from common.node.diagnosis.change_rules import restart_findings
 
 
@@ -23,7 +23,7 @@ def command() -> None:
 )
 @click.option("--protocol", type=click.IntRange(1, 65_535), help="Every node must support this protocol version.")
 @place_options
-def check(places: list[Place], node: str | None, protocol: int | None, as_json: bool) -> None:
+def check(places: list[ChainPlace], node: str | None, protocol: int | None, as_json: bool) -> None:
     """Say whether the next node may be restarted: all others are level, a quorum remains, versions are supported, and
     no chain changes views.
 

@@ -10,7 +10,7 @@ import click
 from cli import output
 from cli.answer_evidence import evidence_in
 from common.core.errors import Rejected
-from crosslink.lightclient.evidence import Findings, verify_evidence_file
+from crosslink.lightclient.evidence_check import Findings, verify_evidence_file
 from crosslink.lightclient.trust import parse_trust_file
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import tomli_w
 
 from cli.enrolment import NodePlace, PublicPart, assemble, enrol, write_node_settings
+from cli.genesis_trust import trust_root
 from cli.localnet.layout import (
     CUSTODY,
     PEER_PORT_OFFSET,
@@ -26,7 +27,6 @@ from cli.localnet.layout import (
 )
 from cli.localnet.markets import REGIONS
 from cli.localnet.network_lock import founding
-from cli.trust_root import trust_root
 from common.core.errors import Malformed
 from common.core.genesis import Genesis
 from common.core.parameters import ChainParameters

@@ -11,7 +11,7 @@ import click
 
 from cli import output
 from cli.paired import one_for_each
-from cli.preflight.chain_survey import Address, Place, network_at, network_of_urls, places_of
+from cli.preflight.chain_survey import Address, ChainPlace, network_at, network_of_urls, places_of
 from common.node.diagnosis.catalogue import Finding
 
 EXISTING = click.Path(path_type=Path, exists=True)
@@ -59,7 +59,7 @@ def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _places(
     network: Path | None, chain: str | None, urls: tuple[str, ...], token_files: tuple[Path, ...], ca_file: Path | None
-) -> list[Place]:
+) -> list[ChainPlace]:
     files = one_for_each(token_files, len(urls), "--token-file", "--url")
     addresses = [
         Address(name=None, url=url, token=file.read_text().strip() if file else None)
@@ -75,7 +75,7 @@ def _places(
     return [_with_others(only_chain(places), addresses, ca_file)]
 
 
-def _with_others(place: Place, addresses: Sequence[Address], ca_file: Path | None) -> Place:
+def _with_others(place: ChainPlace, addresses: Sequence[Address], ca_file: Path | None) -> ChainPlace:
     """The nodes of a local network and some that its `network.json` does not list; its own token opens these too, if no
     other is given."""
     own = place.nodes[0].token
@@ -83,7 +83,7 @@ def _with_others(place: Place, addresses: Sequence[Address], ca_file: Path | Non
     return replace(place, nodes=(*place.nodes, *others), ca_file=ca_file or place.ca_file)
 
 
-def only_chain(places: Sequence[Place]) -> Place:
+def only_chain(places: Sequence[ChainPlace]) -> ChainPlace:
     """The one chain that was named. Raises UsageError."""
     if len(places) != 1:
         raise click.UsageError("name one chain: --chain NETWORK")

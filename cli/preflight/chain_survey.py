@@ -39,7 +39,7 @@ class Address:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class ChainPlace:
     """How to reach the nodes of one chain."""
 
     network: str
@@ -47,11 +47,11 @@ class Place:
     ca_file: Path | None
 
 
-def places_of(network: LocalNetwork, only: str | None) -> list[Place]:
+def places_of(network: LocalNetwork, only: str | None) -> list[ChainPlace]:
     """The chains of a local network, or one of them."""
     chains = [network.chain(only)] if only else list(network.chains)
     return [
-        Place(
+        ChainPlace(
             network=chain.network_id,
             nodes=tuple(
                 Address(name=node.name, url=node.api, token=network.token(reader_credential(chain.network_id)))
@@ -68,7 +68,7 @@ def network_at(path: Path) -> LocalNetwork:
     return load_network(path.parent if path.is_file() else path)
 
 
-def observe_chain(place: Place) -> ChainView:
+def observe_chain(place: ChainPlace) -> ChainView:
     """Ask all nodes. Raises Unavailable if none answers, Malformed if one is of another network."""
     nodes = [_ask(place, address) for address in place.nodes]
     if any(node.view for node in nodes):
@@ -106,7 +106,7 @@ def _chain(network: str, suite: Suite, nodes: tuple[NodeView, ...], document: di
         raise Malformed("unexpected_answer", f"{network} describes itself in another form: {error!r}") from error
 
 
-def _api(place: Place, address: Address) -> Api:
+def _api(place: ChainPlace, address: Address) -> Api:
     return Api([address.url.rstrip("/")], address.token, place.ca_file, timeout_s=TIMEOUT_S)
 
 
@@ -116,7 +116,7 @@ def _member_of(status: dict[str, Any]) -> str | None:
     return None if index is None else str(status["validators"][index])
 
 
-def _ask(place: Place, address: Address) -> NodeView:
+def _ask(place: ChainPlace, address: Address) -> NodeView:
     base = f"/v1/networks/{place.network}"
     try:
         with _api(place, address) as api:
@@ -139,11 +139,11 @@ def _ask(place: Place, address: Address) -> NodeView:
         return NodeView(name=address.name or address.host, error=f"{error or type(error).__name__}"[:300])
 
 
-def network_of_urls(addresses: Sequence[Address], ca_file: Path | None) -> Place:
+def network_of_urls(addresses: Sequence[Address], ca_file: Path | None) -> ChainPlace:
     """Nodes that are named one by one; the first that answers says which network it is. Raises NotFound."""
     reasons = []
     for address in addresses:
-        place = Place(network="", nodes=tuple(addresses), ca_file=ca_file)
+        place = ChainPlace(network="", nodes=tuple(addresses), ca_file=ca_file)
         try:
             with _api(place, address) as api:
                 return replace(place, network=str(api.get("/v1/networks")["networks"][0]["network_id"]))

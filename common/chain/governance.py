@@ -2,7 +2,7 @@
 
     validators.change   another validator set signs from a height on            `common.chain.schedule`
     protocol.activate   the next protocol version holds from a height on        `common.chain.schedule`
-    parameters.set      other parameters hold from a height on                  `common.chain.parameters`
+    parameters.set      other parameters hold from a height on                  `common.chain.governed_parameters`
     policy.set          other rules of approval hold from a height on           `common.chain.policy`
     signer.set          a key is registered, or changes                         `common.chain.signers`
     signer.remove       a key may sign nothing any more                         `common.chain.signers`

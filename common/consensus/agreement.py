@@ -26,10 +26,10 @@ from enum import Enum
 from common.consensus.effects import Accuse, Broadcast, Decide, DecideById, Send, ValidateBlock
 from common.consensus.messages import ConsensusMessage, Mark, NewView, Phase, PreparedCertificate, Proposal, Vote
 from common.consensus.params import MAX_ACCUSATIONS, MAX_SHOWN_DISSENTS, MAX_VOTED_VIEWS_PER_MEMBER
-from common.consensus.records import Record
 from common.consensus.step_effects import StepEffects
 from common.consensus.verification import Verifier
 from common.consensus.voice import Voice
+from common.consensus.vote_records import Record
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken

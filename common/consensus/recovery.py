@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from common.consensus.messages import Mark, NewView, PreparedCertificate, Proposal, Stage, ViewChange, Vote
-from common.consensus.records import CurrentView, decode_record
+from common.consensus.vote_records import CurrentView, decode_record
 from common.core.block import Block
 from common.core.suite import Suite
 

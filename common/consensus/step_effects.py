@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.consensus.effects import Effect, Persist
-from common.consensus.records import Record, encode_record
+from common.consensus.vote_records import Record, encode_record
 
 
 class StepEffects:

@@ -19,10 +19,10 @@ from __future__ import annotations
 from common.consensus.agreement import Agreement
 from common.consensus.effects import Broadcast, BuildBlock, FetchBlock
 from common.consensus.messages import NewView, ViewChange
-from common.consensus.records import CurrentView
 from common.consensus.step_effects import StepEffects
 from common.consensus.verification import Verifier, highest_prepared
 from common.consensus.voice import Voice
+from common.consensus.vote_records import CurrentView
 from common.core.block import Block
 from common.core.errors import Rejected
 from common.core.suite import Suite

@@ -43,7 +43,7 @@ class Genesis:
     chosen_parameters: Mapping[str, int]
     """What the document chooses."""
     parameters: ChainParameters
-    """What holds at height 0; later heights: `common.chain.parameters`."""
+    """What holds at height 0; later heights: `common.chain.governed_parameters`."""
     application: dict[str, Any]
     document: bytes
     id: bytes

@@ -2,14 +2,14 @@
 of.
 
 A genesis document names those that it chooses; what it leaves out has the default, which is applied when the values are
-read and never stored. Governance changes them at a height (`common.chain.parameters`).
+read and never stored. Governance changes them at a height (`common.chain.governed_parameters`).
 
 Invariants
   * Which names are known, their bounds and defaults are given by the protocol version of the block in question
     (`PARAMETERS`): a document that names a parameter of a later version is refused by old and new software alike.
   * A default never changes within a version.
 
-Left out: what each parameter does (rules that read them), when a change holds (`common.chain.parameters`).
+Left out: what each parameter does (rules that read them), when a change holds (`common.chain.governed_parameters`).
 """
 
 from __future__ import annotations

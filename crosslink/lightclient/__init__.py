@@ -7,7 +7,7 @@ A make of chain is one package below this one and one line here (`port`); everyt
 commitments as they are and looks into none of them.
 """
 
+from crosslink.lightclient.client_types import register
 from crosslink.lightclient.pbft.client import PBFT
-from crosslink.lightclient.registry import register
 
 register(PBFT)

@@ -19,8 +19,8 @@ from typing import Any
 
 from common.core.errors import Malformed
 from common.core.names import check_network
-from crosslink.lightclient.fields import Fields
-from crosslink.lightclient.registry import client_for
+from crosslink.lightclient.client_types import client_for
+from crosslink.lightclient.json_fields import Fields
 from crosslink.lightclient.trust_root import MAX_ID_BYTES, TrustRoot, check_id
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from common.core.errors import Malformed
 from common.core.names import check_network
-from crosslink.lightclient.fields import Fields
+from crosslink.lightclient.json_fields import Fields
 from crosslink.lightclient.port import Delivered, LightClient
 
 SUBMIT = "crosslink.submit"

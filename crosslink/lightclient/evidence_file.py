@@ -29,9 +29,9 @@ from typing import Any
 
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import Malformed
+from crosslink.lightclient.client_types import MAX_CLIENT_TYPE_CHARACTERS
 from crosslink.lightclient.delivery import MAX_HEADER_BYTES, MAX_PROOF_BYTES, data_document, read_data
-from crosslink.lightclient.fields import Fields
-from crosslink.lightclient.registry import MAX_CLIENT_TYPE_CHARACTERS
+from crosslink.lightclient.json_fields import Fields
 from crosslink.lightclient.trust_root import MAX_ID_BYTES
 
 EVIDENCE_FORMAT = "tongjian/evidence/v1"

@@ -32,7 +32,7 @@ from typing import Any, Protocol
 from common.core.codec import MAX_SAFE_INTEGER
 from common.core.errors import CodecError, Rejected, RuleBroken
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.reading import ChainReader
+from crosslink.lightclient.reading import SourceReader
 from crosslink.lightclient.trust_root import MAX_ID_BYTES, TrustRoot
 
 SAME_HEIGHT = "same_height"
@@ -186,7 +186,7 @@ class LightClient(Protocol):
         ...
 
     @property
-    def reader(self) -> ChainReader:
+    def reader(self) -> SourceReader:
         """How a relay reads a chain of this make."""
         ...
 

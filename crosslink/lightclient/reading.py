@@ -73,7 +73,7 @@ class ServedPage:
     tip: int
 
 
-class ChainReader(Protocol):
+class SourceReader(Protocol):
     """A client type's half of reading. `state` is the region's client state: network, and whatever the type trusts."""
 
     def blocks(self, state: ClientState, read: Read) -> Conversation[ServedPage]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import Malformed, NotFound
-from crosslink.lightclient.fields import Fields
+from crosslink.lightclient.json_fields import Fields
 from crosslink.lightclient.trust_root import TrustRoot
 
 TRUST_FORMAT = "tongjian/trust/v1"

@@ -24,8 +24,8 @@ from typing import Any
 from common.core.codec import canonical_json
 from common.core.errors import Malformed
 from common.core.names import check_network
-from crosslink.lightclient.fields import Fields
-from crosslink.lightclient.registry import MAX_CLIENT_TYPE_CHARACTERS, client_for
+from crosslink.lightclient.client_types import MAX_CLIENT_TYPE_CHARACTERS, client_for
+from crosslink.lightclient.json_fields import Fields
 
 DEFAULT_TRUSTING_PERIOD_MS = 14 * 24 * 3600 * 1000
 """Two weeks: shorter than the notice at which a market changes its validators, longer than any holiday with the

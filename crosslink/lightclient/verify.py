@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from common.core.protocol import latest_version
 from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.port import HeaderRefused, Held, Misbehaviour, Verdict, Verified, holds_nothing
-from crosslink.lightclient.registry import client_for
 
 MAX_HEADER_AHEAD_MS = 15_000
 """How far a header may be ahead of the verifier's time: our chains' own bound on clocks (protocol rule 5)."""

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from common.core.errors import Rejected
 from common.node.access import TokenStore
 from common.node.http.problems import edge_problem, problem_of
-from crosslink.relay.progress import Board, Metrics
+from crosslink.relay.progress import Board, RelayMetrics
 
 NO_REQUEST_ID: Final = "-"
 """The relay keeps no log of requests in which one could be found."""
@@ -33,7 +33,9 @@ def status_document(board: Board, describe: Callable[[str], dict[str, Any]], cus
     return {"custody": custody, "regions": regions}
 
 
-def create_relay_app(status: Callable[[], dict[str, Any]], metrics: Metrics, tokens: TokenStore | None) -> Starlette:
+def create_relay_app(
+    status: Callable[[], dict[str, Any]], metrics: RelayMetrics, tokens: TokenStore | None
+) -> Starlette:
     """The ASGI application. With `tokens`, `/v1` needs a bearer token of any role."""
 
     async def regions(request: Request) -> Response:

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 from common.core.errors import ProofInvalid, Rejected
 from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.port import Verdict, Verified
 from crosslink.lightclient.reading import ServedBlock
-from crosslink.lightclient.registry import client_for
 from crosslink.lightclient.update import update
 from crosslink.lightclient.verify import verify
 from crosslink.relay.planner import FetchedBlock

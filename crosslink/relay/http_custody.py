@@ -26,12 +26,12 @@ from common.core.suite import HASH_SIZE, parse_hex
 from common.core.transaction import sign_envelope
 from common.node.keys import KeyPair
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.fields import Fields
+from crosslink.lightclient.json_fields import Fields
 from crosslink.lightclient.reading import decode
-from crosslink.relay.http import Connection, Refused
-from crosslink.relay.node_pool import Fault, NodePool
-from crosslink.relay.planner import Partial, Position
-from crosslink.relay.ports import Clock, RegionStatus, SubmitResult
+from crosslink.relay.node_http import Connection, NodeRefused
+from crosslink.relay.node_pool import NodeFault, NodePool
+from crosslink.relay.planner import AnchoredPosition, Partial
+from crosslink.relay.ports import Clock, RegionStatus, SubmissionFate
 
 EXPIRY_BLOCKS = 1_000
 """A submission that is not in by then was lost: half a minute of a busy chain, hours of an idle one."""
@@ -98,7 +98,7 @@ class HttpCustody:
     async def region(self, network: str, *, at_least: int = 0) -> RegionStatus:
         """Status of a region at custody height `at_least` or later (K2).
 
-        Raises `Unavailable`, `Refused` (for example not_found: the region is not registered) or `Malformed`.
+        Raises `Unavailable`, `NodeRefused` (for example not_found: the region is not registered) or `Malformed`.
         """
         for _ in range(CATCH_UP_ATTEMPTS):
             node, body = await self._get(f"/v1/regions/{network}", {})
@@ -110,7 +110,7 @@ class HttpCustody:
             await self._clock.sleep(RETRY_MS)
         raise Unavailable("custody_behind", f"No custody node shows height {at_least}.", height=at_least)
 
-    async def submit(self, operation: dict[str, Any], custody_height: int) -> SubmitResult:
+    async def submit(self, operation: dict[str, Any], custody_height: int) -> SubmissionFate:
         """Sign, send and repeat one operation until its fate is final (K1). Raises `Unavailable` only before
         signing."""
         if not self._genesis_id:
@@ -133,7 +133,7 @@ class HttpCustody:
                 return result
             await self._clock.sleep(pause_ms)
 
-    async def _attempt(self, envelope: bytes) -> tuple[SubmitResult | None, int]:
+    async def _attempt(self, envelope: bytes) -> tuple[SubmissionFate | None, int]:
         """One POST to one node: the final fate, or None and how long to wait before the next."""
         now_ms = self._clock.elapsed_ms()
         node = self._pool.choose(now_ms)
@@ -147,21 +147,21 @@ class HttpCustody:
                 max_bytes=MAX_RECEIPT_BYTES,
             )
             fate = decode(body, _Fate, url)
-        except Refused as refusal:
+        except NodeRefused as refusal:
             if refusal.http_status in _BUSY:
-                pause_ms = self._pool.failed(node, Fault.DOWN, now_ms)
+                pause_ms = self._pool.failed(node, NodeFault.DOWN, now_ms)
                 return None, max(1000 * min(refusal.retry_after_s, 30), min(pause_ms, 10_000))
             status = "expired" if refusal.code == "transaction_expired" else "refused"
-            return SubmitResult(status, refusal.code, None), 0
+            return SubmissionFate(status, refusal.code, None), 0
         except (Unavailable, Malformed):
-            self._pool.failed(node, Fault.DOWN, now_ms)
+            self._pool.failed(node, NodeFault.DOWN, now_ms)
             return None, RETRY_MS
         self._pool.succeeded(node)
         if fate.status not in _FINAL:
             self._pool.rotate()
             return None, RETRY_MS
         code = fate.receipt.get("code", fate.status) if fate.receipt is not None else fate.status
-        return SubmitResult(fate.status, str(code), fate.height), 0
+        return SubmissionFate(fate.status, str(code), fate.height), 0
 
     async def _get(self, path: str, parameters: dict[str, str | int]) -> tuple[int, bytes]:
         """GET from the first node that answers: (node, body)."""
@@ -174,7 +174,7 @@ class HttpCustody:
                 body = await self._connection.get(
                     url, parameters, timeout_s=REQUEST_TIMEOUT_S, max_bytes=MAX_STATUS_BYTES
                 )
-            except Refused as refusal:
+            except NodeRefused as refusal:
                 if refusal.http_status not in _BUSY:
                     raise
                 said.append(f"{url}: {refusal}")
@@ -182,7 +182,7 @@ class HttpCustody:
                 said.append(str(failure))
             else:
                 return node, body
-            self._pool.failed(node, Fault.DOWN, now_ms)
+            self._pool.failed(node, NodeFault.DOWN, now_ms)
         raise Unavailable("no_custody_node", "; ".join(said)[:1000])
 
     async def _read_genesis_id(self) -> bytes:
@@ -214,7 +214,7 @@ def parse_region_status(body: bytes, network: str) -> RegionStatus:
         raise Malformed("unexpected_answer", "The custody node's heights contradict each other.")
     return RegionStatus(
         network=network,
-        position=Position(anchored, state.block_id, partial),
+        position=AnchoredPosition(anchored, state.block_id, partial),
         client_state=state,
         custody_height=custody_height,
         frozen=bool(data.get("frozen")) or state.frozen_height is not None,

@@ -20,10 +20,10 @@ from typing import Any
 
 from common.core.errors import Malformed, Rejected, Unavailable
 from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.reading import MAX_ANSWER_BYTES, Conversation, Read, Request, Result
-from crosslink.lightclient.registry import client_for
-from crosslink.relay.http import Connection, Refused
-from crosslink.relay.node_pool import Fault, NodePool
+from crosslink.relay.node_http import Connection, NodeRefused
+from crosslink.relay.node_pool import NodeFault, NodePool
 from crosslink.relay.ports import Clock, Page
 
 MAX_REQUESTS = 1_000
@@ -66,29 +66,29 @@ class HttpRegionSource:
             node = self._pool.choose(asked_ms)
             try:
                 page = await self._compared(state, node, read)
-            except Refused as refusal:
-                self.blame(node, Fault.REFUSED)
+            except NodeRefused as refusal:
+                self.blame(node, NodeFault.REFUSED)
                 said.append(f"{self._pool.url(node)}: {refusal}")
                 continue
             except Unavailable as failure:
-                self.blame(node, Fault.DOWN)
+                self.blame(node, NodeFault.DOWN)
                 said.append(str(failure))
                 continue
             except Malformed as nonsense:
-                self.blame(node, Fault.LYING)
+                self.blame(node, NodeFault.LYING)
                 said.append(f"{self._pool.url(node)}: {nonsense}")
                 continue
             except _BehindError:
-                self.blame(node, Fault.BEHIND)
+                self.blame(node, NodeFault.BEHIND)
                 said.append(f"{self._pool.url(node)}: behind another node")
                 continue
             if page.blocks:
                 return page
             if page.tip >= read.from_height:
-                self.blame(node, Fault.LYING)
+                self.blame(node, NodeFault.LYING)
                 said.append(f"{self._pool.url(node)}: claims height {page.tip} and gives no block")
             elif page.tip < read.from_height - 1:
-                self.blame(node, Fault.BEHIND)
+                self.blame(node, NodeFault.BEHIND)
                 said.append(f"{self._pool.url(node)}: at height {page.tip}, below what is anchored")
             else:
                 self._pool.rotate()
@@ -97,7 +97,7 @@ class HttpRegionSource:
         raise Unavailable("no_node_serves", "; ".join(said)[:1000])
 
     async def read_node(self, state: ClientState, node: int, read: Read) -> Page:
-        """A page from that node. Raises `Unavailable`, `Refused` or `Malformed`."""
+        """A page from that node. Raises `Unavailable`, `NodeRefused` or `Malformed`."""
         return await self._page(state, node, read)
 
     @property
@@ -105,7 +105,7 @@ class HttpRegionSource:
         """Number of nodes."""
         return self._pool.size
 
-    def blame(self, node: int, fault: Fault) -> None:
+    def blame(self, node: int, fault: NodeFault) -> None:
         """Pause a node."""
         self._pool.failed(node, fault, self._clock.elapsed_ms())
 

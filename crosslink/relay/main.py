@@ -31,10 +31,10 @@ from common.node.peer.listener import bind
 from common.node.peer.tls import ApiTls
 from common.node.settings import LimitSettings
 from crosslink.relay.api import create_relay_app, status_document
-from crosslink.relay.http import Connection, tls_context
 from crosslink.relay.http_custody import HttpCustody
 from crosslink.relay.http_source import HttpRegionSource
-from crosslink.relay.progress import Board, Metrics
+from crosslink.relay.node_http import Connection, tls_context
+from crosslink.relay.progress import Board, RelayMetrics
 from crosslink.relay.settings import RelaySettings, load_relay_settings
 from crosslink.relay.worker import Pace, RegionWorker
 
@@ -69,7 +69,7 @@ class Relay:
         self._custody = HttpCustody(
             settings.custody.network, list(settings.custody.nodes), custody_connection, key, clock
         )
-        self._board, self._metrics = Board(), Metrics()
+        self._board, self._metrics = Board(), RelayMetrics()
         self._sources: dict[str, HttpRegionSource] = {}
         self._workers: list[RegionWorker] = []
         pace = Pace(**settings.pace.model_dump())

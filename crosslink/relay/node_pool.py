@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Fault(StrEnum):
+class NodeFault(StrEnum):
     """Why a node is left for another."""
 
     DOWN = "down"
@@ -24,7 +24,7 @@ class Fault(StrEnum):
     LYING = "lying"
 
 
-_PAUSE_MS = {Fault.DOWN: 1_000, Fault.BEHIND: 5_000, Fault.REFUSED: 10_000, Fault.LYING: 60_000}
+_PAUSE_MS = {NodeFault.DOWN: 1_000, NodeFault.BEHIND: 5_000, NodeFault.REFUSED: 10_000, NodeFault.LYING: 60_000}
 """First pause after a fault; doubles with every further fault of that kind without a success between."""
 
 MAX_PAUSE_MS = 600_000
@@ -36,7 +36,7 @@ class _Node:
     paused_until_ms: int = 0
     faults: int = 0
     lies: int = 0
-    last_fault: Fault | None = None
+    last_fault: NodeFault | None = None
 
 
 class NodePool:
@@ -87,11 +87,11 @@ class NodePool:
         self._nodes[index].paused_until_ms = 0
         self._nodes[index].last_fault = None
 
-    def failed(self, index: int, fault: Fault, now_ms: int) -> int:
+    def failed(self, index: int, fault: NodeFault, now_ms: int) -> int:
         """Note a fault and pause the node; the pause in ms."""
         node = self._nodes[index]
         node.last_fault = fault
-        if fault is Fault.LYING:
+        if fault is NodeFault.LYING:
             node.lies += 1
             count = node.lies
         else:

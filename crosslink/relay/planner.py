@@ -100,7 +100,7 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class AnchoredPosition:
     """Where the custody chain is with a region. `tip_id`: the block that it verified last: the partly delivered one if
     there is one, else the anchored one."""
 
@@ -174,7 +174,7 @@ def next_budget(budget_bytes: int, latency_ms: int) -> int:
     return min(MAX_OPERATION_BYTES, budget_bytes + budget_bytes // 2)
 
 
-def plan_read(position: Position, buffered: Sequence[FetchedBlock], wait_s: int) -> Read | None:
+def plan_read(position: AnchoredPosition, buffered: Sequence[FetchedBlock], wait_s: int) -> Read | None:
     """The next read, or None while enough is buffered. `buffered` ascends from the block that is due."""
     if sum(block.size for block in buffered) >= READ_AHEAD_BYTES:
         return None
@@ -182,7 +182,7 @@ def plan_read(position: Position, buffered: Sequence[FetchedBlock], wait_s: int)
     return Read(next_height, READ_LIMIT, wait_s)
 
 
-def still_due(position: Position, buffered: Sequence[FetchedBlock]) -> tuple[FetchedBlock, ...]:
+def still_due(position: AnchoredPosition, buffered: Sequence[FetchedBlock]) -> tuple[FetchedBlock, ...]:
     """What of the buffer is due at the custody chain's position: without anchored blocks, nothing after a gap (P1)."""
     due: list[FetchedBlock] = []
     for fetched in buffered:
@@ -199,7 +199,7 @@ def still_due(position: Position, buffered: Sequence[FetchedBlock]) -> tuple[Fet
 
 
 def plan_chunk(
-    prove: Prove, position: Position, buffered: Sequence[FetchedBlock], limits: Share
+    prove: Prove, position: AnchoredPosition, buffered: Sequence[FetchedBlock], limits: Share
 ) -> Chunk | Undeliverable | None:
     """The next submission from verified blocks, or None when nothing is due.
 
@@ -233,7 +233,7 @@ def _whole(block: FetchedBlock) -> BlockDelivery:
     )
 
 
-def _first_entry(prove: Prove, position: Position, block: FetchedBlock) -> tuple[BlockDelivery, int, int]:
+def _first_entry(prove: Prove, position: AnchoredPosition, block: FetchedBlock) -> tuple[BlockDelivery, int, int]:
     """(entry, index after its last snapshot, size) for the block that is due: whole, begun, or continued."""
     whole = block.size + _OPERATION_OVERHEAD
     if position.partial is None and whole <= MAX_OPERATION_BYTES and len(block.snapshots) <= MAX_SNAPSHOTS:

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.reading import Read, ServedBlock
-from crosslink.relay.node_pool import Fault
-from crosslink.relay.planner import Position
+from crosslink.relay.node_pool import NodeFault
+from crosslink.relay.planner import AnchoredPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ class RegionStatus:
     """The custody chain's word on a region: the relay's only cursor. `custody_height` is when it was true."""
 
     network: str
-    position: Position
+    position: AnchoredPosition
     client_state: ClientState
     custody_height: int
     frozen: bool
 
 
 @dataclass(frozen=True, slots=True)
-class SubmitResult:
+class SubmissionFate:
     """The final fate of a submission: `applied`, `rejected` (by the chain), `refused` (by a node) or `expired`."""
 
     status: str
@@ -68,7 +68,7 @@ class RegionSource(Protocol):
         """Number of nodes."""
         ...
 
-    def blame(self, node: int, fault: Fault) -> None:
+    def blame(self, node: int, fault: NodeFault) -> None:
         """What that node served was wrong: use another one."""
         ...
 
@@ -88,7 +88,7 @@ class Custody(Protocol):
         """Status of a region, from a node that has reached custody height `at_least`. Raises `Rejected` kinds."""
         ...
 
-    async def submit(self, operation: dict[str, Any], custody_height: int) -> SubmitResult:
+    async def submit(self, operation: dict[str, Any], custody_height: int) -> SubmissionFate:
         """Sign and submit one operation; resend the same bytes until its fate is final (protocol rule 25)."""
         ...
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from crosslink.relay.planner import Position
+from crosslink.relay.planner import AnchoredPosition
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class RegionProgress:
 
     network: str
     state: str = "starting"
-    position: Position | None = None
+    position: AnchoredPosition | None = None
     custody_height: int = 0
     source_tip: int = 0
     buffered_blocks: int = 0
@@ -73,7 +73,7 @@ class Board:
         return [progress.lag_blocks for name, progress in self.regions.items() if name != apart_from]
 
 
-class Metrics:
+class RelayMetrics:
     """Prometheus counters of one relay, in a registry of its own."""
 
     def __init__(self) -> None:

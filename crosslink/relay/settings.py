@@ -51,7 +51,7 @@ class RegionSettings(_Section):
     """Bearer token of role `reader` on that chain."""
 
 
-class ApiSettings(_Section):
+class RelayApiSettings(_Section):
     """`[api]`: the relay's own status interface."""
 
     host: Host = "127.0.0.1"
@@ -96,7 +96,7 @@ class RelaySettings(_Section):
     """The custody chain."""
     regions: Annotated[tuple[RegionSettings, ...], Field(strict=False, min_length=1, max_length=64)]
     """The business chains."""
-    api: ApiSettings
+    api: RelayApiSettings
     """The status interface."""
     pace: PaceSettings = PaceSettings()
     """Patience."""

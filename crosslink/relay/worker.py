@@ -23,16 +23,16 @@ from dataclasses import dataclass, replace
 
 from common.core.errors import Rejected, Unavailable
 from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.delivery import MAX_OPERATION_BYTES, Delivery
 from crosslink.lightclient.reading import Read
-from crosslink.lightclient.registry import client_for
 from crosslink.relay.checking import Checked, check_blocks
-from crosslink.relay.contradiction import contradiction_operations
-from crosslink.relay.node_pool import Fault
+from crosslink.relay.contradiction_search import contradiction_operations
+from crosslink.relay.node_pool import NodeFault
 from crosslink.relay.planner import (
+    AnchoredPosition,
     Chunk,
     FetchedBlock,
-    Position,
     Undeliverable,
     linger_ms,
     next_budget,
@@ -41,8 +41,8 @@ from crosslink.relay.planner import (
     share,
     still_due,
 )
-from crosslink.relay.ports import Clock, Custody, Page, RegionSource, RegionStatus, SubmitResult
-from crosslink.relay.progress import Board, Metrics
+from crosslink.relay.ports import Clock, Custody, Page, RegionSource, RegionStatus, SubmissionFate
+from crosslink.relay.progress import Board, RelayMetrics
 
 _log = logging.getLogger("tongjian.relay")
 
@@ -80,7 +80,7 @@ class RegionWorker:
         custody: Custody,
         clock: Clock,
         board: Board,
-        metrics: Metrics,
+        metrics: RelayMetrics,
         jitter: Callable[[], float],
         pace: Pace | None = None,
     ) -> None:
@@ -245,7 +245,7 @@ class RegionWorker:
             self._lies = 0
             return
         if fault.code not in NOT_THE_NODES_FAULT:
-            self._source.blame(page.node, Fault.LYING)
+            self._source.blame(page.node, NodeFault.LYING)
             self._lies += 1
             _log.warning(
                 "a node served what does not verify",
@@ -273,7 +273,7 @@ class RegionWorker:
             if result.code != JUDGED:
                 break
         if result.code == JUDGED:
-            self._source.blame(node, Fault.LYING)
+            self._source.blame(node, NodeFault.LYING)
         self._settle(result)
 
     async def _submit(self, status: RegionStatus, chunk: Chunk) -> None:
@@ -297,10 +297,10 @@ class RegionWorker:
         self._metrics.snapshots.labels(self._network).inc(chunk.snapshots)
         self._keep(tuple(block for block in self._buffer if block.height > chunk.reaches))
         if chunk.reaches_id is not None:
-            progress.position = Position(chunk.reaches, chunk.reaches_id)
+            progress.position = AnchoredPosition(chunk.reaches, chunk.reaches_id)
             self._status = replace(status, position=progress.position)
 
-    def _settle(self, result: SubmitResult) -> None:
+    def _settle(self, result: SubmissionFate) -> None:
         """Note a submission's fate. Raises `Rejected` with the chain's code unless it was applied."""
         self._metrics.submissions.labels(self._network, result.status).inc()
         self._floor = max(self._floor, result.height or 0)
@@ -346,7 +346,7 @@ def _identity(status: RegionStatus) -> tuple[bytes, int]:
     return status.client_state.genesis_id, status.client_state.established_ms
 
 
-def _recedes(before: Position, after: Position) -> bool:
+def _recedes(before: AnchoredPosition, after: AnchoredPosition) -> bool:
     """Whether less is anchored than was said before; the later status is not older (`region(at_least=)`)."""
     return after.anchored_height < before.anchored_height
 

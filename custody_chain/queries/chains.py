@@ -11,9 +11,9 @@ from typing import Any, Final
 from common.core.errors import Malformed, Rejected
 from common.model.document import parse_document
 from common.model.schemas import MODEL
-from custody_chain import evidence, regions, state
+from custody_chain import evidence_making, regions, state
 from custody_chain.intake import SCHEMA_FAILED
-from custody_chain.queries.moment import MAX_PROVEN, Moment
+from custody_chain.queries.moment import MAX_PROVEN, QueryMoment
 from custody_chain.tables.alerts import alerts_of
 
 _LOG_PLACE: Final = re.compile("([0-9a-f]{16})/[0-9a-f]{16}")
@@ -64,18 +64,20 @@ def region_row(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
     }
 
 
-def all_regions(moment: Moment) -> dict[str, Any]:
+def all_regions(moment: QueryMoment) -> dict[str, Any]:
     """Every region that the bearer sees."""
     return {"regions": [region_row(moment.region(network), moment.time_ms) for network in moment.regions()]}
 
 
-def one_region(moment: Moment, network: str) -> dict[str, Any]:
+def one_region(moment: QueryMoment, network: str) -> dict[str, Any]:
     """One region, with the light client's state: all that a relay needs to go on."""
     record = moment.region(network)
     return {**region_row(record, moment.time_ms), "client_state": record["client"], "journal": record["journal"]}
 
 
-def crosslink_log(moment: Moment, network: str, from_height: int, cursor: str | None, limit: int) -> dict[str, Any]:
+def crosslink_log(
+    moment: QueryMoment, network: str, from_height: int, cursor: str | None, limit: int
+) -> dict[str, Any]:
     """What was accepted, what is anomalous and why, in the order in which the custody chain took it in.
 
     Raises `NotFound('region_unknown')`, `Malformed('cursor')`.
@@ -100,7 +102,7 @@ def crosslink_log(moment: Moment, network: str, from_height: int, cursor: str | 
 
 
 def feedback(
-    moment: Moment, networks: list[str], from_height: int, cursor: str | None, limit: int | None
+    moment: QueryMoment, networks: list[str], from_height: int, cursor: str | None, limit: int | None
 ) -> dict[str, Any]:
     """For markets: their own anomalies, alerts and lag since a custody height, each with who has to act.
 
@@ -120,7 +122,7 @@ def feedback_page(regions_asked: int, *, proven: bool) -> int:
     return min(_FEEDBACK_PAGE, (MAX_PROVEN - regions_asked) // (2 * regions_asked))
 
 
-def _feedback_of(moment: Moment, network: str, from_height: int, cursor: str | None, limit: int) -> dict[str, Any]:
+def _feedback_of(moment: QueryMoment, network: str, from_height: int, cursor: str | None, limit: int) -> dict[str, Any]:
     record = moment.region(network)
     prefixes = (state.anomalies_of(network), alerts_of(network))
     starts = ("", "") if cursor is None else _feedback_cursor(moment, prefixes, cursor)
@@ -144,7 +146,7 @@ def _feedback_of(moment: Moment, network: str, from_height: int, cursor: str | N
     }
 
 
-def _feedback_cursor(moment: Moment, prefixes: tuple[bytes, bytes], cursor: str) -> tuple[str | None, str | None]:
+def _feedback_cursor(moment: QueryMoment, prefixes: tuple[bytes, bytes], cursor: str) -> tuple[str | None, str | None]:
     """Where anomalies and alerts go on, each None if it came to its end. Raises `Malformed('cursor')`."""
     parts = cursor.split(_PARTS)
     known = len(parts) == len(prefixes) and cursor != _PARTS and cursor.isascii()
@@ -157,7 +159,7 @@ def _feedback_cursor(moment: Moment, prefixes: tuple[bytes, bytes], cursor: str)
 
 
 def _recent(
-    moment: Moment, prefix: bytes, start: str, from_height: int, limit: int
+    moment: QueryMoment, prefix: bytes, start: str, from_height: int, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Alerts or anomalies that were opened or cleared at or after a custody height; at most `limit`.
 
@@ -185,7 +187,7 @@ def _below(prefix: bytes, key: bytes | None) -> str | None:
     return None if key is None else key[len(prefix) :].decode("ascii")
 
 
-def attribute_lag(moment: Moment, record: dict[str, Any]) -> str | None:
+def attribute_lag(moment: QueryMoment, record: dict[str, Any]) -> str | None:
     """Whom a lag points to: `region`, `relay`, `custody` or `unknown`; None while there is none.
 
     From the custody chain alone a stopped region and a stopped relay look the same; what can be told is told, no more.
@@ -205,14 +207,14 @@ def attribute_lag(moment: Moment, record: dict[str, Any]) -> str | None:
     return "unknown"
 
 
-def _explained(moment: Moment, record: dict[str, Any], anomaly: dict[str, Any]) -> dict[str, Any]:
+def _explained(moment: QueryMoment, record: dict[str, Any], anomaly: dict[str, Any]) -> dict[str, Any]:
     """Advice, and for a failed schema the reasons in a library's words: help for people, not part of the chain."""
     reasons: list[str] = []
     if anomaly["code"] == SCHEMA_FAILED and anomaly["state"] == "open":
         client_type = record["client"]["client_type"]
         try:
             place = record["network"], anomaly["object_id"], anomaly["height"], anomaly["index"]
-            data, _ = evidence.snapshot_of(moment.reader, client_type, *place, prove=False)
+            data, _ = evidence_making.snapshot_of(moment.reader, client_type, *place, prove=False)
             document = parse_document(data, max_size=len(data))
             reasons = MODEL.explain(anomaly["kind"], document)
         except Rejected:

@@ -15,7 +15,7 @@ import msgspec
 
 from common.core.errors import InvariantBroken, Malformed, NotFound
 from common.model import codes
-from custody_chain.queries.moment import MAX_PROVEN, PAGE, Moment
+from custody_chain.queries.moment import MAX_PROVEN, PAGE, QueryMoment
 from custody_chain.tables.encumbrances import ENCUMBRANCES, Encumbrance
 from custody_chain.tables.objects import ObjectKey
 from custody_chain.tables.positions import HOLDINGS, POSITIONS, Position, PositionKey
@@ -31,7 +31,7 @@ what they pledge; with a company and a product in each of `MAX_REGIONS` regions 
 """
 
 
-def investor(moment: Moment, code: str, cursor: str | None, limit: int | None) -> dict[str, Any]:
+def investor(moment: QueryMoment, code: str, cursor: str | None, limit: int | None) -> dict[str, Any]:
     """Positions of one investor across all markets; without a limit `PAGE`, which can be proven.
 
     Raises `Malformed('investor_code')`, `Malformed('cursor')`; an investor without positions has an empty answer,
@@ -72,7 +72,7 @@ def _start_in(prefix: bytes, after: bytes | None) -> bytes | None:
     return after if after.startswith(prefix) else _PASSED
 
 
-def _parse_cursor(moment: Moment, cursor: str) -> tuple[str, str]:
+def _parse_cursor(moment: QueryMoment, cursor: str) -> tuple[str, str]:
     """Region and product of a cursor `<region>/<product>/<account>`. Raises `Malformed('cursor')`.
 
     What it names need not be there any more: a holding may have gone since. Its shape and its region must be right.
@@ -90,7 +90,7 @@ def _is_component(step: str) -> bool:
         return False
 
 
-def position_row(moment: Moment, key: PositionKey, position: Position) -> dict[str, Any]:
+def position_row(moment: QueryMoment, key: PositionKey, position: Position) -> dict[str, Any]:
     """One position with the names of what it is in."""
     product = moment.peek(PRODUCTS, ObjectKey(key.region, key.product)) or Product()
     return {
@@ -119,7 +119,9 @@ def plain(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
 
-def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, limit: int | None) -> dict[str, Any]:
+def issuer(
+    moment: QueryMoment, code: str, product: str | None, cursor: str | None, limit: int | None
+) -> dict[str, Any]:
     """Products of an enterprise in all markets, with a page of their holders, pledges and freezes.
 
     Without a limit the page has `PAGE` holders; with proofs fewer, as many as can be proven with all that is theirs.
@@ -154,11 +156,11 @@ def issuer(moment: Moment, code: str, product: str | None, cursor: str | None, l
 
 
 def _listed(
-    moment: Moment,
+    moment: QueryMoment,
     table: Table[Any, R],
     enterprise: str,
     most_proven: int,
-    row: Callable[[Moment, str, R], dict[str, Any]],
+    row: Callable[[QueryMoment, str, R], dict[str, Any]],
 ) -> tuple[list[dict[str, Any]], bool]:
     """Proven rows of what regions report of an enterprise, and whether there is more than that.
 
@@ -187,7 +189,7 @@ def shares_of(counts: dict[str, int], most: int) -> dict[str, int]:
     return {network: shares[network] for network in counts}
 
 
-def _company_row(moment: Moment, network: str, company: Company) -> dict[str, Any]:
+def _company_row(moment: QueryMoment, network: str, company: Company) -> dict[str, Any]:
     subject = moment.peek(SUBJECTS, ObjectKey(network, company.subject))
     return {
         "region": network,
@@ -198,7 +200,7 @@ def _company_row(moment: Moment, network: str, company: Company) -> dict[str, An
     }
 
 
-def _product_row(moment: Moment, network: str, issued: Issued) -> dict[str, Any]:
+def _product_row(moment: QueryMoment, network: str, issued: Issued) -> dict[str, Any]:
     product = moment.get(PRODUCTS, ObjectKey(network, issued.product)) or Product()
     return {
         "region": network,
@@ -225,7 +227,7 @@ _Named = dict[str, list[tuple[bytes, Encumbrance]]]
 _BALANCES: Final = {"pledge": "pledged", "freeze": "frozen"}
 
 
-def _named(moment: Moment, row: dict[str, Any]) -> tuple[_Named, bool]:
+def _named(moment: QueryMoment, row: dict[str, Any]) -> tuple[_Named, bool]:
     """The pledges and freezes behind a holder's balances, and whether there are more than an answer lists."""
     place = (row["region"], row["product"], row["account"])
     found = {
@@ -278,7 +280,9 @@ class _HolderPage:
             self.encumbrances[kind] += _lines(row, entries, unnamed)
 
 
-def _holders(moment: Moment, products: list[tuple[str, str]], cursor: str | None, limit: int | None) -> _HolderPage:
+def _holders(
+    moment: QueryMoment, products: list[tuple[str, str]], cursor: str | None, limit: int | None
+) -> _HolderPage:
     """A page of holders, product by product; the cursor is the last holding's key below `holding/`."""
     after = None
     if cursor is not None:
@@ -301,7 +305,7 @@ def _holders(moment: Moment, products: list[tuple[str, str]], cursor: str | None
     return page
 
 
-def _add(moment: Moment, page: _HolderPage, key: PositionKey, *, bounded: bool) -> bool:
+def _add(moment: QueryMoment, page: _HolderPage, key: PositionKey, *, bounded: bool) -> bool:
     """Add a holder with all that is to be proven of it, or say that the page has no room for that.
 
     The first holder always has: what is too much is left out. So has every one of a page that the question bounds; then

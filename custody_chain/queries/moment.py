@@ -28,7 +28,7 @@ from common.core.header import Header
 from common.node.store.chain_store import ChainReader, ChainStore
 from crosslink.lightclient.evidence_file import StateEntry
 from custody_chain import regions, state
-from custody_chain.evidence import own_evidence
+from custody_chain.evidence_making import own_evidence
 from custody_chain.tables.table import K, R, Table
 from custody_chain.tables.work import WORK
 
@@ -42,7 +42,7 @@ _decode: Final = msgspec.json.Decoder().decode
 
 
 @dataclass(slots=True)
-class Moment:
+class QueryMoment:
     """What a question reads. `sees` says whether the bearer may know of a region."""
 
     reader: ChainReader
@@ -177,7 +177,7 @@ class Questions:
 
     def answer(
         self,
-        question: Callable[[Moment], Any],
+        question: Callable[[QueryMoment], Any],
         *,
         as_of_ms: int | None = None,
         proof: bool = False,
@@ -191,7 +191,7 @@ class Questions:
         named = None if concerned is None else list(concerned)
         reader = self._chain.moment()
         height, time_ms = moment_of(reader, as_of_ms)
-        moment = Moment(reader, height, time_ms, self._sees, {} if proof else None)
+        moment = QueryMoment(reader, height, time_ms, self._sees, {} if proof else None)
         data = question(moment)
         basis = moment.basis(moment.regions() if named is None else named)
         envelope = {
@@ -203,7 +203,7 @@ class Questions:
         }
         return {**envelope, "evidence": self._evidence(moment)} if proof else envelope
 
-    def _evidence(self, moment: Moment) -> dict[str, Any] | None:
+    def _evidence(self, moment: QueryMoment) -> dict[str, Any] | None:
         """An evidence file of kind `state`; None if no value was read: an empty answer has no parts to prove."""
         reader, height = moment.reader, moment.height
         if height == 0:

@@ -26,10 +26,10 @@ from custody_chain.tables.encumbrances import (
     AGREEMENTS,
     ENCUMBRANCES,
     SETTLED,
-    Agreement,
     AgreementKey,
     Encumbrance,
     EncumbranceKey,
+    PledgeContract,
 )
 from custody_chain.tables.movements import EncumbranceChange
 from custody_chain.tables.positions import Balances, HoldingKey
@@ -122,7 +122,7 @@ def _count_pledge(records: Records, region: str, key: AgreementKey | None, chang
     """Count the open pledges under one contract of one pledgor."""
     if key is None:
         return
-    before = records.get(AGREEMENTS, key) or Agreement({})
+    before = records.get(AGREEMENTS, key) or PledgeContract({})
     regions = counted(before.regions, region, change)
     if regions:
         records.put(AGREEMENTS, key, replace(before, regions=regions))

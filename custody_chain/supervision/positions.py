@@ -25,7 +25,7 @@ from custody_chain.tables.objects import ObjectKey
 from custody_chain.tables.positions import (
     HOLDINGS,
     POSITIONS,
-    Holding,
+    Filing,
     HoldingKey,
     Position,
     PositionKey,
@@ -78,7 +78,7 @@ def set_position(
 
 def _begin(records: Records, where: HoldingKey, investor: str, product: Product) -> Product:
     """File a new position under its investor. Returns the product with it."""
-    records.put(HOLDINGS, where, Holding(investor))
+    records.put(HOLDINGS, where, Filing(investor))
     records.put(FILED, _filed(records, where), LISTED)
     if investor == UNRESOLVED:
         mark_unresolved(records, ObjectKey(where.region, where.account), unresolved=True)

@@ -26,7 +26,7 @@ from custody_chain.supervision.judging import judge_touched
 from custody_chain.supervision.positions import mark_unresolved
 from custody_chain.supervision.registry import changes_of_subject, filing_of, find_issuer_again, investor_of_account
 from custody_chain.tables.objects import ObjectKey
-from custody_chain.tables.positions import HOLDINGS, POSITIONS, Holding, HoldingKey, PositionKey
+from custody_chain.tables.positions import HOLDINGS, POSITIONS, Filing, HoldingKey, PositionKey
 from custody_chain.tables.registry import (
     ACCOUNTS,
     COUNTED,
@@ -157,7 +157,7 @@ def _move_position(records: Records, where: HoldingKey, old: str, new: str) -> N
         return
     records.put(POSITIONS, PositionKey(new, *where), position)
     records.delete(POSITIONS, key)
-    records.put(HOLDINGS, where, Holding(new))
+    records.put(HOLDINGS, where, Filing(new))
     counted = count_holders(records, product_key, product, where.account, [(old, -1), (new, 1)])
     records.put(PRODUCTS, product_key, counted)
     if new == UNRESOLVED:

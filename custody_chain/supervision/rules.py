@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from custody_chain.supervision import verdicts
-from custody_chain.supervision.verdicts import Case, Finding
+from custody_chain.supervision.verdicts import Case, RuleFinding
 from custody_chain.tables.encumbrances import AGREEMENTS
 from custody_chain.tables.movements import MOVEMENTS
 from custody_chain.tables.objects import ANOMALIES, OBJECTS
@@ -34,7 +34,7 @@ FIRST_VERSION: Final = 1
 """The protocol version with which a chain begins."""
 
 
-Judge = Callable[[Case[Any, Any]], Finding | None]
+Judge = Callable[[Case[Any, Any]], RuleFinding | None]
 
 
 class On:
@@ -42,7 +42,7 @@ class On:
 
     __slots__ = ("judge", "table")
 
-    def __init__(self, table: Table[K, R], judge: Callable[[Case[K, R]], Finding | None]) -> None:
+    def __init__(self, table: Table[K, R], judge: Callable[[Case[K, R]], RuleFinding | None]) -> None:
         self.table: Table[Any, Any] = table
         self.judge: Judge = judge
 

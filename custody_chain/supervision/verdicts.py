@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple
 from common.model import codes
 from common.model.quantities import Quantity
 from custody_chain.intake import OVERSIZED
-from custody_chain.tables.encumbrances import Agreement, AgreementKey
+from custody_chain.tables.encumbrances import AgreementKey, PledgeContract
 from custody_chain.tables.movements import Movement, MovementKey
 from custody_chain.tables.objects import Anomaly, AnomalyKey, DataObject, ObjectKey, unnamed
 from custody_chain.tables.positions import Balances, Security, SecurityKey, Standing
@@ -40,7 +40,7 @@ class Case(NamedTuple, Generic[K, R]):
     """The rule's own, as they are in force."""
 
 
-class Finding(NamedTuple):
+class RuleFinding(NamedTuple):
     """Something is wrong. `about` tells one alert of a rule in a region from another."""
 
     about: Sequence[str]
@@ -52,16 +52,16 @@ def _named(kind: str, identifier: str | None) -> dict[str, Any]:
     return {"kind": kind, "id": identifier}
 
 
-def too_many_holders(case: Case[ObjectKey, Product]) -> Finding | None:
+def too_many_holders(case: Case[ObjectKey, Product]) -> RuleFinding | None:
     """More holders of one security than Decree 132, Art. 13 allows."""
     limit, holders = case.parameters["limit"], case.record.holders
     if holders <= limit:
         return None
     product = case.key.object_id
-    return Finding([product], [_named("product", product)], {"holders": holders, "limit": limit})
+    return RuleFinding([product], [_named("product", product)], {"holders": holders, "limit": limit})
 
 
-def too_many_holders_of_instalments(case: Case[SecurityKey, Security]) -> Finding | None:
+def too_many_holders_of_instalments(case: Case[SecurityKey, Security]) -> RuleFinding | None:
     """The same, added up over instalments and markets (Art. 14). One instalment alone is the other rule's."""
     limit, record = case.parameters["limit"], case.record
     if record.holders <= limit or record.instalments <= 1:
@@ -71,10 +71,10 @@ def too_many_holders_of_instalments(case: Case[SecurityKey, Security]) -> Findin
     if product is not None:
         objects.append(_named("product", product))
     details = {"holders": record.holders, "instalments": record.instalments, "limit": limit}
-    return Finding([case.key.security], objects, details)
+    return RuleFinding([case.key.security], objects, details)
 
 
-def encumbered_over_held(case: Case[MovementKey, Movement]) -> Finding | None:
+def encumbered_over_held(case: Case[MovementKey, Movement]) -> RuleFinding | None:
     """More is pledged, or more is frozen, or more is free beside that than the account holds.
 
     A freeze may lie on pledged shares, so pledged and frozen are each compared alone. Without an inflow the account
@@ -96,7 +96,7 @@ def _beyond(held: Quantity, available: Quantity, pledged: Quantity, frozen: Quan
     return min(available, pledged, frozen) < 0 or available + max(pledged, frozen) > held
 
 
-def encumbered_moved(case: Case[MovementKey, Movement]) -> Finding | None:
+def encumbered_moved(case: Case[MovementKey, Movement]) -> RuleFinding | None:
     """Shares left that were pledged or frozen: more than were free, also of one nature, or straight out of a balance.
 
     Where a chain does not state what is held, only so much has left as certainly has: a freeze that ends on pledged
@@ -119,7 +119,7 @@ def _bound_nature_moved(record: Movement) -> bool:
     return stated and any(n.held - left.get(n.share_nature, 0) > max(n.available, 0) for n in before)
 
 
-def balance_arithmetic(case: Case[MovementKey, Movement]) -> Finding | None:
+def balance_arithmetic(case: Case[MovementKey, Movement]) -> RuleFinding | None:
     """Before + change is not after, or the balances by share nature do not add up to those after.
 
     A balance that states only one or two of before, change and after cannot be wrong.
@@ -135,7 +135,7 @@ def balance_arithmetic(case: Case[MovementKey, Movement]) -> Finding | None:
     return None
 
 
-def balance_chain(case: Case[MovementKey, Movement]) -> Finding | None:
+def balance_chain(case: Case[MovementKey, Movement]) -> RuleFinding | None:
     """A balance before is not the balance after the registration before."""
     record = case.record
     stated: list[Quantity | None] = [part.before for part in record.stated]
@@ -148,7 +148,7 @@ def balance_chain(case: Case[MovementKey, Movement]) -> Finding | None:
     return _about_movement(case, {"stated_before": stated, "previous_after": previous})
 
 
-def _about_balances(case: Case[MovementKey, Movement]) -> Finding:
+def _about_balances(case: Case[MovementKey, Movement]) -> RuleFinding:
     record = case.record
     details = {
         "before": list(record.before),
@@ -159,40 +159,40 @@ def _about_balances(case: Case[MovementKey, Movement]) -> Finding:
     return _about_movement(case, details)
 
 
-def _about_movement(case: Case[MovementKey, Movement], details: dict[str, Any]) -> Finding:
+def _about_movement(case: Case[MovementKey, Movement], details: dict[str, Any]) -> RuleFinding:
     object_id = case.record.object_id
     objects = [_named("registration", object_id), _named("product", case.key.product)]
-    return Finding([object_id], [*objects, _named("account", case.key.account)], details)
+    return RuleFinding([object_id], [*objects, _named("account", case.key.account)], details)
 
 
-def contract_on_two_chains(case: Case[AgreementKey, Agreement]) -> Finding | None:
+def contract_on_two_chains(case: Case[AgreementKey, PledgeContract]) -> RuleFinding | None:
     """One contract of one pledgor has open pledges on two chains (重复质押), whoever the pledgees are."""
     if len(case.record.regions) <= 1:
         return None
     investor, contract = case.key
     objects = [_named("investor", investor), _named("contract", contract)]
-    return Finding([investor, contract], objects, {"regions": sorted(case.record.regions)})
+    return RuleFinding([investor, contract], objects, {"regions": sorted(case.record.regions)})
 
 
-def issuer_outside_region(case: Case[ObjectKey, Product]) -> Finding | None:
+def issuer_outside_region(case: Case[ObjectKey, Product]) -> RuleFinding | None:
     """The issuer belongs to another province than the market."""
     product, issuer = case.record, case.record.issuer
     if issuer is None or product.deleted or codes.letters_of(issuer) == case.letters:
         return None
     object_id = case.key.object_id
     objects = [_named("product", object_id), _named("enterprise", issuer)]
-    return Finding([object_id], objects, {"issuer": issuer, "region_letters": case.letters})
+    return RuleFinding([object_id], objects, {"issuer": issuer, "region_letters": case.letters})
 
 
-def issuer_on_two_chains(case: Case[EnterpriseKey, Issuer]) -> Finding | None:
+def issuer_on_two_chains(case: Case[EnterpriseKey, Issuer]) -> RuleFinding | None:
     """One enterprise has products on the chains of two markets."""
     if len(case.record.regions) <= 1:
         return None
     enterprise = case.key.enterprise
-    return Finding([enterprise], [_named("enterprise", enterprise)], {"regions": sorted(case.record.regions)})
+    return RuleFinding([enterprise], [_named("enterprise", enterprise)], {"regions": sorted(case.record.regions)})
 
 
-def register_mismatch(case: Case[ObjectKey, Product]) -> Finding | None:
+def register_mismatch(case: Case[ObjectKey, Product]) -> RuleFinding | None:
     """What the market counted is not what its registrations added up to when it reported that.
 
     Where they do not state what is held, they may add up to anything between two figures.
@@ -210,28 +210,28 @@ def register_mismatch(case: Case[ObjectKey, Product]) -> Finding | None:
         "stated_holders": count.stated_holders,
         "accounts": count.accounts,
     }
-    return Finding([case.key.object_id], [_named("product", case.key.object_id)], details)
+    return RuleFinding([case.key.object_id], [_named("product", case.key.object_id)], details)
 
 
-def product_unreported(case: Case[ObjectKey, Product]) -> Finding | None:
+def product_unreported(case: Case[ObjectKey, Product]) -> RuleFinding | None:
     """A registration names a product that the chain has not reported."""
     if case.record.known:
         return None
     return _unresolved("product", case.key.object_id, "product")
 
 
-def owner_unresolved(case: Case[ObjectKey, Account]) -> Finding | None:
+def owner_unresolved(case: Case[ObjectKey, Account]) -> RuleFinding | None:
     """A registration names an account without an owner's code."""
     if not case.record.unresolved:
         return None
     return _unresolved("account", case.key.object_id, "investor_code")
 
 
-def _unresolved(kind: str, object_id: str, missing: str) -> Finding:
-    return Finding([kind, object_id], [_named(kind, object_id)], {"missing": missing})
+def _unresolved(kind: str, object_id: str, missing: str) -> RuleFinding:
+    return RuleFinding([kind, object_id], [_named(kind, object_id)], {"missing": missing})
 
 
-def version_gap(case: Case[ObjectKey, DataObject]) -> Finding | None:
+def version_gap(case: Case[ObjectKey, DataObject]) -> RuleFinding | None:
     """Versions are missing, repeated or follow a deletion, and no correction followed."""
     fault = case.record.fault
     if fault is None:
@@ -243,22 +243,22 @@ def version_gap(case: Case[ObjectKey, DataObject]) -> Finding | None:
         "newest_before": fault.newest_before,
     }
     objects = [{**_named(fault.kind, case.key.object_id), "version": fault.version}]
-    return Finding([case.key.object_id], objects, details)
+    return RuleFinding([case.key.object_id], objects, details)
 
 
-def incomplete_registration(case: Case[ObjectKey, DataObject]) -> Finding | None:
+def incomplete_registration(case: Case[ObjectKey, DataObject]) -> RuleFinding | None:
     """A registration of rights lacks its account, its product or all balances."""
     where = case.record.incomplete
     if where is None:
         return None
     objects = [_named("registration", case.key.object_id)]
-    return Finding([case.key.object_id], objects, {"height": where.height, "index": where.number})
+    return RuleFinding([case.key.object_id], objects, {"height": where.height, "index": where.number})
 
 
-def oversized_snapshot(case: Case[AnomalyKey, Anomaly]) -> Finding | None:
+def oversized_snapshot(case: Case[AnomalyKey, Anomaly]) -> RuleFinding | None:
     """A snapshot is too large to be judged, and was anchored by its hash alone."""
     record = case.record
     if record.code != OVERSIZED:
         return None
     objects = [_named("snapshot", unnamed(record.height, record.index))]
-    return Finding([str(record.height), str(record.index)], objects, {"hash": record.hash})
+    return RuleFinding([str(record.height), str(record.index)], objects, {"hash": record.hash})

@@ -56,11 +56,11 @@ class AgreementKey(NamedTuple):
     contract: Foreign
 
 
-class Agreement(msgspec.Struct, frozen=True):
+class PledgeContract(msgspec.Struct, frozen=True):
     """How many open pledges a contract has in each region."""
 
     regions: dict[str, int]
     alerts: dict[str, str] = {}
 
 
-AGREEMENTS: Final = Table("agreement", AgreementKey, Agreement)
+AGREEMENTS: Final = Table("agreement", AgreementKey, PledgeContract)

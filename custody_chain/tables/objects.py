@@ -33,7 +33,7 @@ class Place(msgspec.Struct, frozen=True):
     number: int
 
 
-class Fault(msgspec.Struct, frozen=True):
+class VersionFault(msgspec.Struct, frozen=True):
     """What was wrong with a version, and what it followed."""
 
     fault: str
@@ -58,7 +58,7 @@ class DataObject(msgspec.Struct, frozen=True, kw_only=True):
     unread: bool = False
     """While the newest snapshot's header could not be read: it may have taken the next version."""
     deleted: bool = False
-    fault: Fault | None = None
+    fault: VersionFault | None = None
     """The last fault of its versions, until a correction follows."""
     place: Place | None = None
     """Where its last usable registration stands."""

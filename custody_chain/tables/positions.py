@@ -106,13 +106,13 @@ class HoldingKey(NamedTuple):
     account: Foreign
 
 
-class Holding(msgspec.Struct, frozen=True):
+class Filing(msgspec.Struct, frozen=True):
     """Under which investor the position is filed."""
 
     investor: str
 
 
-HOLDINGS: Final = Table("holding", HoldingKey, Holding)
+HOLDINGS: Final = Table("holding", HoldingKey, Filing)
 
 
 class HolderKey(NamedTuple):

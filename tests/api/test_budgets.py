@@ -16,7 +16,7 @@ from starlette.responses import Response
 from common.core.errors import QuotaExceeded, Unavailable
 from common.core.transaction import MAX_ENVELOPE_BYTES
 from common.node.access import CHAIN_READERS, issue_token
-from common.node.http.budget import Budget
+from common.node.http.budget import SharedBudget
 from common.node.http.context import require_role
 from common.node.http.edge import HttpLimits
 from tests.api.server import LiveServer
@@ -198,7 +198,7 @@ def test_n3_event_streams_are_bounded_and_their_places_come_back(tight: LiveServ
 
 
 def test_a_budget_never_gives_more_than_its_total_and_shares() -> None:
-    budget = Budget("crumbs", 8)
+    budget = SharedBudget("crumbs", 8)
     budget.take(("a", "a1"), 2)
     with pytest.raises(QuotaExceeded):
         budget.take(("a", "a1"), 1)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from business_chain.operations.registry import OPERATION_RECORDS
+from business_chain.operation_schemas import STORY
+from business_chain.operations.operation_types import OPERATION_RECORDS
 from business_chain.register_proof import ProvenValue, verify_register
-from business_chain.schemas import STORY
 from common.core.certificate import Certificate, verify_certificate
 from common.core.header import Header
 from common.core.state_proof import StateProof

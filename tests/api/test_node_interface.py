@@ -17,7 +17,7 @@ from common.core.header import Header
 from common.core.protocol import rehearse_next_version
 from common.core.snapshot import snapshot_root
 from common.core.validators import ValidatorSet
-from common.model.header import read_header
+from common.model.object_header import read_header
 from common.node.http import networks as http_networks
 from tests.api.server import LiveServer
 from tests.api.test_submission import WAIT, submit

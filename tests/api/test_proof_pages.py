@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.core.codec import canonical_json
-from crosslink.lightclient.evidence import verify_evidence_file
+from crosslink.lightclient.evidence_check import verify_evidence_file
 from custody_chain.queries import chains, holdings
 from custody_chain.queries.moment import MAX_PROVEN
 from custody_chain.regions import MAX_REGIONS

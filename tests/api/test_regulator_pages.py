@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.core.codec import canonical_json
-from crosslink.lightclient.evidence import verify_evidence_file
+from crosslink.lightclient.evidence_check import verify_evidence_file
 from tests.api.custody_server import ALERTS, BEIJING, INVESTOR, ISSUER, CustodyServer, paged
 from tests.support.custody import holder, market_with_product, product, registration, snapshot
 from tests.support.custody_node import CustodyNode

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common.core.codec import canonical_json
-from crosslink.lightclient.evidence import verify_evidence_file
+from crosslink.lightclient.evidence_check import verify_evidence_file
 from custody_chain.supervision.rules import RULES
 from tests.api.custody_server import ALERTS, BEIJING, INVESTOR, ISSUER, SHANGHAI, CustodyServer
 from tests.api.spellings import refuse_other_spellings

@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from common.core.errors import Rejected
 from common.node.settings import SettingsError
-from crosslink.relay.http import Connection, tls_context
 from crosslink.relay.main import Relay
+from crosslink.relay.node_http import Connection, tls_context
 from crosslink.relay.settings import load_relay_settings
 from tests.api.relay_servers import RelayFixture, Sites, as_json, build_world, problem, wait_for
 from tests.support.chains import ChainBuilder, member_names, sample_snapshot, validator_set

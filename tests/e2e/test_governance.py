@@ -21,8 +21,8 @@ import pytest
 import tomli_w
 
 from cli.client import Api
+from cli.genesis_trust import trust_root
 from cli.localnet.layout import CUSTODY
-from cli.trust_root import trust_root
 from common.core.codec import canonical_json
 from common.core.errors import Rejected
 from common.core.genesis import parse_genesis

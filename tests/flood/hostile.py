@@ -14,7 +14,7 @@ from common.node.logic.node_effects import Channel
 from common.node.logic.wire import peer_messages as pm
 from common.node.logic.wire.peer_messages import Hello
 from common.node.peer.frames import FRAME_TYPE_OF, FrameDecoder, FrameType, encode_frame
-from common.node.peer.hello import Binding, ChannelIdentity, ChannelRole, Side, make_hello
+from common.node.peer.hello import ChannelBinding, ChannelIdentity, ChannelRole, Side, make_hello
 from common.node.peer.tls import PeerTls
 from tests.e2e.toy_network import ToyNetwork, ToyNode
 from tests.unit.node.toy import SUITE, key_of, seed_of, transfer
@@ -54,7 +54,7 @@ class HostilePeer:
             certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             genesis = self.network.genesis
             identity = ChannelIdentity(SUITE, genesis.id, genesis.network, seed_of(self.name), key_of(self.name))
-            binding = Binding(Side.DIALLER, contexts.certificate, certificate)
+            binding = ChannelBinding(Side.DIALLER, contexts.certificate, certificate)
             hello = make_hello(identity, binding, ChannelRole.VALIDATOR, time.time_ns() // 1_000_000)
             writer.write(encode_frame(FrameType.HELLO, hello))
             writer.write(encode_frame(FrameType.GREETING, Hello(0, genesis.id, b"").encode()))

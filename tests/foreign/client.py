@@ -10,7 +10,8 @@ from typing import Any
 
 from common.core.errors import CertificateInvalid, Malformed, ProofInvalid, Rejected
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.fields import Fields
+from crosslink.lightclient.client_types import register
+from crosslink.lightclient.json_fields import Fields
 from crosslink.lightclient.port import (
     SAME_HEIGHT,
     WRONG_PARENT,
@@ -24,8 +25,7 @@ from crosslink.lightclient.port import (
     Verified,
     VerifiedBlock,
 )
-from crosslink.lightclient.reading import ChainReader, Conversation, Read, Request, ServedBlock, ServedPage, decode
-from crosslink.lightclient.registry import register
+from crosslink.lightclient.reading import Conversation, Read, Request, ServedBlock, ServedPage, SourceReader, decode
 from crosslink.lightclient.trust_root import Checkpoint, TrustRoot
 from tests.foreign.blocks import END, SIZE, Block, Islet, compact, digest, is_signed_by, prove
 
@@ -190,7 +190,7 @@ class IsletClient:
 
     client_type = ISLET_CLIENT_TYPE
     since = 1
-    reader: ChainReader = IsletReader()
+    reader: SourceReader = IsletReader()
 
     def fingerprint(self, root: TrustRoot) -> bytes:
         return digest(root.identity())[:32]

@@ -25,7 +25,7 @@ from __future__ import annotations
 from common.consensus import effects as fx
 from common.consensus import events as ev
 from common.consensus.messages import ConsensusMessage, Proposal
-from common.consensus.records import CurrentView, PreparedCertificate, decode_record  # type: ignore[attr-defined]
+from common.consensus.vote_records import CurrentView, PreparedCertificate, decode_record  # type: ignore[attr-defined]
 from common.core.block import Block
 from tests.sim.bench import Bench, kind_of
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, seed_of, toy_block

@@ -23,8 +23,8 @@ from common.consensus.messages import (
     decode_message,
 )
 from common.consensus.params import ConsensusParameters
-from common.consensus.records import encode_record
 from common.consensus.replica import Replica
+from common.consensus.vote_records import encode_record
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.suite import Suite

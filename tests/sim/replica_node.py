@@ -14,8 +14,8 @@ from common.consensus import effects as fx
 from common.consensus import events as ev
 from common.consensus.messages import ConsensusMessage, NewView, Proposal, ViewChange, Vote, decode_message
 from common.consensus.params import ConsensusParameters
-from common.consensus.records import record_height
 from common.consensus.replica import Replica
+from common.consensus.vote_records import record_height
 from common.core.block import Block
 from common.core.certificate import Certificate, verify_certificate
 from common.core.errors import Rejected

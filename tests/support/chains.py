@@ -20,7 +20,7 @@ from common.core.header import Header
 from common.core.snapshot import snapshot_root
 from common.core.suite import ED25519_SHA256, Suite
 from common.core.validators import Validator, ValidatorSet
-from common.model.header import build_snapshot
+from common.model.object_header import build_snapshot
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.pbft.messages import BareHeader, HeaderMessage
 from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE, checkpoint_document, root_document

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.chain.application import BlockContext, Outcome, OverlayView
-from common.chain.parameters import parameters_at
+from common.chain.governed_parameters import parameters_at
 from common.core.codec import canonical_json
 from common.core.errors import Rejected
 from common.core.genesis import Genesis, build_genesis
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction, parse_envelope, sign_envelope
-from common.model.header import build_snapshot
+from common.model.object_header import build_snapshot
 from common.model.schemas import model_schema_hash
 from crosslink.lightclient.delivery import BlockDelivery, Delivery, SnapshotItem
 from custody_chain.application import CustodyApplication

@@ -15,6 +15,7 @@ from typing import Any
 from common.core.codec import canonical_json
 from common.core.errors import Rejected, Unavailable
 from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.delivery import (
     MAX_OPERATION_BYTES,
     MISBEHAVIOUR,
@@ -26,12 +27,11 @@ from crosslink.lightclient.delivery import (
 )
 from crosslink.lightclient.port import Verdict, VerifiedBlock
 from crosslink.lightclient.reading import Read, ServedBlock
-from crosslink.lightclient.registry import client_for
 from crosslink.lightclient.update import freeze, update
 from crosslink.lightclient.verify import check_misbehaviour, verify, verify_misbehaviour
-from crosslink.relay.node_pool import Fault, NodePool
-from crosslink.relay.planner import Partial, Position
-from crosslink.relay.ports import Page, RegionStatus, SubmitResult
+from crosslink.relay.node_pool import NodeFault, NodePool
+from crosslink.relay.planner import AnchoredPosition, Partial
+from crosslink.relay.ports import Page, RegionStatus, SubmissionFate
 from tests.support.chains import BuiltBlock, ChainBuilder
 
 
@@ -55,7 +55,7 @@ class ModelCustody:
         self.regions = {chain.network: ModelRegion(chain.client_state(established_ms=now_ms())) for chain in chains}
         self.height = 0
         self.now_ms = now_ms
-        self.results: list[SubmitResult] = []
+        self.results: list[SubmissionFate] = []
         self.sizes: list[int] = []
         self.doubts = 0
         self.culprits: tuple[str, ...] = ()
@@ -66,13 +66,13 @@ class ModelCustody:
         region = self.regions[network]
         return RegionStatus(
             network=network,
-            position=Position(region.anchored, region.state.block_id, region.partial),
+            position=AnchoredPosition(region.anchored, region.state.block_id, region.partial),
             client_state=region.state,
             custody_height=self.height,
             frozen=region.frozen,
         )
 
-    async def submit(self, operation: dict[str, Any], custody_height: int) -> SubmitResult:
+    async def submit(self, operation: dict[str, Any], custody_height: int) -> SubmissionFate:
         """Apply at once."""
         await asyncio.sleep(0)
         return self.apply(operation)
@@ -81,7 +81,7 @@ class ModelCustody:
         """Counted."""
         self.doubts += 1
 
-    def apply(self, operation: dict[str, Any]) -> SubmitResult:
+    def apply(self, operation: dict[str, Any]) -> SubmissionFate:
         """All of an operation or nothing; a misbehaving region freezes."""
         self.height += 1
         size = len(canonical_json(operation))
@@ -104,22 +104,22 @@ class ModelCustody:
                 raise Rejected("operation_too_large", "too large")
             for entry in delivery.blocks:
                 self._take(region, entry)
-            result = SubmitResult("applied", "ok", self.height)
+            result = SubmissionFate("applied", "ok", self.height)
         except Rejected as refusal:
             self.regions[delivery.region] = before
-            result = SubmitResult("rejected", refusal.code, self.height)
+            result = SubmissionFate("rejected", refusal.code, self.height)
         self.results.append(result)
         return result
 
-    def _judge(self, delivery: MisbehaviourDelivery) -> SubmitResult:
+    def _judge(self, delivery: MisbehaviourDelivery) -> SubmissionFate:
         region = self.regions[delivery.region]
         try:
             found = verify_misbehaviour(region.state, delivery.first, delivery.second, now_ms=self.now_ms())
             region.state, region.frozen = freeze(region.state, found), True
             self.culprits = tuple(culprit.name for culprit in found.culprits)
-            result = SubmitResult("applied", "ok", self.height)
+            result = SubmissionFate("applied", "ok", self.height)
         except Rejected as refusal:
-            result = SubmitResult("rejected", refusal.code, self.height)
+            result = SubmissionFate("rejected", refusal.code, self.height)
         self.results.append(result)
         return result
 
@@ -203,7 +203,7 @@ class ModelSource:
         self.pool = NodePool([f"node-{index}" for index in range(len(nodes))])
         self.now_ms = now_ms
         self.page = page
-        self.faults: list[tuple[int, Fault]] = []
+        self.faults: list[tuple[int, NodeFault]] = []
 
     async def read(self, state: ClientState, read: Read) -> Page:
         """What the node in use serves."""
@@ -212,7 +212,7 @@ class ModelSource:
             index = self.pool.choose(self.now_ms())
             node = self.nodes[index]
             if node.down:
-                self.blame(index, Fault.DOWN)
+                self.blame(index, NodeFault.DOWN)
                 continue
             chain = node.chain or self.chain
             tip = chain.height if node.visible is None else min(node.visible, chain.height)
@@ -240,7 +240,7 @@ class ModelSource:
         """Number of nodes."""
         return len(self.nodes)
 
-    def blame(self, node: int, fault: Fault) -> None:
+    def blame(self, node: int, fault: NodeFault) -> None:
         """Pause it."""
         self.faults.append((node, fault))
         self.pool.failed(node, fault, self.now_ms())

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common.consensus.messages import NewView, Proposal, ViewChange, Vote
-from common.consensus.records import decode_record
+from common.consensus.vote_records import decode_record
 from common.node.store.vote_frames import read_file
 from tests.unit.node.toy import SUITE
 

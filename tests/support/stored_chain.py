@@ -23,7 +23,7 @@ from common.core.snapshot import snapshot_root
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import parse_envelope, sign_envelope
 from common.core.validators import Validator, ValidatorSet
-from common.model.header import build_snapshot
+from common.model.object_header import build_snapshot
 from common.node.store.chain_store import ChainStore
 from common.node.store.storage import KeyValueStore
 
@@ -40,7 +40,7 @@ def seed_of(number: int) -> bytes:
 
 def validator_set(*numbers: int) -> ValidatorSet:
     """Validators whose keys are `seed_of(number)`."""
-    return ValidatorSet(tuple(Validator(f"node-{n}", f"market {n}", SUITE.public_key(seed_of(n))) for n in numbers))
+    return ValidatorSet(tuple(Validator(f"node-{n}", f"market-{n}", SUITE.public_key(seed_of(n))) for n in numbers))
 
 
 def make_genesis(network: str = "beijing", *numbers: int) -> Genesis:

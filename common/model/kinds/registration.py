@@ -37,7 +37,7 @@ MAX_STATED: Final = 64
 """Share natures, and parts of a pledge or freeze, that are read of one registration: more than there are codes."""
 
 
-class Balances(Protocol):
+class StatedBalances(Protocol):
     """An account's balances in one product, as integers in the product's scale."""
 
     @property
@@ -139,8 +139,8 @@ def registration_body(
     subject_ref: str,
     subject_kind: str,
     report_ref: str | None,
-    before: Balances,
-    after: Balances,
+    before: StatedBalances,
+    after: StatedBalances,
     registered_at: str,
     maintained_at: str,
     note: str,

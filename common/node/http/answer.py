@@ -19,7 +19,7 @@ from starlette.types import Message, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from common.core.errors import Rejected
-from common.node.http.budget import HOLDS, Budget
+from common.node.http.budget import HOLDS, SharedBudget
 from common.node.store import fault_points
 
 OUTLET: Final = "tongjian.outlet"
@@ -69,7 +69,7 @@ class Answer:
 
     __slots__ = ("_budget", "_scope", "_send", "status")
 
-    def __init__(self, scope: Scope, send: Send, budget: Budget) -> None:
+    def __init__(self, scope: Scope, send: Send, budget: SharedBudget) -> None:
         self._scope = scope
         self._send = send
         self._budget = budget

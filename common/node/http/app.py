@@ -29,7 +29,7 @@ from starlette.types import Receive, Scope, Send
 
 from common.core.errors import InvariantBroken, Rejected
 from common.node.access import TokenStore
-from common.node.http.budget import Budget
+from common.node.http.budget import SharedBudget
 from common.node.http.chain_routers import chain_routers
 from common.node.http.context import RequireRole, declared_query
 from common.node.http.edge import PROTECTED_PREFIX, REQUEST_ID, Edge, HttpLimits
@@ -94,8 +94,8 @@ def create_app(
     app.state.service = service
     app.state.tokens = tokens
     app.state.metrics = metrics = Metrics(service)
-    app.state.streams = Budget("event streams", max_streams)
-    app.state.answers = Budget("room for large answers", limits.answers_bytes)
+    app.state.streams = SharedBudget("event streams", max_streams)
+    app.state.answers = SharedBudget("room for large answers", limits.answers_bytes)
     submit = SubmitRoute(service)
     app.router.routes.append(Route(SUBMIT_PATH, submit, methods=["POST"], include_in_schema=False))
     for router in (*chain_routers(service), *routers):

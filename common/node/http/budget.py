@@ -31,7 +31,7 @@ RETRY_AFTER_S: Final = 5
 """What is held is mostly held by slow clients, which are cut off after half a minute."""
 
 
-class Budget:
+class SharedBudget:
     """`total` of something; `what` names it in refusals."""
 
     def __init__(self, what: str, total: int) -> None:
@@ -82,10 +82,10 @@ class Holds:
             client = scope.get("client")
             address = f"address {client[0] if client else ''}"
             self._holders = (address, address)
-        self._amounts: dict[Budget, int] = {}
+        self._amounts: dict[SharedBudget, int] = {}
 
-    def hold(self, budget: Budget, amount: int) -> None:
-        """Hold at least so much of a budget from now on. Raises as `Budget.take` does."""
+    def hold(self, budget: SharedBudget, amount: int) -> None:
+        """Hold at least so much of a budget from now on. Raises as `SharedBudget.take` does."""
         more = amount - self._amounts.get(budget, 0)
         if more > 0:
             budget.take(self._holders, more)

@@ -39,7 +39,7 @@ from common.core.errors import Rejected, Unauthorised
 from common.core.transaction import MAX_ENVELOPE_BYTES
 from common.node.access import Identity, TokenStore
 from common.node.http.answer import Answer, AnswerRefused, Reply
-from common.node.http.budget import HOLDS, Budget, Holds
+from common.node.http.budget import HOLDS, Holds, SharedBudget
 from common.node.http.metrics import Metrics
 from common.node.http.problems import edge_problem, problem_of
 from common.node.store.store_errors import DamagedStore
@@ -157,10 +157,10 @@ class Edge:
         metrics: Metrics,
         damage_found: Callable[[str], None],
         limits: HttpLimits,
-        answers: Budget,
+        answers: SharedBudget,
         shortcuts: Mapping[tuple[str, str], Shortcut],
     ) -> None:
-        self._bodies = Budget("room for request bodies", limits.bodies_bytes)
+        self._bodies = SharedBudget("room for request bodies", limits.bodies_bytes)
         self._answers = answers
         self._tokens = tokens
         self._metrics = metrics

@@ -21,7 +21,7 @@ from starlette.responses import Response, StreamingResponse
 
 from common.core.errors import Rejected, Unavailable
 from common.node.access import TRANSACTION_READERS, TokenStore
-from common.node.http.budget import HOLDS, Budget, Holds
+from common.node.http.budget import HOLDS, Holds, SharedBudget
 from common.node.http.context import DIGITS, MAX_HEIGHT, Node, require_chain_role
 from common.node.http.edge import IS_HEAD
 from common.node.http.metrics import CONTENT_TYPE, Metrics
@@ -130,6 +130,6 @@ async def events(
         return Response(media_type="text/event-stream")
     tokens: TokenStore = request.app.state.tokens
     authorization = request.headers["authorization"].encode("latin-1")
-    answers: Budget = request.app.state.answers
+    answers: SharedBudget = request.app.state.answers
     stream = _stream(node, height, lambda size: holds.hold(answers, size), lambda: tokens.knows(authorization))
     return StreamingResponse(stream, media_type="text/event-stream")

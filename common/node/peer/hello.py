@@ -142,7 +142,7 @@ class ChannelIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
+class ChannelBinding:
     """The two certificates of one channel (DER) and our side of it."""
 
     side: Side
@@ -150,7 +150,7 @@ class Binding:
     peer_certificate: bytes
 
 
-def make_hello(identity: ChannelIdentity, binding: Binding, role: ChannelRole, now_ms: int) -> bytes:
+def make_hello(identity: ChannelIdentity, binding: ChannelBinding, role: ChannelRole, now_ms: int) -> bytes:
     """Our HELLO payload for one channel."""
     suite = identity.suite
     unsigned = ChannelHello(
@@ -168,7 +168,7 @@ def make_hello(identity: ChannelIdentity, binding: Binding, role: ChannelRole, n
     return signed + Writer().blob(signature).bytes()
 
 
-def verify_hello(data: bytes, identity: ChannelIdentity, binding: Binding, now_ms: int) -> ChannelHello:
+def verify_hello(data: bytes, identity: ChannelIdentity, binding: ChannelBinding, now_ms: int) -> ChannelHello:
     """Check a peer's HELLO payload for one channel; the caller decides what its key may do.
 
     Raises CodecError, Malformed or Forbidden with a stable code: hello_version, hello_wrong_genesis,

@@ -37,7 +37,7 @@ from common.node.peer.frames import (
     FrameType,
     encode_frame,
 )
-from common.node.peer.hello import Binding, ChannelHello, Side
+from common.node.peer.hello import ChannelBinding, ChannelHello, Side
 from common.node.peer.listener import Ticket
 from common.node.peer.send_queue import SendQueue
 from common.node.store import fault_points
@@ -69,7 +69,7 @@ class LinkStage(Enum):
 class LinkOwner(Protocol):
     """What a link asks of the transport that owns it. Any method may raise Rejected: the link closes with its code."""
 
-    def link_made(self, link: Link, binding: Binding) -> bytes:
+    def link_made(self, link: Link, binding: ChannelBinding) -> bytes:
         """TLS is up; return our HELLO payload for this channel."""
         ...
 
@@ -113,7 +113,7 @@ class Link(asyncio.Protocol):
         self.side = side
         self.remote = remote
         self.stage = LinkStage.HELLO
-        self.binding: Binding | None = None
+        self.binding: ChannelBinding | None = None
         self.hello: ChannelHello | None = None
         self.ticket: Ticket | None = None
         """Our place at the listener, if the peer dialled."""
@@ -165,7 +165,7 @@ class Link(asyncio.Protocol):
         if certificate is None:
             self.abort("no_peer_certificate")
             return
-        self.binding = Binding(self.side, self._own_certificate, certificate)
+        self.binding = ChannelBinding(self.side, self._own_certificate, certificate)
         self._write(encode_frame(FrameType.HELLO, self._owner.link_made(self, self.binding)))
 
     def data_received(self, data: bytes) -> None:

@@ -35,7 +35,7 @@ from common.node.peer.dialling import Dialler, DialState
 from common.node.peer.frames import FRAME_TYPE_OF, encode_frame
 from common.node.peer.hello import (
     HELLO_LIFETIME_MS,
-    Binding,
+    ChannelBinding,
     ChannelHello,
     ChannelIdentity,
     ChannelRole,
@@ -282,7 +282,7 @@ class PeerTransport:
         link.ticket = ticket
         return link
 
-    def link_made(self, link: Link, binding: Binding) -> bytes:
+    def link_made(self, link: Link, binding: ChannelBinding) -> bytes:
         """See LinkOwner."""
         self._all_links.add(link)
         role = ChannelRole.VALIDATOR if self.is_member(self._identity.public_key) else ChannelRole.OBSERVER

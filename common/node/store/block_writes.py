@@ -15,8 +15,8 @@ from common.core.block import Block
 from common.core.errors import InvariantBroken
 from common.core.receipt import Receipt
 from common.node.store import schema
+from common.node.store.key_records import Tip
 from common.node.store.pages import write_pages
-from common.node.store.records import Tip
 from common.node.store.state_tree import TreeUpdate
 from common.node.store.stored_receipt import encode_receipt
 

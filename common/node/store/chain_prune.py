@@ -28,7 +28,7 @@ from common.core.errors import Conflict, Forbidden, RuleBroken
 from common.node.settings import StorageSettings
 from common.node.store import schema
 from common.node.store.chain_store import ChainStore
-from common.node.store.records import Floors
+from common.node.store.key_records import Floors
 
 BATCH_ENTRIES: Final = 1000
 

@@ -28,9 +28,9 @@ from common.core.receipt import Receipt
 from common.core.state_proof import StateProof
 from common.core.validators import ValidatorSet
 from common.node.store import schema
+from common.node.store.key_records import Floors, Tip
 from common.node.store.pages import read_page
 from common.node.store.past_tree import prove_at
-from common.node.store.records import Floors, Tip
 from common.node.store.storage import ReadView
 from common.node.store.store_errors import REMEDY_RESYNC, DamagedStore
 from common.node.store.stored_receipt import decode_receipt

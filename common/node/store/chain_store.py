@@ -32,9 +32,9 @@ from common.node.store import schema
 from common.node.store.block_writes import Writes, put_rest, put_snapshots, put_transactions
 from common.node.store.chain_check import check_chain
 from common.node.store.chain_reader import ChainReader, TransactionLocation
+from common.node.store.key_records import Floors, Tip, floor_records, read_floors, read_tip
 from common.node.store.pages import write_pages
 from common.node.store.past_tree import superseded
-from common.node.store.records import Floors, Tip, floor_records, read_floors, read_tip
 from common.node.store.state_cache import AbsentKeys, StateCache
 from common.node.store.state_tree import StateTree, TreeUpdate
 from common.node.store.storage import KeyValueStore

@@ -85,7 +85,7 @@ _log = logging.getLogger("tongjian.node")
 
 
 @dataclass(slots=True)
-class Fault:
+class ArmedFault:
     """One armed fault."""
 
     point: str
@@ -113,10 +113,10 @@ class Fault:
         die()
 
 
-_armed: tuple[Fault, ...] = ()
+_armed: tuple[ArmedFault, ...] = ()
 
 
-def parse_fault(text: str) -> Fault:
+def parse_fault(text: str) -> ArmedFault:
     """One fault as the variable describes it. Raises Malformed('fault_invalid')."""
     point, moment, occurrence, action = ([*text.split(":"), "", "", ""])[:4]
     if (
@@ -126,7 +126,7 @@ def parse_fault(text: str) -> Fault:
         or not (action in (KILL, TORN, *_ERRORS) or action.removeprefix(_DELAY).isdecimal())
     ):
         raise Malformed("fault_invalid", f"{VARIABLE} names no fault: {text!r}; unset it, it is for tests alone")
-    return Fault(point, moment, None if occurrence == EVERY else int(occurrence), action)
+    return ArmedFault(point, moment, None if occurrence == EVERY else int(occurrence), action)
 
 
 def arm(text: str | None) -> None:

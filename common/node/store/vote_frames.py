@@ -38,7 +38,7 @@ REMEDY_NEW_KEY: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class LogMark:
     """A durable point of a vote log, as the database remembers it: u8 1 | b16 log id | u64 generation | u64 position |
     u32 checksum.
     """
@@ -101,7 +101,7 @@ def damaged(what: str) -> DamagedStore:
     return DamagedStore(f"the vote log is damaged: {what}", remedy=REMEDY_NEW_KEY)
 
 
-def read_file(data: bytes, genesis_id: bytes, mark: Mark | None) -> Scan:
+def read_file(data: bytes, genesis_id: bytes, mark: LogMark | None) -> Scan:
     """Read a whole file, and check that it holds `mark`.
 
     Raises DamagedStore for anything but a torn end (L3), VotingUnsafe if it is not the log that is wanted (L4).
@@ -188,11 +188,11 @@ def read_frame(data: bytes, at: int, checksum: int) -> Frame | None:
     return kind, payload, end, computed
 
 
-def _is_at(mark: Mark | None, scan: Scan) -> bool:
+def _is_at(mark: LogMark | None, scan: Scan) -> bool:
     return mark is not None and (mark.position, mark.checksum) == (scan.position, scan.checksum)
 
 
-def _check_mark(scan: Scan, mark: Mark, seen: bool) -> None:
+def _check_mark(scan: Scan, mark: LogMark, seen: bool) -> None:
     """The file must hold the point that the database remembers, or have replaced the file that held it (L4)."""
     if scan.log_id != mark.log_id:
         raise VotingUnsafe("the vote log is not the one that the database knows", remedy=REMEDY_NEW_KEY)

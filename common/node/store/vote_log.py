@@ -21,7 +21,7 @@ Invariants
       the old one has grown large.
   L3  Only an incomplete frame at the very end, or zeros up to the end, counts as torn and is cut, which the caller is
       told. Any other mismatch is damage, and refused (attack S2).
-  L4  The database keeps a `Mark`: log id, generation, position and checksum of a durable point, renewed with every
+  L4  The database keeps a `LogMark`: log id, generation, position and checksum of a durable point, renewed with every
       block. A log that lacks this point was lost, replaced or set back; a log whose tip is above the database's, or
       another block, shows that the database was. Either way the node must not vote (attack C16, `check_vote_log`).
   L5  A silence frame forbids to sign up to its height. `create_silent` begins a log with it that takes the place of a
@@ -53,7 +53,7 @@ from common.node.store.vote_frames import (
     SILENCE_PAYLOAD,
     TIP,
     TIP_PAYLOAD,
-    Mark,
+    LogMark,
     Scan,
     damaged,
     encode_frame,
@@ -83,7 +83,7 @@ class VoteLog:
         self._queue_lock = threading.Lock()
         self._file_lock = threading.Lock()
         self._failed: str | None = None
-        self._mark = Mark(self._log_id, self._generation, self._position, self._checksum)
+        self._mark = LogMark(self._log_id, self._generation, self._position, self._checksum)
         self.recovered: tuple[bytes, ...] = (*scan.records_before_tip, *scan.records)
         """The records behind the last tip frame but one, in order, as found when the log was opened (L2)."""
         self.tip: tuple[int, bytes] = scan.tip
@@ -154,7 +154,7 @@ class VoteLog:
             tip, _ = encode_frame(TIP, TIP_PAYLOAD.pack(0, genesis_id), checksum)
             directory.replace(header + tip)
             return cls(directory, genesis_id, read_file(header + tip, genesis_id, None), None)
-        scan = read_file(data, genesis_id, None if mark is None else Mark.decode(mark))
+        scan = read_file(data, genesis_id, None if mark is None else LogMark.decode(mark))
         if scan.torn_bytes:
             directory.cut(scan.position)
         return cls(directory, genesis_id, scan, mark)
@@ -201,7 +201,7 @@ class VoteLog:
             except StoreFailed as error:
                 self._failed = str(error)
                 raise
-            self._mark = Mark(self._log_id, self._generation, self._position, self._checksum)
+            self._mark = LogMark(self._log_id, self._generation, self._position, self._checksum)
 
     def mark(self) -> bytes:
         """The last durable point, for the database to remember with the next block."""

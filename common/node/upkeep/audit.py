@@ -27,8 +27,8 @@ from common.core.header import Header
 from common.node.diagnosis.data_findings import CODE_OF_PREFIX, DataReport
 from common.node.store import chain_check, schema
 from common.node.store.chain_reader import ChainReader
+from common.node.store.key_records import Floors, Tip, read_floors, read_tip
 from common.node.store.pages import read_page
-from common.node.store.records import Floors, Tip, read_floors, read_tip
 from common.node.store.storage import KeyValueStore, ReadView
 from common.node.store.store_errors import DamagedStore, WrongDatabase
 from common.node.upkeep.chain_rebuild import PROGRESS_BLOCKS, Progress, rebuild

@@ -22,7 +22,7 @@ from common.node.store import schema
 from common.node.store.chain_reader import ChainReader
 from common.node.store.log_directory import FILE_NAME
 from common.node.store.store_errors import DamagedStore, VotingUnsafe
-from common.node.store.vote_frames import Mark, Scan, read_file
+from common.node.store.vote_frames import LogMark, Scan, read_file
 
 REMEDY_FILE = "see the finding; no database needs to be touched"
 
@@ -59,7 +59,7 @@ def check_vote_log(data: bytes | None, reader: ChainReader, report: DataReport) 
             if mark is not None or reader.tip().height > 0:
                 report.add("vote_log_missing", "there is no vote log")
             return None
-        scan = read_file(data, reader.genesis.id, None if mark is None else Mark.decode(mark))
+        scan = read_file(data, reader.genesis.id, None if mark is None else LogMark.decode(mark))
         known = reader.block_id(scan.tip[0]) if scan.tip[0] <= reader.tip().height else None
     except VotingUnsafe as error:
         report.add("vote_log_set_back", error.what)

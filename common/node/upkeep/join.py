@@ -58,7 +58,7 @@ PAUSE_MS: Final = 3_600_000
 """How long a liar is left alone: longer than a join takes."""
 
 
-class Phase(Enum):
+class JoinPhase(Enum):
     """What is being fetched."""
 
     HEADERS = "headers"
@@ -97,7 +97,7 @@ class Join:
         self._turn = 0
         self._chosen: Offer | None = None
         self._received: dict[int, bytes] = {}
-        self.phase = Phase.HEADERS
+        self.phase = JoinPhase.HEADERS
         """What is being fetched now."""
 
     # What happens.
@@ -141,10 +141,10 @@ class Join:
         for known in self._peers.values():
             known.slow += bool(known.asked)
             known.asked.clear()
-            if self.phase is Phase.OFFERS:
+            if self.phase is JoinPhase.OFFERS:
                 known.tip_height = None  # the chain has grown, and new checkpoints lie above what is known
-        if self.phase is Phase.OFFERS:
-            self.phase = Phase.HEADERS
+        if self.phase is JoinPhase.OFFERS:
+            self.phase = JoinPhase.HEADERS
         for peer in self._peers:
             self._ask_offers(peer)
         self._go_on()
@@ -152,9 +152,9 @@ class Join:
     def progress(self) -> Progress:
         """How far the present phase has come."""
         manifest = self._import.manifest
-        if self.phase is Phase.PARTS and manifest is not None:
+        if self.phase is JoinPhase.PARTS and manifest is not None:
             return Progress(f"checkpoint {manifest.height}, chunks", self._import.taken, len(manifest.chunks))
-        if self.phase is Phase.OFFERS:
+        if self.phase is JoinPhase.OFFERS:
             votes = Counter(offer for known in self._peers.values() for offer in set(known.offers or ()))
             needed = self._headers.validators(self._headers.height + 1).fault_bound + 1
             return Progress("checkpoint offers that agree", max(votes.values(), default=0), needed)
@@ -170,16 +170,16 @@ class Join:
     # Going on.
 
     def _go_on(self) -> None:
-        if self.phase is Phase.HEADERS:
+        if self.phase is JoinPhase.HEADERS:
             self._ask_headers()
-        if self.phase is Phase.OFFERS:
+        if self.phase is JoinPhase.OFFERS:
             self._choose()
-        if self.phase is Phase.PARTS:
+        if self.phase is JoinPhase.PARTS:
             self._ask_parts()
-        if self.phase is Phase.DONE:
+        if self.phase is JoinPhase.DONE:
             self._outbox.cancel_timer(Timer.SYNC)
         elif not self._outbox.runs(Timer.SYNC):
-            self._outbox.set_timer(Timer.SYNC, OFFERS_MS if self.phase is Phase.OFFERS else ANSWER_MS)
+            self._outbox.set_timer(Timer.SYNC, OFFERS_MS if self.phase is JoinPhase.OFFERS else ANSWER_MS)
 
     def _restart_timer(self) -> None:
         self._outbox.cancel_timer(Timer.SYNC)
@@ -196,7 +196,7 @@ class Join:
         if source is not None:
             self._ask(source, _HEADERS, GetHeaders(self._next_request(), height + 1, MAX_HEADERS))
         elif self._peers:
-            self.phase = Phase.OFFERS
+            self.phase = JoinPhase.OFFERS
 
     def _on_headers(self, known: _Peer, answer: AnswerHeaders) -> None:
         self._headers.take(answer.entries)
@@ -231,7 +231,7 @@ class Join:
             return
         self._chosen = chosen
         self._received.clear()
-        self.phase = Phase.DONE if resumed and self._import.complete else Phase.PARTS
+        self.phase = JoinPhase.DONE if resumed and self._import.complete else JoinPhase.PARTS
         self._restart_timer()
 
     # Parts.
@@ -241,7 +241,7 @@ class Join:
         offer = self._chosen
         sources = [peer for peer, known in self._peers.items() if offer is not None and offer in (known.offers or ())]
         if offer is None or not sources:
-            self.phase = Phase.OFFERS
+            self.phase = JoinPhase.OFFERS
             return
         wanted = [MANIFEST_PART]
         manifest = self._import.manifest
@@ -257,7 +257,7 @@ class Join:
 
     def _on_part(self, known: _Peer, number: int, part: bytes) -> None:
         offer = self._chosen
-        if self.phase is not Phase.PARTS or offer is None:
+        if self.phase is not JoinPhase.PARTS or offer is None:
             return
         if not part:
             known.offers = ()  # it has made room for a newer one; the timer asks for its offers again
@@ -272,7 +272,7 @@ class Join:
                 self._import.take(chunk)
         self._restart_timer()
         if self._import.complete:
-            self.phase = Phase.DONE
+            self.phase = JoinPhase.DONE
 
     def _on_manifest(self, offer: Offer, data: bytes) -> None:
         suite = self._genesis.suite

@@ -41,7 +41,7 @@ from common.node.store.chain_store import ChainStore
 from common.node.store.exclusive import exclusive
 from common.node.store.storage import LevelDBStore, settle
 from common.node.upkeep.checkpoint_import import CheckpointImport, Progress
-from common.node.upkeep.join import Join, Phase
+from common.node.upkeep.join import Join, JoinPhase
 from common.node.upkeep.join_headers import HeaderChain, TrustedBlock
 
 JOINING_DIRECTORY = "joining"
@@ -157,17 +157,17 @@ async def _download(
     process.transport.start()
     try:
         seen, since, offers_awaited = process.join.progress(), time.monotonic(), False
-        while process.join.phase is not Phase.DONE:
+        while process.join.phase is not JoinPhase.DONE:
             await asyncio.wait((process.failed,), timeout=0.2)
             if process.failed.done():
                 raise process.failed.result()
             progress = process.join.progress()
-            offers_awaited = offers_awaited or process.join.phase is Phase.OFFERS
+            offers_awaited = offers_awaited or process.join.phase is JoinPhase.OFFERS
             if (progress.what, progress.done) != (seen.what, seen.done):
                 seen = progress
                 say(progress)
                 # A chain that lives grows by a header now and then: no progress for who waits for a checkpoint.
-                if process.join.phase is Phase.PARTS or not offers_awaited:
+                if process.join.phase is JoinPhase.PARTS or not offers_awaited:
                     since = time.monotonic()
             if time.monotonic() - since > patience_s:
                 raise Unavailable(
@@ -237,7 +237,7 @@ class _JoinProcess(EffectPorts):
 
     def _do(self, what: Callable[[], None]) -> None:
         """Step the join and perform its effects; what it raises ends it."""
-        if self.failed.done() or self.join.phase is Phase.DONE:
+        if self.failed.done() or self.join.phase is JoinPhase.DONE:
             return
         try:
             what()

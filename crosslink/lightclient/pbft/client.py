@@ -13,7 +13,7 @@ from crosslink.lightclient.pbft.messages import BareHeader, HeaderMessage
 from crosslink.lightclient.pbft.reader import PbftReader
 from crosslink.lightclient.pbft.verify import block_of, check_names, verify_header
 from crosslink.lightclient.port import Delivered, Held, LightClient, Misbehaviour, Verified, VerifiedBlock
-from crosslink.lightclient.reading import ChainReader
+from crosslink.lightclient.reading import SourceReader
 from crosslink.lightclient.trust_root import TrustRoot
 
 
@@ -22,7 +22,7 @@ class PbftClient:
 
     client_type = pbft_trust.PBFT_CLIENT_TYPE
     since = 1
-    reader: ChainReader = PbftReader()
+    reader: SourceReader = PbftReader()
 
     def fingerprint(self, root: TrustRoot) -> bytes:
         return pbft_trust.fingerprint(root)

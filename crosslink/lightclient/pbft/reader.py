@@ -33,7 +33,7 @@ class _Status(msgspec.Struct):
 
 
 class PbftReader:
-    """Implements `reading.ChainReader`."""
+    """Implements `reading.SourceReader`."""
 
     def blocks(self, state: ClientState, read: Read) -> Conversation[ServedPage]:
         """One request: nodes answer with whole blocks, bounded by size."""

@@ -24,7 +24,7 @@ from common.core.header import Header
 from common.core.suite import HASH_SIZE, Suite, suite_named
 from common.core.validators import ValidatorSet
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.fields import Fields
+from crosslink.lightclient.json_fields import Fields
 from crosslink.lightclient.trust_root import Checkpoint, TrustRoot
 
 PBFT_CLIENT_TYPE = "tongjian-pbft/v1"

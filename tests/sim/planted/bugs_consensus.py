@@ -11,8 +11,8 @@ from common.consensus.agreement import SlotState, Tally
 from common.consensus.effects import Broadcast, Persist
 from common.consensus.messages import Mark, NewView, Phase, PreparedCertificate, ViewChange, Vote
 from common.consensus.params import MAX_HEIGHTS_AHEAD
-from common.consensus.records import Record, encode_record
 from common.consensus.verification import highest_prepared
+from common.consensus.vote_records import Record, encode_record
 from tests.sim.planted.bug import bug
 from tests.sim.planted.substitutes import answering, doing_nothing, ignoring
 

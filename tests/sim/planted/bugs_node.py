@@ -254,7 +254,7 @@ def holders_not_counted(original: Original) -> Any:
     return doing_nothing(original)
 
 
-@bug("safety", "shares", "business_chain.operations.bindings:_cover")
+@bug("safety", "shares", "business_chain.operations.binding_operations:_cover")
 def a_release_frees_what_is_frozen(original: Original) -> Any:
     """A pledge does not know what freezes lie on it, so its release frees the shares that a court has frozen."""
     return lambda *_: 0

@@ -23,7 +23,7 @@ from common.consensus.messages import (
     Vote,
     decode_message,
 )
-from common.consensus.records import encode_record
+from common.consensus.vote_records import encode_record
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import Rejected

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from business_chain.application import BusinessApplication
-from cli.trust_root import trust_root
+from cli.genesis_trust import trust_root
 from common.chain.application import Application
 from common.core.genesis import Genesis, build_genesis
 from common.core.parameters import ChainParameters

@@ -22,12 +22,12 @@ from common.core.errors import NotFound, Rejected
 from common.node.access import Identity, Role
 from common.node.http import networks as http_networks
 from common.node.http import transactions as http_transactions
-from common.node.http.budget import HOLDS, Budget, Holds
+from common.node.http.budget import HOLDS, Holds, SharedBudget
 from common.node.http.context import parse_tx_id
 from common.node.http.edge import IDENTITY, HttpLimits
 from common.node.http.problems import problem_of
 from common.node.store.store_errors import DamagedStore
-from crosslink.relay.http import Connection
+from crosslink.relay.node_http import Connection
 from custody_chain import routes
 from tests.sim.system.islet_node import IsletNode
 from tests.sim.system.network import SystemNetwork
@@ -184,7 +184,7 @@ async def answer(
 
 def _relay_request() -> Request:
     """What routes ask of a request of the relay: who sends it, and what it may hold (it is alone)."""
-    state = SimpleNamespace(answers=Budget("room for answers", HttpLimits().answers_bytes))
+    state = SimpleNamespace(answers=SharedBudget("room for answers", HttpLimits().answers_bytes))
     scope: dict[str, Any] = {"type": "http", IDENTITY: _RELAY, "app": SimpleNamespace(state=state)}
     scope[HOLDS] = Holds(_RELAY, scope)
     return Request(scope)

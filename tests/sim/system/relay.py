@@ -7,7 +7,7 @@ import asyncio
 from common.node.keys import KeyPair
 from crosslink.relay.http_custody import HttpCustody
 from crosslink.relay.http_source import HttpRegionSource
-from crosslink.relay.progress import Board, Metrics
+from crosslink.relay.progress import Board, RelayMetrics
 from crosslink.relay.worker import Pace, RegionWorker
 from tests.sim.system.founding import CUSTODY, GENESIS_MS, SUITE, ChainSpec, key_text, seed_of
 from tests.sim.system.http import SimulatedConnection, Web, url_of
@@ -71,7 +71,7 @@ class RelayMachine:
         self.world.note(f"{self.name} starts")
         self.loop = SimulatedLoop(self.world, rate=1 + self.drift)  # type: ignore[abstract]
         random = self.world.random
-        self.board, metrics, clock = Board(), Metrics(), RelayClock(self)
+        self.board, metrics, clock = Board(), RelayMetrics(), RelayClock(self)
         key = KeyPair(seed_of("relay"), SUITE.public_key(seed_of("relay")), key_text("relay"), SUITE)
         with self.loop.entered():
             custody = HttpCustody(

@@ -19,7 +19,7 @@ from business_chain.state import (
 )
 from common.chain.application import BlockContext, OverlayView
 from common.chain.governance import GOVERNANCE_TYPES
-from common.chain.parameters import parameters_at
+from common.chain.governed_parameters import parameters_at
 from common.core.codec import canonical_json
 from common.core.genesis import Genesis, build_genesis
 from common.core.snapshot import MAX_SNAPSHOT_BYTES

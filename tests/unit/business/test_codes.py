@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from business_chain.operations.fields import Text
-from business_chain.operations.records import IDENTIFIER
+from business_chain.operations.operation_records import IDENTIFIER
 from common.core.errors import Rejected
 from common.model import codes
 from common.model.enumerations import SHARE_NATURES

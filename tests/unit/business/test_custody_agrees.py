@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from business_chain.balances import Figures
+from business_chain.operation_schemas import STORY
 from business_chain.operations.fields import Entries, plan_of
-from business_chain.operations.registry import OPERATION_RECORDS
-from business_chain.schemas import STORY
+from business_chain.operations.operation_types import OPERATION_RECORDS
 from common.core.errors import Rejected
 from common.model.document import encode_document
 from common.model.quantities import MAX_QUANTITY

@@ -9,11 +9,11 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
+from business_chain.operation_schemas import EXAMPLES, OPERATION_MODELS, STORY, describe_type
 from business_chain.operations.fields import plan_of
-from business_chain.operations.records import Operation
-from business_chain.operations.registry import OPERATION_RECORDS
+from business_chain.operations.operation_records import Operation
+from business_chain.operations.operation_types import OPERATION_RECORDS
 from business_chain.refusals import REFUSALS
-from business_chain.schemas import EXAMPLES, OPERATION_MODELS, STORY, describe_type
 from common.core.errors import Rejected
 from common.node.http.problems import STATUS_OF_KIND
 from tests.unit.business.market import Market, signers_for

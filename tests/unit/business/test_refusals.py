@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from business_chain.operation_schemas import EXAMPLES
 from business_chain.operations.fields import plan_of
-from business_chain.operations.records import DATE
-from business_chain.operations.registry import OPERATION_RECORDS
+from business_chain.operations.operation_records import DATE
+from business_chain.operations.operation_types import OPERATION_RECORDS
 from business_chain.refusals import REFUSALS
-from business_chain.schemas import EXAMPLES
 from common.chain.governance import GOVERNANCE_TYPES
 from common.core.errors import Rejected
 from tests.unit.business.market import Market, key, signers_for

@@ -14,7 +14,7 @@ import rfc8785
 
 from common.model import kinds
 from common.model.document import encode_document
-from common.model.header import read_header
+from common.model.object_header import read_header
 from common.model.values import date, date_time
 from tests.unit.business import data_model
 from tests.unit.business.market import NOW_MS, PRODUCT, Market

@@ -10,7 +10,7 @@ import pytest
 
 from business_chain import application
 from business_chain.application import BusinessApplication, operation_hash
-from business_chain.operations import registry
+from business_chain.operations import operation_types
 from business_chain.state import decode_business
 from common.chain.application import Application
 from common.chain.evidence import EVIDENCE_TYPES
@@ -132,13 +132,13 @@ def test_records_of_admitted_transactions_are_kept_within_a_bound_and_make_room_
 ) -> None:
     market = Market().open_for_business(700, 300)
     reads: list[Any] = []
-    parse = registry.parse_operation
+    parse = operation_types.parse_operation
 
     def counted(document: dict[str, Any], version: int) -> Any:
         reads.append(document)
         return parse(document, version)
 
-    monkeypatch.setattr(registry, "parse_operation", counted)
+    monkeypatch.setattr(operation_types, "parse_operation", counted)
     monkeypatch.setattr(application, "MAX_KEPT_OPERATIONS", 5)
     first, second = (market.transaction(*(market.transfer(1, 2, 1) for _ in range(3))) for _ in range(2))
     state = market.store

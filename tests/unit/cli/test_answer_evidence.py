@@ -8,7 +8,7 @@ import pytest
 
 from cli.answer_evidence import evidence_in
 from common.core.errors import Malformed
-from crosslink.lightclient.evidence import verify_evidence_file
+from crosslink.lightclient.evidence_check import verify_evidence_file
 from tests.support.evidence import evidence_case
 
 

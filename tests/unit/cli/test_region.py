@@ -13,7 +13,7 @@ from click.testing import Result
 
 from cli.checkpoint import agreed_checkpoint
 from cli.client import Api
-from cli.trust_root import trust_root
+from cli.genesis_trust import trust_root
 from common.core.errors import Rejected
 from common.core.validators import ValidatorSet
 from crosslink.lightclient.pbft.trust import checkpoint_document

@@ -11,8 +11,8 @@ import pytest
 from common.consensus import effects as fx
 from common.consensus import events as ev
 from common.consensus.messages import Phase, PreparedCertificate, Proposal, Vote
-from common.consensus.records import decode_record
 from common.consensus.verification import Verifier
+from common.consensus.vote_records import decode_record
 from common.core.block import Block
 from common.core.certificate import Certificate, verify_certificate
 from common.core.errors import InvariantBroken, Rejected

@@ -12,7 +12,7 @@ from common.consensus.params import (
     MAX_VOTED_VIEWS_PER_MEMBER,
 )
 from common.consensus.past import PastMessages
-from common.consensus.records import encode_record
+from common.consensus.vote_records import encode_record
 from common.core.certificate import verify_certificate
 from tests.sim.bench import Bench, kind_of
 from tests.sim.toys import CHEAP

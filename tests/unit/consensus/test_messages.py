@@ -22,7 +22,7 @@ from common.consensus.messages import (
     decode_message,
 )
 from common.consensus.params import ConsensusParameters
-from common.consensus.records import CurrentView, decode_record, encode_record, record_height
+from common.consensus.vote_records import CurrentView, decode_record, encode_record, record_height
 from common.core.certificate import commit_payload
 from common.core.errors import InvariantBroken, Malformed, Rejected
 from common.core.parameters import ChainParameters

@@ -10,9 +10,9 @@ from common.consensus import effects as fx
 from common.consensus import events as ev
 from common.consensus.messages import Mark, NewView, Phase, Proposal, Stage, ViewChange, Vote
 from common.consensus.params import ConsensusParameters
-from common.consensus.records import CurrentView, decode_record, encode_record
 from common.consensus.recovery import recover
 from common.consensus.replica import Replica
+from common.consensus.vote_records import CurrentView, decode_record, encode_record
 from common.core.errors import InvariantBroken
 from common.core.validators import ValidatorSet
 from tests.sim.bench import Bench, kind_of

@@ -19,7 +19,7 @@ from common.core.header import Header
 from common.core.receipt import Receipt, receipt_root
 from common.core.snapshot import snapshot_root
 from common.core.transaction import parse_envelope, transaction_id
-from common.model.header import build_snapshot
+from common.model.object_header import build_snapshot
 from tests.unit.core import builders
 from tests.unit.core.builders import SUITE
 

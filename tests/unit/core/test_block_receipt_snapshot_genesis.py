@@ -20,7 +20,7 @@ from common.core.parameters import PARAMETERS, ChainParameters, Parameter
 from common.core.protocol import rehearse_next_version
 from common.core.receipt import Receipt, receipt_root
 from common.core.snapshot import MAX_SNAPSHOT_BYTES, snapshot_root
-from common.model.header import SnapshotHeader, build_snapshot, read_header
+from common.model.object_header import SnapshotHeader, build_snapshot, read_header
 from tests.unit.core import builders
 from tests.unit.core.builders import SUITE
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.core.codec import canonical_json
 from common.core.errors import Rejected
 from common.core.validators import Validator, ValidatorSet
-from crosslink.lightclient.evidence import Findings, verify_evidence, verify_evidence_file
+from crosslink.lightclient.evidence_check import Findings, verify_evidence, verify_evidence_file
 from crosslink.lightclient.evidence_file import Evidence, StateEntry, anchored_key, parse_evidence
 from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE, root_document
 from crosslink.lightclient.trust import TrustFile, build_trust_file

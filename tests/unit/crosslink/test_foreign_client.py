@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import InvariantBroken, Rejected
-from crosslink.lightclient import registry
+from crosslink.lightclient import client_types
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.delivery import BlockDelivery, Delivery, SnapshotItem, parse_submit
 from crosslink.lightclient.port import SAME_HEIGHT, WRONG_PARENT, Verdict
@@ -180,12 +180,12 @@ def test_roots_and_checkpoints_are_read_by_the_type() -> None:
 
 
 def test_one_name_is_one_type_and_a_later_one_waits_for_its_version() -> None:
-    registry.register(ISLET)
+    client_types.register(ISLET)
     with pytest.raises(InvariantBroken):
-        registry.register(IsletClient())
-    registry.check_available(ISLET_CLIENT_TYPE, 1)
+        client_types.register(IsletClient())
+    client_types.check_available(ISLET_CLIENT_TYPE, 1)
     later = type("Later", (IsletClient,), {"client_type": "islet/v2", "since": 9})()
-    registry.register(later)
+    client_types.register(later)
     with pytest.raises(Rejected, match="unknown_client_type"):
-        registry.check_available("islet/v2", 8)
-    registry.check_available("islet/v2", 9)
+        client_types.check_available("islet/v2", 8)
+    client_types.check_available("islet/v2", 9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from common.core.codec import canonical_json
-from crosslink.lightclient.evidence import verify_evidence_file
+from crosslink.lightclient.evidence_check import verify_evidence_file
 from crosslink.lightclient.trust import parse_trust_file
 from tests.unit.crosslink.golden import DIRECTORY, vectors
 

@@ -18,10 +18,10 @@ from crosslink.relay.planner import (
     LIVE_LAG_BLOCKS,
     MIN_BUDGET_BYTES,
     SOFT_SNAPSHOTS,
+    AnchoredPosition,
     Chunk,
     FetchedBlock,
     Partial,
-    Position,
     Share,
     Undeliverable,
     linger_ms,
@@ -66,7 +66,7 @@ def test_r6_chunks_deliver_every_block_once_in_order_whatever_the_limits(
     chain = chain_with(counts)
     blocks = fetched(chain)
     custody = ModelCustody([chain], lambda: NOW_MS)
-    position = Position(0, chain.id_at(0))
+    position = AnchoredPosition(0, chain.id_at(0))
     for _ in range(100):
         chunk = plan_chunk(prove, position, blocks, Share(size, snapshots))
         if chunk is None:
@@ -77,7 +77,7 @@ def test_r6_chunks_deliver_every_block_once_in_order_whatever_the_limits(
         assert custody.apply(operation).applied
         region = custody.regions["beijing"]
         assert region.anchored == max(position.anchored_height, chunk.reaches)
-        position = Position(region.anchored, region.state.block_id, region.partial)
+        position = AnchoredPosition(region.anchored, region.state.block_id, region.partial)
     assert custody.complete(chain)
 
 
@@ -85,21 +85,21 @@ def test_r6_block_above_the_hard_limit_is_split_and_every_part_fits() -> None:
     chain = chain_with([2, 120, 1], note='"' * 30_000)
     blocks = fetched(chain)
     custody = ModelCustody([chain], lambda: NOW_MS)
-    position, parts = Position(0, chain.id_at(0)), 0
+    position, parts = AnchoredPosition(0, chain.id_at(0)), 0
     while not custody.complete(chain):
         chunk = plan_chunk(prove, position, blocks, Share())
         assert isinstance(chunk, Chunk)
         assert custody.apply(Delivery("beijing", chunk.blocks).to_operation()).applied
         region = custody.regions["beijing"]
         parts += region.partial is not None
-        position = Position(region.anchored, region.state.block_id, region.partial)
+        position = AnchoredPosition(region.anchored, region.state.block_id, region.partial)
     assert parts >= 4
     assert max(custody.sizes) <= MAX_OPERATION_BYTES
 
 
 def test_block_with_more_snapshots_than_an_operation_may_have_is_split() -> None:
     chain = chain_with([MAX_SNAPSHOTS + 10])
-    chunk = plan_chunk(prove, Position(0, chain.id_at(0)), fetched(chain), Share(size=10**9, snapshots=10**9))
+    chunk = plan_chunk(prove, AnchoredPosition(0, chain.id_at(0)), fetched(chain), Share(size=10**9, snapshots=10**9))
     assert isinstance(chunk, Chunk)
     assert chunk.snapshots <= MAX_SNAPSHOTS
     assert chunk.reaches == 0
@@ -107,7 +107,7 @@ def test_block_with_more_snapshots_than_an_operation_may_have_is_split() -> None
 
 def test_many_empty_blocks_travel_together_up_to_the_bound() -> None:
     chain = chain_with([0] * (MAX_BLOCKS + 20))
-    chunk = plan_chunk(prove, Position(0, chain.id_at(0)), fetched(chain), Share())
+    chunk = plan_chunk(prove, AnchoredPosition(0, chain.id_at(0)), fetched(chain), Share())
     assert isinstance(chunk, Chunk)
     assert len(chunk.blocks) == chunk.reaches == MAX_BLOCKS
 
@@ -115,7 +115,7 @@ def test_many_empty_blocks_travel_together_up_to_the_bound() -> None:
 def test_snapshot_that_fits_no_operation_is_named() -> None:
     block = fetched(chain_with([1]))[0]
     huge = replace(block, snapshots=(b'"' * MAX_OPERATION_BYTES,))
-    found = plan_chunk(prove, Position(0, block.block.parent), (huge,), Share())
+    found = plan_chunk(prove, AnchoredPosition(0, block.block.parent), (huge,), Share())
     assert isinstance(found, Undeliverable)
     assert (found.height, found.index) == (1, 0)
 
@@ -123,17 +123,20 @@ def test_snapshot_that_fits_no_operation_is_named() -> None:
 def test_r7_r9_what_is_anchored_meanwhile_is_left_out_and_gaps_end_a_chunk() -> None:
     chain = chain_with([1] * 6)
     blocks = fetched(chain)
-    chunk = plan_chunk(prove, Position(4, chain.id_at(4)), blocks, Share())
+    chunk = plan_chunk(prove, AnchoredPosition(4, chain.id_at(4)), blocks, Share())
     assert isinstance(chunk, Chunk)
     assert (len(chunk.blocks), chunk.reaches, chunk.reaches_id) == (2, 6, chain.tip_id)
-    assert plan_chunk(prove, Position(6, chain.id_at(6)), blocks, Share()) is None
-    assert still_due(Position(0, chain.id_at(0)), blocks[1:]) == ()
-    assert [block.height for block in still_due(Position(1, chain.id_at(1)), (*blocks[:3], blocks[4]))] == [2, 3]
+    assert plan_chunk(prove, AnchoredPosition(6, chain.id_at(6)), blocks, Share()) is None
+    assert still_due(AnchoredPosition(0, chain.id_at(0)), blocks[1:]) == ()
+    assert [block.height for block in still_due(AnchoredPosition(1, chain.id_at(1)), (*blocks[:3], blocks[4]))] == [
+        2,
+        3,
+    ]
 
 
 def test_r9_half_delivered_block_is_continued_with_proofs() -> None:
     chain = chain_with([5, 2])
-    chunk = plan_chunk(prove, Position(0, chain.id_at(1), Partial(1, 3)), fetched(chain), Share())
+    chunk = plan_chunk(prove, AnchoredPosition(0, chain.id_at(1), Partial(1, 3)), fetched(chain), Share())
     assert isinstance(chunk, Chunk)
     assert (chunk.blocks[0].header, chunk.blocks[0].height) == (None, 1)
     assert [item.index for item in chunk.blocks[0].snapshots] == [3, 4]
@@ -178,12 +181,12 @@ def test_the_budget_follows_how_fast_the_custody_chain_answers() -> None:
 
 def test_reading_goes_on_ahead_of_submitting_but_not_without_bound() -> None:
     blocks = fetched(chain_with([1, 1]))
-    assert plan_read(Position(0, b"g"), (), 10) == Read(1, planner.READ_LIMIT, 10)
-    assert plan_read(Position(7, b"t", Partial(8, 2)), (), 10) == Read(8, planner.READ_LIMIT, 10)
-    read = plan_read(Position(0, b"g"), blocks, 10)
+    assert plan_read(AnchoredPosition(0, b"g"), (), 10) == Read(1, planner.READ_LIMIT, 10)
+    assert plan_read(AnchoredPosition(7, b"t", Partial(8, 2)), (), 10) == Read(8, planner.READ_LIMIT, 10)
+    read = plan_read(AnchoredPosition(0, b"g"), blocks, 10)
     assert read is not None
     assert read.from_height == 3
-    assert plan_read(Position(0, b"g"), blocks * (planner.READ_AHEAD_BYTES // blocks[0].size), 10) is None
+    assert plan_read(AnchoredPosition(0, b"g"), blocks * (planner.READ_AHEAD_BYTES // blocks[0].size), 10) is None
 
 
 def test_empty_blocks_wait_longer_than_full_ones_and_a_full_chunk_not_at_all() -> None:

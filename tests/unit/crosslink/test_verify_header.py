@@ -13,10 +13,10 @@ from common.core.errors import Rejected
 from common.core.header import Header
 from common.core.validators import Validator, ValidatorSet
 from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.pbft.messages import HeaderMessage, encode_parts
 from crosslink.lightclient.pbft.trust import trust_of
 from crosslink.lightclient.port import Verdict, is_retryable
-from crosslink.lightclient.registry import client_for
 from crosslink.lightclient.update import update
 from crosslink.lightclient.verify import MAX_HEADER_AHEAD_MS, check_misbehaviour, verify
 from tests.support.chains import BLOCK_MS, START_MS, BuiltBlock, ChainBuilder, member_names, sign_header, validator_set

@@ -10,7 +10,7 @@ import pytest
 from common.core.errors import Rejected
 from common.core.protocol import latest_version, rehearse_next_version
 from crosslink.lightclient.client_state import ClientState
-from crosslink.lightclient.evidence import verify_evidence
+from crosslink.lightclient.evidence_check import verify_evidence
 from crosslink.lightclient.pbft.trust import trust_of
 from crosslink.lightclient.port import is_retryable
 from crosslink.lightclient.update import update

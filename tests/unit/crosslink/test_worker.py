@@ -14,9 +14,9 @@ import pytest
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.delivery import MAX_OPERATION_BYTES, MISBEHAVIOUR, SUBMIT
 from crosslink.lightclient.reading import Read, ServedBlock
-from crosslink.relay.node_pool import Fault
-from crosslink.relay.ports import Page, RegionStatus, SubmitResult
-from crosslink.relay.progress import Board, Metrics
+from crosslink.relay.node_pool import NodeFault
+from crosslink.relay.ports import Page, RegionStatus, SubmissionFate
+from crosslink.relay.progress import Board, RelayMetrics
 from crosslink.relay.worker import Pace, RegionWorker
 from tests.support.chains import (
     BLOCK_MS,
@@ -47,7 +47,7 @@ class World:
     def worker(self, chain: ChainBuilder, custody: Any = None, page: int = 7) -> RegionWorker:
         source = ModelSource(chain, self.nodes[chain.network], self.clock.now_ms, page)
         self.sources[chain.network] = source
-        metrics, pace = Metrics(), Pace()
+        metrics, pace = RelayMetrics(), Pace()
         return RegionWorker(
             chain.network, source, custody or self.custody, self.clock, self.board, metrics, lambda: 0.5, pace
         )
@@ -162,7 +162,7 @@ def test_r10_a_lying_node_is_found_out_before_anything_is_submitted(lie: Tamper)
     worker = world.worker(world.chains[0])
     asyncio.run(world.until(world.complete, worker))
     assert all(result.applied for result in world.custody.results), "a lie reached the custody chain"
-    assert (0, Fault.LYING) in world.sources["beijing"].faults
+    assert (0, NodeFault.LYING) in world.sources["beijing"].faults
     assert not [node for node, _ in world.sources["beijing"].faults if node == 1]
 
 
@@ -244,7 +244,7 @@ class Mortal:
         self._contact(True)
         return status
 
-    async def submit(self, operation: dict[str, Any], custody_height: int) -> SubmitResult:
+    async def submit(self, operation: dict[str, Any], custody_height: int) -> SubmissionFate:
         self._contact(False)
         result = await self._inner.submit(operation, custody_height)
         self._contact(True)
@@ -357,18 +357,18 @@ def test_r3_nodes_on_a_branch_that_governance_has_given_up_are_read_around(monke
     given_up = {block.signed.hex() for block in fork.blocks[19:]}
     shown: list[str] = []
 
-    def judge(operation: dict[str, Any]) -> SubmitResult:
+    def judge(operation: dict[str, Any]) -> SubmissionFate:
         if operation["type"] == MISBEHAVIOUR or operation["blocks"][0].get("header") in given_up:
             shown.append(operation["type"])
             honest_node.visible = None
-            return SubmitResult("rejected", "misbehaviour_known", world.custody.height)
+            return SubmissionFate("rejected", "misbehaviour_known", world.custody.height)
         return accept(operation)
 
     monkeypatch.setattr(world.custody, "apply", judge)
     chain.grow(2)
     asyncio.run(world.until(world.complete, world.worker(chain)))
     assert shown[:2] == [MISBEHAVIOUR, SUBMIT], "the pair may be judged and the block be new"
-    assert {*world.sources["beijing"].faults} == {(1, Fault.LYING)}
+    assert {*world.sources["beijing"].faults} == {(1, NodeFault.LYING)}
 
 
 def test_block_from_the_future_is_awaited_without_blaming_the_node() -> None:
@@ -385,9 +385,9 @@ def test_refused_submission_is_shown_and_tried_again_ever_more_slowly(monkeypatc
     world = World(busy_chain())
     tried_ms: list[int] = []
 
-    def refuse(operation: dict[str, Any]) -> SubmitResult:
+    def refuse(operation: dict[str, Any]) -> SubmissionFate:
         tried_ms.append(world.clock.now_ms())
-        return SubmitResult("rejected", "policy_violated", world.custody.height)
+        return SubmissionFate("rejected", "policy_violated", world.custody.height)
 
     monkeypatch.setattr(world.custody, "apply", refuse)
     asyncio.run(world.until(lambda: len(tried_ms) == 8, world.worker(world.chains[0])))
@@ -427,7 +427,7 @@ def test_backfill_and_live_regions_share_the_custody_chain(monkeypatch: pytest.M
     order: list[tuple[str, int]] = []
     inner = world.custody.apply
 
-    def note(operation: dict[str, Any]) -> SubmitResult:
+    def note(operation: dict[str, Any]) -> SubmissionFate:
         order.append((operation["region"], len(operation["blocks"])))
         return inner(operation)
 

@@ -6,9 +6,9 @@ import pytest
 
 from common.chain.governance import VALIDATORS_CHANGE
 from common.core.errors import NotFound, Rejected
-from crosslink.lightclient.evidence import verify_evidence_file
+from crosslink.lightclient.evidence_check import verify_evidence_file
 from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE
-from custody_chain.evidence import build_evidence
+from custody_chain.evidence_making import build_evidence
 from custody_chain.operation_names import REGION_RECOVER
 from custody_chain.queries.chains import feedback
 from custody_chain.queries.moment import Questions

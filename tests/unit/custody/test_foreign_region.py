@@ -9,9 +9,9 @@ import pytest
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import Rejected
 from crosslink.lightclient.delivery import BlockDelivery, Delivery, MisbehaviourDelivery, SnapshotItem
-from crosslink.lightclient.evidence import verify_evidence_file
+from crosslink.lightclient.evidence_check import verify_evidence_file
 from crosslink.lightclient.trust import build_trust_file
-from custody_chain.evidence import build_evidence
+from custody_chain.evidence_making import build_evidence
 from custody_chain.operation_names import REGION_RECOVER, REGION_REGISTER
 from tests.foreign.blocks import Block, Islet, prove
 from tests.foreign.client import ISLET_CLIENT_TYPE, checkpoint_of, root_of

@@ -7,15 +7,15 @@ from typing import Annotated, Any
 import pytest
 
 from business_chain.operations.fields import Text
-from business_chain.operations.records import Operation
-from business_chain.operations.registry import OPERATIONS as BUSINESS
-from business_chain.operations.registry import BusinessOperation
+from business_chain.operations.operation_records import Operation
+from business_chain.operations.operation_types import OPERATIONS as BUSINESS
+from business_chain.operations.operation_types import BusinessOperation
 from common.chain.signers import GOVERNANCE_ROLE
 from common.core.errors import Rejected
 from common.core.parameters import PARAMETERS, Parameter
 from common.core.protocol import rehearse_next_version
 from custody_chain.operations import OPERATIONS as CUSTODY
-from custody_chain.operations import CustodyOperation, Work
+from custody_chain.operations import CustodyOperation, OperationScope
 from tests.support.chains import ChainBuilder
 from tests.support.custody import Custody
 from tests.unit.business.market import Market
@@ -31,7 +31,7 @@ class Note(Operation, frozen=True, kw_only=True):
     text: Annotated[str, Text(64, note="anything")]
 
 
-def note(work: Work, operation: dict[str, Any]) -> None:
+def note(work: OperationScope, operation: dict[str, Any]) -> None:
     work.view.put(b"dummy", b'"noted"')
 
 

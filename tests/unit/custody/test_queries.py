@@ -8,7 +8,7 @@ import pytest
 
 from custody_chain.operation_names import REGION_RECOVER
 from custody_chain.queries import chains, holdings
-from custody_chain.queries.moment import Moment, Questions
+from custody_chain.queries.moment import QueryMoment, Questions
 from custody_chain.supervision import refile
 from tests.support.chains import ChainBuilder
 from tests.support.chains import checkpoint as pbft_checkpoint
@@ -32,7 +32,7 @@ def node() -> CustodyNode:
 def issuer(node: CustodyNode, *seen: str, proof: bool = False) -> dict[str, Any]:
     """The envelope about the enterprise for a bearer who sees these regions."""
 
-    def question(moment: Moment) -> dict[str, Any]:
+    def question(moment: QueryMoment) -> dict[str, Any]:
         return holdings.issuer(moment, ENTERPRISE, None, None, 50)
 
     return Questions(node.chain, lambda network: network in seen).answer(question, proof=proof)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from common.core.codec import canonical_json
 from custody_chain.supervision import refile, rules, verdicts
 from custody_chain.supervision.rules import RULES, Catalogue, On, Rule, parameters_of
-from custody_chain.supervision.verdicts import Case, Finding
+from custody_chain.supervision.verdicts import Case, RuleFinding
 from custody_chain.tables.movements import Movement, MovementKey, Stated
 from custody_chain.tables.objects import ObjectKey, Where
 from custody_chain.tables.positions import NOTHING, Balances
@@ -23,12 +23,12 @@ from tests.support.custody import Custody, market_with_product, product, registr
 CODE = "BJ000001.ESVUFR2601"
 
 
-def lonely(case: Case[ObjectKey, Product]) -> Finding | None:
+def lonely(case: Case[ObjectKey, Product]) -> RuleFinding | None:
     """A rule that no chain has: fewer accounts than there have to be."""
     least, accounts = case.parameters["least"], case.record.accounts
     if accounts >= least:
         return None
-    return Finding([case.key.object_id], [{"kind": "product", "id": case.key.object_id}], {"accounts": accounts})
+    return RuleFinding([case.key.object_id], [{"kind": "product", "id": case.key.object_id}], {"accounts": accounts})
 
 
 def add_rule(monkeypatch: pytest.MonkeyPatch, since: int) -> None:

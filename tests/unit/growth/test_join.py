@@ -33,7 +33,7 @@ from common.node.upkeep.audit import audit
 from common.node.upkeep.chain_rebuild import no_progress
 from common.node.upkeep.checkpoint_import import CheckpointFalse
 from common.node.upkeep.checkpoint_store import CheckpointFiles
-from common.node.upkeep.join import Phase
+from common.node.upkeep.join import JoinPhase
 from common.node.upkeep.join_headers import TrustedBlock
 from tests.unit.growth.world import GENESIS, NAMES, Joiner, Peer, grow, grown, make_checkpoint
 from tests.unit.node.solo import Solo
@@ -204,7 +204,7 @@ def test_c17_one_validators_word_is_not_enough(place: Place) -> None:
     joiner = Joiner(place.directory)
     joiner.meet(*place.peers(NAMES[0], "stranger-1", "stranger-2", "stranger-3"))
     assert not joiner.run()
-    assert joiner.join.phase in (Phase.OFFERS, Phase.HEADERS)
+    assert joiner.join.phase in (JoinPhase.OFFERS, JoinPhase.HEADERS)
     assert joiner.importing.manifest is None
     joiner.meet(*place.peers(NAMES[1]))
     assert joiner.run()

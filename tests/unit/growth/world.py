@@ -18,7 +18,7 @@ from common.node.store.memory_store import MemoryStore
 from common.node.store.storage import KeyValueStore
 from common.node.upkeep.checkpoint_import import CheckpointImport
 from common.node.upkeep.checkpoint_store import CheckpointFiles
-from common.node.upkeep.join import Join, Phase
+from common.node.upkeep.join import Join, JoinPhase
 from common.node.upkeep.join_headers import HeaderChain, TrustedBlock
 from tests.unit.node.bus import names_of
 from tests.unit.node.solo import Solo
@@ -134,7 +134,7 @@ class Joiner(EffectPorts):
         happens, a hundred times at most."""
         expiries = 0
         for _ in range(limit):
-            if self.join.phase is Phase.DONE or until():
+            if self.join.phase is JoinPhase.DONE or until():
                 break
             if self.waiting:
                 key, payload = self.waiting.pop(0)
@@ -149,7 +149,7 @@ class Joiner(EffectPorts):
                 self._perform()
             else:
                 break
-        return self.join.phase is Phase.DONE
+        return self.join.phase is JoinPhase.DONE
 
     def peers_named(self, name: str) -> Peer:
         """The peer of that name."""

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from common.chain.application import Application
-from common.consensus.records import record_height
+from common.consensus.vote_records import record_height
 from common.core.genesis import Genesis
 from common.node.effect_performer import EffectPerformer, EffectPorts
 from common.node.logic.execution.genesis_state import initialise_chain

@@ -15,7 +15,7 @@ from common.core.errors import InvariantBroken
 from common.core.receipt import receipt_root
 from common.core.snapshot import snapshot_root
 from common.core.transaction import SignedTransaction
-from common.model.header import CREATE, build_snapshot
+from common.model.object_header import CREATE, build_snapshot
 from common.node.logic.execution.executor import BlockInvalid
 from common.node.store.chain_check import check_content
 from tests.support.custody import DictState

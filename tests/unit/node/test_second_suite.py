@@ -16,8 +16,8 @@ from common.core.genesis import Genesis, parse_genesis
 from common.core.suite import ED25519_SHA256, register_suite, suite_named
 from common.core.transaction import parse_envelope
 from common.core.validators import ValidatorSet
-from common.node.peer.hello import Binding, ChannelIdentity, ChannelRole, Side, make_hello, verify_hello
-from crosslink.lightclient.evidence import verify_evidence_file
+from common.node.peer.hello import ChannelBinding, ChannelIdentity, ChannelRole, Side, make_hello, verify_hello
+from crosslink.lightclient.evidence_check import verify_evidence_file
 from crosslink.lightclient.trust import parse_trust_file
 from tests.support.evidence import evidence_case
 from tests.support.wide_suite import WIDE
@@ -70,8 +70,8 @@ def test_hellos_carry_keys_and_signatures_of_any_size(genesis: Genesis) -> None:
     identities = [
         ChannelIdentity(WIDE, genesis.id, genesis.network, toy.seed_of(name), toy.key_of(name)) for name in ("a", "b")
     ]
-    hello = make_hello(identities[0], Binding(Side.DIALLER, b"one", b"other"), ChannelRole.VALIDATOR, 1_000)
-    known = verify_hello(hello, identities[1], Binding(Side.LISTENER, b"other", b"one"), 1_000)
+    hello = make_hello(identities[0], ChannelBinding(Side.DIALLER, b"one", b"other"), ChannelRole.VALIDATOR, 1_000)
+    known = verify_hello(hello, identities[1], ChannelBinding(Side.LISTENER, b"other", b"one"), 1_000)
     assert (len(known.public_key), len(known.signature)) == (65, 70)
 
 

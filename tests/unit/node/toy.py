@@ -17,7 +17,7 @@ from common.core.parameters import ChainParameters
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction, sign_envelope
 from common.core.validators import Validator, ValidatorSet
-from common.model.header import CREATE, build_snapshot
+from common.model.object_header import CREATE, build_snapshot
 
 SUITE = ED25519_SHA256
 START_MS = 1_700_000_000_000

@@ -10,7 +10,7 @@ from typing import Any
 import uvloop
 
 from common.node.peer.frames import FrameType, encode_frame
-from common.node.peer.hello import Binding, ChannelIdentity, ChannelRole, Side, make_hello
+from common.node.peer.hello import ChannelBinding, ChannelIdentity, ChannelRole, Side, make_hello
 from common.node.peer.transport import PeerTransport
 from common.node.settings import LimitSettings
 from tests.unit.runtime.network import Site, key_of, now_ms
@@ -45,13 +45,13 @@ class RawPeer:
         self._port = port
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
-        self.binding: Binding
+        self.binding: ChannelBinding
 
     async def __aenter__(self) -> RawPeer:
         contexts = self._tls.current()
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port, ssl=contexts.dialler)
         certificate = self.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        self.binding = Binding(Side.DIALLER, contexts.certificate, certificate)
+        self.binding = ChannelBinding(Side.DIALLER, contexts.certificate, certificate)
         return self
 
     async def __aexit__(self, *error: object) -> None:

@@ -14,7 +14,7 @@ from common.node.peer.hello import (
     HELLO_LIFETIME_MS,
     HELLO_TAG,
     MAX_HELLO_LIFETIME_MS,
-    Binding,
+    ChannelBinding,
     ChannelHello,
     ChannelRole,
     Side,
@@ -26,8 +26,8 @@ from tests.unit.runtime.network import identity_of, key_of, seed_of
 NOW_MS = 1_800_000_000_000
 MINE = identity_of(1)
 THEIRS = identity_of(2)
-MY_BINDING = Binding(Side.LISTENER, b"certificate of 1", b"certificate of 2")
-THEIR_BINDING = Binding(Side.DIALLER, b"certificate of 2", b"certificate of 1")
+MY_BINDING = ChannelBinding(Side.LISTENER, b"certificate of 1", b"certificate of 2")
+THEIR_BINDING = ChannelBinding(Side.DIALLER, b"certificate of 2", b"certificate of 1")
 
 
 def their_hello(**changes: Any) -> bytes:
@@ -38,7 +38,7 @@ def their_hello(**changes: Any) -> bytes:
     return dataclasses.replace(changed, signature=ED25519_SHA256.sign(seed_of(2), message)).encode()
 
 
-def code_of(data: bytes, binding: Binding = MY_BINDING, now_ms: int = NOW_MS) -> str:
+def code_of(data: bytes, binding: ChannelBinding = MY_BINDING, now_ms: int = NOW_MS) -> str:
     with pytest.raises(Rejected) as caught:
         verify_hello(data, MINE, binding, now_ms)
     return caught.value.code
@@ -62,14 +62,20 @@ def test_c10_a_hello_of_another_deployment_or_network_is_refused() -> None:
 
 
 def test_n5_a_hello_taken_from_another_channel_is_refused() -> None:
-    assert code_of(their_hello(), Binding(Side.LISTENER, b"certificate of 1", b"stolen")) == "hello_wrong_certificate"
-    assert code_of(their_hello(), Binding(Side.LISTENER, b"another", b"certificate of 2")) == "hello_wrong_certificate"
+    assert (
+        code_of(their_hello(), ChannelBinding(Side.LISTENER, b"certificate of 1", b"stolen"))
+        == "hello_wrong_certificate"
+    )
+    assert (
+        code_of(their_hello(), ChannelBinding(Side.LISTENER, b"another", b"certificate of 2"))
+        == "hello_wrong_certificate"
+    )
 
 
 def test_n5_a_hello_sent_back_to_its_author_is_refused() -> None:
     mine = make_hello(MINE, MY_BINDING, ChannelRole.VALIDATOR, NOW_MS)
     assert code_of(mine) == "hello_wrong_side"
-    reflected = Binding(Side.DIALLER, b"certificate of 2", b"certificate of 1")
+    reflected = ChannelBinding(Side.DIALLER, b"certificate of 2", b"certificate of 1")
     assert code_of(mine, reflected) == "hello_own_key"
 
 

@@ -15,7 +15,7 @@ import pytest
 import uvloop
 
 from common.node.http.answer import Answer, Reply
-from common.node.http.budget import HOLDS, Budget, Holds
+from common.node.http.budget import HOLDS, Holds, SharedBudget
 from common.node.http.server import (
     MAX_HEAD_BYTES,
     MAX_PIPELINED,
@@ -423,7 +423,7 @@ def test_n2_a_large_answer_has_one_deadline_for_a_reader_that_trickles(
 ) -> None:
     """Reading a little now and then gains nothing, and what was held for the answer comes back."""
     monkeypatch.setattr("common.node.http.server.BACKSTOP_MS", 0)
-    budget = Budget("answers", 8 * BIG)
+    budget = SharedBudget("answers", 8 * BIG)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":

@@ -44,7 +44,7 @@ from common.node.logic.node_events import (
 from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
 from common.node.logic.wire.peer_messages import KIND_CONSENSUS, KIND_GET_BLOCKS, Status, decode_payload
 from common.node.peer.frames import FrameType, encode_frame
-from common.node.peer.hello import Binding, ChannelRole, Side, make_hello
+from common.node.peer.hello import ChannelBinding, ChannelRole, Side, make_hello
 from common.node.runtime import Runtime
 from common.node.store.store_errors import StoreFailed
 from tests.support.chains import BuiltBlock, ChainBuilder
@@ -459,7 +459,7 @@ class BlockingPeer(threading.Thread):
         ):
             certificate = channel.getpeercert(binary_form=True)
             assert certificate is not None
-            binding = Binding(Side.DIALLER, contexts.certificate, certificate)
+            binding = ChannelBinding(Side.DIALLER, contexts.certificate, certificate)
             hello = make_hello(identity_of(2), binding, ChannelRole.VALIDATOR, now_ms())
             channel.sendall(encode_frame(FrameType.HELLO, hello) + encode_frame(FrameType.GREETING, b""))
             self.go.wait(60)

@@ -10,7 +10,7 @@ from nacl.signing import SigningKey
 
 from common.core.suite import ED25519_SHA256
 from common.node.peer.frames import FRAME_LIMITS, FrameType, encode_frame
-from common.node.peer.hello import HELLO_LIFETIME_MS, Binding, ChannelIdentity, ChannelRole, Side, make_hello
+from common.node.peer.hello import HELLO_LIFETIME_MS, ChannelBinding, ChannelIdentity, ChannelRole, Side, make_hello
 
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs" / "protocol-transport.md").read_text()
 EXAMPLES = {name: bytes.fromhex(digits) for name, digits in re.findall(r"```hex (\S+)\n([0-9a-f\n]+)\n```", DOCUMENT)}
@@ -56,7 +56,7 @@ def test_the_examples_follow_from_the_words() -> None:
 def test_the_code_makes_the_same_bytes() -> None:
     suite = ED25519_SHA256
     identity = ChannelIdentity(suite, GENESIS_ID, "beijing", SEED, suite.public_key(SEED))
-    binding = Binding(Side.DIALLER, DIALLER, LISTENER)
+    binding = ChannelBinding(Side.DIALLER, DIALLER, LISTENER)
     hello = make_hello(identity, binding, ChannelRole.VALIDATOR, EXPIRES_MS - HELLO_LIFETIME_MS)
     assert encode_frame(FrameType.HELLO, hello) == EXAMPLES["hello.frame"]
     assert encode_frame(FrameType.PING, bytes.fromhex("0000018bcfe56800")) == EXAMPLES["frame.ping"]

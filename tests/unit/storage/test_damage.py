@@ -17,7 +17,7 @@ from common.node.store import schema
 from common.node.store.chain_store import ChainStore
 from common.node.store.storage import LevelDBStore, MemoryStore
 from common.node.store.store_errors import DamagedStore, StoreFailed, VotingUnsafe
-from common.node.store.vote_frames import Mark
+from common.node.store.vote_frames import LogMark
 from common.node.store.vote_log import VoteLog
 from tests.support.stored_chain import TwinChain
 
@@ -145,7 +145,7 @@ def test_s2_file_cut_anywhere_is_refused_or_harmless(original: Original, tmp_pat
     Behind the point that the database knows of, a cut vote log looks like one torn by a power cut (see ADR 0016).
     """
     source = random.Random(2)
-    known = Mark.decode(original.mark).position
+    known = LogMark.decode(original.mark).position
     for name in files_of(original, kind):
         size = (original.path / name).stat().st_size
         for length in {0, 1, size // 2, size - 1, *(source.randrange(size) for _ in range(6))}:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from common.consensus.effects import BuildBlock, FetchBlock, ValidateBlock
 from common.consensus.events import BlockBuilt, BlockFetched, BlockRefused, BlockValidated, Event
-from common.consensus.records import decode_record
+from common.consensus.vote_records import decode_record
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken, Rejected

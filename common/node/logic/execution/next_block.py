@@ -6,7 +6,7 @@ Remembered until the tip moves: admission asks for every transaction. Left out: 
 from __future__ import annotations
 
 from common.chain.application import BlockContext
-from common.chain.parameters import parameters_at
+from common.chain.governed_parameters import parameters_at
 from common.chain.schedule import protocol_version
 from common.core.parameters import ChainParameters
 from common.node.store.chain_store import ChainStore

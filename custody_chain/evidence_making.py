@@ -21,10 +21,10 @@ from common.core.errors import InvariantBroken, NotFound, Unavailable
 from common.core.validators import ValidatorSet
 from common.node.store import schema
 from common.node.store.chain_store import ChainReader, ChainStore
+from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.evidence_file import Evidence, SnapshotEvidence, StateEntry
 from crosslink.lightclient.pbft.messages import HeaderMessage
 from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE
-from crosslink.lightclient.registry import client_for
 from custody_chain import intake, state
 
 _ATTEMPTS: Final = 3

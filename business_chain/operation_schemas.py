@@ -16,8 +16,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, WithJsonSchema, create_model
 
 from business_chain.operations.fields import PlannedField, Specification, plan_of
-from business_chain.operations.records import Operation
-from business_chain.operations.registry import OPERATION_RECORDS
+from business_chain.operations.operation_records import Operation
+from business_chain.operations.operation_types import OPERATION_RECORDS
 from common.core.suite import DEFAULT_SUITE
 
 _OCCURRED_AT_MS: Final = 1_767_225_600_000

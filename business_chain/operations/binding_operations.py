@@ -16,7 +16,7 @@ from typing import Any
 from business_chain.balances import Holding
 from business_chain.bindings import Binding, BindingKind, BindingPart, decode_binding, in_order
 from business_chain.ledger import Ledger, Movement
-from business_chain.operations.records import Freeze, Pledge, Release, Unfreeze
+from business_chain.operations.operation_records import Freeze, Pledge, Release, Unfreeze
 from business_chain.operations.registrations import check_available
 from business_chain.refusals import refuse
 from business_chain.state import binding_key, encode_value

@@ -14,9 +14,9 @@ from typing import Any
 
 from common.core.errors import Rejected
 from crosslink.lightclient.client_state import ClientState
+from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.delivery import BlockDelivery, Delivery, MisbehaviourDelivery
 from crosslink.lightclient.reading import Read
-from crosslink.lightclient.registry import client_for
 from crosslink.lightclient.verify import verify_misbehaviour
 from crosslink.relay.planner import FetchedBlock
 from crosslink.relay.ports import RegionSource

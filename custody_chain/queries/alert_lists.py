@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from common.core.errors import Malformed, NotFound
-from custody_chain.queries.moment import PAGE, Moment
+from custody_chain.queries.moment import PAGE, QueryMoment
 from custody_chain.supervision.rules import RULES
 from custody_chain.tables.alerts import ALERTS, Alert, AlertKey, alerts_of
 
@@ -24,7 +24,7 @@ _MAX_SCANNED: Final = 5000
 
 
 def listed(
-    moment: Moment,
+    moment: QueryMoment,
     *,
     region: str | None,
     rule: str | None,
@@ -68,7 +68,7 @@ def listed(
     return {"alerts": found, "next_cursor": None}
 
 
-def _below(moment: Moment, prefix: bytes, start: bytes | None) -> Iterator[Alert]:
+def _below(moment: QueryMoment, prefix: bytes, start: bytes | None) -> Iterator[Alert]:
     """All alerts below a prefix, read a page at a time."""
     while True:
         page = moment.scan(prefix, start, _SCAN, ALERTS)
@@ -79,7 +79,7 @@ def _below(moment: Moment, prefix: bytes, start: bytes | None) -> Iterator[Alert
         start = page[-1][0]
 
 
-def one(moment: Moment, alert_id: str) -> dict[str, Any]:
+def one(moment: QueryMoment, alert_id: str) -> dict[str, Any]:
     """One alert. Raises `NotFound('alert_unknown')`, also for one of a region outside the bearer's scope."""
     alert = moment.get(ALERTS, AlertKey(_checked(alert_id)))
     if alert is None or not moment.sees(alert.region):

@@ -19,7 +19,8 @@ from typing import Any
 from common.core.codec import parse_json
 from common.core.errors import Malformed, Rejected
 from common.model.document import parse_document
-from common.model.header import read_header
+from common.model.object_header import read_header
+from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.evidence_file import (
     BUCKET_SIZE,
     MAX_TEXT,
@@ -32,7 +33,6 @@ from crosslink.lightclient.evidence_file import (
     parse_evidence,
 )
 from crosslink.lightclient.port import VerifiedBlock
-from crosslink.lightclient.registry import client_for
 from crosslink.lightclient.trust import TrustFile
 from crosslink.lightclient.trust_root import TrustRoot
 

@@ -4,7 +4,7 @@ every answer.
 Invariants:
   H1  No answer is read beyond its bound, in bytes and in time (attacks N1, N2 with the roles reversed: the server is
       the attacker).
-  H2  Failures are of two kinds: `Unavailable` (no usable answer: another node or later) and `Refused` (the node
+  H2  Failures are of two kinds: `Unavailable` (no usable answer: another node or later) and `NodeRefused` (the node
       understood and said no, with its stable code).
 
 Left out: which node to ask (`node_pool`), what answers mean (`http_source`, `http_custody`).
@@ -29,7 +29,7 @@ MAX_TOKEN_BYTES = 4096
 _TEXT_LIMIT = 300
 
 
-class Refused(Rejected):
+class NodeRefused(Rejected):
     """A node answered with an error of its own: `code` is the node's, `http_status` and `retry_after_s` tell more."""
 
     def __init__(self, code: str, detail: str, *, http_status: int, retry_after_s: int = 0) -> None:
@@ -65,13 +65,13 @@ class Connection:
         await self._client.aclose()
 
     async def get(self, url: str, parameters: dict[str, str | int], *, timeout_s: float, max_bytes: int) -> bytes:
-        """GET. Raises `Unavailable` or `Refused`."""
+        """GET. Raises `Unavailable` or `NodeRefused`."""
         return (await self._request("GET", url, timeout_s, max_bytes, params=parameters))[1]
 
     async def post(
         self, url: str, content: bytes, headers: dict[str, str], *, timeout_s: float, max_bytes: int
     ) -> tuple[int, bytes]:
-        """POST; (status, body). Raises `Unavailable` or `Refused`."""
+        """POST; (status, body). Raises `Unavailable` or `NodeRefused`."""
         headers = {"Content-Type": "application/json", **headers}
         return await self._request("POST", url, timeout_s, max_bytes, content=content, headers=headers)
 
@@ -118,4 +118,4 @@ def _problem(status: int, headers: httpx.Headers, body: bytes) -> Rejected:
         problem = _Problem(detail=f"HTTP status {status}")
     retry_after = headers.get("retry-after", "")
     wait_s = int(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else 0
-    return Refused(problem.code[:64], problem.detail[:_TEXT_LIMIT], http_status=status, retry_after_s=wait_s)
+    return NodeRefused(problem.code[:64], problem.detail[:_TEXT_LIMIT], http_status=status, retry_after_s=wait_s)

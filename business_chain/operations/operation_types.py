@@ -12,9 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from business_chain.ledger import Ledger
-from business_chain.operations import accounts, bindings, governance, products, records, registrations, subjects
+from business_chain.operations import (
+    accounts,
+    binding_operations,
+    governance,
+    operation_records,
+    products,
+    registrations,
+    subjects,
+)
 from business_chain.operations.fields import read_record, shown
-from business_chain.operations.records import Operation
+from business_chain.operations.operation_records import Operation
 from business_chain.refusals import refuse
 from business_chain.settings import DEFAULT_ROLE
 from common.chain import policy
@@ -27,32 +35,32 @@ _TYPE: Final = frozenset({"type"})
 _Rule = Callable[[Any, Ledger], None]
 
 
-def set_policy(operation: records.SetPolicy, ledger: Ledger) -> None:
+def set_policy(operation: operation_records.SetPolicy, ledger: Ledger) -> None:
     """Raises as `common.chain.policy.set_policy`."""
     types = OPERATIONS.at(ledger.context.protocol_version)
     policy.set_policy(ledger.state, ledger.context, types, operation.rules, operation.height, operation.replaces)
 
 
 _RULES: Final[dict[type[Operation], _Rule]] = {
-    records.RegisterSubject: subjects.register_subject,
-    records.OpenAccount: accounts.open_account,
-    records.FreezeAccount: accounts.freeze_account,
-    records.UnfreezeAccount: accounts.unfreeze_account,
-    records.CloseAccount: accounts.close_account,
-    records.IssueProduct: products.issue_product,
-    records.RegisterInitially: registrations.register_initially,
-    records.Increase: registrations.increase,
-    records.Transfer: registrations.transfer,
-    records.Pledge: bindings.pledge,
-    records.Release: bindings.release,
-    records.Freeze: bindings.freeze,
-    records.Unfreeze: bindings.unfreeze,
-    records.ChangeValidators: governance.change_validators,
-    records.ActivateProtocol: governance.activate_protocol,
-    records.SetSigner: governance.set_signer,
-    records.RemoveSigner: governance.remove_signer,
-    records.SetParameters: governance.set_parameters,
-    records.SetPolicy: set_policy,
+    operation_records.RegisterSubject: subjects.register_subject,
+    operation_records.OpenAccount: accounts.open_account,
+    operation_records.FreezeAccount: accounts.freeze_account,
+    operation_records.UnfreezeAccount: accounts.unfreeze_account,
+    operation_records.CloseAccount: accounts.close_account,
+    operation_records.IssueProduct: products.issue_product,
+    operation_records.RegisterInitially: registrations.register_initially,
+    operation_records.Increase: registrations.increase,
+    operation_records.Transfer: registrations.transfer,
+    operation_records.Pledge: binding_operations.pledge,
+    operation_records.Release: binding_operations.release,
+    operation_records.Freeze: binding_operations.freeze,
+    operation_records.Unfreeze: binding_operations.unfreeze,
+    operation_records.ChangeValidators: governance.change_validators,
+    operation_records.ActivateProtocol: governance.activate_protocol,
+    operation_records.SetSigner: governance.set_signer,
+    operation_records.RemoveSigner: governance.remove_signer,
+    operation_records.SetParameters: governance.set_parameters,
+    operation_records.SetPolicy: set_policy,
 }
 
 
@@ -91,24 +99,24 @@ def parse_operation(document: Mapping[str, Any], version: int) -> Operation:
 def check_shape(operation: Operation) -> None:
     """Rules between the fields of one operation. Raises `Rejected`."""
     match operation:
-        case records.Transfer():
+        case operation_records.Transfer():
             registrations.check_transfer_shape(operation)
-        case records.Increase():
+        case operation_records.Increase():
             registrations.check_increase_shape(operation)
-        case records.Pledge():
-            bindings.check_pledge_shape(operation)
-        case records.Freeze():
-            bindings.check_freeze_shape(operation)
-        case records.RegisterSubject():
+        case operation_records.Pledge():
+            binding_operations.check_pledge_shape(operation)
+        case operation_records.Freeze():
+            binding_operations.check_freeze_shape(operation)
+        case operation_records.RegisterSubject():
             subjects.check_subject_shape(operation)
 
 
 def listed(operation: Operation) -> int:
     """How many holders or parts an operation lists."""
     match operation:
-        case records.Increase():
+        case operation_records.Increase():
             return len(operation.entries)
-        case records.Pledge() | records.Freeze():
+        case operation_records.Pledge() | operation_records.Freeze():
             return len(operation.parts)
     return 0
 
