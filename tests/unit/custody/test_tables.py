@@ -89,6 +89,8 @@ def test_families_have_names_of_their_own_and_are_those_of_the_specification() -
     families = text.partition("## 5 ")[2]
     listed = set(re.findall(r"^\| `([a-z_]+)[/`]", families, re.MULTILINE))
     assert listed == {*names, "region", "anchored", "misbehaviour", "signer", "policy", "model_schema"} | {
+        "governance",
+        "chain",
         "delivery",
         "header",
         "log",
