@@ -194,6 +194,8 @@ class NodeService:
             "blocks_committed_total": self._counts["blocks"],
             "transactions_applied_total": self._counts["applied"],
             "transactions_rejected_total": self._counts["rejected"],
+            "priced_units_total": self._counts["priced_units"],
+            "priced_units_rejected_total": self._counts["priced_units_rejected"],
             "accusations_total": self._counts["accusations"],
             "warnings_total": self._warnings.total(),
             "requests_waiting": self._waiting,
@@ -226,6 +228,8 @@ class NodeService:
         """Wake whoever waits for this block or for one of its transactions."""
         self._progress_at = self._loop.time()
         self._counts["blocks"] += 1
+        self._counts["priced_units"] += committed.used.priced
+        self._counts["priced_units_rejected"] += committed.used.rejected
         for receipt in committed.receipts:
             self._counts[receipt.status] += 1
             _wake(self._receipt_waiters.pop(receipt.tx_id, None))

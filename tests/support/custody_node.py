@@ -59,6 +59,10 @@ class CustodyNode:
     def application(self) -> CustodyApplication:
         return self._application
 
+    @property
+    def executor(self) -> Executor:
+        return self._executor
+
     def sign(self, operations: Sequence[dict[str, Any]], signers: Sequence[str]) -> SignedTransaction:
         """A signed transaction of test signers."""
         self._nonce += 1

@@ -23,6 +23,7 @@ from enum import Enum
 
 import msgspec
 
+from common.chain.metering import UsedUnits
 from common.consensus.effects import Persist
 from common.core.certificate import Certificate
 from common.core.header import Header
@@ -97,6 +98,8 @@ class BlockCommitted(msgspec.Struct, frozen=True):
     block_id: bytes
     certificate: Certificate
     receipts: tuple[Receipt, ...]
+    used: UsedUnits
+    """What its transactions cost here (`common.chain.metering`)."""
 
 
 class Accusation(msgspec.Struct, frozen=True):

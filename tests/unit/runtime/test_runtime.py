@@ -15,6 +15,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.chain.metering import UsedUnits
 from common.consensus.effects import Persist
 from common.core.errors import Unavailable
 from common.node.logic.node_effects import (
@@ -169,7 +170,7 @@ class Journal:
 
 
 def committed(block: BuiltBlock) -> BlockCommitted:
-    return BlockCommitted(block.header, block.id, block.certificate, ())
+    return BlockCommitted(block.header, block.id, block.certificate, (), UsedUnits())
 
 
 def started(journal: Journal, *effects: NodeEffect) -> Runtime:

@@ -8,12 +8,15 @@ from typing import Any, cast
 
 import pytest
 
+from common.chain.metering import UsedUnits
 from common.node import service as service_module
 from common.node.logic.execution.genesis_state import initialise_chain
+from common.node.logic.node_effects import BlockCommitted
 from common.node.logic.node_status import NodeStatus
 from common.node.service import NodeService
 from common.node.store.chain_store import ChainStore
 from common.node.store.storage import MemoryStore
+from tests.support.chains import ChainBuilder
 from tests.unit.node.toy import ToyApplication, make_genesis
 
 NAMES = ["v1", "v2", "v3", "v4"]
@@ -116,3 +119,12 @@ def test_an_observer_needs_no_quorum_of_its_own(bench: Bench) -> None:
     bench.peers("v2")
     bench.clock.now += 2 * service_module.SHORT_S
     assert bench.service.ready()
+
+
+def test_the_units_that_blocks_have_used_are_counters_of_the_node(bench: Bench) -> None:
+    chain = ChainBuilder()
+    for used in (UsedUnits(500, 200), UsedUnits(70, 0)):
+        block = chain.extend([])
+        bench.service.block_committed(BlockCommitted(block.header, block.id, block.certificate, (), used))
+    numbers = bench.service.counters()
+    assert (numbers["priced_units_total"], numbers["priced_units_rejected_total"]) == (570, 200)

@@ -100,5 +100,9 @@ class Committer:
         self._chain.committed(done.block.header.height)
         self._executor.forget()
         self._mempool.committed(height, done.execution.transactions)
-        self._outbox.add(BlockCommitted(done.block.header, done.block_id, done.certificate, done.execution.receipts))
+        self._outbox.add(
+            BlockCommitted(
+                done.block.header, done.block_id, done.certificate, done.execution.receipts, done.execution.used
+            )
+        )
         return done

@@ -12,6 +12,8 @@ Invariants
   X3  Executions are kept by content, never by a claimed block id, so a rejected block cannot stand in for a valid one
       with the same id (attack E7).
   X4  Nothing is written: the state tree's update and all changes are values until the chain store commits them.
+  X5  Every transaction is priced before any work on it, and counted whatever becomes of it (protocol rule 27). The
+      count is local: no root commits to it.
 
 Left out: signatures (verified once, in the mempool), certificates, wall-clock bounds (`check_fresh` is for fresh
 proposals alone).
@@ -26,6 +28,7 @@ from functools import partial
 
 from common.chain import work
 from common.chain.application import Application, BlockContext, Outcome, OverlayView
+from common.chain.metering import Meter, UsedUnits
 from common.chain.schedule import protocol_version, take_due_set
 from common.core import merkle
 from common.core.block import Block
@@ -94,6 +97,8 @@ class Execution:
     validators_hash: bytes
     next_validators: ValidatorSet
     next_validators_hash: bytes
+    used: UsedUnits
+    """What the transactions cost; no header says it."""
 
     @property
     def all_receipts(self) -> tuple[Receipt, ...]:
@@ -113,6 +118,7 @@ class _Run:
     context: BlockContext
     view: OverlayView
     buckets: NonceBuckets
+    meter: Meter = field(default_factory=Meter)
     block_receipt: Receipt | None = None
     receipts: list[Receipt] = field(default_factory=list)
     receipt_leaves: list[bytes] = field(default_factory=list)
@@ -162,6 +168,7 @@ class Executor:
         run = self._start(time_ms)
         self._check_limits(transactions)
         for tx in transactions:
+            run.meter.charge(tx)
             self._check_transaction(tx, run)
             self._run_transaction(tx, run)
         execution = self._finish(run, tip.block_id, key[2], tuple(transactions))
@@ -297,6 +304,7 @@ class Executor:
             outcome = self._call(tx, run)
         except Rejected as refusal:
             run.view.rollback()
+            run.meter.mark_rejected(tx)
             _add_receipt(run, tx, partial(_rejection, tx, refusal))
             return
         _add_receipt(run, tx, lambda: Receipt(tx.id, APPLIED, objects=tuple(outcome.objects)))
@@ -344,6 +352,7 @@ class Executor:
             validators_hash=run.context.validators.hash(suite),
             next_validators=next_validators,
             next_validators_hash=next_validators.hash(suite),
+            used=run.meter.used,
         )
 
 
