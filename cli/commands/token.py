@@ -25,7 +25,7 @@ def command() -> None:
 @command.command()
 @TOKENS_FILE
 @click.option("--subject", required=True, help="The person or program that will use it.")
-@click.option("--organisation", required=True)
+@click.option("--organisation", required=True, help="Whose it is, as on chain: [a-z0-9-]{1,64}.")
 @click.option(
     "--role",
     required=True,

@@ -8,6 +8,7 @@ Invariants
   T3  A file that disappears admits nobody. A file that cannot be understood leaves the tokens of the last good one in
       force and says so in the log, so that a slip of an editor does not lock out a market.
   T4  A token opens routes; it never replaces the signatures of a transaction.
+  T5  Organisations are principals (ADR 0071), here and on chain spelt alike: shares of room count them.
 
 File: {"format": "tongjian/tokens/v1", "tokens": [{"id", "hash", "subject", "organisation", "role", "regions": [..] |
 null, "expires_ms": int | null}]}. Left out: which role may do what on a route (`http.context`, and each tier's routes).
@@ -31,7 +32,7 @@ from typing import Any, Final
 from common.core.codec import canonical_json, parse_json
 from common.core.errors import Malformed, NotFound, Rejected, Unauthorised, Unavailable
 from common.core.genesis import Tier
-from common.core.names import check_label, check_network
+from common.core.names import check_label, check_network, check_principal
 from common.core.suite import parse_hex
 from common.node.store import disk
 
@@ -160,7 +161,7 @@ def _parse_record(value: Any) -> _Record:
         Identity(
             id=check_label(token_id, "id"),
             subject=check_label(value["subject"], "subject"),
-            organisation=check_label(value["organisation"], "organisation"),
+            organisation=check_principal(value["organisation"], "organisation"),
             role=parse_role(value["role"]),
             regions=_parse_regions(value["regions"]),
             expires_ms=expires_ms,
@@ -318,7 +319,7 @@ def issue_token(
     issued = IssuedToken(
         id=secrets.token_hex(_ID_BYTES),
         subject=check_label(subject, "subject"),
-        organisation=check_label(organisation, "organisation"),
+        organisation=check_principal(organisation, "organisation"),
         role=parse_role(role),
         regions=_parse_regions(None if regions is None else list(regions)),
         expires_ms=expires_ms,

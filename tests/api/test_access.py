@@ -138,7 +138,8 @@ def test_a_damaged_file_leaves_the_last_good_tokens_in_force(
         parsed.append(file)
         return read_tokens(file)
 
-    for text in (b"", b"{", b'{"format":"tongjian/tokens/v2","tokens":[]}', good.replace(b"operator", b"emperor")):
+    misspelt = (good.replace(b"operator", b"emperor"), good.replace(b"somewhere", b"Somewhere"))
+    for text in (b"", b"{", b'{"format":"tongjian/tokens/v2","tokens":[]}', *misspelt):
         path.write_bytes(text)
         caplog.clear()
         with monkeypatch.context() as patch:
@@ -234,7 +235,15 @@ def test_a_file_that_cannot_be_written_is_told_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"role": "emperor"}, {"subject": "a\nb"}, {"organisation": ""}, {"regions": ["Beijing"]}, {"regions": []}],
+    [
+        {"role": "emperor"},
+        {"subject": "a\nb"},
+        {"organisation": ""},
+        {"organisation": "Beijing"},
+        {"organisation": "北京股权交易中心"},
+        {"regions": ["Beijing"]},
+        {"regions": []},
+    ],
 )
 def test_n6_names_that_a_log_would_have_to_escape_are_not_issued(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(Malformed):
