@@ -5,7 +5,8 @@ Invariants (A1-A4 of the port hold; besides):
   * A transaction is applied all or none, with one exception that is no failure: a delivery that proves misbehaviour is
     applied up to there and freezes the region.
   * Nothing that a region's chain contains can reach any operation but its own entry in `crosslink.submit` (attack R8).
-  * The model's schemas are those that genesis names (protocol rule 18); a node with others refuses to start.
+  * The model's schemas are those that genesis names (protocol rule 18), until a later protocol version has others; a
+    node whose schemas for genesis are others refuses to start.
 
 Left out: queries (routes), what snapshots mean (`ingest`, `supervision`).
 """
@@ -29,7 +30,7 @@ from common.core.genesis import Genesis
 from common.core.names import check_network
 from common.core.suite import Suite, parse_hex
 from common.core.transaction import SignedTransaction
-from common.model.schemas import CONTENT_TYPES, model_schema_hash
+from common.model.schemas import SCHEMA_SETS, model_schema_hash
 from crosslink.lightclient.delivery import MAX_OPERATION_BYTES
 from custody_chain import regions, state
 from custody_chain.anchoring import Source
@@ -57,7 +58,7 @@ class CustodyApplication:
         self._signers = parse_signers(application["signers"], genesis.suite)
         types = OPERATIONS.at(genesis.protocol_version)
         self._policy = parse_policy(application.get("policy", {}), types, code="genesis_application")
-        self._schema_hash = model_schema_hash(genesis.suite)
+        self._schema_hash = model_schema_hash(genesis.suite, genesis.protocol_version)
         pinned = application["model_schema_hash"]
         if not isinstance(pinned, str) or parse_hex(pinned, "model_schema_hash", 32) != self._schema_hash:
             raise Malformed("model_schema_hash", "This node's schemas are not those that the genesis names.")
@@ -155,8 +156,8 @@ class CustodyApplication:
         known = [rule for rule in RULES.values() if rule.since <= version]
         rules = rules_at(reader, OPERATIONS.at(version), context.height)
         return {
-            "model_schema_hash": self._schema_hash.hex(),
-            "object_kinds": list(CONTENT_TYPES),
+            "model_schema_hash": model_schema_hash(self._suite, version).hex(),
+            "object_kinds": SCHEMA_SETS.at(version).kinds(),
             "alert_rules": {
                 rule.rule: rule.source for rule in known if parameters_of(settings, rule, context.height) is not None
             },

@@ -19,6 +19,7 @@ import msgspec
 
 from common.core.errors import InvariantBroken, NotFound, Unavailable
 from common.core.validators import ValidatorSet
+from common.model.schemas import MODEL
 from common.node.store import schema
 from common.node.store.chain_store import ChainReader, ChainStore
 from crosslink.lightclient.client_types import client_for
@@ -140,7 +141,7 @@ def snapshot_of(
     The index names what was taken in of a block that a recovery abandoned too; another block may be at its height.
     """
     data, proof = read_snapshot(reader, client_type, network, height, index, prove=prove)
-    if intake.read_snapshot(data).object_id != object_id:
+    if intake.read_snapshot(data, MODEL).object_id != object_id:  # the same under every set of schemas
         raise NotFound(
             "snapshot_unknown", "That block holds no such snapshot of the object.", object_id=object_id, height=height
         )

@@ -23,6 +23,7 @@ from common.model.kinds.product import product_facts
 from common.model.kinds.registration import registration_facts
 from common.model.kinds.subject import subject_facts
 from common.model.object_header import OVERWRITE, SnapshotHeader
+from common.model.schemas import SCHEMA_SETS
 from common.model.sealed import sealed_facts
 from custody_chain import state
 from custody_chain.intake import (
@@ -74,7 +75,7 @@ class _Registered(NamedTuple):
 
 def ingest(records: Records, moment: Moment, time_ms: int, data: bytes) -> str:
     """Take in one snapshot; return `USABLE` or the anomaly's code. `time_ms` is the time of the region's block."""
-    reading = read_snapshot(data)
+    reading = read_snapshot(data, SCHEMA_SETS.at(records.protocol_version))
     object_id = reading.object_id
     before = None if object_id is None else records.get(OBJECTS, ObjectKey(moment.network, object_id))
     registered = _Registered() if before is None else _Registered(before.place, before.incomplete)
@@ -131,7 +132,7 @@ def _take(
     body = body_to_judge(reading, earlier)
     if earlier is not None and not fits_when_merged(body):
         return MERGED_TOO_LARGE, registered
-    if not passes_schema(reading, body):
+    if not passes_schema(reading, body, SCHEMA_SETS.at(records.protocol_version)):
         return SCHEMA_FAILED, registered
     deleted = body is None
     content = (earlier or {}) if body is None else body

@@ -3,8 +3,8 @@
 Invariants:
   * Roots alone decide anchoring (protocol rule 16): nothing here can refuse a delivery. What cannot be used is
     *anomalous*, with one of a few stable codes, and is kept out of the positions until it is corrected.
-  * The verdict is a function of the bytes, the pinned schemas and the object's earlier body; the text of a library
-    never enters it (protocol rule 18).
+  * The verdict is a function of the bytes, the schemas of the block's protocol version and the object's earlier body;
+    the text of a library never enters it (protocol rule 18).
 
 References: JR/T 0314-2024 (JSON Schema gates cross-chaining; an update may be incremental, null clears a value, and the
 merged result has to pass). Left out: versions (`objects`), meaning (`supervision`).
@@ -19,7 +19,7 @@ from common.core.errors import Rejected
 from common.core.snapshot import MAX_SNAPSHOT_BYTES
 from common.model.document import encode_document, parse_document
 from common.model.object_header import DELETE, UPDATE, SnapshotHeader, read_header
-from common.model.schemas import MODEL
+from common.model.schemas import SchemaSet
 
 OVERSIZED: Final = "oversized"
 NOT_JSON: Final = "not_json"
@@ -61,8 +61,11 @@ class Reading:
         return self.object_hint if self.header is None else self.header.object_id
 
 
-def read_snapshot(data: bytes) -> Reading:
-    """Size, JSON and header of one snapshot. Its form is the region's own: any JSON (protocol rule 33)."""
+def read_snapshot(data: bytes, schemas: SchemaSet) -> Reading:
+    """Size, JSON and header of one snapshot, whose kind must be one of `schemas`.
+
+    Its form is the region's own: any JSON (protocol rule 33).
+    """
     if len(data) > MAX_SNAPSHOT_BYTES:
         return Reading(OVERSIZED)
     try:
@@ -73,7 +76,7 @@ def read_snapshot(data: bytes) -> Reading:
         header = read_header(document)
     except Rejected:
         return Reading(HEADER_INVALID, document=document, object_hint=_hint(document))
-    if not MODEL.knows(header.kind):
+    if not schemas.knows(header.kind):
         return Reading(UNKNOWN_KIND, header, document)
     return Reading(None, header, document)
 
@@ -117,7 +120,7 @@ def fits_when_merged(body: dict[str, Any] | None) -> bool:
     return body is None or len(encode_document(body)) <= MAX_SNAPSHOT_BYTES
 
 
-def passes_schema(reading: Reading, body: dict[str, Any] | None) -> bool:
+def passes_schema(reading: Reading, body: dict[str, Any] | None, schemas: SchemaSet) -> bool:
     """Whether the object as it now is passes the schema of its kind.
 
     A delete passes with an absent, null or empty body.
@@ -127,4 +130,4 @@ def passes_schema(reading: Reading, body: dict[str, Any] | None) -> bool:
         return False
     if body is None:
         return not document.get("body")
-    return MODEL.is_valid(header.kind, {"header": document["header"], "body": body})
+    return schemas.is_valid(header.kind, {"header": document["header"], "body": body})

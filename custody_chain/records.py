@@ -51,7 +51,7 @@ class Records:
     def __init__(self, state: StateView, protocol_version: int) -> None:
         """`protocol_version` is that of the block whose rules are at work."""
         self._state = state
-        self._version = protocol_version
+        self.protocol_version = protocol_version
         self._values: dict[_Cell, Any] = {}
         self._changed: set[_Cell] = set()
         self._journal: list[tuple[_Cell, Any, bool]] = []
@@ -127,7 +127,7 @@ class Records:
         self._write(cell, record)
 
     def _write(self, cell: _Cell, record: Any) -> None:
-        if cell[0].since > self._version:
+        if cell[0].since > self.protocol_version:
             raise InvariantBroken(f"{cell[0].name} records are of a later protocol version than the block")
         self._journal.append((cell, self._read(cell), cell in self._changed))
         self._values[cell] = record

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from common.core.errors import CodecError, InvariantBroken
 from common.core.names import check_network
-from common.core.protocol import latest_version
+from common.core.protocol import FIRST_VERSION, VersionedValue, latest_version
 from common.core.suite import HASH_SIZE, Suite
 
 HEADER_TAG: Final = "tongjian/header/v1"
@@ -189,23 +189,20 @@ FIELDS_OF_VERSION_1: Final = (
     ("next_validators_hash", DIGEST),
 )
 
-LAYOUTS: Final[dict[int, HeaderLayout]] = {}
-"""Protocol version with which a layout begins -> the layout."""
+LAYOUTS: Final = VersionedValue("header layout", HeaderLayout(FIRST_VERSION, FIELDS_OF_VERSION_1))
+"""By the protocol version with which each begins."""
 
 
 def register_layout(layout: HeaderLayout) -> None:
-    """Make one more layout known. Raises `InvariantBroken` if one begins with that version already."""
-    if layout.since in LAYOUTS:
-        raise InvariantBroken(f"the layout of protocol version {layout.since} is given already")
-    LAYOUTS[layout.since] = layout
-
-
-register_layout(HeaderLayout(1, FIELDS_OF_VERSION_1))
+    """Make one more layout known. Raises `InvariantBroken` if one begins with that version already, or if this software
+    does not support the version."""
+    LAYOUTS.add(layout, since=layout.since)
 
 
 def layout_of(protocol_version: int) -> HeaderLayout:
-    """The layout of a protocol version: the latest that begins with it or before."""
-    return LAYOUTS[max(since for since in LAYOUTS if since <= protocol_version or since == 1)]
+    """The layout of a protocol version: the latest that begins with it or before. One that this software does not know
+    has its latest, so that what headers name takes no memory."""
+    return LAYOUTS.at(min(max(protocol_version, FIRST_VERSION), latest_version()))
 
 
 def build_header(*, protocol_version: int, **fields: Any) -> Header:

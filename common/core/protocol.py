@@ -37,7 +37,7 @@ from common.core.errors import InvariantBroken
 
 FIRST_VERSION: Final = 1
 _supported: Final = [FIRST_VERSION]
-_tables: Final[list[Callable[[int], None]]] = []
+_forgetters: Final[list[Callable[[int], None]]] = []
 """How each table forgets what a rehearsal declared."""
 _Thing = TypeVar("_Thing")
 
@@ -52,6 +52,17 @@ def latest_version() -> int:
     return _supported[-1]
 
 
+def check_supported(what: str, since: int) -> None:
+    """Raise `InvariantBroken` if something is declared since a version that is not supported (V2)."""
+    if since not in _supported:
+        raise InvariantBroken(f"{what} is declared since version {since}, which is not supported")
+
+
+def forget_with(forget_after: Callable[[int], None]) -> None:
+    """Have this called when a rehearsal ends, with the version whose things stay, and those of earlier ones."""
+    _forgetters.append(forget_after)
+
+
 class VersionedTable(Generic[_Thing]):
     """Things by name, each with the protocol version since which it is available."""
 
@@ -60,12 +71,11 @@ class VersionedTable(Generic[_Thing]):
         self.what = what
         self._entries: dict[tuple[int, str], _Thing] = {}
         self._at: dict[int, Mapping[str, _Thing]] = {}
-        _tables.append(self.forget_after)
+        forget_with(self.forget_after)
 
     def add(self, name: str, thing: _Thing, *, since: int) -> None:
         """Declare a thing. Raises `InvariantBroken` for one that is declared, or a version that is not supported."""
-        if since not in _supported:
-            raise InvariantBroken(f"{self.what} {name} is declared since version {since}, which is not supported")
+        check_supported(f"{self.what} {name}", since)
         if (since, name) in self._entries:
             raise InvariantBroken(f"{self.what} {name} is declared twice since version {since}")
         self._entries[since, name] = thing
@@ -128,5 +138,5 @@ def rehearse_next_version() -> Iterator[int]:
         yield version
     finally:
         _supported.remove(version)
-        for forget_after in _tables:
+        for forget_after in _forgetters:
             forget_after(version - 1)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from common.core.errors import Malformed, Rejected
 from common.model.document import parse_document
-from common.model.schemas import MODEL
+from common.model.schemas import SCHEMA_SETS
 from custody_chain import evidence_making, regions, state
 from custody_chain.intake import SCHEMA_FAILED
 from custody_chain.queries.moment import MAX_PROVEN, QueryMoment
@@ -216,7 +216,8 @@ def _explained(moment: QueryMoment, record: dict[str, Any], anomaly: dict[str, A
             place = record["network"], anomaly["object_id"], anomaly["height"], anomaly["index"]
             data, _ = evidence_making.snapshot_of(moment.reader, client_type, *place, prove=False)
             document = parse_document(data, max_size=len(data))
-            reasons = MODEL.explain(anomaly["kind"], document)
+            judged_in = moment.reader.header(anomaly["opened"]["custody_height"])
+            reasons = SCHEMA_SETS.at(judged_in.protocol_version).explain(anomaly["kind"], document)
         except Rejected:
             reasons = []
     return {"advice": ADVICE[anomaly["code"]], "reasons": reasons}

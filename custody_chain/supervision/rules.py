@@ -1,7 +1,8 @@
 """The supervisory rules: what each says, where it comes from, which records it is asked about, with which parameters.
 
 An alert is a question to a market, not a verdict about it. `docs/supervision.md` explains every rule to regulators.
-A new rule is a function in `verdicts` and an entry here, with the protocol version since which it is available.
+A new rule is a function in `verdicts` and an entry here, with the protocol version since which it is available
+(`RULES.add` declares one from elsewhere).
 
 Invariants:
   * A rule's id is part of the public contract; ids are never reused.
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from common.core.errors import InvariantBroken
+from common.core.protocol import check_supported, forget_with
 from custody_chain.supervision import verdicts
 from custody_chain.supervision.verdicts import Case, RuleFinding
 from custody_chain.tables.encumbrances import AGREEMENTS
@@ -184,11 +187,30 @@ class Catalogue(dict[str, Rule]):
     """Rules by id, and by the table that they are asked about."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        super().__init__({rule.rule: rule for rule in rules})
+        super().__init__()
         self._over: dict[str, list[tuple[Rule, Judge]]] = {}
-        for rule in self.values():
+        self._take(rules)
+        forget_with(self._forget_after)
+
+    def add(self, rule: Rule) -> None:
+        """Declare one more. Raises `InvariantBroken` for an id that is in use, or a version that is not supported."""
+        check_supported(f"supervisory rule {rule.rule}", rule.since)
+        if rule.rule in self:
+            raise InvariantBroken(f"supervisory rule {rule.rule} is declared twice")
+        self._take([rule])
+
+    def _take(self, rules: Iterable[Rule]) -> None:
+        for rule in rules:
+            self[rule.rule] = rule
             for on in rule.asks:
                 self._over.setdefault(on.table.name, []).append((rule, on.judge))
+
+    def _forget_after(self, version: int) -> None:
+        """The end of a rehearsal."""
+        rest = [rule for rule in self.values() if rule.since <= version]
+        self.clear()
+        self._over.clear()
+        self._take(rest)
 
     def over(self, table: Table[Any, Any]) -> Sequence[tuple[Rule, Judge]]:
         """The rules that are asked about a table's records, with the functions to ask."""

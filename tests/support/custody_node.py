@@ -43,6 +43,12 @@ class CustodyNode:
         self.chains = list(chains)
         self.time_ms = START_MS
 
+    def reopen(self) -> None:
+        """Go on as a process that has just started would."""
+        self._application = CustodyApplication(self._genesis)
+        self._chain = ChainStore(self._chain.store, self._genesis)
+        self._executor = Executor(self._genesis, self._application, self._chain)
+
     @property
     def genesis(self) -> Genesis:
         return self._genesis

@@ -28,18 +28,24 @@ class StoredMarket(Operations):
         self.executor = Executor(self.genesis, self.application, self.chain)
         self._nonce = 0
 
-    def envelope(self, *operations: dict[str, Any]) -> bytes:
-        """A signed transaction of the operator."""
+    def reopen(self) -> None:
+        """Go on as a process that has just started would."""
+        self.application = BusinessApplication(self.genesis)
+        self.chain = ChainStore(self.chain.store, self.genesis)
+        self.executor = Executor(self.genesis, self.application, self.chain)
+
+    def envelope(self, *operations: dict[str, Any], signer: str = "operator") -> bytes:
+        """A signed transaction."""
         self._nonce += 1
         transaction = {
             "network": self.genesis.network,
             "genesis": self.genesis.id.hex(),
-            "signers": [key("operator")],
+            "signers": [key(signer)],
             "nonce": str(self._nonce),
             "expires_at_height": 1000,
             "operations": list(operations),
         }
-        return sign_envelope(transaction, [seed("operator")], ED25519_SHA256)
+        return sign_envelope(transaction, [seed(signer)], ED25519_SHA256)
 
     def commit_envelopes(self, *envelopes: bytes) -> tuple[Receipt, ...]:
         """One block of these envelopes."""

@@ -13,7 +13,6 @@ from common.core.errors import InvariantBroken, Malformed
 from common.core.header import (
     DIGEST,
     FIELDS_OF_VERSION_1,
-    LAYOUTS,
     U32,
     Header,
     HeaderLayout,
@@ -21,7 +20,7 @@ from common.core.header import (
     protocol_version_of,
     register_layout,
 )
-from common.core.protocol import latest_version
+from common.core.protocol import latest_version, rehearse_next_version
 from common.core.state_proof import value_hash
 from tests.unit.core.builders import SUITE, header, validator_set
 
@@ -37,11 +36,14 @@ class NextHeader(Header):
     work_count: int = 0
 
 
+NEXT_LAYOUT = HeaderLayout(NEXT, (*FIELDS_OF_VERSION_1, ("work_root", DIGEST), ("work_count", U32)), NextHeader)
+
+
 @pytest.fixture
 def next_layout() -> Iterator[None]:
-    register_layout(HeaderLayout(NEXT, (*FIELDS_OF_VERSION_1, ("work_root", DIGEST), ("work_count", U32)), NextHeader))
-    yield
-    del LAYOUTS[NEXT]
+    with rehearse_next_version():
+        register_layout(NEXT_LAYOUT)
+        yield
 
 
 def fields(version: int) -> dict[str, Any]:
@@ -71,16 +73,22 @@ def test_a_layout_is_given_once() -> None:
         register_layout(HeaderLayout(NEXT, FIELDS_OF_VERSION_1))
 
 
-def test_c19_software_that_does_not_know_a_layout_says_that_it_is_too_old(next_layout: None) -> None:
-    data = build_header(**fields(NEXT)).encode()
-    del LAYOUTS[NEXT]
-    try:
-        assert protocol_version_of(data) == NEXT
-        with pytest.raises(Malformed) as caught:
-            Header.decode(data)
-        assert caught.value.code == "header_version"
-    finally:
-        register_layout(HeaderLayout(NEXT, FIELDS_OF_VERSION_1))
+def test_a_layout_is_of_a_version_that_this_software_supports_and_a_rehearsal_leaves_none() -> None:
+    with rehearse_next_version():
+        register_layout(NEXT_LAYOUT)
+    assert type(build_header(**fields(NEXT))) is Header
+    with pytest.raises(InvariantBroken):
+        register_layout(NEXT_LAYOUT)
+
+
+def test_c19_software_that_does_not_know_a_layout_says_that_it_is_too_old() -> None:
+    with rehearse_next_version():
+        register_layout(NEXT_LAYOUT)
+        data = build_header(**fields(NEXT)).encode()
+    assert protocol_version_of(data) == NEXT
+    with pytest.raises(Malformed) as caught:
+        Header.decode(data)
+    assert caught.value.code == "header_version"
 
 
 def test_the_root_over_changes_tells_key_value_and_removal_apart() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from common.chain.application import Application
 from common.core.genesis import Genesis
 from common.node.effect_performer import EffectPerformer, EffectPorts
 from common.node.logic.node import Node
@@ -22,7 +24,7 @@ from common.node.upkeep.join import Join, JoinPhase
 from common.node.upkeep.join_headers import HeaderChain, TrustedBlock
 from tests.unit.node.bus import names_of
 from tests.unit.node.solo import Solo
-from tests.unit.node.toy import START_MS, SUITE, ToyApplication, key_of, make_envelope, make_genesis, seed_of, transfer
+from tests.unit.node.toy import START_MS, SUITE, key_of, make_envelope, make_genesis, seed_of, transfer
 
 NAMES = names_of(4)
 GENESIS = make_genesis(NAMES)
@@ -60,20 +62,33 @@ def make_checkpoint(solo: Solo, directory: Path) -> CheckpointFiles:
     return files
 
 
+class Holder(Protocol):
+    """What holds a chain."""
+
+    @property
+    def genesis(self) -> Genesis: ...
+    @property
+    def application(self) -> Application: ...
+    @property
+    def chain(self) -> ChainStore: ...
+
+
 class Peer:
     """A real node that serves; `alter` makes it lie."""
 
-    def __init__(self, name: str, solo: Solo, files: CheckpointFiles) -> None:
-        self.name, self.key = name, key_of(name)
+    def __init__(self, name: str, solo: Holder, files: CheckpointFiles, seed: bytes | None = None) -> None:
+        """`seed`: the validator's key, if it does not follow from the name as those of the toy chain do."""
+        seed = seed or seed_of(name)
+        self.name, self.key = name, SUITE.public_key(seed)
         self.alter: Alter = lambda answer: answer
         store = MemoryStore()
         store.write(list(solo.chain.store.scan(b"")), sync=True)
         self.chain = ChainStore(store, solo.genesis)
         self.node = Node(
             genesis=solo.genesis,
-            application=ToyApplication(),
+            application=solo.application,
             chain=self.chain,
-            seed=seed_of(name),
+            seed=seed,
             checkpoints=files,
         )
         self.node.step(Started(), START_MS)
