@@ -1,26 +1,29 @@
-"""Joins the replica to the node: feeds it events, turns its effects into the node's own.
+"""Joins the replica to the node: gives it events, and turns its effects into the node's own.
 
 Invariants
-  D1  Effects are handled strictly in the order in which the replica returned them; answers that come about meanwhile
-      wait until all effects of a step are handled (`common.consensus.effects`, F1).
-  D2  The replica starts only when q-1 other members have said hello, n = 1 excepted: no agreement is possible
-      earlier, and by then enough peers have shown what this validator signed before (protocol rule 7, attack C16).
-      What they show counts only if this node's key did sign it.
-  D3  A leader to whom we have no channel cannot send us a proposal, so its view is left after an eighth of the
-      time-out: a dead validator costs every n-th block a fraction of a second, not seconds. Time-outs still double
-      with the view, and their length decides about speed only, never about safety (protocol rule 4). A running timer
-      is shortened once at most.
-
-  D4  A validator whose data came from a checkpoint or a backup has no memory of its votes. It starts only when members
-      that make up a quorum with it say that their tips are no higher, and then signs nothing at or below tip +
-      `REJOIN_HEIGHTS` (attack C16). So does one that is no member at its old tip: above it, it may have become one. Why
-      that is enough: let t be the last height that its earlier self saw decided. That took commits of q-1 others,
-      honest ones among them at t-1 or higher. Any q-1 members share f with those; counting this forgetful validator, at
-      most f-1 others are faulty, so one of them is honest, and its tip, at least t-1, is not above ours. The earlier
-      self voted at t+1 at most, which is tip + 2.
-  D5  A member whose newest word is our tip is sent our messages of the open height again, once a height. While it was
-      far behind it could keep none of them (`common.consensus.future`), and a quorum that needs it would wait for the
-      whole time-out.
+  D1  The driver handles effects strictly in the order in which the replica returned them. An event that comes up
+      meanwhile waits until all effects of the step are handled (`common.consensus.effects`, F1).
+  D2  The replica starts when q-1 other members have said hello; where n = 1, at once. No agreement is possible earlier.
+      By then enough peers have shown what this validator signed before (protocol rule 7, attack C16). What they show
+      counts only if this node's key did sign it.
+  D3  A leader to whom this node has no channel cannot send it a proposal. The driver leaves that leader's view after an
+      eighth of the time-out, so a dead validator costs every n-th block a fraction of a second.
+        * Time-outs still double with the view.
+        * Their length decides about speed only, never about safety (protocol rule 4).
+        * The driver shortens a running timer once at most.
+  D4  A validator whose data came from a checkpoint or a backup has no memory of its votes (attack C16).
+        * It starts only when members that make up a quorum with it say that their tips are no higher.
+        * It then signs nothing at or below tip + `REJOIN_HEIGHTS`.
+        * Both hold for a validator that is no member at its old tip, too: above that tip it may have become one.
+      Why this is enough. Let t be the last height that the validator's earlier self saw decided.
+        * Deciding t took commits of q-1 others. The honest ones among them were at t-1 or higher.
+        * Any q-1 members have f in common with those. The forgetful validator counts as faulty, so at most f-1 others
+          are. One of the f is therefore honest.
+        * That one's tip is at least t-1, and it is not above this node's tip.
+        * The earlier self voted at t+1 at most, which is tip + 2.
+  D5  A member whose newest word is this node's tip is sent this node's messages of the open height again, once a
+      height. While the member was far behind it could keep none of them (`common.consensus.future`). A quorum that
+      needs it would otherwise wait for the whole time-out.
 
 Left out: blocks' contents (`block_assembly`), commits (`committer`).
 """
@@ -50,15 +53,13 @@ from common.node.logic.wire.peer_messages import Consensus
 from common.node.store.chain_store import ChainStore
 
 UNHEARD_LEADER_DIVISOR = 8
-"""With the default of 2 s, 250 ms: long enough for a channel that is just being opened again."""
-
-
+"""Of the default time-out of 2 s that leaves 250 ms, long enough for a channel that is just being opened again."""
 REJOIN_HEIGHTS = 2
 """How far above the tip of a quorum a validator may have voted (D4)."""
 
 
 class ConsensusDriver:
-    """Owns the replica."""
+    """Owns the replica. See the module docstring for the invariants D1-D5."""
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class ConsensusDriver:
         self._accused = accused
         self._replica: Replica | None = None
         self._greeted: set[PeerKey] = set()
-        """Who has said hello so far; nobody any more once the replica has started."""
+        """Who has said hello before the replica starts; empty afterwards."""
         self._reminded: dict[PeerKey, int] = {}
         """For connected members, the height for which they were sent our messages again (D5)."""
         self._floor = Mark(abstain_through_height, 0, Stage.COMMIT) if abstain_through_height else None
@@ -130,7 +131,10 @@ class ConsensusDriver:
         return None if message is None else message.mark
 
     def greet(self, peer: PeerKey, evidence: bytes) -> None:
-        """A peer said hello; `evidence` is what it holds signed by us. Raises `Malformed` if that is no message."""
+        """Take a peer's hello. `evidence` is empty or an encoded message, which this node signed if the peer is right.
+
+        Raises `Malformed` if it is neither.
+        """
         if evidence:
             self._shown(decode_message(evidence))
         if self._replica is None:
@@ -142,8 +146,8 @@ class ConsensusDriver:
             self.deliver(MemberConnected(index))
 
     def level(self, peer: PeerKey, tip_height: int) -> None:
-        """A peer says its tip. At ours it has reached the open height, perhaps just now and from far behind: it gets
-        what it could not keep then, once a height (D5).
+        """Take a peer's word on its tip. If that is our tip, the peer has reached the open height, perhaps from far
+        behind. It then gets what it could not keep earlier, once a height (D5).
         """
         height = self._chain.tip().height
         index = self._chain.validators(height + 1).index_of(peer)
@@ -196,14 +200,14 @@ class ConsensusDriver:
         self._run(self._replica, restored)
 
     def _abstain_after_rejoining(self, tip_height: int) -> None:
-        """The data are younger than the key: sign nothing that this key may have signed before (D4)."""
+        """Abstain wherever this key may have signed before: the data know nothing of it (D4)."""
         through = tip_height + REJOIN_HEIGHTS
         floor = Mark(through, 0, Stage.COMMIT)
         self._floor = floor if self._floor is None else max(self._floor, floor)
         self._chain.votes_again_above(through)
 
     def deliver(self, event: Event) -> None:
-        """Give the replica an event, after those that wait already; nothing happens before it has started."""
+        """Give the replica an event, after those that wait already. Before the replica starts, drop the event."""
         if self._replica is None:
             return
         self._inbox.append(event)
@@ -211,7 +215,7 @@ class ConsensusDriver:
             self._run(self._replica, [])
 
     def _run(self, replica: Replica, asked: Sequence[effects.Effect]) -> None:
-        """Handle effects, then the events that wait, one after the other (D1)."""
+        """Handle these effects, then step the waiting events one after the other (D1)."""
         self._draining = True
         try:
             self._handle(asked)
@@ -222,13 +226,13 @@ class ConsensusDriver:
             self._draining = False
 
     def timer_expired(self) -> None:
-        """The view timer ran out."""
+        """Tell the replica that the view timer ran out."""
         timer, self._timer = self._timer, None
         if timer is not None:
             self.deliver(ViewTimerExpired(timer.height, timer.view))
 
     def _set_timer(self, effect: effects.SetViewTimer) -> None:
-        """Arm the view timer, shorter if the view's leader cannot be heard (D3)."""
+        """Arm the view timer; make it shorter if this node has no channel to the view's leader (D3)."""
         self._timer = effect
         validators = self._chain.validators(self._chain.tip().height + 1)
         leader = validators.members[validators.leader(effect.height, effect.view)].public_key
@@ -237,8 +241,9 @@ class ConsensusDriver:
         self._outbox.set_timer(Timer.VIEW, effect.delay_ms if heard else effect.delay_ms // UNHEARD_LEADER_DIVISOR)
 
     def disconnected(self, peer: PeerKey) -> None:
-        """A channel is gone; if it was the leader's, the running timer is armed anew, once: a leader that comes and
-        goes must not put its time-out off for ever (attack S3).
+        """Note that a channel is gone. If it was the leader's, arm the running timer anew, once.
+
+        A leader that comes and goes must not put its time-out off for ever (attack S3).
         """
         validators = self._chain.validators(self._chain.tip().height + 1)
         if validators.index_of(peer) is None:
@@ -309,7 +314,7 @@ class ConsensusDriver:
             self._accused(effect.first, effect.second)
 
     def _members(self, indexes: Sequence[int]) -> list[PeerKey]:
-        """Keys of the open height's members, without our own."""
+        """The keys of these members of the open height, without this node's own."""
         keys = [self._member(index) for index in indexes]
         return [key for key in keys if key is not None and key != self._public_key]
 

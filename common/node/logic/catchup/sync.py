@@ -1,22 +1,25 @@
 """Catch-up: fetches decided blocks from peers, verifies each, and hands it on for execution and commit.
 
-A node that was down, is new, or missed the end of a height asks a peer that claims a higher tip for a batch of blocks
-with certificates. Blocks are taken one at a time, each only after the one before is durable, with other events in
-between, so live consensus is never starved.
+A node lags behind if it was down, is new, or missed the end of a height. It asks a peer that claims a higher tip for a
+batch of blocks with their certificates. It takes one block at a time, each after the one before is durable. Other
+events are handled in between, so live consensus never starves.
 
-Trust: a block is accepted because a quorum of the set that its parent commits to signed it (`verify_certificate`);
-the peer is trusted in nothing. What a peer can lie about, and what becomes of it (attack C17):
+Trust: the node trusts a peer in nothing. It accepts a block because a quorum signed it (`verify_certificate`). The
+quorum is of the set that the block's parent commits to.
 
-    undecodable, wrong height, bad certificate, body of another header   the peer is disconnected and left alone for a
-    while claims a tip but answers with nothing                                its claim is lowered to our tip,
-    another peer is asked no answer                                                            another peer is asked
-    says that it has pruned the block                                       not asked for it again; another peer is
+What a peer can do wrong, and what the node does then (attack C17):
+  * The peer sends bytes that are no block, a block of another height, a bad certificate, or a body of another header.
+    The node disconnects the peer, leaves it alone for a while, and asks another peer.
+  * The peer claims a higher tip, but its answer holds no block. The node lowers the peer's claim to its own tip and
+    asks another peer.
+  * The peer does not answer. The node lowers the claim in the same way and asks another peer.
+  * The peer says that it has pruned the block. The node asks it no more for that block and asks another peer.
 
-If every peer that is ahead has pruned the next block, catch-up cannot go on: `sync_needs_checkpoint` tells the
-operator to join anew by a checkpoint (`tongjian node join`).
+If every peer that is ahead has pruned the next block, catch-up cannot go on. The warning `sync_needs_checkpoint` tells
+the operator to join anew by a checkpoint (`tongjian node join`).
 
-A certified block that does not execute to its header's roots is no peer's lie: a quorum signed it, so this node (or
-the quorum) is broken and stops (`committer`).
+A block with a valid certificate may execute to other roots than its header's. No peer has lied then, for a quorum
+signed it. This node or that quorum is broken, and the node stops (`committer`).
 
 Left out: serving blocks to others (`serving`), execution and commit (`committer`).
 """
@@ -42,7 +45,8 @@ from common.node.logic.wire.peer_messages import MAX_BLOCKS, AnswerBlocks, GetBl
 from common.node.store.chain_store import ChainStore
 
 GRACE_MS = 150
-"""A peer that is one block ahead has usually just decided what we are deciding; wait so long before asking it."""
+"""A peer that is one block ahead has usually just decided what this node is deciding. The node waits so long before it
+asks."""
 UNSOLICITED = 0
 """Request number of an answer that nobody asked for."""
 
@@ -64,7 +68,7 @@ class CommitBlocks(Protocol):
 
 
 class CatchUp:
-    """At most one request outstanding, and the blocks of its answer that wait to be taken in."""
+    """Holds at most one open request, and the blocks of answers that wait to be taken in."""
 
     def __init__(
         self,
@@ -94,7 +98,7 @@ class CatchUp:
     def syncing(self) -> bool:
         """Whether this node is so far behind that it should not propose for the open height.
 
-        That takes the word of f+1 members: a single liar must not silence a validator (attack C17).
+        f+1 members must say so: one liar must not silence a validator (attack C17).
         """
         height = self._chain.tip().height
         if self._peers.best_claim() <= height + 1:
@@ -102,7 +106,7 @@ class CatchUp:
         return self._peers.believed_height(self._chain.validators(height + 1)) > height + 1
 
     def consider(self) -> None:
-        """Somebody may be ahead: ask, or wait a moment if it is by one block only."""
+        """Ask if a peer claims to be ahead. If it claims one block only, wait for `GRACE_MS` first."""
         if self._asked is not None or self._queue or self._busy():
             return
         ahead = self._peers.best_claim() - self._chain.tip().height
@@ -114,12 +118,12 @@ class CatchUp:
             self._outbox.set_timer(Timer.SYNC, GRACE_MS)
 
     def shown_ahead(self, peer: PeerKey, open_height: int) -> None:
-        """A peer sends consensus messages for a height far above ours: it has decided the one below."""
+        """Note that a peer sends consensus messages for `open_height`, far above ours: it has decided the one below."""
         self._peers.raise_claim(peer, open_height - 1)
         self.consider()
 
     def timed_out(self) -> None:
-        """The grace is over, or a peer did not answer."""
+        """Ask a peer: the grace is over, or the one that was asked did not answer."""
         if self._asked is not None:
             self._peers.disappointed(self._asked, self._chain.tip().height)
             self._asked = None
@@ -127,14 +131,14 @@ class CatchUp:
             self._ask()
 
     def peer_disconnected(self, peer: PeerKey) -> None:
-        """Do not wait for a peer that is gone; what it sent is judged on its own merits."""
+        """Stop waiting for a peer that is gone. What it has sent stays in the queue and is verified as ever."""
         if self._asked == peer:
             self._asked = None
             self._outbox.cancel_timer(Timer.SYNC)
             self.consider()
 
     def answered(self, peer: PeerKey, answer: AnswerBlocks) -> None:
-        """Blocks came. Those that were not asked for are looked at only if they are the next one."""
+        """Take the blocks of an answer. A block that nobody asked for is looked at only if it is the next one."""
         if answer.request == UNSOLICITED:
             self._peers.raise_claim(peer, answer.tip_height)
             if len(answer.blocks) == 1 and not self._queue:
@@ -154,7 +158,10 @@ class CatchUp:
         self._take_next()
 
     def _take_unasked(self, peer: PeerKey, block: bytes, certificate: bytes) -> None:
-        """Several peers may answer the same vote: all but the first bring what we have by then, which is no lie."""
+        """Take a block that nobody asked for, if it is the next one.
+
+        Several peers may answer the same vote. All but the first bring what this node has by then, which is no lie.
+        """
         try:
             height = Block.decode(block).header.height
         except Rejected as refusal:
@@ -165,7 +172,7 @@ class CatchUp:
             self._take_next()
 
     def pruned(self, peer: PeerKey, answer: Pruned) -> None:
-        """The peer has not got the blocks any more."""
+        """Note that the peer asked has pruned the blocks, and ask another."""
         if peer != self._asked or answer.request != self._request:
             return
         self._asked = None
@@ -180,12 +187,12 @@ class CatchUp:
         self.consider()
 
     def committed(self) -> None:
-        """A block is durable: go on with the next."""
+        """Go on with the next block: the last one is durable."""
         self._take_next()
         self.consider()
 
     def _ask(self) -> None:
-        """Ask one of the peers that claim to be ahead, in turn."""
+        """Ask a peer that claims to be ahead; these peers take turns."""
         height = self._chain.tip().height
         ahead = self._peers.ahead_of(height)
         if not ahead:
@@ -203,7 +210,7 @@ class CatchUp:
             self._queue.append(_Received(peer, first_height + offset, block, certificate))
 
     def _take_next(self) -> None:
-        """Hand the next queued block on, unless a commit is under way; `committed` comes back here."""
+        """Verify the next queued block and hand it on. During a commit do nothing: `committed` calls again."""
         if self._busy():
             return
         while self._queue:
@@ -219,7 +226,7 @@ class CatchUp:
             return
 
     def _verify(self, received: _Received) -> tuple[Block, Certificate]:
-        """One block against the set that our tip commits to. Raises `Rejected` naming the lie."""
+        """Check one block against the set that our tip commits to. Raises `Rejected`, whose code names the lie."""
         tip, suite = self._chain.tip(), self._genesis.suite
         block = Block.decode(received.block)
         certificate = Certificate.decode(received.certificate)
@@ -233,7 +240,7 @@ class CatchUp:
         return block, certificate
 
     def _liar(self, peer: PeerKey, refusal: Rejected) -> None:
-        """Drop the peer and everything it sent; ask another (attack C17)."""
+        """Drop the peer and everything that it sent, and ask another (attack C17)."""
         self._queue = deque([received for received in self._queue if received.peer != peer])
         self._peers.disappointed(peer, self._chain.tip().height)
         self._outbox.add(Warned("sync_peer_lied", refusal.code, peer))
