@@ -15,7 +15,8 @@ Invariants:
       finish is kept with its progress, and every block with a unit left for it makes progress.
   Q4  All of it is a function of the state and the height (invariant A1 of the application port).
 
-Left out: what kinds there are and what a unit is (each tier), when a block is made for it (the node).
+Left out: what kinds there are and what a unit is (each tier), when a block is made for it (the node; parameter
+`work_interval_ms`).
 """
 
 from __future__ import annotations
@@ -30,9 +31,6 @@ from common.core.codec import canonical_json
 from common.core.errors import InvariantBroken
 
 PREFIX: Final = b"work/"
-WORK_INTERVAL_MS: Final = 500
-"""While work is queued, an empty block is valid, and due, so long after the last one. A share of work takes a validator
-up to 100 ms; 100,000 units in shares of 256 are done in little more than three minutes."""
 
 
 class Scanner(Protocol):

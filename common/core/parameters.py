@@ -43,6 +43,7 @@ for _name, _parameter in {
     "max_view_timeout_ms": Parameter(60_000, 10, 3_600_000),
     "max_clock_ahead_ms": Parameter(15_000, 0, _DAY_MS),
     "max_expiry_blocks": Parameter(100_000, 1, 10_000_000),
+    "work_interval_ms": Parameter(500, 25, _DAY_MS),
 }.items():
     PARAMETERS.add(_name, _parameter, since=1)
 
@@ -71,6 +72,10 @@ class ChainParameters:
     """How far a fresh proposal's time may be ahead of the local clock (protocol rule 5)."""
     max_expiry_blocks: int = _default("max_expiry_blocks")
     """How far `expires_at_height` may lie ahead; bounds the nonces to remember (protocol rule 12)."""
+    work_interval_ms: int = _default("work_interval_ms")
+    """While work is queued, an empty block is valid, and due, so long after the last one (protocol rule 27), or after a
+    heartbeat if that is less. A share of work takes a validator up to 100 ms; by default 100,000 units in shares of 256
+    are done in little more than three minutes."""
     more: Mapping[str, int] = field(default_factory=dict)
     """Parameters of later versions, by name."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -243,6 +245,14 @@ def altered_genesis(change: dict[str, Any]) -> bytes:
 )
 def test_e4_every_field_of_genesis_changes_the_id(change: dict[str, Any]) -> None:
     assert parse_genesis(altered_genesis(change)).id != builders.genesis().id
+
+
+def test_the_specification_lists_every_parameter_with_its_default_and_bounds() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    section = text.partition("## 4 Genesis")[2].partition("## 5 ")[0]
+    listed = re.findall(r"^\| `([a-z_]+)` \| ([0-9]+) \| ([0-9]+)\.\.([0-9]+) \|$", section, re.MULTILINE)
+    found = {name: Parameter(int(default), int(low), int(high)) for name, default, low, high in listed}
+    assert found == dict(PARAMETERS.at(1))
 
 
 def test_parameters_that_a_document_leaves_out_have_the_defaults_of_its_version() -> None:

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from common.chain import work
 from common.chain.application import BlockContext, Outcome, OverlayView, StateView
-from common.chain.work import DONE, WORK_INTERVAL_MS, Budget, Item
+from common.chain.governed_parameters import PARAMETERS_KEY
+from common.chain.work import DONE, Budget, Item
+from common.core.codec import canonical_json
 from common.core.errors import InvariantBroken
+from common.core.genesis import Genesis
 from common.core.receipt import receipt_root
 from common.core.snapshot import snapshot_root
 from common.core.transaction import SignedTransaction
@@ -110,19 +113,42 @@ def _committed(solo: Solo) -> DictState:
     return state
 
 
-def test_an_empty_block_is_valid_early_only_while_work_is_queued(solo: Solo) -> None:
+@pytest.mark.parametrize(
+    ("parameters", "interval_ms"),
+    [({}, 500), ({"work_interval_ms": 200}, 200), ({"work_interval_ms": 3_000, "heartbeat_ms": 1_000}, 1_000)],
+)
+def test_an_empty_block_is_valid_early_only_while_work_is_queued(parameters: dict[str, int], interval_ms: int) -> None:
+    solo = Solo(make_genesis(["solo"], **parameters), WorkingApplication())
+    heartbeat_ms = solo.genesis.parameters.heartbeat_ms
     with pytest.raises(BlockInvalid, match="too early"):
-        solo.executor.check_header(solo.block([], solo.chain.tip().time_ms + WORK_INTERVAL_MS).header, [])
+        solo.executor.check_header(solo.block([], solo.chain.tip().time_ms + heartbeat_ms - 1).header, [])
     solo.extend([opening(solo.genesis, "alice")])
     tip_ms = solo.chain.tip().time_ms
-    solo.executor.check_header(solo.block([], tip_ms + WORK_INTERVAL_MS).header, [])
+    solo.executor.check_header(solo.block([], tip_ms + interval_ms).header, [])
     with pytest.raises(BlockInvalid, match="too early"):
-        solo.executor.check_header(solo.block([], tip_ms + WORK_INTERVAL_MS - 1).header, [])
+        solo.executor.check_header(solo.block([], tip_ms + interval_ms - 1).header, [])
+
+
+class GoverningApplication(WorkingApplication):
+    """Genesis state says that another interval holds from height 3 on."""
+
+    def initial_state(self, genesis: Genesis, state: StateView) -> None:
+        super().initial_state(genesis, state)
+        change = {"values": {}, "scheduled": {"height": 3, "values": {"work_interval_ms": 40}}}
+        state.put(PARAMETERS_KEY, canonical_json(change))
+
+
+def test_the_interval_of_queued_work_is_that_of_the_empty_block() -> None:
+    solo = Solo(make_genesis(["solo"]), GoverningApplication())
+    solo.extend([opening(solo.genesis, "alice")])
+    assert solo.executor.empty_after_ms() == 500
+    solo.extend([transfer(solo.genesis, "n1")])
+    assert solo.executor.empty_after_ms() == 40
 
 
 def test_a_header_with_another_number_of_receipts_is_refused(solo: Solo) -> None:
     solo.extend([opening(solo.genesis, "alice")])
-    block = solo.block([], solo.chain.tip().time_ms + WORK_INTERVAL_MS, receipt_count=0)
+    block = solo.block([], solo.chain.tip().time_ms + 500, receipt_count=0)
     with pytest.raises(BlockInvalid) as caught:
         solo.executor.check_results(block.header, solo.execute([], block.header.time_ms))
     assert caught.value.code == "block_receipt_count"
@@ -139,7 +165,7 @@ def test_an_idle_chain_makes_blocks_for_queued_work_and_then_rests() -> None:
     assert {machine.height for machine in bus.machines.values()} == {4}
     assert len(set(tips(bus))) == 1
     for height in (2, 3, 4):
-        assert 0 <= chain.header(height).time_ms - chain.header(height - 1).time_ms - WORK_INTERVAL_MS < 500
+        assert 0 <= chain.header(height).time_ms - chain.header(height - 1).time_ms - 500 < 500
     assert [chain.header(height).snapshot_count for height in (2, 3, 4)] == [4, 4, 2]
     assert {machine.running.status().view for machine in bus.machines.values()} == {0}
     bus.pass_time(7_000)

@@ -145,9 +145,9 @@ class Executor:
     def empty_after_ms(self) -> int:
         """How long after the committed tip an empty block is valid, and due: sooner while work is queued (rule 27)."""
         if self._empty_after_ms is None:
-            heartbeat_ms = self._next.parameters.heartbeat_ms
-            queued = work.is_queued(self._state)
-            self._empty_after_ms = min(work.WORK_INTERVAL_MS, heartbeat_ms) if queued else heartbeat_ms
+            parameters, queued = self._next.parameters, work.is_queued(self._state)
+            intervals_ms = (parameters.heartbeat_ms, parameters.work_interval_ms)
+            self._empty_after_ms = min(intervals_ms) if queued else parameters.heartbeat_ms
         return self._empty_after_ms
 
     def forget(self) -> None:
