@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from common.core.certificate import Certificate
-from common.core.errors import Rejected
+from common.core.errors import Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.header import Header
 from common.node.store import schema
@@ -45,7 +45,9 @@ class Floors:
 
 
 def read_tip(store: ReadView, genesis: Genesis) -> Tip | None:
-    """The tip of a stored chain, or None if the store is empty. Raises WrongDatabase or DamagedStore (D1)."""
+    """The tip of a stored chain, or None if the store is empty. Raises WrongDatabase or DamagedStore (D1), and
+    Unavailable for a block of a later protocol version.
+    """
     version = store.get(schema.VERSION)
     if version is None:
         if next(store.scan(b""), None) is not None:
@@ -71,6 +73,13 @@ def read_tip(store: ReadView, genesis: Genesis) -> Tip | None:
         certificate = Certificate.decode(store.get(schema.certificate(height)) or b"")
         tip = Tip(height, header, header.id(genesis.suite), certificate, header.time_ms, header.state_root)
     except (Rejected, struct.error) as error:
+        if isinstance(error, Rejected) and error.code == "header_version":
+            raise Unavailable(
+                "protocol_version_unsupported",
+                "The database's last block has a protocol version that this software does not know: install a version "
+                "that supports it, and start the node again on the same data.",
+                **error.parameters,
+            ) from error
         raise DamagedStore(f"the tip is unreadable: {error}", key=schema.TIP, remedy=REMEDY_RESYNC) from error
     if (tip.block_id, tip.time_ms, tip.state_root, header.height) != (block_id, time_ms, state_root, height):
         _damaged("the tip names another block than the newest header", schema.TIP)

@@ -249,6 +249,8 @@ def test_the_newer_release_takes_over_an_old_chain_and_goes_on(found: Callable[[
         assert {(type(header), header.protocol_version) for header in late} == {(NextHeader, version)}
         holds_under_this_release(tier, tmp_path / "new")
         is_joined_under_this_release(tier, tmp_path / "new")
+    with pytest.raises(Unavailable, match="protocol_version_unsupported"):
+        tier.node.reopen()
 
 
 def the_rule_and_the_schemas_hold(tier: CustodyTier) -> None:
