@@ -2,7 +2,7 @@
 
 State values below ``misbehaviour/<network>/`` (custody heights, 16 hex digits)::
 
-    <custody height>          for what the region was frozen
+    <custody height>/froze    for what the region was frozen
     <custody height>/named    a pair that named culprits of a freeze without names
 
 Each: `{"kind", "height", "culprits": [{"name", "organisation", "public_key"}], "client_type", "first", "second",
@@ -23,14 +23,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.port import Misbehaviour
+from custody_chain.tables.deliveries import Origin
+from custody_chain.tables.regions import RegionFreeze
 
 
 def evidence_entry(
-    proven: Misbehaviour, client_type: str, headers: Sequence[bytes], frozen: dict[str, Any], anchored_by: Any
+    proven: Misbehaviour, client_type: str, headers: Sequence[bytes], freeze: RegionFreeze, anchored_by: Origin | None
 ) -> dict[str, Any]:
-    """The state value. `headers`: the pair, or the one that contradicts; `frozen` says which transaction brought it."""
+    """The state value. `headers`: the pair, or the one that contradicts; `freeze` says which transaction brought it."""
     first, second = (None, headers[0]) if len(headers) == 1 else headers
     return {
         **proven.details,
@@ -40,11 +44,11 @@ def evidence_entry(
         "first": None if first is None else first.hex(),
         "second": second.hex(),
         "pairs": [[height, one.hex(), other.hex()] for height, one, other in proven.pairs],
-        "anchored_by": anchored_by,
-        "tx_id": frozen["tx_id"],
-        "submitter": frozen["submitter"],
-        "included_height": frozen["custody_height"],
-        "included_time_ms": frozen["time_ms"],
+        "anchored_by": msgspec.to_builtins(anchored_by),
+        "tx_id": freeze.tx_id,
+        "submitter": freeze.submitter,
+        "included_height": freeze.custody_height,
+        "included_time_ms": freeze.time_ms,
     }
 
 

@@ -22,11 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from msgspec.structs import replace
 
 from common.chain.application import BlockContext
 from common.core.errors import Conflict, RuleBroken
-from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.delivery import (
     BlockDelivery,
@@ -38,11 +38,25 @@ from crosslink.lightclient.delivery import (
 from crosslink.lightclient.port import LightClient, Misbehaviour, Verdict, VerifiedBlock
 from crosslink.lightclient.update import freeze, update
 from crosslink.lightclient.verify import check_misbehaviour, check_usable, verify, verify_misbehaviour
-from custody_chain import regions, state
+from custody_chain import regions
 from custody_chain.accountability import evidence_entry, judged_as_if_not_frozen
 from custody_chain.ingest import ingest, write_log
 from custody_chain.records import Records
 from custody_chain.supervision.alerts import Moment, raise_alert
+from custody_chain.tables.deliveries import DELIVERIES, HEADERS, Batch, DeliveryKey, HeaderKey, Origin
+from custody_chain.tables.regions import (
+    FROZE,
+    MISBEHAVIOURS,
+    NAMED,
+    REGIONS,
+    Abandoned,
+    AnchoredTip,
+    MisbehaviourKey,
+    PartialBlock,
+    Region,
+    RegionFreeze,
+    RegionKey,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +78,8 @@ class Anchoring:
         self._context = context
         self._source = source
         self._network = network
-        self._letters: str = record["region_letters"]
-        self._state = ClientState.from_json(record["client"])
+        self._letters = record.region_letters
+        self._state = regions.client_state(record)
         self._client: LightClient = client_for(self._state.client_type)
         self._frozen = False
 
@@ -81,15 +95,15 @@ class Anchoring:
                 break
         record = self._record()
         if not self._frozen:
-            self._put({**record, "client": self._state.to_json()})
-        if record["anchored"]["height"] != before["anchored"]["height"] or record["snapshots"] != before["snapshots"]:
-            self._log_accepted(before["anchored"]["height"], before["snapshots"])
+            self._put(replace(record, client=regions.kept_client(self._state)))
+        if record.anchored.height != before.anchored.height or record.snapshots != before.snapshots:
+            self._log_accepted(before.anchored.height, before.snapshots)
 
-    def _record(self) -> dict[str, Any]:
+    def _record(self) -> Region:
         return regions.load(self._records, self._network)
 
-    def _put(self, record: dict[str, Any]) -> None:
-        self._records.put(state.region(self._network), record)
+    def _put(self, record: Region) -> None:
+        self._records.put(REGIONS, RegionKey(self._network), record)
 
     def moment(self, height: int, index: int) -> Moment:
         """Where supervision stands, for alerts and anomalies."""
@@ -105,17 +119,17 @@ class Anchoring:
 
     def _log_accepted(self, first: int, snapshots: int) -> None:
         record = self._record()
-        partial = record["partial"]
+        partial = record.partial
         entry = {
             "type": "accepted",
             "from_height": first + 1,
-            "anchored_height": record["anchored"]["height"],
-            "partial_height": None if partial is None else partial["height"],
-            "snapshots": record["snapshots"] - snapshots,
+            "anchored_height": record.anchored.height,
+            "partial_height": None if partial is None else partial.height,
+            "snapshots": record.snapshots - snapshots,
             "tx_id": self._source.tx_id.hex(),
             "submitter": self._source.submitter,
         }
-        write_log(self._records, self.moment(record["anchored"]["height"], 0), entry)
+        write_log(self._records, self.moment(record.anchored.height, 0), entry)
 
     def _held(self, height: int) -> bytes | None:
         return regions.anchored_id(self._records, self._network, height)
@@ -134,90 +148,82 @@ class Anchoring:
             self._refuse_judged(misbehaviour)
             self.freeze(misbehaviour, [header])
             return
-        block, partial = verified.block, self._record()["partial"]
+        block, partial = verified.block, self._record().partial
         if verified.verdict is Verdict.KNOWN:
-            if partial is not None and partial["height"] == block.height:
-                self._deliver(number, entry.snapshots)
+            if partial is not None and partial.height == block.height:
+                self._deliver(number, partial, entry.snapshots)
             return
         if partial is not None:
             raise RuleBroken(
                 "block_incomplete",
                 "The block before is not completely delivered.",
-                height=partial["height"],
-                delivered=partial["delivered"],
+                height=partial.height,
+                delivered=partial.delivered,
             )
         self._state = update(self._state, verified)
-        self._open_block(number, block)
-        self._deliver(number, entry.snapshots)
+        self._deliver(number, self._open_block(number, block), entry.snapshots)
 
-    def _open_block(self, number: int, block: VerifiedBlock) -> None:
+    def _open_block(self, number: int, block: VerifiedBlock) -> PartialBlock:
         """From now on the region's snapshots are those of this block, the next after the anchored one."""
-        record = dict(self._record())
-        delivered = self._taken_over(block.id.hex(), record.pop("abandoned", None))
-        self._records.add_index(state.header(self._network, block.height), self._pointer(number))
-        partial = {
-            "height": block.height,
-            "id": block.id.hex(),
-            "time_ms": block.time_ms,
-            "commitments": block.commitments.hex(),
-            "delivered": delivered,
-        }
-        self._put({**record, "partial": partial})
+        record = self._record()
+        self._records.add(HEADERS, HeaderKey(self._network, block.height), self._origin(number))
+        partial = PartialBlock(
+            height=block.height,
+            id=block.id.hex(),
+            time_ms=block.time_ms,
+            commitments=block.commitments.hex(),
+            delivered=self._taken_over(block.id.hex(), record.abandoned),
+        )
+        self._put(replace(record, partial=partial, abandoned=None))
+        return partial
 
-    def _taken_over(self, block_id: str, abandoned: dict[str, Any] | None) -> int:
+    def _taken_over(self, block_id: str, abandoned: Abandoned | None) -> int:
         """Snapshots of this block that were in before a recovery; pointers to those of another block are forgotten."""
         if abandoned is None:
             return 0
-        if abandoned["id"] == block_id:
-            return int(abandoned["delivered"])
-        given_up = state.deliveries_of(self._network, abandoned["height"])
-        for key in self._records.scan_index(given_up, abandoned["delivered"]):
-            self._records.put_index(key, None)
+        if abandoned.id == block_id:
+            return abandoned.delivered
+        for key, _ in self._records.scan(DELIVERIES, abandoned.delivered, self._network, abandoned.height):
+            self._records.delete(DELIVERIES, key)
         return 0
 
     def _continue(self, number: int, entry: BlockDelivery) -> None:
         """An entry that goes on with the block that is partly delivered."""
         record = self._record()
-        partial, height = record["partial"], entry.height or 0
-        if partial is not None and partial["height"] == height:
+        partial, height = record.partial, entry.height or 0
+        if partial is not None and partial.height == height:
             check_usable(self._state, self._context.time_ms)
-            self._deliver(number, entry.snapshots)
-        elif height > record["anchored"]["height"]:
+            self._deliver(number, partial, entry.snapshots)
+        elif height > record.anchored.height:
             raise RuleBroken(
                 "header_gap", "The header of this block was not delivered.", height=height, tip=self._state.height
             )
 
-    def _pointer(self, entry: int) -> dict[str, Any]:
+    def _origin(self, entry: int) -> Origin:
         source = self._source
-        return {
-            "custody_height": self._context.height,
-            "tx": source.tx_id.hex(),
-            "operation": source.operation,
-            "entry": entry,
-        }
+        return Origin(self._context.height, source.tx_id.hex(), source.operation, entry)
 
-    def _deliver(self, number: int, items: Sequence[SnapshotItem]) -> None:
+    def _deliver(self, number: int, partial: PartialBlock, items: Sequence[SnapshotItem]) -> None:
         """Check snapshots of the open block, take in those that are new, anchor when all are in."""
-        partial = self._record()["partial"]
-        height, done = partial["height"], partial["delivered"]
+        height, done = partial.height, partial.delivered
         fresh, complete = self._verified(partial, items)
         if fresh:
-            pointer = {**self._pointer(number), "first": done, "count": len(fresh)}
-            self._records.add_index(state.delivery(self._network, height, done), pointer)
+            origin = self._origin(number)
+            batch = Batch(origin.custody_height, origin.tx, origin.operation, origin.entry, done, len(fresh))
+            self._records.add(DELIVERIES, DeliveryKey(self._network, height, done), batch)
         for index, item in enumerate(fresh, start=done):
-            ingest(self._records, self.moment(height, index), partial["time_ms"], item.data)
-        if fresh:
-            record = self._record()
-            self._put({**record, "partial": {**record["partial"], "delivered": done + len(fresh)}})
+            ingest(self._records, self.moment(height, index), partial.time_ms, item.data)
         if complete:
-            self._anchor(height)
+            self._anchor(partial)
+        elif fresh:
+            self._put(replace(self._record(), partial=replace(partial, delivered=done + len(fresh))))
 
-    def _verified(self, partial: dict[str, Any], items: Sequence[SnapshotItem]) -> tuple[Sequence[SnapshotItem], bool]:
+    def _verified(self, partial: PartialBlock, items: Sequence[SnapshotItem]) -> tuple[Sequence[SnapshotItem], bool]:
         """The items that are not in yet, and whether the block is complete with them.
 
         Raises `Malformed` kinds (attacks R5, R6).
         """
-        commitments, done = bytes.fromhex(partial["commitments"]), partial["delivered"]
+        commitments, done = bytes.fromhex(partial.commitments), partial.delivered
         if items and items[0].proof is None and items[0].index == 0:
             whole = self._client.verify_objects(commitments, 0, [item.data for item in items], None)
             return items[done:], whole.complete
@@ -229,30 +235,23 @@ class Anchoring:
             self._tell_contradictory(partial)
         return fresh, delivered.complete
 
-    def _tell_contradictory(self, partial: dict[str, Any]) -> None:
-        height = partial["height"]
+    def _tell_contradictory(self, partial: PartialBlock) -> None:
+        height = partial.height
         about, objects = [str(height)], [{"kind": "block", "id": str(height)}]
-        details = {"commitments": partial["commitments"]}
+        details = {"commitments": partial.commitments}
         raise_alert(self._records, self.moment(height, 0), "snapshot_root_inconsistent", about, objects, details)
 
-    def _anchor(self, height: int) -> None:
+    def _anchor(self, partial: PartialBlock) -> None:
         """The open block is complete."""
         record = self._record()
-        partial = record["partial"]
-        regions.keep_anchored_id(self._records, record, height, partial["id"])
-        self._put(
-            {
-                **record,
-                "anchored": {"height": height, "id": partial["id"], "time_ms": partial["time_ms"]},
-                "partial": None,
-                "blocks": record["blocks"] + 1,
-            }
-        )
+        regions.keep_anchored_id(self._records, record, partial.height, partial.id)
+        tip = AnchoredTip(partial.height, partial.id, partial.time_ms)
+        self._put(replace(record, anchored=tip, partial=None, blocks=record.blocks + 1))
 
     def misbehaviour(self, delivery: MisbehaviourDelivery) -> None:
         """Judge evidence that anybody brings. Raises `Rejected` if it proves nothing."""
-        frozen, trusted = self._record()["frozen"], self._state
-        if frozen is not None and not frozen["culprits"]:
+        frozen, trusted = self._record().frozen, self._state
+        if frozen is not None and not frozen.culprits:
             trusted = judged_as_if_not_frozen(trusted)
         headers = [delivery.first, delivery.second]
         proven = verify_misbehaviour(trusted, *headers, now_ms=self._context.time_ms)
@@ -260,7 +259,7 @@ class Anchoring:
         if frozen is None:
             self.freeze(proven, headers)
         elif proven.culprits:
-            self._name(proven, headers)
+            self._name(frozen, proven, headers)
         else:
             raise RuleBroken("frozen", "The region is frozen already, and this names nobody.", region=self._network)
 
@@ -274,40 +273,44 @@ class Anchoring:
                 "misbehaviour_known", "Governance has recovered the region from this already.", region=self._network
             )
 
-    def _name(self, proven: Misbehaviour, headers: Sequence[bytes]) -> None:
+    def _name(self, frozen: RegionFreeze, proven: Misbehaviour, headers: Sequence[bytes]) -> None:
         """Give names to a freeze that has none."""
-        record = self._record()
-        place = self._place(proven)
-        named = {"culprits": place["culprits"], "named_custody_height": self._context.height}
-        self._put({**record, "frozen": {**record["frozen"], **named}})
+        place = self._freeze_of(proven)
+        named = replace(frozen, culprits=place.culprits, named_custody_height=self._context.height)
+        self._put(replace(self._record(), frozen=named))
         entry = evidence_entry(proven, self._state.client_type, headers, place, None)
-        self._records.put(state.named_culprits(self._network, self._context.height), entry)
+        self._records.put(MISBEHAVIOURS, MisbehaviourKey(self._network, self._context.height, NAMED), entry)
         told = {"type": "culprits_named", "height": proven.height, "tx_id": self._source.tx_id.hex()}
         write_log(self._records, self.moment(proven.height, 0), told)
 
-    def _place(self, proven: Misbehaviour) -> dict[str, Any]:
-        return {
-            **proven.to_json(),
-            "custody_height": self._context.height,
-            "time_ms": self._context.time_ms,
-            "tx_id": self._source.tx_id.hex(),
-            "submitter": self._source.submitter,
-        }
+    def _freeze_of(self, proven: Misbehaviour) -> RegionFreeze:
+        return RegionFreeze(
+            kind=proven.kind,
+            network=proven.network,
+            height=proven.height,
+            first_id=proven.first_id.hex(),
+            second_id=proven.second_id.hex(),
+            culprits=tuple(culprit.name for culprit in proven.culprits),
+            custody_height=self._context.height,
+            time_ms=self._context.time_ms,
+            tx_id=self._source.tx_id.hex(),
+            submitter=self._source.submitter,
+        )
 
     def freeze(self, proven: Misbehaviour, headers: Sequence[bytes]) -> None:
-        """Freeze the region and keep the evidence in state (protocol rules 13 of the architecture and 20)."""
+        """RegionFreeze the region and keep the evidence in state (protocol rules 13 of the architecture and 20)."""
         self._frozen = True
         self._state = freeze(self._state, proven)
-        frozen = self._place(proven)
-        self._put({**self._record(), "client": self._state.to_json(), "frozen": frozen})
-        held = self._records.get_index(state.header(self._network, proven.height))
+        frozen = self._freeze_of(proven)
+        self._put(replace(self._record(), client=regions.kept_client(self._state), frozen=frozen))
+        held = self._records.get(HEADERS, HeaderKey(self._network, proven.height))
         entry = evidence_entry(proven, self._state.client_type, headers, frozen, held)
-        self._records.put(state.misbehaviour(self._network, self._context.height), entry)
+        self._records.put(MISBEHAVIOURS, MisbehaviourKey(self._network, self._context.height, FROZE), entry)
         moment = self.moment(proven.height, 0)
         objects = [
             {"kind": "block", "id": proven.first_id.hex(), "height": proven.height},
             {"kind": "block", "id": proven.second_id.hex(), "height": proven.height},
         ]
-        details = {"kind": proven.kind, "culprits": frozen["culprits"]}
+        details = {"kind": proven.kind, "culprits": list(frozen.culprits)}
         raise_alert(self._records, moment, "region_misbehaved", [str(proven.height)], objects, details)
         write_log(self._records, moment, {"type": "frozen", "height": proven.height, "tx_id": self._source.tx_id.hex()})

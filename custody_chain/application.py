@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from common.chain import evidence, work
 from common.chain.application import BlockContext, Outcome, StateReader, StateView
 from common.chain.policy import authorise, parse_policy, rules_at, write_initial_policy
@@ -32,7 +30,7 @@ from common.core.suite import Suite, parse_hex
 from common.core.transaction import SignedTransaction
 from common.model.schemas import SCHEMA_SETS, model_schema_hash
 from crosslink.lightclient.delivery import MAX_OPERATION_BYTES
-from custody_chain import regions, state
+from custody_chain import regions
 from custody_chain.anchoring import Source
 from custody_chain.intake import ANOMALY_CODES
 from custody_chain.operations import OPERATIONS, CustodyOperation, OperationScope, types_of
@@ -40,7 +38,10 @@ from custody_chain.records import Records
 from custody_chain.supervision import refile, rejudging
 from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.rules import RULES, parameters_of
-from custody_chain.tables.rules import RULE_SETTINGS, Only
+from custody_chain.tables.objects import MODEL_SCHEMA, ModelSchema
+from custody_chain.tables.regions import MISBEHAVIOURS, REGIONS, Region
+from custody_chain.tables.rules import RULE_SETTINGS
+from custody_chain.tables.table import Only
 
 _REQUIRED: Final = {"regions", "signers", "model_schema_hash"}
 
@@ -68,8 +69,8 @@ class CustodyApplication:
         """Signers, policy, schema hash and regions."""
         write_initial_signers(view, self._signers)
         write_initial_policy(view, self._policy)
-        view.put(state.MODEL_SCHEMA, canonical_json({"hash": self._schema_hash.hex()}))
         records = Records(view, genesis.protocol_version)
+        records.put(MODEL_SCHEMA, Only(), ModelSchema(self._schema_hash.hex()))
         for record in self._regions:
             regions.add_region(records, record)
         records.flush()
@@ -94,7 +95,7 @@ class CustodyApplication:
         due = rejudging.rules_due(records, context.height)
         if not due and not work.is_queued(view):
             return Outcome()
-        networks = [key.decode("ascii").split("/")[1] for key in records.scan(state.REGIONS, regions.MAX_REGIONS)]
+        networks = [key.region for key, _ in records.scan(REGIONS, regions.MAX_REGIONS)]
         lanes = [context.network, *networks]
         rejudging.queue(records, due, lanes)
         records.flush()
@@ -104,10 +105,10 @@ class CustodyApplication:
             return Moment(
                 suite=self._suite,
                 network=network,
-                letters="" if record is None else record["region_letters"],
+                letters="" if record is None else record.region_letters,
                 custody_height=context.height,
                 custody_time_ms=context.time_ms,
-                height=0 if record is None else record["anchored"]["height"],
+                height=0 if record is None else record.anchored.height,
                 index=0,
             )
 
@@ -168,13 +169,13 @@ class CustodyApplication:
 
     def region_evidence_prefix(self, network: str) -> bytes:
         """See `node_ports.RegionEvidence`. Raises `Malformed('network_name')`."""
-        return state.misbehaviours_of(check_network(network))
+        return MISBEHAVIOURS.prefix(check_network(network))
 
     def sub_networks(self, reader: StateReader) -> list[dict[str, Any]]:
         """The regions, for the list of networks (JR/T 0314-2024 chapter 7)."""
-        records = [msgspec.json.decode(value) for _, value in reader.scan(state.REGIONS, regions.MAX_REGIONS)]
+        records = [REGIONS.decode(value) for _, value in reader.scan(REGIONS.prefix(), regions.MAX_REGIONS)]
         return [
-            {"network_id": record["network"], "description": f"business chain, region {record['region_letters']}"}
+            {"network_id": record.network, "description": f"business chain, region {record.region_letters}"}
             for record in records
         ]
 
@@ -184,17 +185,17 @@ def _registered(reader: StateReader) -> Callable[[str], bool]:
     return lambda public_key: read_signer(reader, public_key) is not None
 
 
-def _parse_regions(documents: Any, genesis: Genesis) -> list[dict[str, Any]]:
+def _parse_regions(documents: Any, genesis: Genesis) -> list[Region]:
     if not isinstance(documents, list) or len(documents) > regions.MAX_REGIONS:
         raise Malformed("genesis_application", f"regions is not a list of at most {regions.MAX_REGIONS}.")
-    records: dict[str, dict[str, Any]] = {}
+    records: dict[str, Region] = {}
     for document in documents:
-        record, _ = regions.new_region(
+        record = regions.new_region(
             document, custody_network=genesis.network, now_ms=genesis.time_ms, protocol_version=1
         )
-        if record["network"] in records:
+        if record.network in records:
             raise Malformed("genesis_application", "A region is named twice.", field="regions")
-        records[record["network"]] = record
+        records[record.network] = record
     return [records[network] for network in sorted(records)]
 
 

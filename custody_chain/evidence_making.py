@@ -26,7 +26,11 @@ from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.evidence_file import Evidence, SnapshotEvidence, StateEntry
 from crosslink.lightclient.pbft.messages import HeaderMessage
 from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE
-from custody_chain import intake, state
+from custody_chain import intake
+from custody_chain.regions import id_in
+from custody_chain.tables.deliveries import DELIVERIES, HEADERS, HeaderKey, Origin
+from custody_chain.tables.objects import OBJECTS, REVISIONS, ObjectKey
+from custody_chain.tables.regions import ANCHORED, bucket_key
 
 _ATTEMPTS: Final = 3
 _decode: Final = msgspec.json.Decoder().decode
@@ -72,14 +76,14 @@ def locate(reader: ChainReader, network: str, object_id: str, height: int | None
 
     Raises `NotFound` with `object_unknown` or `snapshot_unknown`.
     """
-    stored = reader.index_get(state.object_record(network, object_id))
+    stored = reader.index_get(OBJECTS.path(ObjectKey(network, object_id)))
     if stored is None:
         raise NotFound("object_unknown", "The region has reported no such object.", region=network, object_id=object_id)
     if height is None:
-        record = _decode(stored)
-        return int(record["height"]), int(record["index"])
-    prefix = state.revisions_at(network, object_id, height)
-    found = [int(key.rsplit(b"/", 1)[1], 16) for key, _ in reader.index_scan(prefix, None, _MAX_IN_BLOCK)]
+        record = OBJECTS.decode(stored)
+        return record.height, record.index
+    prefix = REVISIONS.prefix(network, object_id, height)
+    found = [REVISIONS.key(path).number for path, _ in reader.index_scan(prefix, None, _MAX_IN_BLOCK)]
     if not found or (index is not None and index not in found):
         raise NotFound(
             "snapshot_unknown", "That block holds no such snapshot of the object.", height=height, object_id=object_id
@@ -91,33 +95,33 @@ _MAX_IN_BLOCK: Final = 10_000
 """Snapshots of one object in one block that are looked through; the newest within them is found."""
 
 
-def delivered_item(reader: ChainReader, pointer: dict[str, Any]) -> dict[str, Any]:
-    """The entry of the operation that a pointer of the index names. Raises `Gone` if it was pruned."""
-    place = reader.transaction(bytes.fromhex(pointer["tx"]))
+def delivered_item(reader: ChainReader, origin: Origin) -> dict[str, Any]:
+    """The entry of the operation that the index names. Raises `Gone` if it was pruned."""
+    place = reader.transaction(bytes.fromhex(origin.tx))
     if place is None:
         raise InvariantBroken("the index names a transaction that the chain does not have")
     envelope = _decode(reader.envelope(place.height, place.index))
-    entry: dict[str, Any] = envelope["transaction"]["operations"][pointer["operation"]]["blocks"][pointer["entry"]]
+    entry: dict[str, Any] = envelope["transaction"]["operations"][origin.operation]["blocks"][origin.entry]
     return entry
 
 
 def read_header(reader: ChainReader, network: str, height: int) -> bytes:
     """A region's header as it was delivered, opaque. Raises `NotFound('snapshot_unknown')`."""
-    stored = reader.index_get(state.header(network, height))
+    stored = reader.index_get(HEADERS.path(HeaderKey(network, height)))
     if stored is None:
         raise NotFound("snapshot_unknown", "That block was not delivered.", height=height)
-    return bytes.fromhex(delivered_item(reader, _decode(stored))["header"])
+    return bytes.fromhex(delivered_item(reader, HEADERS.decode(stored))["header"])
 
 
 def read_snapshot(
     reader: ChainReader, client_type: str, network: str, height: int, index: int, *, prove: bool = True
 ) -> tuple[bytes, bytes]:
     """Bytes and proof of one delivered snapshot, of a region of this client type. Raises `NotFound` or `Gone`."""
-    for _, value in reader.index_scan(state.deliveries_of(network, height), None, _MAX_IN_BLOCK):
-        pointer = _decode(value)
-        if not pointer["first"] <= index < pointer["first"] + pointer["count"]:
+    for _, value in reader.index_scan(DELIVERIES.prefix(network, height), None, _MAX_IN_BLOCK):
+        batch = DELIVERIES.decode(value)
+        if not batch.first <= index < batch.first + batch.count:
             continue
-        items = delivered_item(reader, pointer)["snapshots"]
+        items = delivered_item(reader, batch)["snapshots"]
         item = next(item for item in items if item["index"] == index)
         if "proof" in item or not prove:
             return _data(item), bytes.fromhex(item.get("proof", ""))
@@ -166,13 +170,12 @@ def build_evidence(
         client = client_for(client_type)
         header = client.bare_header(read_header(reader, network, at_height))
         block_id = client.read_block(header, network=network).id
-        key = state.anchored(network, at_height)
+        key = ANCHORED.path(bucket_key(network, at_height))
         proven = chain.proven_state(key)
         if proven.tip.height != reader.tip().height:
             continue
-        ids = [] if proven.value is None else _decode(proven.value)["ids"]
-        position = at_height % state.BUCKET_SIZE
-        if position >= len(ids) or ids[position] != block_id.hex():
+        anchored_id = None if proven.value is None else id_in(ANCHORED.decode(proven.value), at_height)
+        if anchored_id != block_id:
             raise NotFound(
                 "not_anchored", "The block is not completely delivered yet.", height=at_height, object_id=object_id
             )

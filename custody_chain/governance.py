@@ -29,8 +29,9 @@ Reference: protocol rules 8, 20 and 21. Left out: who may (`common.chain.policy`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from common.chain import governance as shared
 from common.chain import governed_parameters, signers
@@ -44,12 +45,23 @@ from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.json_fields import Fields
 from crosslink.lightclient.trust_root import MAX_ID_BYTES, Checkpoint, TrustRoot
 from custody_chain import operation_names as ops
-from custody_chain import regions, state
+from custody_chain import regions
 from custody_chain.ingest import write_log
 from custody_chain.records import Records
 from custody_chain.supervision.alerts import Moment, clear_alert
 from custody_chain.supervision.rules import RULES
-from custody_chain.tables.rules import RULE_SETTINGS, Only, RuleSetting, RuleSettings
+from custody_chain.tables.regions import (
+    FROZE,
+    MISBEHAVIOURS,
+    NAMED,
+    REGIONS,
+    AnchoredTip,
+    MisbehaviourKey,
+    Region,
+    RegionKey,
+)
+from custody_chain.tables.rules import RULE_SETTINGS, RuleSetting, RuleSettings
+from custody_chain.tables.table import Only
 
 MAX_RULES: Final = 1024
 """Rules of approval in one operation; there are fewer operation types."""
@@ -113,15 +125,15 @@ def _check_heights(fields: Fields, name: str) -> None:
 def register(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:
     """Add a region. Raises `Conflict('region_known')`, `RuleBroken('regions_too_many')` or `Malformed`."""
     document = operation["region"]
-    record, _ = regions.new_region(
+    record = regions.new_region(
         document,
         custody_network=context.network,
         now_ms=context.time_ms,
         protocol_version=context.protocol_version,
     )
-    if records.get(state.region(record["network"])) is not None:
-        raise Conflict("region_known", "This network is a region already.", region=record["network"])
-    if len(records.scan(state.REGIONS, regions.MAX_REGIONS)) >= regions.MAX_REGIONS:
+    if records.get(REGIONS, RegionKey(record.network)) is not None:
+        raise Conflict("region_known", "This network is a region already.", region=record.network)
+    if len(records.scan(REGIONS, regions.MAX_REGIONS)) >= regions.MAX_REGIONS:
         raise RuleBroken("regions_too_many", "There is no room for another region.", limit=regions.MAX_REGIONS)
     regions.add_region(records, record)
     write_log(records, _moment(context, record), {"type": "registered", "reason": operation["reason"]})
@@ -135,39 +147,38 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
     network = operation["region"]
     record = regions.load(records, network)
     root, checkpoint = _new_trust(record, context, operation)
-    recovered = _trusted_anew(record, root, checkpoint, _evidence(records, record), context.time_ms)
-    records.put(state.region(network), recovered)
+    judged = regions.judged_pairs(record, _evidence(records, record), checkpoint.height)
+    recovered = _trusted_anew(record, root, checkpoint, judged, context.time_ms)
+    records.put(REGIONS, RegionKey(network), recovered)
     regions.keep_anchored_id(records, recovered, checkpoint.height, checkpoint.id.hex())
     moment = _moment(context, recovered)
-    if record["frozen"] is not None:
-        clear_alert(records, moment, "region_misbehaved", [str(record["frozen"]["height"])])
+    if record.frozen is not None:
+        clear_alert(records, moment, "region_misbehaved", [str(record.frozen.height)])
     entry = {
         "type": "recovered",
         "from_height": operation["from_height"],
-        "previous_height": record["anchored"]["height"],
-        "previous_anchored_id": record["anchored"]["id"],
+        "previous_height": record.anchored.height,
+        "previous_anchored_id": record.anchored.id,
         "reason": operation["reason"],
         "tx_id": tx_id.hex(),
     }
     write_log(records, moment, entry)
 
 
-def _new_trust(
-    record: dict[str, Any], context: BlockContext, operation: dict[str, Any]
-) -> tuple[TrustRoot, Checkpoint]:
+def _new_trust(record: Region, context: BlockContext, operation: dict[str, Any]) -> tuple[TrustRoot, Checkpoint]:
     """The root and checkpoint of a recovery that is allowed. Raises `RuleBroken`, `Conflict` or `Malformed`."""
-    network = record["network"]
+    network = record.network
     if regions.derived_state(record, context.time_ms) == "active":
         raise RuleBroken("region_active", "An active region needs no recovery.", region=network)
-    if operation["previous_anchored_id"] != record["anchored"]["id"]:
+    if operation["previous_anchored_id"] != record.anchored.id:
         raise Conflict("recovery_outdated", "Another block is anchored than the proposal names.", region=network)
     root = TrustRoot.from_json(operation["trust_root"])
     checkpoint = root.checkpoint
-    client = record["client"]
+    client = record.client
     if (root.network, root.genesis_id.hex(), root.client_type) != (
         network,
-        client["genesis_id"],
-        client["client_type"],
+        client.genesis_id,
+        client.client_type,
     ):
         raise Malformed("recovery_root", "The root is of another chain; register it as a new region.", region=network)
     if checkpoint is None or checkpoint.height != operation["from_height"] - 1:
@@ -179,53 +190,49 @@ def _new_trust(
     return root, checkpoint
 
 
-def _evidence(records: Records, record: dict[str, Any]) -> list[dict[str, Any]]:
+def _evidence(records: Records, record: Region) -> list[dict[str, Any]]:
     """For what a region is frozen, and what named the culprits if that did not."""
-    network, frozen = record["network"], record["frozen"]
+    network, frozen = record.network, record.frozen
     if frozen is None:
         return []
-    keys = [state.misbehaviour(network, frozen["custody_height"])]
-    if "named_custody_height" in frozen:
-        keys.append(state.named_culprits(network, frozen["named_custody_height"]))
-    return [records.get(key) for key in keys]
+    keys = [MisbehaviourKey(network, frozen.custody_height, FROZE)]
+    if frozen.named_custody_height is not None:
+        keys.append(MisbehaviourKey(network, frozen.named_custody_height, NAMED))
+    return [entry for entry in (records.get(MISBEHAVIOURS, key) for key in keys) if entry is not None]
 
 
 def _trusted_anew(
-    record: dict[str, Any], root: TrustRoot, checkpoint: Checkpoint, evidence: Sequence[dict[str, Any]], now_ms: int
-) -> dict[str, Any]:
+    record: Region, root: TrustRoot, checkpoint: Checkpoint, judged: tuple[regions.Pair, ...], now_ms: int
+) -> Region:
     """A region's record once governance trusts `checkpoint`."""
-    anchored_height = record["anchored"]["height"]
-    abandoned = record.get("abandoned") if record["partial"] is None else regions.delivered_part(record)
-    judged = regions.judged_pairs(record, evidence, checkpoint.height)
-    recovered = {name: value for name, value in record.items() if name not in ("abandoned", "judged")} | {
-        "client": ClientState.from_root(root, established_ms=now_ms).to_json(),
-        "anchored": {"height": checkpoint.height, "id": checkpoint.id.hex(), "time_ms": checkpoint.time_ms},
-        "partial": None,
-        "frozen": None,
-        "recoveries": record["recoveries"] + 1,
-        **regions.gaps_with(record.get("gaps", []), anchored_height, checkpoint.height),
-    }
-    if abandoned is not None and abandoned["height"] > checkpoint.height:
-        recovered["abandoned"] = abandoned
-    if judged:
-        recovered["judged"] = judged
-    return recovered
+    part = regions.delivered_part(record)
+    return replace(
+        record,
+        client=regions.kept_client(ClientState.from_root(root, established_ms=now_ms)),
+        anchored=AnchoredTip(checkpoint.height, checkpoint.id.hex(), checkpoint.time_ms),
+        partial=None,
+        frozen=None,
+        recoveries=record.recoveries + 1,
+        abandoned=part if part is not None and part.height > checkpoint.height else None,
+        judged=judged,
+        gaps=regions.gaps_with(record.gaps, record.anchored.height, checkpoint.height),
+    )
 
 
-def _check_forward(record: dict[str, Any], checkpoint: Checkpoint) -> None:
+def _check_forward(record: Region, checkpoint: Checkpoint) -> None:
     """The checkpoint is the anchored block as it is, or one above it.
 
     Raises `RuleBroken('recovery_backwards')`, `Malformed('recovery_root')`.
     """
-    anchored = record["anchored"]
-    if checkpoint.height > anchored["height"]:
+    anchored = record.anchored
+    if checkpoint.height > anchored.height:
         return
-    if checkpoint.height < anchored["height"] or checkpoint.id.hex() != anchored["id"]:
+    if checkpoint.height < anchored.height or checkpoint.id.hex() != anchored.id:
         raise RuleBroken(
-            "recovery_backwards", "A recovery leaves anchored blocks as they are.", anchored_height=anchored["height"]
+            "recovery_backwards", "A recovery leaves anchored blocks as they are.", anchored_height=anchored.height
         )
-    if checkpoint.time_ms != anchored["time_ms"] and not regions.is_tip_given(record):
-        raise Malformed("recovery_root", "The anchored block has another time.", time_ms=anchored["time_ms"])
+    if checkpoint.time_ms != anchored.time_ms and not regions.is_tip_given(record):
+        raise Malformed("recovery_root", "The anchored block has another time.", time_ms=anchored.time_ms)
 
 
 def change_validators(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
@@ -295,13 +302,13 @@ def set_rule(records: Records, context: BlockContext, operation: dict[str, Any])
     records.put(RULE_SETTINGS, Only(), RuleSettings({**known.rules, rule.rule: (*past, following)}))
 
 
-def _moment(context: BlockContext, record: dict[str, Any]) -> Moment:
+def _moment(context: BlockContext, record: Region) -> Moment:
     return Moment(
         suite=context.genesis.suite,
-        network=record["network"],
-        letters=record["region_letters"],
+        network=record.network,
+        letters=record.region_letters,
         custody_height=context.height,
         custody_time_ms=context.time_ms,
-        height=record["anchored"]["height"],
+        height=record.anchored.height,
         index=0,
     )

@@ -25,7 +25,6 @@ from common.model.kinds.subject import subject_facts
 from common.model.object_header import OVERWRITE, SnapshotHeader
 from common.model.schemas import SCHEMA_SETS
 from common.model.sealed import sealed_facts
-from custody_chain import state
 from custody_chain.intake import (
     MERGED_KINDS,
     MERGED_TOO_LARGE,
@@ -39,11 +38,13 @@ from custody_chain.intake import (
 )
 from custody_chain.objects import tracked, unread
 from custody_chain.records import Records
+from custody_chain.regions import load
 from custody_chain.supervision import registry
 from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.judging import judge_touched
 from custody_chain.supervision.movements import apply_registration
 from custody_chain.supervision.positions import QuantityOutOfRange
+from custody_chain.tables.deliveries import LOG, LogKey
 from custody_chain.tables.objects import (
     ANOMALIES,
     BODIES,
@@ -61,6 +62,7 @@ from custody_chain.tables.objects import (
     Where,
     anomaly_key,
 )
+from custody_chain.tables.regions import REGIONS, RegionKey
 
 USABLE = "ok"
 """The verdict of a snapshot that is no anomaly."""
@@ -233,32 +235,25 @@ def _track(
 
 
 def _journal(records: Records, moment: Moment, digest: bytes, verdict: str) -> None:
-    key = state.region(moment.network)
-    record = records.get(key)
-    data = Writer().fixed(bytes.fromhex(record["journal"]), 32).u64(moment.height).u32(moment.index)
+    record = load(records, moment.network)
+    data = Writer().fixed(bytes.fromhex(record.journal), 32).u64(moment.height).u32(moment.index)
     data.fixed(digest, 32).text8(verdict)
     link = moment.suite.tagged_hash("tongjian/crosslink-journal/v1", data.bytes())
-    records.put(key, {**record, "journal": link.hex(), "snapshots": record["snapshots"] + 1})
+    after = replace(record, journal=link.hex(), snapshots=record.snapshots + 1)
+    records.put(REGIONS, RegionKey(moment.network), after)
 
 
 def _count(records: Records, moment: Moment, *, anomalies: int, anomalies_open: int) -> None:
-    key = state.region(moment.network)
-    record = records.get(key)
-    records.put(
-        key,
-        {
-            **record,
-            "anomalies": record["anomalies"] + anomalies,
-            "anomalies_open": record["anomalies_open"] + anomalies_open,
-        },
+    record = load(records, moment.network)
+    after = replace(
+        record, anomalies=record.anomalies + anomalies, anomalies_open=record.anomalies_open + anomalies_open
     )
+    records.put(REGIONS, RegionKey(moment.network), after)
 
 
 def write_log(records: Records, moment: Moment, entry: dict[str, Any]) -> None:
     """Append one line to the region's cross-chain log; the region record numbers the lines."""
-    key = state.region(moment.network)
-    record = records.get(key)
-    number = record["log"]
-    records.put(key, {**record, "log": number + 1})
+    record = load(records, moment.network)
+    records.put(REGIONS, RegionKey(moment.network), replace(record, log=record.log + 1))
     line = {"custody_height": moment.custody_height, "time_ms": moment.custody_time_ms, **entry}
-    records.add_index(state.log_entry(moment.network, moment.custody_height, number), line)
+    records.add(LOG, LogKey(moment.network, moment.custody_height, record.log), line)

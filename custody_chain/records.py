@@ -10,43 +10,24 @@ Invariants:
   * `flush` writes in ascending order of paths, whatever order the rules used (invariant A1 of the application port).
   * A record of a family that a later protocol version has is never written: old blocks give the same state for ever,
     whatever software replays them.
-  * A family is read by its table alone, or by path alone: the two do not see each other's changes.
 
 Left out: transactions and their rollback (the node's), families, keys and codecs (`custody_chain.tables`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, overload
+from typing import Any
 
 from common.chain.application import StateView
 from common.core.errors import InvariantBroken
 from custody_chain.tables.table import K, R, Table
-
-
-class _ByPath(Table[Any, Any]):
-    """Stands for the families whose paths the caller builds: the key is the path."""
-
-    def path(self, key: Any) -> bytes:
-        return bytes(key)
-
-
-class _NoMembers(NamedTuple):
-    pass
-
-
-_STATE: Final = _ByPath("untyped", _NoMembers, Any)
-_INDEX: Final = _ByPath("untyped_index", _NoMembers, Any, index=True)
 
 _Cell = tuple[Table[Any, Any], Any]
 """Table and key. Paths are built where the state is read or written, and not where a record is looked up again."""
 
 
 class Records:
-    """A write-back layer over a `StateView`, with savepoints. None means absent.
-
-    Families that have no table yet are read and written by path, as plain JSON values.
-    """
+    """A write-back layer over a `StateView`, with savepoints. None means absent."""
 
     def __init__(self, state: StateView, protocol_version: int) -> None:
         """`protocol_version` is that of the block whose rules are at work."""
@@ -57,24 +38,14 @@ class Records:
         self._journal: list[tuple[_Cell, Any, bool]] = []
         self._touched: dict[_Cell, Any] = {}
 
-    @overload
-    def get(self, table: bytes) -> Any: ...
-    @overload
-    def get(self, table: Table[K, R], key: K) -> R | None: ...
-    def get(self, table: Any, key: Any = None) -> Any:
+    def get(self, table: Table[K, R], key: K) -> R | None:
         """The record under a key, or None. Do not change it in place."""
-        return self._read((_STATE, table) if key is None else (table, key))
+        record: R | None = self._read((table, key))
+        return record
 
-    @overload
-    def put(self, table: bytes, key: Any) -> None: ...
-    @overload
-    def put(self, table: Table[K, R], key: K, record: R) -> None: ...
-    def put(self, table: Any, key: Any, record: Any = None) -> None:
+    def put(self, table: Table[K, R], key: K, record: R) -> None:
         """Set the record under a key."""
-        if isinstance(table, bytes):
-            self._write((_STATE, table), key)
-        else:
-            self._change((table, key), record)
+        self._change((table, key), record)
 
     def delete(self, table: Table[K, R], key: K) -> None:
         """Leave no record under a key; removing what is absent is allowed."""
@@ -96,19 +67,6 @@ class Records:
         """Set the record under a key that is new, which saves reading what is not there."""
         self._values.setdefault((table, key), None)
         self._write((table, key), record)
-
-    def get_index(self, key: bytes) -> Any:
-        """An index value by its path, or None."""
-        return self._read((_INDEX, key))
-
-    def put_index(self, key: bytes, value: Any) -> None:
-        """Set an index value by its path (None removes it)."""
-        self._write((_INDEX, key), value)
-
-    def add_index(self, key: bytes, value: Any) -> None:
-        """Set an index value by its path, which is new."""
-        self._values.setdefault((_INDEX, key), None)
-        self._write((_INDEX, key), value)
 
     def _read(self, cell: _Cell) -> Any:
         try:
@@ -146,27 +104,16 @@ class Records:
                 self._changed.discard(cell)
         self._journal.clear()
 
-    @overload
-    def scan(self, table: bytes, limit: int) -> list[bytes]: ...
-    @overload
     def scan(
         self, table: Table[K, R], limit: int, *leading: Any, start_after: bytes | None = None
-    ) -> list[tuple[K, R]]: ...
-    def scan(self, table: Any, limit: int, *leading: Any, start_after: bytes | None = None) -> Any:
+    ) -> list[tuple[K, R]]:
         """At most `limit` keys and records of a family, those whose keys begin with `leading` and whose paths are above
         `start_after`, in the order of paths. Flushes first, so that own changes are seen.
         """
         self.flush()
-        if isinstance(table, bytes):
-            return [path for path, _ in self._state.scan(table, limit)]
         below = self._state.scan_index if table.index else self._state.scan
         keys = [table.key(path) for path, _ in below(table.prefix(*leading), limit, start_after)]
         return [(key, self._read((table, key))) for key in keys]
-
-    def scan_index(self, prefix: bytes, limit: int) -> list[bytes]:
-        """Paths of index values below a prefix; flushes first."""
-        self.flush()
-        return [key for key, _ in self._state.scan_index(prefix, limit)]
 
     def flush(self) -> None:
         """Write all changes to the view. Raises `Malformed` if a value has no canonical form (a bug of the caller)."""

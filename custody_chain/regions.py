@@ -1,17 +1,9 @@
 """The regions: what the custody chain trusts about each business chain, and how far it has verified it.
 
-Value of ``region/<network>``::
-
-    {"network", "region_letters", "client": CLIENT STATE, "anchored": {"height", "id", "time_ms"},
-     "partial": {"height", "id", "time_ms", "commitments", "delivered"} | null, "frozen": {...} | null,
-     "silent_after_ms", "lagging_after_ms", "blocks", "snapshots", "anomalies", "anomalies_open", "alerts_open", "log",
-     "recoveries", "journal", "abandoned"?: {"height", "id", "delivered"},
-     "judged"?: [[height, id, id]], "gaps"?: [[from height, to height]]}
-
-`abandoned` is there from a recovery that found a block partly delivered until the next header: what was taken in of
-that block is not taken in twice. `judged` are pairs of blocks for whose contradiction the region was frozen before
-recoveries. `gaps` are blocks at and below a checkpoint that were not completely taken in: what is missing of them is in
-no figure.
+The record is `custody_chain.tables.regions.Region`. `abandoned` is there from a recovery that found a block partly
+delivered until the next header: what was taken in of that block is not taken in twice. `judged` are pairs of blocks for
+whose contradiction the region was frozen before recoveries. `gaps` are blocks at and below a checkpoint that were not
+completely taken in: what is missing of them is in no figure.
 
 Invariants:
   * Regions and their trust come from genesis or from governance, never from what a relay delivers (attacks R4, R8).
@@ -33,6 +25,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from msgspec.structs import asdict
+
 from common.core.errors import Malformed, NotFound, RuleBroken
 from common.core.exact_fields import complaint
 from common.core.names import check_network
@@ -41,8 +35,19 @@ from crosslink.lightclient.client_state import ClientState, has_expired
 from crosslink.lightclient.client_types import check_available
 from crosslink.lightclient.trust_root import TrustRoot
 from crosslink.lightclient.verify import MAX_HEADER_AHEAD_MS
-from custody_chain import state
 from custody_chain.records import Records
+from custody_chain.tables.regions import (
+    ANCHORED,
+    BUCKET_SIZE,
+    REGIONS,
+    Abandoned,
+    AnchoredIds,
+    AnchoredTip,
+    Client,
+    Region,
+    RegionKey,
+    bucket_key,
+)
 
 DEFAULT_LAGGING_AFTER_MS: Final = 30_000
 """Three heartbeats of ten seconds (architecture decision 14): a healthy region's newest anchored block is younger."""
@@ -64,9 +69,13 @@ _ROOT_FIELDS: Final = frozenset({"network", "client_type", "genesis_id", "trust"
 _OWN_FIELDS: Final = frozenset({"region_letters", "silent_after_ms", "lagging_after_ms"})
 
 
-def new_region(
-    document: Any, *, custody_network: str, now_ms: int, protocol_version: int
-) -> tuple[dict[str, Any], TrustRoot]:
+Pair = tuple[int, str, str]
+"""Height and ids of two blocks that contradict each other."""
+Gap = tuple[int, int]
+"""From and to which height blocks were not completely taken in."""
+
+
+def new_region(document: Any, *, custody_network: str, now_ms: int, protocol_version: int) -> Region:
     """The record of a region from its trust root and settings, at the custody chain's time and protocol version.
 
     Raises `Malformed` for roots that are zero, incomplete or unsafe (attack R4), for wrong settings, and for a client
@@ -87,26 +96,25 @@ def new_region(
         raise Malformed("region_settings", "Unknown region letters (JR/T 0326-2024).", field="region_letters")
     silent = _period(document, "silent_after_ms", DEFAULT_SILENT_AFTER_MS)
     client = ClientState.from_root(root, established_ms=now_ms)
-    record = {
-        "network": network,
-        "region_letters": letters,
-        "client": client.to_json(),
-        "anchored": {"height": client.height, "id": client.block_id.hex(), "time_ms": client.time_ms},
-        "partial": None,
-        "frozen": None,
-        "silent_after_ms": silent,
-        "lagging_after_ms": min(_period(document, "lagging_after_ms", DEFAULT_LAGGING_AFTER_MS), silent),
-        "blocks": 0,
-        "snapshots": 0,
-        "anomalies": 0,
-        "anomalies_open": 0,
-        "alerts_open": 0,
-        "log": 0,
-        "recoveries": 0,
-        "journal": bytes(32).hex(),
-        **gaps_with([], 0, client.height),
-    }
-    return record, root
+    return Region(
+        network=network,
+        region_letters=letters,
+        client=kept_client(client),
+        anchored=AnchoredTip(client.height, client.block_id.hex(), client.time_ms),
+        silent_after_ms=silent,
+        lagging_after_ms=min(_period(document, "lagging_after_ms", DEFAULT_LAGGING_AFTER_MS), silent),
+        gaps=gaps_with((), 0, client.height),
+    )
+
+
+def kept_client(client: ClientState) -> Client:
+    """A light client's state as the region's record holds it."""
+    return Client(**client.to_json())
+
+
+def client_state(record: Region) -> ClientState:
+    """The state of a region's light client."""
+    return ClientState.from_json(asdict(record.client))
 
 
 def check_time(root: TrustRoot, now_ms: int) -> None:
@@ -125,88 +133,89 @@ def _period(document: dict[str, Any], name: str, default: int) -> int:
     return value
 
 
-def add_region(records: Records, record: dict[str, Any]) -> None:
+def add_region(records: Records, record: Region) -> None:
     """Keep a new region and the id that its first block must follow."""
-    network = record["network"]
-    records.put(state.region(network), record)
-    keep_anchored_id(records, record, record["anchored"]["height"], record["anchored"]["id"])
+    records.put(REGIONS, RegionKey(record.network), record)
+    keep_anchored_id(records, record, record.anchored.height, record.anchored.id)
 
 
-def load(records: Records, network: str) -> dict[str, Any]:
+def load(records: Records, network: str) -> Region:
     """A region's record. Raises `NotFound('region_unknown')`."""
-    record = records.get(state.region(network))
-    if not isinstance(record, dict):
+    record = records.get(REGIONS, RegionKey(network))
+    if record is None:
         raise NotFound("region_unknown", "This network is not a region of the custody chain.", region=network)
     return record
 
 
-def is_tip_given(record: dict[str, Any]) -> bool:
+def is_tip_given(record: Region) -> bool:
     """Whether the anchored block is the one that a trust root named, so that no header has shown its time."""
-    return int(record["client"]["root_height"]) == int(record["anchored"]["height"])
+    return record.client.root_height == record.anchored.height
 
 
-def delivered_part(record: dict[str, Any]) -> dict[str, Any]:
-    """What is in of the block that is partly delivered, for a recovery to keep."""
-    return {name: record["partial"][name] for name in ("height", "id", "delivered")}
+def delivered_part(record: Region) -> Abandoned | None:
+    """What is in of a block that was never complete, for a recovery to keep."""
+    partial = record.partial
+    return record.abandoned if partial is None else Abandoned(partial.height, partial.id, partial.delivered)
 
 
-def gaps_with(gaps: list[list[int]], anchored_height: int, trusted_height: int) -> dict[str, list[list[int]]]:
-    """The member `gaps` of a record when trust moves up from an anchored height; none while nothing was skipped."""
-    gaps = list(gaps)
+def gaps_with(gaps: tuple[Gap, ...], anchored_height: int, trusted_height: int) -> tuple[Gap, ...]:
+    """The gaps of a record when trust moves up from an anchored height; none while nothing was skipped."""
     if trusted_height > anchored_height:
-        first = gaps.pop()[0] if gaps and gaps[-1][1] == anchored_height else anchored_height + 1
-        gaps.append([first, trusted_height])
-    if len(gaps) > MAX_GAPS:
-        gaps[:2] = [[gaps[0][0], gaps[1][1]]]
-    return {"gaps": gaps} if gaps else {}
+        joined = bool(gaps) and gaps[-1][1] == anchored_height
+        first = gaps[-1][0] if joined else anchored_height + 1
+        gaps = (*(gaps[:-1] if joined else gaps), (first, trusted_height))
+    return gaps if len(gaps) <= MAX_GAPS else ((gaps[0][0], gaps[1][1]), *gaps[2:])
 
 
-def judged_pairs(record: dict[str, Any], evidence: Sequence[dict[str, Any]], trusted_height: int) -> list[list[Any]]:
+def judged_pairs(record: Region, evidence: Sequence[dict[str, Any]], trusted_height: int) -> tuple[Pair, ...]:
     """What is judged once governance trusts `trusted_height`, with the evidence for which the region is frozen."""
-    pairs: list[list[Any]] = [*record.get("judged", ()), *(pair for entry in evidence for pair in entry["pairs"])]
-    return [pair for pair in pairs if pair[0] > trusted_height][-MAX_JUDGED:]
+    shown = [(height, first, second) for entry in evidence for height, first, second in entry["pairs"]]
+    return tuple([pair for pair in (*record.judged, *shown) if pair[0] > trusted_height][-MAX_JUDGED:])
 
 
-def is_judged(record: dict[str, Any], pairs: Sequence[tuple[bytes, bytes]]) -> bool:
+def is_judged(record: Region, pairs: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether a recovery has judged one of these pairs of block ids."""
-    judged = [{first_id, second_id} for _, first_id, second_id in record.get("judged", ())]
+    judged = [{first_id, second_id} for _, first_id, second_id in record.judged]
     return any({first.hex(), second.hex()} in judged for first, second in pairs)
 
 
-def keep_anchored_id(records: Records, record: dict[str, Any], height: int, block_id: str) -> None:
+def keep_anchored_id(records: Records, record: Region, height: int, block_id: str) -> None:
     """Write the id of an anchored height; heights that the chain or a recovery skipped hold an empty id."""
-    key = state.anchored(record["network"], height)
-    position = height % state.BUCKET_SIZE
-    ids = list((records.get(key) or {}).get("ids", ()))
-    ids.extend([""] * (position - len(ids)))
-    records.put(key, {"client_type": record["client"]["client_type"], "ids": [*ids[:position], block_id]})
+    key, position = bucket_key(record.network, height), height % BUCKET_SIZE
+    bucket = records.get(ANCHORED, key)
+    ids = () if bucket is None else bucket.ids[:position]
+    skipped = [""] * (position - len(ids))
+    records.put(ANCHORED, key, AnchoredIds(record.client.client_type, (*ids, *skipped, block_id)))
 
 
 def anchored_id(records: Records, network: str, height: int) -> bytes | None:
     """The id anchored at a height, or None."""
-    if height < 0:
-        return None
-    ids = (records.get(state.anchored(network, height)) or {}).get("ids", ())
-    position = height % state.BUCKET_SIZE
-    return bytes.fromhex(ids[position]) if position < len(ids) and ids[position] else None
+    bucket = None if height < 0 else records.get(ANCHORED, bucket_key(network, height))
+    return None if bucket is None else id_in(bucket, height)
 
 
-def lag_ms(record: dict[str, Any], now_ms: int) -> int:
+def id_in(bucket: AnchoredIds, height: int) -> bytes | None:
+    """The id of a height in its bucket, or None if none is anchored there."""
+    position = height % BUCKET_SIZE
+    return bytes.fromhex(bucket.ids[position]) if position < len(bucket.ids) and bucket.ids[position] else None
+
+
+def lag_ms(record: Region, now_ms: int) -> int:
     """Age of the newest anchored block at custody time `now_ms`; since trust was given while there is none."""
-    return max(0, now_ms - (int(record["anchored"]["time_ms"]) or int(record["client"]["established_ms"])))
+    return max(0, now_ms - (record.anchored.time_ms or record.client.established_ms))
 
 
-def derived_state(record: dict[str, Any], now_ms: int) -> str:
+def derived_state(record: Region, now_ms: int) -> str:
     """`frozen`, `expired`, `silent`, `lagging` or `active` at custody time `now_ms` (protocol rule 19).
 
     A region of which a block is partly delivered is lagging: its positions are ahead of its anchored height.
     """
-    if record["frozen"] is not None:
+    if record.frozen is not None:
         return "frozen"
-    client = record["client"]
-    if has_expired(client["time_ms"], client["established_ms"], client["trusting_period_ms"], now_ms):
+    client = record.client
+    if has_expired(client.time_ms, client.established_ms, client.trusting_period_ms, now_ms):
         return "expired"
     lag = lag_ms(record, now_ms)
-    if lag > record["silent_after_ms"]:
+    if lag > record.silent_after_ms:
         return "silent"
-    return "lagging" if lag > record["lagging_after_ms"] or record["partial"] is not None else "active"
+    return "lagging" if lag > record.lagging_after_ms or record.partial is not None else "active"

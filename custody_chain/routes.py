@@ -267,9 +267,9 @@ async def get_evidence(
         raise Malformed("evidence_place", "An index needs the height of its block.")
     if not 1 <= len(object_id) <= 128:
         raise Malformed("object_id", "An object id has 1 to 128 characters.")
-    envelope = _questions(request, node).answer(lambda moment: moment.region(region), concerned=[region])
-    client_type = envelope["data"]["client"]["client_type"]
-    evidence, proven_height = build_evidence(node.chain, client_type, region, object_id, height, index)
+    questions = _questions(request, node)
+    envelope = questions.answer(lambda moment: moment.region(region).client.client_type, concerned=[region])
+    evidence, proven_height = build_evidence(node.chain, envelope["data"], region, object_id, height, index)
     request.scope[_CUSTODY_HEIGHT] = proven_height
     return Response(evidence.encode(), media_type="application/json")
 

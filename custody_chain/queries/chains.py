@@ -8,13 +8,18 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+import msgspec
+
 from common.core.errors import Malformed, Rejected
 from common.model.document import parse_document
 from common.model.schemas import SCHEMA_SETS
-from custody_chain import evidence_making, regions, state
+from custody_chain import evidence_making, regions
 from custody_chain.intake import SCHEMA_FAILED
 from custody_chain.queries.moment import MAX_PROVEN, QueryMoment
 from custody_chain.tables.alerts import alerts_of
+from custody_chain.tables.deliveries import LOG, LogKey
+from custody_chain.tables.objects import ANOMALIES
+from custody_chain.tables.regions import REGIONS, Region
 
 _LOG_PLACE: Final = re.compile("([0-9a-f]{16})/[0-9a-f]{16}")
 _FEEDBACK_PAGE: Final = 100
@@ -24,7 +29,7 @@ _SCAN: Final = 500
 _MAX_SCANNED: Final = 5000
 """Entries that one page looks through; the next page goes on from there."""
 _PARTS: Final = "~"
-"""Between the two parts of a cursor of feedback; no key of the state holds it (`state.component`)."""
+"""Between the two parts of a cursor of feedback; no key of the state holds it (`tables.table.component`)."""
 
 ADVICE: Final = {
     "oversized": "A snapshot is at most 64 KiB; move attachments to the off-chain store and overwrite this version.",
@@ -38,29 +43,29 @@ ADVICE: Final = {
 """What a market can do about each anomaly code."""
 
 
-def region_row(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
+def region_row(record: Region, now_ms: int) -> dict[str, Any]:
     """What everybody who may see a region is told of it."""
-    anchored, partial, client = record["anchored"], record["partial"], record["client"]
+    anchored, partial, client = record.anchored, record.partial, record.client
     return {
-        "region": record["network"],
-        "region_letters": record["region_letters"],
+        "region": record.network,
+        "region_letters": record.region_letters,
         "state": regions.derived_state(record, now_ms),
-        "verified_height": client["height"],
-        "anchored_height": anchored["height"],
-        "block_id": anchored["id"],
-        "block_time_ms": anchored["time_ms"],
-        "lag_blocks": client["height"] - anchored["height"],
+        "verified_height": client.height,
+        "anchored_height": anchored.height,
+        "block_id": anchored.id,
+        "block_time_ms": anchored.time_ms,
+        "lag_blocks": client.height - anchored.height,
         "lag_ms": regions.lag_ms(record, now_ms),
-        "partial": None if partial is None else {"height": partial["height"], "next_index": partial["delivered"]},
-        "frozen": record["frozen"],
-        "gaps": record.get("gaps", []),
+        "partial": None if partial is None else {"height": partial.height, "next_index": partial.delivered},
+        "frozen": msgspec.to_builtins(record.frozen),
+        "gaps": [list(gap) for gap in record.gaps],
         "counts": {
-            name: record[name]
+            name: getattr(record, name)
             for name in ("blocks", "snapshots", "anomalies", "anomalies_open", "alerts_open", "recoveries")
         },
-        "lagging_after_ms": record["lagging_after_ms"],
-        "silent_after_ms": record["silent_after_ms"],
-        "trusting_period_ms": client["trusting_period_ms"],
+        "lagging_after_ms": record.lagging_after_ms,
+        "silent_after_ms": record.silent_after_ms,
+        "trusting_period_ms": client.trusting_period_ms,
     }
 
 
@@ -72,7 +77,11 @@ def all_regions(moment: QueryMoment) -> dict[str, Any]:
 def one_region(moment: QueryMoment, network: str) -> dict[str, Any]:
     """One region, with the light client's state: all that a relay needs to go on."""
     record = moment.region(network)
-    return {**region_row(record, moment.time_ms), "client_state": record["client"], "journal": record["journal"]}
+    return {
+        **region_row(record, moment.time_ms),
+        "client_state": msgspec.to_builtins(record.client),
+        "journal": record.journal,
+    }
 
 
 def crosslink_log(
@@ -83,16 +92,16 @@ def crosslink_log(
     Raises `NotFound('region_unknown')`, `Malformed('cursor')`.
     """
     moment.region(network)
-    start = state.log_entry(network, from_height - 1, 2**63) if from_height > 0 else None
+    start = LOG.path(LogKey(network, from_height - 1, 2**63)) if from_height > 0 else None
     if cursor is not None:
         place = _LOG_PLACE.fullmatch(cursor)
         if place is None or int(place[1], 16) > moment.height:
             raise Malformed("cursor", "Give the next_cursor of the page before.")
-        start = state.log_of(network) + cursor.encode("ascii")
-    found = moment.index_scan(state.log_of(network), start, limit + 1)
+        start = LOG.prefix(network) + cursor.encode("ascii")
+    found = moment.index_scan(LOG.prefix(network), start, limit + 1)
     entries = [(key, line) for key, line in found if line["custody_height"] <= moment.height]
     page = entries[:limit]
-    prefix = len(state.log_of(network))
+    prefix = len(LOG.prefix(network))
     more = len(entries) > limit
     return {
         "region": network,
@@ -124,7 +133,7 @@ def feedback_page(regions_asked: int, *, proven: bool) -> int:
 
 def _feedback_of(moment: QueryMoment, network: str, from_height: int, cursor: str | None, limit: int) -> dict[str, Any]:
     record = moment.region(network)
-    prefixes = (state.anomalies_of(network), alerts_of(network))
+    prefixes = (ANOMALIES.prefix(network), alerts_of(network))
     starts = ("", "") if cursor is None else _feedback_cursor(moment, prefixes, cursor)
     (anomalies, next_anomaly), (alerts, next_alert) = (
         ([], None) if start is None else _recent(moment, prefix, start, from_height, limit)
@@ -136,7 +145,7 @@ def _feedback_of(moment: QueryMoment, network: str, from_height: int, cursor: st
         "lag": {
             "state": regions.derived_state(record, moment.time_ms),
             "lag_ms": regions.lag_ms(record, moment.time_ms),
-            "lag_blocks": record["client"]["height"] - record["anchored"]["height"],
+            "lag_blocks": record.client.height - record.anchored.height,
             "attributed_to": attribute_lag(moment, record),
         },
         "anomalies": [{**item, **_explained(moment, record, item)} for item in anomalies],
@@ -187,7 +196,7 @@ def _below(prefix: bytes, key: bytes | None) -> str | None:
     return None if key is None else key[len(prefix) :].decode("ascii")
 
 
-def attribute_lag(moment: QueryMoment, record: dict[str, Any]) -> str | None:
+def attribute_lag(moment: QueryMoment, record: Region) -> str | None:
     """Whom a lag points to: `region`, `relay`, `custody` or `unknown`; None while there is none.
 
     From the custody chain alone a stopped region and a stopped relay look the same; what can be told is told, no more.
@@ -199,21 +208,21 @@ def attribute_lag(moment: QueryMoment, record: dict[str, Any]) -> str | None:
         return None
     if standing == "frozen":
         return "region"
-    if record["partial"] is not None:
+    if record.partial is not None:
         return "relay"
-    every = [value for _, value in moment.scan(state.REGIONS, None, regions.MAX_REGIONS)]
+    every = [value for _, value in moment.scan(REGIONS.prefix(), None, regions.MAX_REGIONS, REGIONS)]
     if len(every) > 1 and all(regions.derived_state(other, moment.time_ms) != "active" for other in every):
         return "relay"
     return "unknown"
 
 
-def _explained(moment: QueryMoment, record: dict[str, Any], anomaly: dict[str, Any]) -> dict[str, Any]:
+def _explained(moment: QueryMoment, record: Region, anomaly: dict[str, Any]) -> dict[str, Any]:
     """Advice, and for a failed schema the reasons in a library's words: help for people, not part of the chain."""
     reasons: list[str] = []
     if anomaly["code"] == SCHEMA_FAILED and anomaly["state"] == "open":
-        client_type = record["client"]["client_type"]
+        client_type = record.client.client_type
         try:
-            place = record["network"], anomaly["object_id"], anomaly["height"], anomaly["index"]
+            place = record.network, anomaly["object_id"], anomaly["height"], anomaly["index"]
             data, _ = evidence_making.snapshot_of(moment.reader, client_type, *place, prove=False)
             document = parse_document(data, max_size=len(data))
             judged_in = moment.reader.header(anomaly["opened"]["custody_height"])

@@ -27,8 +27,9 @@ from common.core.errors import Malformed, NotFound, RuleBroken
 from common.core.header import Header
 from common.node.store.chain_store import ChainReader, ChainStore
 from crosslink.lightclient.evidence_file import StateEntry
-from custody_chain import regions, state
+from custody_chain import regions
 from custody_chain.evidence_making import own_evidence
+from custody_chain.tables.regions import REGIONS, Region, RegionKey
 from custody_chain.tables.table import K, R, Table
 from custody_chain.tables.work import WORK
 
@@ -50,7 +51,7 @@ class QueryMoment:
     time_ms: int
     sees: Callable[[str], bool]
     proven: dict[bytes, bytes | None] | None = None
-    _regions: dict[str, dict[str, Any]] | None = field(default=None, init=False)
+    _regions: dict[str, Region] | None = field(default=None, init=False)
 
     @property
     def past(self) -> bool:
@@ -64,7 +65,7 @@ class QueryMoment:
     def get(self, table: Any, key: Any = None) -> Any:
         """A record of the state at this moment, or None; proven if proofs were asked for.
 
-        Families that have no table yet are read by path.
+        An answer that shows records as they are reads them by path.
         """
         path, decode = (table, _decode) if isinstance(table, bytes) else (table.path(key), table.decode)
         value = self._value(path)
@@ -117,20 +118,20 @@ class QueryMoment:
         """Index values of the tip below a prefix, decoded."""
         return [(key, _decode(value)) for key, value in self.reader.index_scan(prefix, start_after, limit)]
 
-    def regions(self) -> dict[str, dict[str, Any]]:
+    def regions(self) -> dict[str, Region]:
         """Records of all regions that the bearer sees, by network id, in order."""
         if self._regions is None:
-            records = [value for _, value in self.scan(state.REGIONS, None, regions.MAX_REGIONS)]
-            self._regions = {item["network"]: item for item in records if self.sees(item["network"])}
+            records = [value for _, value in self.scan(REGIONS.prefix(), None, regions.MAX_REGIONS, REGIONS)]
+            self._regions = {item.network: item for item in records if self.sees(item.network)}
         return self._regions
 
-    def region(self, network: str) -> dict[str, Any]:
+    def region(self, network: str) -> Region:
         """One region's record. Raises `NotFound('region_unknown')`, also for one outside the bearer's scope."""
         record = self.regions().get(network)
         if record is None:
             raise NotFound("region_unknown", "There is no such region, or it is outside your scope.")
         if self.proven is not None:
-            self.get(state.region(network))
+            self.get(REGIONS, RegionKey(network))
         return record
 
     def basis(self, concerned: Iterable[str]) -> list[dict[str, Any]]:
@@ -148,18 +149,18 @@ class QueryMoment:
         return any(self.scan(WORK.prefix(lane), None, 1) for lane in lanes)
 
 
-def basis_entry(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
+def basis_entry(record: Region, now_ms: int) -> dict[str, Any]:
     """State, anchored block, lag, open anomalies and skipped blocks of one region."""
-    anchored = record["anchored"]
+    anchored = record.anchored
     return {
-        "region": record["network"],
+        "region": record.network,
         "state": regions.derived_state(record, now_ms),
-        "anchored_height": anchored["height"],
-        "block_id": anchored["id"],
-        "block_time_ms": anchored["time_ms"],
+        "anchored_height": anchored.height,
+        "block_id": anchored.id,
+        "block_time_ms": anchored.time_ms,
         "lag_ms": regions.lag_ms(record, now_ms),
-        "anomalies": record["anomalies_open"],
-        "gaps": record.get("gaps", []),
+        "anomalies": record.anomalies_open,
+        "gaps": [list(gap) for gap in record.gaps],
     }
 
 

@@ -18,10 +18,10 @@ from msgspec.structs import replace
 
 from common.core.codec import canonical_json
 from common.core.suite import Suite
-from custody_chain import state
 from custody_chain.records import Records
 from custody_chain.supervision.rules import RULES
 from custody_chain.tables.alerts import ALERTS, Alert, AlertKey, Seen
+from custody_chain.tables.regions import REGIONS, RegionKey
 
 MAX_OBJECTS = 16
 """Objects named in one alert."""
@@ -108,7 +108,7 @@ def end_alert(records: Records, moment: Moment, identity: str) -> None:
 
 
 def _count(records: Records, network: str, change: int) -> None:
-    key = state.region(network)
-    record = records.get(key)
+    key = RegionKey(network)
+    record = records.get(REGIONS, key)
     if record is not None:
-        records.put(key, {**record, "alerts_open": record["alerts_open"] + change})
+        records.put(REGIONS, key, replace(record, alerts_open=record.alerts_open + change))

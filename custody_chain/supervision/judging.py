@@ -24,8 +24,8 @@ from custody_chain.records import Records
 from custody_chain.supervision import rules
 from custody_chain.supervision.alerts import Moment, end_alert, raise_alert
 from custody_chain.supervision.verdicts import Case
-from custody_chain.tables.rules import RULE_SETTINGS, Only
-from custody_chain.tables.table import Table
+from custody_chain.tables.rules import RULE_SETTINGS
+from custody_chain.tables.table import Only, Table
 
 
 def judge_touched(records: Records, moment: Moment) -> None:

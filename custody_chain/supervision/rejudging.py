@@ -21,8 +21,8 @@ from custody_chain.records import Records
 from custody_chain.supervision import rules
 from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.judging import judge
-from custody_chain.tables.rules import RULE_SETTINGS, Only
-from custody_chain.tables.table import Table
+from custody_chain.tables.rules import RULE_SETTINGS
+from custody_chain.tables.table import Only, Table
 from custody_chain.tables.work import WORK, Work, WorkKey
 
 REJUDGE: Final = "rejudge"

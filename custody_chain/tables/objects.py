@@ -8,7 +8,7 @@ import msgspec
 
 from common.model.sealed import SealedBody
 from custody_chain.tables.alerts import Seen
-from custody_chain.tables.table import Foreign, Number, Table, component
+from custody_chain.tables.table import Foreign, Number, Only, Table, component
 
 
 class ObjectKey(NamedTuple):
@@ -155,3 +155,12 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 SEALED: Final = Table("sealed", SealedKey, Sealed, index=True)
+
+
+class ModelSchema(msgspec.Struct, frozen=True):
+    """The hash of the JSON Schemas that judge the objects (protocol rule 18)."""
+
+    hash: str
+
+
+MODEL_SCHEMA: Final = Table("model_schema", Only, ModelSchema)

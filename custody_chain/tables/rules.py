@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
-from custody_chain.tables.table import Table
-
-
-class Only(NamedTuple):
-    """The one key of a family that has a single record."""
+from custody_chain.tables.table import Only, Table
 
 
 class RuleSetting(msgspec.Struct, frozen=True):

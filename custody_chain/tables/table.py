@@ -5,6 +5,7 @@ A key is a named tuple. The type of each member says how it becomes one step of 
     str        as it is: networks, codes and words that this chain has checked, none of which can hold `/`
     Foreign    percent-encoded outside ``[A-Za-z0-9._:-]``: identifiers that a region chooses
     Number     16 hex digits, so that the order of keys is the order of numbers
+    int        decimal digits, where the order does not matter
 
 A record is a frozen `msgspec.Struct`, or a plain JSON value where a region chooses the members.
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -83,7 +84,12 @@ _CODECS: Final[dict[Any, tuple[Callable[[Any], str], Callable[[str], Any]]]] = {
     str: (_plain, _plain),
     "foreign": (component, identifier),
     "number": (number_step, _number),
+    int: (str, int),
 }
+
+
+class Only(NamedTuple):
+    """The one key of a family that has a single record."""
 
 
 class Table(Generic[K, R]):

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
 
+from msgspec import structs
+
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import sign_envelope
 from common.node.store import vote_frames
@@ -219,17 +221,17 @@ def failing_nodes_are_asked_at_once(original: Original) -> Any:
 @fault("custody_chain.anchoring:Anchoring._verified")
 def overlapping_parts_count_twice(original: Original) -> Any:
     """What was delivered before is delivered again."""
-    return lambda self, partial, items: original(self, {**partial, "delivered": 0}, items)
+    return lambda self, partial, items: original(self, structs.replace(partial, delivered=0), items)
 
 
 @fault("custody_chain.anchoring:Anchoring._deliver")
 def a_block_is_anchored_with_any_part_of_it(original: Original) -> Any:
     """The anchored height moves although snapshots are missing."""
 
-    def deliver(self: Any, number: int, items: Any) -> None:
-        original(self, number, items)
-        partial = self._record()["partial"]
+    def deliver(self: Any, number: int, opened: Any, items: Any) -> None:
+        original(self, number, opened, items)
+        partial = self._record().partial
         if partial is not None:
-            self._anchor(partial["height"])
+            self._anchor(partial)
 
     return deliver

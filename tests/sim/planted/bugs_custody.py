@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from crosslink.lightclient.pbft.client import PbftClient
 from crosslink.lightclient.pbft.messages import HeaderMessage
 from crosslink.lightclient.pbft.objects import Commitments
 from crosslink.lightclient.pbft.trust import Epoch
 from crosslink.lightclient.port import Delivered
-from custody_chain import state
+from custody_chain.tables.regions import REGIONS, RegionKey
 from tests.sim.mutators.packets import SUITE
 from tests.sim.planted.bug import bug
 from tests.sim.planted.substitutes import answering, doing_nothing, ignoring, lenient_certificate
@@ -97,14 +99,14 @@ def snapshot_omission_accepted(original: Original) -> Any:
     """A block is anchored when all its snapshots but one are in (attack R6)."""
 
     @functools.wraps(original)
-    def _deliver(self: Any, number: int, items: Any) -> None:
-        original(self, number, items)
-        partial = self._record()["partial"]
+    def _deliver(self: Any, number: int, opened: Any, items: Any) -> None:
+        original(self, number, opened, items)
+        partial = self._record().partial
         if partial is None:
             return
-        count = Commitments.decode(bytes.fromhex(partial["commitments"])).snapshot_count
-        if partial["delivered"] >= count - 1:
-            self._anchor(partial["height"])
+        count = Commitments.decode(bytes.fromhex(partial.commitments)).snapshot_count
+        if partial.delivered >= count - 1:
+            self._anchor(partial)
 
     return _deliver
 
@@ -144,9 +146,9 @@ def anchors_over_a_gap(original: Original) -> Any:
     @functools.wraps(original)
     def _block(self: Any, number: int, entry: Any, header: bytes) -> None:
         record = self._record()
-        partial = record["partial"]
-        if partial is not None and partial["id"] != HeaderMessage.decode(header).header.id(SUITE).hex():
-            self._put({**record, "partial": None})
+        partial = record.partial
+        if partial is not None and partial.id != HeaderMessage.decode(header).header.id(SUITE).hex():
+            self._put(structs.replace(record, partial=None))
         original(self, number, entry, header)
 
     return _block
@@ -175,8 +177,8 @@ def regions_mixed_up(original: Original) -> Any:
     """What is learnt of one region is written to another (attack R7)."""
 
     @functools.wraps(original)
-    def _put(self: Any, record: dict[str, Any]) -> None:
-        self._records.put(state.region("beijing"), record)
+    def _put(self: Any, record: Any) -> None:
+        self._records.put(REGIONS, RegionKey("beijing"), record)
 
     return _put
 

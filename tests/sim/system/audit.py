@@ -18,7 +18,8 @@ from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
 from crosslink.lightclient.pbft.messages import HeaderMessage
-from custody_chain import regions, state
+from custody_chain import regions
+from custody_chain.tables.regions import REGIONS, Region, RegionKey
 from tests.sim.checkers import Violation
 from tests.sim.system.clients import Client, MarketClient
 from tests.sim.system.founding import CUSTODY, SUITE, ChainSpec
@@ -36,23 +37,25 @@ def best(machines: list[NodeMachine]) -> NodeMachine:
     return max(machines, key=lambda machine: machine.height)
 
 
-def region_record(simulation: SystemSimulation, network: str) -> dict[str, Any]:
+def region_record(simulation: SystemSimulation, network: str) -> Region:
     """What the custody chain's state says of a region."""
-    return record_of(best(simulation.correct(CUSTODY)), network)
-
-
-def record_of(machine: NodeMachine, network: str) -> dict[str, Any]:
-    """What one custody node's state says of a region; empty if it is none."""
-    record = json.loads(machine.chain.state_get(state.region(network)) or b"{}")
-    assert isinstance(record, dict)
+    record = record_of(best(simulation.correct(CUSTODY)), network)
+    if record is None:
+        raise Violation(f"{network} is not a region of the custody chain")
     return record
+
+
+def record_of(machine: NodeMachine, network: str) -> Region | None:
+    """What one custody node's state says of a region; None if it is none."""
+    value = machine.chain.state_get(REGIONS.path(RegionKey(network)))
+    return None if value is None else REGIONS.decode(value)
 
 
 def region_states(simulation: SystemSimulation, network: str) -> tuple[str, int]:
     """(standing, anchored height) of a region as a regulator sees it."""
     record = region_record(simulation, network)
     now_ms = best(simulation.correct(CUSTODY)).chain.tip().time_ms
-    return regions.derived_state(record, now_ms), record["anchored"]["height"]
+    return regions.derived_state(record, now_ms), record.anchored.height
 
 
 def anchored_everywhere(simulation: SystemSimulation, goals: dict[str, int]) -> bool:
@@ -218,10 +221,10 @@ def _anchored_data(
     """The custody chain took in every snapshot of every anchored block once, in order, and holds the same positions."""
     network = client.network
     record = region_record(simulation, network)
-    height = record["anchored"]["height"]
-    if record["anchored"]["id"] != chain.block_id(height).hex():
+    height = record.anchored.height
+    if record.anchored.id != chain.block_id(height).hex():
         raise Violation(f"the custody chain anchors another block of {network} at {height}")
-    if record["frozen"] is not None or record["anomalies"]:
+    if record.frozen is not None or record.anomalies:
         raise Violation(f"{network} is frozen or has anomalies without a cause: {record}")
     delivered: dict[tuple[int, int], str] = {}
     for block in read[CUSTODY]:

@@ -15,7 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from crosslink.lightclient.delivery import MisbehaviourDelivery
-from custody_chain import state
+from custody_chain.tables.regions import MISBEHAVIOURS, Region
 from tests.foreign.blocks import Block, Islet
 from tests.foreign.client import checkpoint_of, root_of
 from tests.sim.checkers import Violation
@@ -116,15 +116,15 @@ class Attacher(Client):
         """The region's life: attached, frozen, recovered, whole again."""
         document = {**self._islet.root.to_json(), "region_letters": "ZJ"}
         await self._govern("attach", lambda: {"type": "region.register", "region": document, "reason": "it joins"})
-        await self._until(lambda record: record["blocks"] >= BLOCKS_BEFORE_THE_FORK and record["partial"] is None)
-        await self._until(lambda record: record["anchored"].get("id") == self._islet.chain.tip_id.hex())
+        await self._until(lambda record: record.blocks >= BLOCKS_BEFORE_THE_FORK and record.partial is None)
+        await self._until(lambda record: record.anchored.id == self._islet.chain.tip_id.hex())
         self._islet.fork()
-        await self._until(lambda record: record["frozen"] is not None)
+        await self._until(lambda record: record.frozen is not None)
         await self._name_culprits()
         await self._govern("recover", self._recovery)
         self._islet.unite()
-        recovered_at = self._record()["anchored"]["height"]
-        await self._until(lambda record: record["anchored"]["height"] > recovered_at)
+        recovered_at = self._known().anchored.height
+        await self._until(lambda record: record.anchored.height > recovered_at)
         self.goal = self._islet.chain.tip_slot
 
     async def _govern(self, name: str, operation: Callable[[], dict[str, Any]]) -> None:
@@ -135,36 +135,40 @@ class Attacher(Client):
     async def _name_culprits(self) -> None:
         """A relay that could not read both branches froze the region without names; anybody may bring the pair."""
         attempt = 0
-        while not self._record()["frozen"]["culprits"]:
+        while (frozen := self._known().frozen) is not None and not frozen.culprits:
             await self.submit(f"evidence-{attempt}", [self._islet.evidence()])
             attempt += 1
 
-    async def _until(self, reached: Callable[[dict[str, Any]], bool]) -> None:
+    async def _until(self, reached: Callable[[Region], bool]) -> None:
         while True:
-            if reached(self._record() or _NOTHING):
+            record = self._record()
+            if record is not None and reached(record):
                 return
             await asyncio.sleep(POLL_S)
 
-    def _record(self) -> dict[str, Any]:
+    def _record(self) -> Region | None:
         correct = [machine for machine in self._simulation.correct(CUSTODY) if machine.alive]
-        return audit.record_of(audit.best(correct), ISLET) if correct else {}
+        return audit.record_of(audit.best(correct), ISLET) if correct else None
+
+    def _known(self) -> Region:
+        record = self._record()
+        if record is None:
+            raise Violation(f"{ISLET} is not a region of the custody chain any more")
+        return record
 
     def _recovery(self) -> dict[str, Any]:
         """Trust in the anchored block, whose branch the market stands by."""
-        chain, anchored = self._islet.chain, self._record()["anchored"]
-        block = next(block for block in chain.blocks if block.id.hex() == anchored["id"])
+        chain, anchored = self._islet.chain, self._known().anchored
+        block = next(block for block in chain.blocks if block.id.hex() == anchored.id)
         root = {**self._islet.root.to_json(), "checkpoint": checkpoint_of(chain, block).to_json()}
         return {
             "type": "region.recover",
             "region": ISLET,
             "trust_root": root,
             "from_height": block.slot + 1,
-            "previous_anchored_id": anchored["id"],
+            "previous_anchored_id": anchored.id,
             "reason": "the branch is given up",
         }
-
-
-_NOTHING: dict[str, Any] = {"blocks": 0, "partial": None, "frozen": None, "anchored": {"height": 0}}
 
 
 def is_whole(simulation: SystemSimulation, attacher: Attacher) -> bool:
@@ -179,15 +183,17 @@ def judge(simulation: SystemSimulation, islet: IsletWorld) -> None:
     """What the custody chain holds of the region against the region's own chain. Raises `Violation`."""
     for machine in simulation.correct(CUSTODY):
         record = audit.record_of(machine, ISLET)
-        anchored = [block for block in islet.chain.blocks if block.slot <= record["anchored"]["height"]]
+        if record is None:
+            raise Violation(f"{machine.name} does not know the islet")
+        anchored = [block for block in islet.chain.blocks if block.slot <= record.anchored.height]
         objects = sum(len(block.objects) for block in anchored)
-        partial = record["partial"]
-        found = (record["anchored"]["id"], record["blocks"], record["recoveries"], record["frozen"])
+        partial = record.partial
+        found = (record.anchored.id, record.blocks, record.recoveries, record.frozen)
         if found != (anchored[-1].id.hex(), len(anchored), 1, None):
             raise Violation(f"{machine.name} holds {found} of the islet's {len(anchored)} blocks")
-        if record["snapshots"] - (0 if partial is None else partial["delivered"]) != objects:
-            raise Violation(f"{machine.name} took in {record['snapshots']} of the islet's {objects} objects")
-        _judge_evidence(machine.chain.state_scan(state.misbehaviours_of(ISLET), None, 10), machine.name)
+        if record.snapshots - (0 if partial is None else partial.delivered) != objects:
+            raise Violation(f"{machine.name} took in {record.snapshots} of the islet's {objects} objects")
+        _judge_evidence(machine.chain.state_scan(MISBEHAVIOURS.prefix(ISLET), None, 10), machine.name)
 
 
 def _judge_evidence(entries: list[tuple[bytes, bytes]], name: str) -> None:

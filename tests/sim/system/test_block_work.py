@@ -52,4 +52,4 @@ def test_objects_that_blocks_make_reach_custody_whole(monkeypatch: pytest.Monkey
     assert [len(receipt.objects) for receipt in made if receipt] == [MAX_UNITS, ACCOUNTS - MAX_UNITS]
     custody = best(simulation.correct("custody")).chain.moment()
     assert len(custody.state_scan(b"account/beijing/made-", None, 2 * ACCOUNTS)) == ACCOUNTS
-    assert region_record(simulation, "beijing")["anomalies"] == 0
+    assert region_record(simulation, "beijing").anomalies == 0

@@ -167,6 +167,8 @@ def test_a_registration_is_what_the_custody_chain_takes(tmp_path: Path) -> None:
     planned = run("region", "register", tmp_path / "beijing-1-genesis.json", *options)
     assert planned.exit_code == 0, planned.stderr
     operation = json.loads(planned.stdout)
-    record, root = new_region(operation["region"], custody_network="custody", now_ms=START_MS, protocol_version=1)
-    assert (root.genesis_id, root.trusting_period_ms, record["silent_after_ms"]) == (genesis.id, 90_000, 9_000)
+    record = new_region(operation["region"], custody_network="custody", now_ms=START_MS, protocol_version=1)
+    client = record.client
+    assert (client.genesis_id, client.trusting_period_ms) == (genesis.id.hex(), 90_000)
+    assert record.silent_after_ms == 9_000
     assert planned.stderr.split() == ["beijing", trust_root(genesis).fingerprint().hex()]

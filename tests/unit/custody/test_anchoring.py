@@ -11,7 +11,8 @@ import pytest
 from common.core import merkle
 from common.core.errors import Rejected
 from crosslink.lightclient.delivery import Delivery, MisbehaviourDelivery, SnapshotItem
-from custody_chain import state
+from custody_chain.tables.deliveries import DELIVERIES, HEADERS, DeliveryKey, HeaderKey
+from custody_chain.tables.objects import REVISIONS, RevisionKey
 from tests.support.chains import START_MS, BuiltBlock, ChainBuilder, member_names, sample_snapshot, validator_set
 from tests.support.custody import SUITE, Custody, entry_of, holder, market_with_product
 
@@ -304,9 +305,9 @@ def test_what_a_delivery_brought_is_in_the_log_and_can_be_found_again(custody: C
     custody.submit("beijing", *blocks)
     log = [value for key, value in sorted(custody.state.index.items()) if key.startswith(b"log/beijing/")]
     assert b'"type":"accepted"' in log[-1]
-    assert state.header("beijing", 2) in custody.state.index
-    assert state.delivery("beijing", 2, 0) in custody.state.index
-    assert state.revision("beijing", "beijing:2:1", 2, 1) in custody.state.index
+    assert HEADERS.path(HeaderKey("beijing", 2)) in custody.state.index
+    assert DELIVERIES.path(DeliveryKey("beijing", 2, 0)) in custody.state.index
+    assert REVISIONS.path(RevisionKey("beijing", "beijing:2:1", 2, 1)) in custody.state.index
 
 
 def test_a_delivery_that_freezes_the_region_is_logged_with_what_it_anchored_before(

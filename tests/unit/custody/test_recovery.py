@@ -10,6 +10,7 @@ from common.core.errors import Rejected
 from crosslink.lightclient.delivery import MisbehaviourDelivery
 from crosslink.lightclient.verify import MAX_HEADER_AHEAD_MS
 from custody_chain import regions
+from custody_chain.tables.regions import REGIONS, RegionKey
 from tests.support.chains import BuiltBlock, ChainBuilder, sample_snapshot
 from tests.support.chains import checkpoint as pbft_checkpoint
 from tests.support.custody import Custody, entry_of
@@ -96,7 +97,7 @@ def test_r3_a_new_contradiction_freezes_a_recovered_region(
     assert is_frozen(custody)
     assert refused(custody, a, b) == code, "what is judged names no culprits of another freeze"
     custody.run([recovery(custody, branch(chain, "b"), 2)], QUORUM)
-    assert "judged" not in custody.region(), "below the height that is trusted nothing can be shown any more"
+    assert custody.region()["judged"] == [], "below the height that is trusted nothing can be shown any more"
 
 
 def test_r3_a_new_block_on_the_branch_that_was_given_up_freezes(custody: Custody, chain: ChainBuilder) -> None:
@@ -188,7 +189,8 @@ def test_a_checkpoint_from_the_future_recovers_nothing(custody: Custody, chain: 
     custody.run([at_time(operation, latest)], QUORUM)
     assert custody.refused("beijing", chain.extend(time_ms=latest)) == "wrong_time"
     custody.time_ms += 60_000
-    assert regions.derived_state(custody.region(), custody.time_ms) == "lagging"
+    record = REGIONS.decode(custody.state.values[REGIONS.path(RegionKey("beijing"))])
+    assert regions.derived_state(record, custody.time_ms) == "lagging"
     custody.run([recovery(custody, chain, 3)], QUORUM)
     custody.submit("beijing", chain.block(4))
     assert custody.region()["anchored"]["height"] == 4
@@ -219,7 +221,7 @@ def test_blocks_that_a_recovery_skips_are_named_for_good(
     custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     custody.run([recovery(custody, chain, 1)], QUORUM)
-    assert "gaps" not in custody.region(), "a recovery from the anchored block skips nothing"
+    assert custody.region()["gaps"] == [], "a recovery from the anchored block skips nothing"
     chain.grow(20)
     for height, gaps in ((3, [[2, 3]]), (5, [[2, 5]]), (9, [[2, 5], [7, 9]])):
         custody.run([recovery(custody, chain, height)], QUORUM)
