@@ -57,7 +57,9 @@ def sign(name: str, body: str) -> str:
 
 
 def is_signed_by(public_key: str, body: str, signature: str) -> bool:
-    """Whether the signature is that key's."""
+    """Whether the signature, in lower-case hex alone, is that key's: one signature has one spelling."""
+    if signature != signature.lower():
+        return False
     try:
         key = ec.EllipticCurvePublicKey.from_encoded_point(CURVE, bytes.fromhex(public_key))
         key.verify(bytes.fromhex(signature), body.encode(), ec.ECDSA(hashes.SHA3_256()))
