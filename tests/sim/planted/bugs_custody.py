@@ -99,14 +99,14 @@ def snapshot_omission_accepted(original: Original) -> Any:
     """A block is anchored when all its snapshots but one are in (attack R6)."""
 
     @functools.wraps(original)
-    def _deliver(self: Any, number: int, opened: Any, items: Any) -> None:
-        original(self, number, opened, items)
-        partial = self._record().partial
-        if partial is None:
+    def _deliver(self: Any, number: int, partial: Any, items: Any) -> None:
+        original(self, number, partial, items)
+        left = self._record().partial
+        if left is None:
             return
-        count = Commitments.decode(bytes.fromhex(partial.commitments)).snapshot_count
-        if partial.delivered >= count - 1:
-            self._anchor(partial)
+        count = Commitments.decode(bytes.fromhex(left.commitments)).snapshot_count
+        if left.delivered >= count - 1:
+            self._anchor(left)
 
     return _deliver
 
