@@ -1,4 +1,4 @@
-"""The demonstration, step by step: found a network, run it, register, wait for custody, ask, check the look_through.
+"""The demonstration, step by step: found a network, run it, register, wait for custody, ask, check the answer.
 
 Every child process is tied to this one, so that no way of ending the demonstration leaves a process behind. Ports are
 looked for: a second demonstration on the same machine gets others."""
@@ -63,7 +63,7 @@ def run_demo(*, once: bool, directory: Path | None, base_port: int | None, valid
 
 
 def _register_and_ask(network: LocalNetwork) -> list[str]:
-    """Steps 3 to 5; returns what is wrong with the look_through."""
+    """Steps 3 to 5; returns what is wrong with the answer."""
     click.echo("3. Registering equity in five regions over REST")
     with ThreadPoolExecutor(max_workers=len(PILOTS)) as pool:
         jobs = {region: pool.submit(submit_region, network, region, output.progress) for region in PILOTS}

@@ -30,7 +30,7 @@ STARTED = time.monotonic()
 
 
 def height(network: LocalNetwork, name: str) -> int:
-    """A node's height, -1 while it does not look_through."""
+    """A node's height, -1 while it does not answer."""
     chain = network.chain(name.rpartition("-")[0])
     node = network.process(name)
     status = node_status(network, chain, node)
