@@ -1,4 +1,5 @@
-"""The command `tongjian` as a next release would bring it: another version number, and one protocol version more.
+"""The command `tongjian` as a next release would bring it: another version number, and one protocol version more, with
+a dummy of each kind of thing that a version may bring (`next_protocol`).
 
 Processes that it starts are forked from it, so they are of the next release, too. The release that is there serves as
 the older one in tests of upgrades.
@@ -17,9 +18,9 @@ def main() -> None:
     """Run the command line in the next release."""
     version.VERSION = NEXT_VERSION_NUMBER  # before anything else imports it
     from cli.main import main as command
-    from common.core.protocol import rehearse_next_version
+    from tests.support.next_protocol import next_release
 
-    with rehearse_next_version():
+    with next_release():
         command()
 
 
