@@ -40,6 +40,7 @@ from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
 from common.model.codes import holds_resident_number
 from common.model.object_header import MODEL_PROTOCOL, MODEL_VERSION
+from common.model.values import date
 
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000
@@ -140,6 +141,8 @@ class BusinessApplication:
             try:
                 if operation.occurred_at_ms > latest_ms:
                     raise refuse("occurred_in_future", field="occurred_at_ms")
+                if ledger.effective_date is not None and ledger.effective_date > date(latest_ms):
+                    raise refuse("effective_date_in_future", effective_date=ledger.effective_date)
                 operation_types.apply(operation, ledger)
             except Rejected as refusal:
                 refusal.parameters["operation_index"] = index

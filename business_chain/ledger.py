@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from business_chain.balances import NOTHING_HELD, Holding, decode_holding, encode_holding
-from business_chain.operations.operation_records import Operation
+from business_chain.operations.operation_records import Operation, Registration
 from business_chain.refusals import refuse
 from business_chain.settings import Market
 from business_chain.state import (
@@ -95,6 +95,7 @@ class Ledger:
 
     __slots__ = (
         "context",
+        "effective_date",
         "maintained_at",
         "market",
         "metadata",
@@ -116,11 +117,13 @@ class Ledger:
         self.snapshots: list[bytes] = []
         self.objects: list[tuple[str, int]] = []
         self.operation: Operation
+        self.effective_date: str | None
         self.metadata: dict[str, Any]
 
     def begin(self, operation: Operation) -> None:
         """Start on the next operation: its id, type, basis and sealed bodies go into the metadata of what it makes."""
         self.operation = operation
+        self.effective_date = operation.effective_date if isinstance(operation, Registration) else None
         self.metadata = {"business_id": operation.business_id, "operation": operation.TYPE}
         if operation.basis is not None:
             basis = msgspec.structs.asdict(operation.basis)
@@ -328,6 +331,8 @@ class Ledger:
         )
         movement.registrations += 1
         details = balances_metadata(product.scale, figures_before.held, figures_after.held, after.balances)
+        if self.effective_date is not None:
+            details["effective_date"] = self.effective_date
         if metadata is not None:
             details |= metadata
         self.emit(REGISTRATION, self.registration_id(movement.registrations), 0, body, details)

@@ -84,7 +84,15 @@ STORY: Final[tuple[dict[str, Any], ...]] = (
         currency="156",
         face_value_e4=10_000,
     ),
-    _example("registration.initial", "initial-1", product=_PRODUCT, account="A-1", quantity=1_000_000, share_nature=24),
+    _example(
+        "registration.initial",
+        "initial-1",
+        product=_PRODUCT,
+        account="A-1",
+        quantity=1_000_000,
+        share_nature=24,
+        effective_date="2025-12-31",
+    ),
     _example(
         "registration.increase",
         "increase-1",

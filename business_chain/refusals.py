@@ -137,6 +137,12 @@ _TABLE: Final = (
     Refusal("business_id_used", Conflict, "The business id was applied before.", _CONTRACT),
     Refusal("occurred_in_future", RuleBroken, "Business cannot be registered before it happened.", _PRACTICE),
     Refusal(
+        "effective_date_in_future",
+        RuleBroken,
+        "A movement cannot be registered before the day on which it takes effect.",
+        _PRACTICE,
+    ),
+    Refusal(
         "object_id_used",
         Conflict,
         "The object id is taken; it is unique in the chain and fixed for life.",

@@ -49,6 +49,7 @@ IDENTIFIER: Final = Pattern(IDENTIFIER_PATTERN, note="identifier")
 COMMITMENT: Final = Pattern("[0-9a-f]{64}", note="salted commitment, 64 hex characters; the salt stays with the market")
 FILE_HASH: Final = Pattern("[0-9a-f]{64}", note="hash of the file, 64 hex characters")
 DATE: Final = Date(note="date, YYYY-MM-DD")
+EFFECTIVE_DATE: Final = Date(note="day on which it takes effect, YYYY-MM-DD; default the day of `occurred_at_ms`")
 TIME: Final = Whole(0, MAX_TIME_MS, note="milliseconds since the Unix epoch")
 QUANTITY: Final = Whole(1, MAX_QUANTITY, note="integer in the product's scale")
 PRICE: Final = Whole(0, note="price in 1/10,000 yuan")
@@ -187,7 +188,13 @@ class IssueProduct(Operation, frozen=True, kw_only=True):
     holder_limit: Annotated[int | None, Whole(1, 1_000_000, note="most accounts that may hold this product")] = None
 
 
-class RegisterInitially(Operation, frozen=True, kw_only=True):
+class Registration(Operation, frozen=True, kw_only=True):
+    """What every movement of a holding has besides: the market's business day (+08:00) on which it takes effect."""
+
+    effective_date: Annotated[str | None, EFFECTIVE_DATE] = None
+
+
+class RegisterInitially(Registration, frozen=True, kw_only=True):
     """A first registration of a holder's quantity (初始登记)."""
 
     TYPE = "registration.initial"
@@ -206,7 +213,7 @@ class IncreaseEntry(msgspec.Struct, frozen=True, kw_only=True):
     share_nature: Annotated[int, ShareNature()] = DEFAULT_SHARE_NATURE
 
 
-class Increase(Operation, frozen=True, kw_only=True):
+class Increase(Registration, frozen=True, kw_only=True):
     """New quantity is issued to holders (增发, 增资扩股)."""
 
     TYPE = "registration.increase"
@@ -217,7 +224,7 @@ class Increase(Operation, frozen=True, kw_only=True):
     authorised_quantity: Annotated[int | None, QUANTITY] = None
 
 
-class Transfer(Operation, frozen=True, kw_only=True):
+class Transfer(Registration, frozen=True, kw_only=True):
     """Quantity moves from one account to another (过户): by trade if it has a price, else a non-trading transfer."""
 
     TYPE = "registration.transfer"
@@ -237,7 +244,7 @@ class PledgePart(msgspec.Struct, frozen=True, kw_only=True):
     share_nature: Annotated[int | None, ShareNature("that of the operation")] = None
 
 
-class Pledge(Operation, frozen=True, kw_only=True):
+class Pledge(Registration, frozen=True, kw_only=True):
     """Available quantity becomes security for a debt (质押登记); the pledge's id is its business id."""
 
     TYPE = "registration.pledge"
@@ -251,7 +258,7 @@ class Pledge(Operation, frozen=True, kw_only=True):
     parts: Annotated[tuple[PledgePart, ...], Entries(PledgePart, MAX_PARTS)] = ()
 
 
-class Release(Operation, frozen=True, kw_only=True):
+class Release(Registration, frozen=True, kw_only=True):
     """A pledge ends, in full or in part (解除质押)."""
 
     TYPE = "registration.release"
@@ -269,7 +276,7 @@ class FreezePart(msgspec.Struct, frozen=True, kw_only=True):
     pledge: Annotated[str | None, IDENTIFIER] = None
 
 
-class Freeze(Operation, frozen=True, kw_only=True):
+class Freeze(Registration, frozen=True, kw_only=True):
     """Quantity is frozen by order of an authority (冻结, 司法冻结); the freeze's id is its business id."""
 
     TYPE = "registration.freeze"
@@ -284,7 +291,7 @@ class Freeze(Operation, frozen=True, kw_only=True):
     parts: Annotated[tuple[FreezePart, ...], Entries(FreezePart, MAX_PARTS)] = ()
 
 
-class Unfreeze(Operation, frozen=True, kw_only=True):
+class Unfreeze(Registration, frozen=True, kw_only=True):
     """A freeze ends, in full or in part (解冻)."""
 
     TYPE = "registration.unfreeze"

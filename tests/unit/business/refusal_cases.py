@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from common.model.values import date
 from tests.unit.business.market import NOW_MS, PRODUCT, Market, key
 
 Case = Callable[[Market], list[dict[str, Any]]]
@@ -250,6 +251,7 @@ def ten_thousand_signers(market: Market) -> list[dict[str, Any]]:
     return [market.op("signer.set", public_key=key("new"), organisation="m", role="operator", reason="one too many")]
 
 
+SECOND = "BJ000001.ESVUFR2602"
 NO_DAYS = ("2026-02-31", "2026-02-29", "1900-02-29", "2026-04-31", "0000-01-01", "2026-13-01", "2026-1-1")
 
 
@@ -257,6 +259,29 @@ def dated(day: str) -> Case:
     """A transfer on a contract of that day."""
     basis = {"kind": "contract", "number": "1", "issuer": "m", "date": day}
     return lambda m: [m.transfer(1, 2, 5, basis=basis)]
+
+
+def movements(market: Market, **fields: Any) -> list[dict[str, Any]]:
+    """One operation of every kind that moves a holding, with these fields; each can be applied after those before."""
+    return [
+        market.initial(3, 100, product=SECOND, **fields),
+        market.op("registration.increase", product=SECOND, entries=[{"account": "A3", "quantity": 10}], **fields),
+        market.transfer(1, 2, 5, **fields),
+        market.pledge(1, 5, business_id="loan", **fields),
+        market.op("registration.release", pledge="loan", **fields),
+        market.freeze(1, 5, business_id="order", **fields),
+        market.op("registration.unfreeze", freeze="order", **fields),
+    ]
+
+
+def effective(number: int) -> Case:
+    """One of the `movements` as of tomorrow; those before it are applied."""
+
+    def case(market: Market) -> list[dict[str, Any]]:
+        market.apply(market.product(product=SECOND), *movements(market)[:number])
+        return [movements(market, effective_date=date(NOW_MS + 86_400_000))[number]]
+
+    return case
 
 
 CASES: list[tuple[str, Case]] = [
@@ -292,6 +317,9 @@ CASES: list[tuple[str, Case]] = [
     ("business_id_used", twice_in_one_transaction),
     ("occurred_in_future", lambda m: [m.transfer(1, 2, 5, occurred_at_ms=NOW_MS + 3_600_000)]),
     ("occurred_in_future", lambda m: [m.person(7, qualification={"category": 5, "certified_at_ms": NOW_MS})]),
+    *(("effective_date_in_future", effective(number)) for number in range(7)),
+    *(("field_invalid", lambda m, day=day: [m.transfer(1, 2, 5, effective_date=day)]) for day in NO_DAYS),
+    ("field_unknown", lambda m: [m.account(9, subject="P1", effective_date="2026-01-01")]),
     ("object_id_used", lambda m: [m.person(7, object_id="A1")]),
     ("object_id_used", lambda m: [m.account(9, account="market-BJ", subject="P1")]),
     ("object_id_used", lambda m: [m.product()]),

@@ -17,9 +17,13 @@ from business_chain.operations.operation_types import OPERATION_RECORDS
 from common.core.errors import Rejected
 from common.model.document import encode_document
 from common.model.quantities import MAX_QUANTITY
+from common.model.values import date
+from custody_chain.tables.movements import MOVEMENTS, MovementKey
+from custody_chain.tables.objects import OBJECTS, ObjectKey
 from tests.support.chains import ChainBuilder
 from tests.support.custody import Custody
-from tests.unit.business.market import PRODUCT, Market, signers_for
+from tests.unit.business.market import NOW_MS, PRODUCT, Market, signers_for
+from tests.unit.business.refusal_cases import SECOND, movements
 
 ENTRIES = [{"account": "A1", "quantity": MAX_QUANTITY - 1}, {"account": "A2", "quantity": 1}]
 
@@ -158,6 +162,56 @@ def test_no_honest_business_raises_an_alert(market: type[BothTiers], seed: int) 
     assert any(holding.figures.pledged and holding.figures.frozen for holding in tiers.register().values())
     if market is BothTiers:
         tiers.check_positions()
+
+
+def test_the_day_of_effect_that_an_operation_states_reaches_movements_and_positions() -> None:
+    """One for each kind of operation that moves a holding; without one it is the day on which the business happened."""
+    tiers = BothTiers()
+    tiers.apply(*tiers.foundations(700, 300), tiers.product(product=SECOND))
+    assert date(NOW_MS - 60_000) == "2026-02-02"
+    assert tiers.custody.get("position", "Q000000001", "beijing", PRODUCT, "A1")["effective_date"] == "2026-02-02"
+    days = [f"2026-01-{number:02d}" for number in range(1, 8)]
+    stated = [movements(tiers, effective_date=day)[number] for number, day in enumerate(days)]
+    for operation, day in zip(stated, days, strict=True):
+        made = tiers.apply(operation)
+        moved = [snapshot for snapshot in made if snapshot["header"]["content"]["type"] == "registration"]
+        assert moved
+        for snapshot in made:
+            assert snapshot["header"]["metadata"].get("effective_date") == (day if snapshot in moved else None)
+        for snapshot in moved:
+            _check_day_of_effect(tiers, snapshot["header"]["content"]["object_id"], day)
+    assert tiers.custody.alerts() == []
+
+
+def _check_day_of_effect(tiers: BothTiers, object_id: str, day: str) -> None:
+    """Custody's movement of a registration, and the position that it made, carry the day."""
+    index = tiers.custody.state.index
+    place = OBJECTS.decode(index[OBJECTS.path(ObjectKey("beijing", object_id))]).place
+    assert place is not None
+    movement = MOVEMENTS.decode(
+        index[MOVEMENTS.path(MovementKey("beijing", place.product, place.account, place.number))]
+    )
+    assert (movement.object_id, movement.effective_date) == (object_id, day)
+    position = tiers.custody.get("position", f"Q{int(place.account[1:]):09d}", "beijing", place.product, place.account)
+    assert (position["object_id"], position["effective_date"]) == (object_id, day)
+
+
+def test_a_movement_may_take_effect_on_the_day_of_the_block_and_not_later() -> None:
+    """The day is that of +08:00, and ends with the same allowance for clocks as `occurred_at_ms`."""
+    market = Market().open_for_business(700, 300)
+    day_ms = 86_400_000
+    ahead_ms = market.context().parameters.max_clock_ahead_ms
+    midnight_ms = (NOW_MS // day_ms) * day_ms + day_ms - 8 * 3_600_000
+    midnight_ms += day_ms * (midnight_ms <= NOW_MS)
+    today, tomorrow = date(midnight_ms - 1), date(midnight_ms)
+    assert today < tomorrow
+    market.time_ms = midnight_ms - ahead_ms - 1000 - 1  # the next block's time is a second later
+    with pytest.raises(Rejected, match="takes effect"):
+        market.apply(market.transfer(1, 2, 1, effective_date=tomorrow))
+    market.time_ms = midnight_ms - ahead_ms - 1000 - 1
+    market.apply(market.transfer(1, 2, 1, effective_date=today))
+    market.time_ms = midnight_ms - ahead_ms - 1000
+    market.apply(market.transfer(1, 2, 1, effective_date=tomorrow))
 
 
 def test_decimal_places_unit_and_size_of_a_fund_reach_the_supervisor_under_their_own_names() -> None:
