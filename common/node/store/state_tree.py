@@ -18,6 +18,7 @@ updates would otherwise push out the branches near the top, which every update n
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
@@ -44,7 +45,7 @@ from common.node.store.store_errors import REMEDY_RESYNC, DamagedStore
 
 BRANCH_CACHE_BYTES: Final = 12 * 1024 * 1024
 BUCKET_CACHE_BYTES: Final = 4 * 1024 * 1024
-_CACHE_ENTRY_BYTES: Final = 150
+_CACHE_ENTRY_BYTES: Final = 220
 """What Python adds to the bytes of a cached node: dict slot, path, object headers."""
 
 _HEX: Final = "0123456789abcdef"
@@ -81,7 +82,7 @@ class _NodeCache:
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
         self._size_bytes = 0
-        self._nodes: dict[str, bytes] = {}
+        self._nodes: OrderedDict[str, bytes] = OrderedDict()
 
     def get(self, path: str) -> bytes | None:
         """The cached node, or None."""
@@ -93,7 +94,7 @@ class _NodeCache:
         self._nodes[path] = node
         self._size_bytes += len(node) + _CACHE_ENTRY_BYTES
         while self._size_bytes > self._budget_bytes:
-            self.drop(next(iter(self._nodes)))
+            self._size_bytes -= len(self._nodes.popitem(last=False)[1]) + _CACHE_ENTRY_BYTES
 
     def drop(self, path: str) -> None:
         """Forget a node, if it is there."""
