@@ -150,6 +150,7 @@ def _write(
         held_before=facts.held_before,
         held_after=facts.held_after,
         share_natures=facts.share_natures,
+        event_type=facts.event_type,
         effective_date=facts.effective_date,
         stated=tuple(Stated(part.before, part.change, part.after) for part in facts.parts),
         inflow=facts.transaction is not None or replaced.previous is None,

@@ -183,6 +183,7 @@ def apply_product(records: Records, moment: Moment, object_id: str, facts: Produ
         security=security,
         product_type=facts.product_type,
         issue_size=facts.issue_size,
+        issue_price=facts.issue_price,
         unit=facts.unit,
         # Metadata are no part of what an update merges: an update without them leaves the decimal places.
         scale=before.scale if facts.scale is None else facts.scale,

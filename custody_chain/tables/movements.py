@@ -57,6 +57,8 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     natures_preceded_by: tuple[StatedNature, ...] | None = None
     share_natures: tuple[StatedNature, ...] | None = None
     """Balances by share nature after the movement before and after this one, each where they are stated."""
+    event_type: int | None = None
+    """`register_event_type` of the data model: whether a trade is reported."""
     effective_date: str | None = None
     """The day on which it takes effect as the market states it, YYYY-MM-DD."""
     stated: tuple[Stated, ...] = ()

@@ -71,6 +71,8 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     security: str | None = None
     product_type: int | None = None
     issue_size: Quantity | None = None
+    issue_price: Quantity | None = None
+    """Of its latest issue that had one, in whole units of currency."""
     unit: str | None = None
     scale: int | None = None
     """Decimal places of a quantity."""

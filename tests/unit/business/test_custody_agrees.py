@@ -4,6 +4,7 @@ and its positions are the balances here.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -16,15 +17,18 @@ from business_chain.operations.fields import Entries, plan_of
 from business_chain.operations.operation_types import OPERATION_RECORDS
 from common.core.errors import Rejected
 from common.model.document import encode_document
+from common.model.enumerations import NOT_TRADING, TRADING
 from common.model.quantities import MAX_QUANTITY
 from common.model.values import date
-from custody_chain.tables.movements import MOVEMENTS, MovementKey
-from custody_chain.tables.objects import OBJECTS, ObjectKey
+from custody_chain.tables.movements import MOVEMENTS, Movement, MovementKey
+from custody_chain.tables.objects import BODIES, OBJECTS, ObjectKey
+from custody_chain.tables.registry import PRODUCTS
 from tests.support.chains import ChainBuilder
 from tests.support.custody import Custody
 from tests.unit.business.market import NOW_MS, PRODUCT, Market, signers_for
 from tests.unit.business.refusal_cases import SECOND, movements
 
+BOND = "BJ000001.DCFGFR2601"
 ENTRIES = [{"account": "A1", "quantity": MAX_QUANTITY - 1}, {"account": "A2", "quantity": 1}]
 
 
@@ -179,21 +183,78 @@ def test_the_day_of_effect_that_an_operation_states_reaches_movements_and_positi
         for snapshot in made:
             assert snapshot["header"]["metadata"].get("effective_date") == (day if snapshot in moved else None)
         for snapshot in moved:
-            _check_day_of_effect(tiers, snapshot["header"]["content"]["object_id"], day)
+            movement, position = _movement_and_position(tiers, snapshot["header"]["content"]["object_id"])
+            assert (movement.effective_date, position["effective_date"]) == (day, day)
     assert tiers.custody.alerts() == []
 
 
-def _check_day_of_effect(tiers: BothTiers, object_id: str, day: str) -> None:
-    """Custody's movement of a registration, and the position that it made, carry the day."""
+def _movement_and_position(tiers: BothTiers, object_id: str) -> tuple[Movement, dict[str, Any]]:
+    """Custody's movement of a registration, and the position that it made."""
     index = tiers.custody.state.index
     place = OBJECTS.decode(index[OBJECTS.path(ObjectKey("beijing", object_id))]).place
     assert place is not None
     movement = MOVEMENTS.decode(
         index[MOVEMENTS.path(MovementKey("beijing", place.product, place.account, place.number))]
     )
-    assert (movement.object_id, movement.effective_date) == (object_id, day)
     position = tiers.custody.get("position", f"Q{int(place.account[1:]):09d}", "beijing", place.product, place.account)
-    assert (position["object_id"], position["effective_date"]) == (object_id, day)
+    assert (movement.object_id, position["object_id"]) == (object_id, object_id)
+    return movement, position
+
+
+def test_the_event_type_of_a_movement_reaches_custody() -> None:
+    """2 where the report of an issue or a trade stands behind it, else 1."""
+    tiers = BothTiers()
+    tiers.apply(*tiers.foundations(700, 300), tiers.product(product=SECOND))
+    event_types = {}
+    for operation in [*movements(tiers), tiers.transfer(1, 2, 5, price_e4=125_000)]:
+        for snapshot in tiers.apply(operation):
+            if snapshot["header"]["content"]["type"] == "registration":
+                movement, _ = _movement_and_position(tiers, snapshot["header"]["content"]["object_id"])
+                event_types[operation["type"], operation.get("price_e4")] = movement.event_type
+    traded = {("registration.increase", None), ("registration.transfer", 125_000)}
+    assert event_types == {kind: TRADING if kind in traded else NOT_TRADING for kind in event_types}
+    assert len(event_types) == 8
+
+
+@pytest.mark.parametrize(("product", "fields"), [(PRODUCT, {}), (BOND, {"product_type": 3, "unit": "bond"})])
+def test_the_price_of_the_latest_issue_reaches_custody(product: str, fields: dict[str, Any]) -> None:
+    """An issue without a price, and a transfer by trade, leave it."""
+    tiers = BothTiers()
+    tiers.apply(*tiers.foundations(), *([] if product == PRODUCT else [tiers.product(product=product, **fields)]))
+    assert tiers.custody.get("product", "beijing", product)["issue_price"] is None
+    for price_e4, price in ((20_000, 2), (125_000, Decimal("12.5")), (None, Decimal("12.5"))):
+        priced: dict[str, Any] = {} if price_e4 is None else {"price_e4": price_e4}
+        entries = [{"account": "A1", "quantity": 10}]
+        tiers.apply(tiers.op("registration.increase", product=product, entries=entries, **priced))
+        tiers.apply(tiers.transfer(1, 2, 1, product=product, price_e4=990_000))
+        record = PRODUCTS.decode(tiers.custody.state.values[PRODUCTS.path(ObjectKey("beijing", product))])
+        assert record.issue_price == price
+
+
+def test_freeze_thaw_and_closing_of_an_account_reach_custody() -> None:
+    """Each group joins the account's body as custody merges it, with the day in +08:00 on which it happened."""
+    tiers = BothTiers()
+    tiers.apply(*tiers.foundations())
+    day_ms, order = 86_400_000, {"authority": "样例人民法院", "order_number": "(2026)京01执2号"}
+    opened = {"account_opening_information": {"account_opening_date": "2026-02-02"}}
+    assert _account_body(tiers) == (1, opened)
+    frozen = {"account_frozen_date": "2026-01-30", "account_frozen_remark": "样例人民法院 (2026)京01执2号"}
+    tiers.apply(tiers.op("account.freeze", account="A3", occurred_at_ms=NOW_MS - 3 * day_ms, **order))
+    assert _account_body(tiers) == (3, opened | {"freeze_information": frozen})
+    thawed = {"unfreezing_information": {"account_thaw_date": "2026-01-31"}}
+    tiers.apply(tiers.op("account.unfreeze", account="A3", occurred_at_ms=NOW_MS - 2 * day_ms))
+    assert _account_body(tiers) == (1, opened | {"freeze_information": frozen} | thawed)
+    closed = {"account_cancellation_information": {"account_closing_date": "2026-02-01"}}
+    tiers.apply(tiers.op("account.close", account="A3", occurred_at_ms=NOW_MS - day_ms))
+    assert _account_body(tiers) == (2, opened | {"freeze_information": frozen} | thawed | closed)
+    assert (tiers.custody.alerts(), tiers.custody.region()["anomalies"]) == ([], 0)
+
+
+def _account_body(tiers: BothTiers) -> tuple[int, dict[str, Any]]:
+    """Status and groups of A3 as custody holds them."""
+    body = BODIES.decode(tiers.custody.state.index[BODIES.path(ObjectKey("beijing", "A3"))])
+    account = body["account_information"]
+    return account["basic_account_information"]["account_status"], account["account_cycle_information"]
 
 
 def test_a_movement_may_take_effect_on_the_day_of_the_block_and_not_later() -> None:
