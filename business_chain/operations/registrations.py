@@ -137,7 +137,7 @@ def emit_report(
     product: Product,
     transaction_type: int,
     quantity: int,
-    parties: dict[str, str],
+    parties: str,
 ) -> str:
     """Make the transfer report; its reference goes into the registrations."""
     object_id = ledger.registration_id(0)

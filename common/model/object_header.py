@@ -41,7 +41,7 @@ class SnapshotHeader(msgspec.Struct, frozen=True):
     timestamp_s: int
 
 
-_MODEL: Final = encode_document({"protocol": MODEL_PROTOCOL, "version": MODEL_VERSION}).decode("utf-8")
+_MODEL: Final = b',"model":' + encode_document({"protocol": MODEL_PROTOCOL, "version": MODEL_VERSION})
 
 
 def build_snapshot(
@@ -61,8 +61,8 @@ def build_snapshot(
     what `assemble_snapshot` raises.
     """
     return assemble_snapshot(
-        kind=kind,
-        object_id=object_id,
+        kind=json_text(kind)[1:-1],
+        object_id=json_text(object_id)[1:-1],
         version=version,
         operation=operation,
         timestamp_s=timestamp_s,
@@ -83,26 +83,24 @@ def assemble_snapshot(
     metadata: str | None = None,
     remark: str | None = None,
 ) -> bytes:
-    """Canonical bytes of one snapshot, whose body and metadata are canonical JSON already.
+    """Canonical bytes of one snapshot, whose body and metadata are canonical JSON already; kind and object id are as
+    they stand between quotes.
 
     Raises `TooLarge('snapshot_too_large')` above 64 KiB, `Malformed('json_surrogate')` and
     `InvariantBroken` if header fields contradict each other (a bug of the caller).
     """
     if operation not in OPERATIONS or (body is None) != (operation == DELETE) or (operation == CREATE and version != 0):
         raise InvariantBroken(f"snapshot header contradicts itself: {operation} of version {version}")
-    parts = ["{" if body is None else f'{{"body":{body},']
-    parts.append(
-        f'"header":{{"content":{{"object_id":{json_text(object_id)},"operation":"{operation}",'
-        f'"timestamp":{timestamp_s},"type":{json_text(kind)},"version":{version}}}'
+    start = "{" if body is None else f'{{"body":{body},'
+    stated = "" if metadata is None else f',"metadata":{metadata}'
+    end = "}}" if remark is None else f',"remark":{json_text(remark)}}}}}'
+    text = (
+        f'{start}"header":{{"content":{{"object_id":"{object_id}","operation":"{operation}",'
+        f'"timestamp":{timestamp_s},"type":"{kind}","version":{version}}}{stated}'
     )
-    if metadata is not None:
-        parts.append(f',"metadata":{metadata}')
-    parts.append(f',"model":{_MODEL}')
-    if remark is not None:
-        parts.append(f',"remark":{json_text(remark)}')
-    parts.append("}}")
     try:
-        data = "".join(parts).encode("utf-8")
+        # The model's name alone is not ASCII mostly: text with it is four bytes a character, and slow to encode.
+        data = text.encode() + _MODEL + end.encode()
     except UnicodeEncodeError:
         raise Malformed("json_surrogate", "A string holds half of a surrogate pair.") from None
     if len(data) > MAX_SNAPSHOT_BYTES:

@@ -53,8 +53,10 @@ def whole_text(value: int, places: int) -> str | None:
 
 def exact_quantity(value: int, places: int) -> Quantity:
     """`value` units of 10^-places: (1050, 2) -> Decimal("10.5"), (1000, 2) -> 10."""
-    text = decimal_text(value, places)
-    return Decimal(text) if "." in text else int(text)
+    if not places:
+        return value
+    whole, rest = divmod(value, _UNITS[places])
+    return Decimal(decimal_text(value, places)) if rest else whole
 
 
 def plain(value: Quantity) -> Quantity:

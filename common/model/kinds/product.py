@@ -14,83 +14,11 @@ import msgspec
 
 from common.model.document import json_text
 from common.model.enumerations import BOND_PRODUCTS, EQUITY_PRODUCTS, NOT_STATED, REGIONAL_EQUITY_MARKET, UNITS
-from common.model.quantities import MAX_PLACES, PRICE_PLACES, Quantity, decimal_text, exact_quantity, whole_text
-from common.model.template import Template
+from common.model.quantities import MAX_PLACES, PRICE_PLACES, Quantity, exact_quantity
 from common.model.values import believed_in, group_in, number_in, referenced, text_in
 
 PRODUCT: Final = "product"
 _UNIT_WORDS: Final = {code: word for word, code in UNITS.items()}
-
-
-def _body(
-    branch: dict[str, Any],
-    *,
-    market_ref: Any,
-    market_name: Any,
-    issuer_ref: Any,
-    issuer_name: Any,
-    code: Any,
-    name: Any,
-    product_type: Any,
-    unit: Any,
-    currency: Any,
-    size: Any,
-    create_time: Any,
-    holder_limit: Any = None,
-) -> dict[str, Any]:
-    """`product_information` with the values as they stand in JSON; `branch` is the issue's."""
-    basic = {
-        "product_trading_market_category": REGIONAL_EQUITY_MARKET,
-        "product_market_subject_ref": market_ref,
-        "product_market_subject_name": market_name,
-        "product_issuer_subject_ref": issuer_ref,
-        "product_issuer_name": issuer_name,
-        "product_code": code,
-        "product_name": name,
-        "product_type": product_type,
-        "product_scale_unit": unit,
-        "product_scale_currency": currency,
-        "product_scale": size,
-        "product_create_time": create_time,
-    }
-    if holder_limit is not None:
-        basic["product_account_number_max"] = holder_limit
-    return {
-        "product_information": {
-            "essential_information": {"basic_product_information": basic},
-            "release_information": branch,
-        }
-    }
-
-
-def _equity(*, before: Any = None, after: Any = None, issue_price: Any = None, **rest: Any) -> dict[str, Any]:
-    issue = {"product_shares_issued_class": [NOT_STATED]}
-    if before is not None:
-        issue["product_before_authorized_shares"] = before
-    if after is not None:
-        issue["product_after_authorized_shares"] = after
-    if issue_price is not None:
-        issue["product_issue_price"] = issue_price
-    return _body({"equity_issue_information": issue}, **rest)
-
-
-def _bond(*, total: Any, face_value: Any = None, issue_price: Any = None, **rest: Any) -> dict[str, Any]:
-    issue = {"product_actual_issue_size": total}
-    if face_value is not None:
-        issue["product_face_value"] = face_value
-    if issue_price is not None:
-        issue["product_issue_price"] = issue_price
-    return _body({"private_convertible_bonds": issue}, **rest)
-
-
-def _fund(*, total: Any, holders: Any, **rest: Any) -> dict[str, Any]:
-    fund = {"product_total_fund_share": total, "product_fund_unit_holders_number": holders}
-    return _body({"private_offering_fund": {"fund_basic_information": fund}}, **rest)
-
-
-_equity_template: Final = Template(_equity)
-_bond_template: Final = Template(_bond)
-_fund_template: Final = Template(_fund)
 
 
 def product_body(
@@ -118,36 +46,47 @@ def product_body(
 
     `issue_price_e4` is the price of its latest issue that had one.
     """
-    values = {
-        "market_ref": json_text(market_ref),
-        "market_name": json_text(market_name),
-        "issuer_ref": json_text(issuer_ref),
-        "issuer_name": json_text(issuer_name),
-        "code": json_text(code),
-        "name": json_text(name),
-        "product_type": str(product_type),
-        "unit": str(UNITS[unit]),
-        "currency": json_text(currency),
-        "size": decimal_text(authorised_quantity, scale),
-        "create_time": json_text(maintained_at),
+    basic: dict[str, Any] = {
+        "product_trading_market_category": REGIONAL_EQUITY_MARKET,
+        "product_market_subject_ref": market_ref,
+        "product_market_subject_name": market_name,
+        "product_issuer_subject_ref": issuer_ref,
+        "product_issuer_name": issuer_name,
+        "product_code": code,
+        "product_name": name,
+        "product_type": product_type,
+        "product_scale_unit": UNITS[unit],
+        "product_scale_currency": currency,
+        "product_scale": exact_quantity(authorised_quantity, scale),
+        "product_create_time": maintained_at,
     }
     if holder_limit is not None:
-        values["holder_limit"] = str(holder_limit)
-    if product_type not in EQUITY_PRODUCTS and product_type not in BOND_PRODUCTS:
-        values["total"] = decimal_text(total, scale)
-        values["holders"] = json_text(str(holders))
-        return _fund_template.text(values)
+        basic["product_account_number_max"] = holder_limit
+    issue: dict[str, Any] = {}
     if issue_price_e4 is not None:
-        values["issue_price"] = decimal_text(issue_price_e4, PRICE_PLACES)
-    if product_type in BOND_PRODUCTS:
-        values["total"] = decimal_text(total, scale)
+        issue["product_issue_price"] = exact_quantity(issue_price_e4, PRICE_PLACES)
+    registered = exact_quantity(total, scale)
+    if product_type in EQUITY_PRODUCTS:
+        issue["product_shares_issued_class"] = [NOT_STATED]
+        shares = {
+            "product_before_authorized_shares": exact_quantity(total_before, scale),
+            "product_after_authorized_shares": registered,
+        }
+        issue |= {name: quantity for name, quantity in shares.items() if isinstance(quantity, int)}
+        branch = {"equity_issue_information": issue}
+    elif product_type in BOND_PRODUCTS:
+        issue["product_actual_issue_size"] = registered
         if face_value_e4 is not None:
-            values["face_value"] = decimal_text(face_value_e4, PRICE_PLACES)
-        return _bond_template.text(values)
-    for side, shares in (("before", whole_text(total_before, scale)), ("after", whole_text(total, scale))):
-        if shares is not None:
-            values[side] = shares
-    return _equity_template.text(values)
+            issue["product_face_value"] = exact_quantity(face_value_e4, PRICE_PLACES)
+        branch = {"private_convertible_bonds": issue}
+    else:
+        fund = {"product_total_fund_share": registered, "product_fund_unit_holders_number": str(holders)}
+        branch = {"private_offering_fund": {"fund_basic_information": fund}}
+    information = {
+        "essential_information": {"basic_product_information": basic},
+        "release_information": branch,
+    }
+    return json_text({"product_information": information})
 
 
 def product_metadata(

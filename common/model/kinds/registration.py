@@ -19,7 +19,6 @@ import msgspec
 from common.model.document import json_text
 from common.model.enumerations import OTHER, RIGHTS, SUBJECT_TYPES, UNITS
 from common.model.quantities import Quantity, decimal_text, exact_quantity, is_believed
-from common.model.template import Template
 from common.model.values import (
     believed_in,
     day_of,
@@ -53,80 +52,6 @@ class StatedBalances(Protocol):
         """What a freeze lies on."""
 
 
-def _body(
-    *,
-    serial_number: Any,
-    register_time: Any,
-    subject_ref: Any,
-    subject_type: Any,
-    account_ref: Any,
-    unit: Any,
-    currency: Any,
-    product_ref: Any,
-    create_time: Any,
-    event_type: Any,
-    note: Any,
-    available_before: Any,
-    available_change: Any,
-    available_after: Any,
-    pledged_before: Any,
-    pledged_change: Any,
-    pledged_after: Any,
-    frozen_before: Any,
-    frozen_change: Any,
-    frozen_after: Any,
-    transaction_ref: Any = None,
-    thaw_description: Any = None,
-) -> dict[str, Any]:
-    """`registration_information` with the values as they stand in JSON."""
-    description = {
-        "register_serial_number": serial_number,
-        "register_time": register_time,
-        "register_subject_ref": subject_ref,
-        "register_subject_type": subject_type,
-        "register_subject_account_ref": account_ref,
-        "register_asset_type": OTHER,
-        "register_asset_unit": unit,
-        "register_asset_currency": currency,
-        "register_product_ref": product_ref,
-        "register_create_time": create_time,
-    }
-    if transaction_ref is not None:
-        description["register_transaction_ref"] = transaction_ref
-    freezing = {
-        "register_frozen_balance_change": frozen_change,
-        "register_frozen_balance": frozen_before,
-        "register_frozen_balance_after": frozen_after,
-    }
-    if thaw_description is not None:
-        freezing["register_thaw_description"] = thaw_description
-    rights = {
-        "basic_information_description": description,
-        "available_registration": {
-            "register_asset_balance_change": available_change,
-            "register_asset_balance_before": available_before,
-            "register_asset_balance_after": available_after,
-        },
-        "pledge_registration": {
-            "register_pledge_balance_change": pledged_change,
-            "register_pledge_balance_before": pledged_before,
-            "register_pledge_balance_after": pledged_after,
-        },
-        "freezing_registration": freezing,
-        "description_status_information": {"register_source_type": OTHER, "register_asset_note": note},
-    }
-    basic = {"register_object_type": RIGHTS, "register_event_type": event_type}
-    return {
-        "registration_information": {
-            "register_basic_information": basic,
-            "registration_rights": {"basic_information_rights": rights},
-        }
-    }
-
-
-_template: Final = Template(_body)
-
-
 def registration_body(
     *,
     business_id: str,
@@ -150,33 +75,35 @@ def registration_body(
 
     `event_type` is `TRADING` or `NOT_TRADING`; balances are integers with `scale` decimal places.
     """
-    values = {
-        "serial_number": f'"{business_id}"',
-        "register_time": f'"{registered_at}"',
-        "subject_ref": f'"{subject_ref}"',
-        "subject_type": str(SUBJECT_TYPES[subject_kind]),
-        "account_ref": f'"{account_ref}"',
-        "unit": str(UNITS[unit]),
-        "currency": f'"{currency}"',
-        "product_ref": f'"{product_ref}"',
-        "create_time": f'"{maintained_at}"',
-        "event_type": str(event_type),
-        "note": f'"{note}"',
-        "available_before": decimal_text(before.available, scale),
-        "available_change": decimal_text(after.available - before.available, scale),
-        "available_after": decimal_text(after.available, scale),
-        "pledged_before": decimal_text(before.pledged, scale),
-        "pledged_change": decimal_text(after.pledged - before.pledged, scale),
-        "pledged_after": decimal_text(after.pledged, scale),
-        "frozen_before": decimal_text(before.frozen, scale),
-        "frozen_change": decimal_text(after.frozen - before.frozen, scale),
-        "frozen_after": decimal_text(after.frozen, scale),
-    }
-    if report_ref is not None:
-        values["transaction_ref"] = f'"{report_ref}"'
-    if freeze_description is not None:
-        values["thaw_description"] = json_text(freeze_description)
-    return _template.text(values)
+    available_before, available, available_change = _course(before.available, after.available, scale)
+    pledged_before, pledged, pledged_change = _course(before.pledged, after.pledged, scale)
+    frozen_before, frozen, frozen_change = _course(before.frozen, after.frozen, scale)
+    report = "" if report_ref is None else f',"register_transaction_ref":"{report_ref}"'
+    thaw = "" if freeze_description is None else f',"register_thaw_description":{json_text(freeze_description)}'
+    return (
+        '{"registration_information":{"register_basic_information":{'
+        f'"register_event_type":{event_type},"register_object_type":{RIGHTS}}},'
+        '"registration_rights":{"basic_information_rights":{"available_registration":{'
+        f'"register_asset_balance_after":{available},"register_asset_balance_before":{available_before},'
+        f'"register_asset_balance_change":{available_change}}},"basic_information_description":{{'
+        f'"register_asset_currency":"{currency}","register_asset_type":{OTHER},"register_asset_unit":{UNITS[unit]},'
+        f'"register_create_time":"{maintained_at}","register_product_ref":"{product_ref}",'
+        f'"register_serial_number":"{business_id}","register_subject_account_ref":"{account_ref}",'
+        f'"register_subject_ref":"{subject_ref}","register_subject_type":{SUBJECT_TYPES[subject_kind]},'
+        f'"register_time":"{registered_at}"{report}}},"description_status_information":{{'
+        f'"register_asset_note":"{note}","register_source_type":{OTHER}}},"freezing_registration":{{'
+        f'"register_frozen_balance":{frozen_before},"register_frozen_balance_after":{frozen},'
+        f'"register_frozen_balance_change":{frozen_change}{thaw}}},"pledge_registration":{{'
+        f'"register_pledge_balance_after":{pledged},"register_pledge_balance_before":{pledged_before},'
+        f'"register_pledge_balance_change":{pledged_change}}}}}}}}}}}'
+    )
+
+
+def _course(before: int, after: int, scale: int) -> tuple[int | str, int | str, int | str]:
+    """A figure before and after the movement, and its change, as they stand in the text."""
+    if not scale:
+        return before, after, after - before
+    return decimal_text(before, scale), decimal_text(after, scale), decimal_text(after - before, scale)
 
 
 class StatedNature(msgspec.Struct, frozen=True, kw_only=True):
