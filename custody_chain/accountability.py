@@ -1,15 +1,5 @@
 """Evidence about a region's validators, as the custody chain keeps it and `GET /v1/networks/{region}/evidence` shows.
 
-State values below ``misbehaviour/<network>/`` (custody heights, 16 hex digits)::
-
-    <custody height>/froze    for what the region was frozen
-    <custody height>/named    a pair that named culprits of a freeze without names
-
-Each: `{"kind", "height", "culprits": [{"name", "organisation", "public_key"}], "client_type", "first", "second",
-"first_id", "second_id", "pairs": [[height, id, id]], "anchored_by", "tx_id", "submitter", "included_height",
-"included_time_ms"}`, and what the client type tells besides (for ours `view`, null across views); `first` and `second`
-are the headers as they were delivered, in hex, null for the block that was trusted already.
-
 Invariants
   N1  Culprits are whom the region's client type names (protocol rule 20).
   N2  A frozen region stays as it is; all that later evidence can do is to give names to a freeze that has none.
@@ -21,35 +11,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-import msgspec
 
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.port import Misbehaviour
 from custody_chain.tables.deliveries import Origin
-from custody_chain.tables.regions import RegionFreeze
+from custody_chain.tables.regions import MisbehaviourRecord, RegionFreeze
 
 
-def evidence_entry(
+def evidence_record(
     proven: Misbehaviour, client_type: str, headers: Sequence[bytes], freeze: RegionFreeze, anchored_by: Origin | None
-) -> dict[str, Any]:
-    """The state value. `headers`: the pair, or the one that contradicts; `freeze` says which transaction brought it."""
+) -> MisbehaviourRecord:
+    """What is kept. `headers`: the pair, or the one that contradicts; `freeze` says which transaction brought it."""
     first, second = (None, headers[0]) if len(headers) == 1 else headers
-    return {
-        **proven.details,
-        **proven.to_json(),
-        "culprits": [culprit.to_json() for culprit in proven.culprits],
-        "client_type": client_type,
-        "first": None if first is None else first.hex(),
-        "second": second.hex(),
-        "pairs": [[height, one.hex(), other.hex()] for height, one, other in proven.pairs],
-        "anchored_by": msgspec.to_builtins(anchored_by),
-        "tx_id": freeze.tx_id,
-        "submitter": freeze.submitter,
-        "included_height": freeze.custody_height,
-        "included_time_ms": freeze.time_ms,
-    }
+    return MisbehaviourRecord(
+        client_type=client_type,
+        kind=proven.kind,
+        network=proven.network,
+        height=proven.height,
+        first_id=proven.first_id.hex(),
+        second_id=proven.second_id.hex(),
+        culprits=proven.culprits,
+        details=dict(proven.details),
+        pairs=tuple((height, one.hex(), other.hex()) for height, one, other in proven.pairs),
+        first=None if first is None else first.hex(),
+        second=second.hex(),
+        anchored_by=anchored_by,
+        tx_id=freeze.tx_id,
+        submitter=freeze.submitter,
+        included_height=freeze.custody_height,
+        included_time_ms=freeze.time_ms,
+    )
 
 
 def judged_as_if_not_frozen(state: ClientState) -> ClientState:

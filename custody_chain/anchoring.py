@@ -39,18 +39,32 @@ from crosslink.lightclient.port import LightClient, Misbehaviour, Verdict, Verif
 from crosslink.lightclient.update import freeze, update
 from crosslink.lightclient.verify import check_misbehaviour, check_usable, verify, verify_misbehaviour
 from custody_chain import regions
-from custody_chain.accountability import evidence_entry, judged_as_if_not_frozen
+from custody_chain.accountability import evidence_record, judged_as_if_not_frozen
 from custody_chain.ingest import ingest, write_log
 from custody_chain.records import Records
-from custody_chain.supervision.alerts import Moment, raise_alert
-from custody_chain.tables.deliveries import DELIVERIES, HEADERS, Batch, DeliveryKey, HeaderKey, Origin
+from custody_chain.supervision.alerts import Moment
+from custody_chain.supervision.judging import judge_touched
+from custody_chain.tables.deliveries import (
+    DELIVERIES,
+    HEADERS,
+    AcceptedLine,
+    Batch,
+    CulpritsNamedLine,
+    DeliveryKey,
+    FrozenLine,
+    HeaderKey,
+    Origin,
+)
 from custody_chain.tables.regions import (
     FROZE,
+    INCONSISTENT_BLOCKS,
     MISBEHAVIOURS,
     NAMED,
     REGIONS,
     Abandoned,
     AnchoredTip,
+    InconsistentBlock,
+    InconsistentKey,
     MisbehaviourKey,
     PartialBlock,
     Region,
@@ -120,16 +134,15 @@ class Anchoring:
     def _log_accepted(self, first: int, snapshots: int) -> None:
         record = self._record()
         partial = record.partial
-        entry = {
-            "type": "accepted",
-            "from_height": first + 1,
-            "anchored_height": record.anchored.height,
-            "partial_height": None if partial is None else partial.height,
-            "snapshots": record.snapshots - snapshots,
-            "tx_id": self._source.tx_id.hex(),
-            "submitter": self._source.submitter,
-        }
-        write_log(self._records, self.moment(record.anchored.height, 0), entry)
+        line = AcceptedLine(
+            from_height=first + 1,
+            anchored_height=record.anchored.height,
+            partial_height=None if partial is None else partial.height,
+            snapshots=record.snapshots - snapshots,
+            tx_id=self._source.tx_id.hex(),
+            submitter=self._source.submitter,
+        )
+        write_log(self._records, self.moment(record.anchored.height, 0), line)
 
     def _held(self, height: int) -> bytes | None:
         return regions.anchored_id(self._records, self._network, height)
@@ -232,14 +245,13 @@ class Anchoring:
             return (), False
         delivered = verify_items(self._client, commitments, done, fresh)
         if delivered.contradictory:
-            self._tell_contradictory(partial)
+            self._keep_inconsistent(partial)
         return fresh, delivered.complete
 
-    def _tell_contradictory(self, partial: PartialBlock) -> None:
-        height = partial.height
-        about, objects = [str(height)], [{"kind": "block", "id": str(height)}]
-        details = {"commitments": partial.commitments}
-        raise_alert(self._records, self.moment(height, 0), "snapshot_root_inconsistent", about, objects, details)
+    def _keep_inconsistent(self, partial: PartialBlock) -> None:
+        key, block = InconsistentKey(self._network, partial.height), InconsistentBlock(partial.commitments)
+        self._records.put(INCONSISTENT_BLOCKS, key, block)
+        judge_touched(self._records, self.moment(partial.height, 0))
 
     def _anchor(self, partial: PartialBlock) -> None:
         """The open block is complete."""
@@ -278,10 +290,11 @@ class Anchoring:
         place = self._freeze_of(proven)
         named = replace(frozen, culprits=place.culprits, named_custody_height=self._context.height)
         self._put(replace(self._record(), frozen=named))
-        entry = evidence_entry(proven, self._state.client_type, headers, place, None)
-        self._records.put(MISBEHAVIOURS, MisbehaviourKey(self._network, self._context.height, NAMED), entry)
-        told = {"type": "culprits_named", "height": proven.height, "tx_id": self._source.tx_id.hex()}
-        write_log(self._records, self.moment(proven.height, 0), told)
+        evidence = evidence_record(proven, self._state.client_type, headers, place, None)
+        self._records.put(MISBEHAVIOURS, MisbehaviourKey(self._network, self._context.height, NAMED), evidence)
+        moment = self.moment(proven.height, 0)
+        judge_touched(self._records, moment)
+        write_log(self._records, moment, CulpritsNamedLine(height=proven.height, tx_id=self._source.tx_id.hex()))
 
     def _freeze_of(self, proven: Misbehaviour) -> RegionFreeze:
         return RegionFreeze(
@@ -298,19 +311,14 @@ class Anchoring:
         )
 
     def freeze(self, proven: Misbehaviour, headers: Sequence[bytes]) -> None:
-        """RegionFreeze the region and keep the evidence in state (protocol rules 13 of the architecture and 20)."""
+        """Freeze the region and keep the evidence in state (protocol rules 13 of the architecture and 20)."""
         self._frozen = True
         self._state = freeze(self._state, proven)
         frozen = self._freeze_of(proven)
         self._put(replace(self._record(), client=regions.kept_client(self._state), frozen=frozen))
         held = self._records.get(HEADERS, HeaderKey(self._network, proven.height))
-        entry = evidence_entry(proven, self._state.client_type, headers, frozen, held)
-        self._records.put(MISBEHAVIOURS, MisbehaviourKey(self._network, self._context.height, FROZE), entry)
+        evidence = evidence_record(proven, self._state.client_type, headers, frozen, held)
+        self._records.put(MISBEHAVIOURS, MisbehaviourKey(self._network, self._context.height, FROZE), evidence)
         moment = self.moment(proven.height, 0)
-        objects = [
-            {"kind": "block", "id": proven.first_id.hex(), "height": proven.height},
-            {"kind": "block", "id": proven.second_id.hex(), "height": proven.height},
-        ]
-        details = {"kind": proven.kind, "culprits": list(frozen.culprits)}
-        raise_alert(self._records, moment, "region_misbehaved", [str(proven.height)], objects, details)
-        write_log(self._records, moment, {"type": "frozen", "height": proven.height, "tx_id": self._source.tx_id.hex()})
+        judge_touched(self._records, moment)
+        write_log(self._records, moment, FrozenLine(height=proven.height, tx_id=self._source.tx_id.hex()))

@@ -48,8 +48,10 @@ from custody_chain import operation_names as ops
 from custody_chain import regions
 from custody_chain.ingest import write_log
 from custody_chain.records import Records
-from custody_chain.supervision.alerts import Moment, clear_alert
+from custody_chain.supervision.alerts import Moment
+from custody_chain.supervision.judging import judge_touched
 from custody_chain.supervision.rules import RULES
+from custody_chain.tables.deliveries import RecoveredLine, RegisteredLine
 from custody_chain.tables.regions import (
     FROZE,
     MISBEHAVIOURS,
@@ -57,6 +59,7 @@ from custody_chain.tables.regions import (
     REGIONS,
     AnchoredTip,
     MisbehaviourKey,
+    MisbehaviourRecord,
     Region,
     RegionKey,
 )
@@ -136,7 +139,7 @@ def register(records: Records, context: BlockContext, operation: dict[str, Any])
     if len(records.scan(REGIONS, regions.MAX_REGIONS)) >= regions.MAX_REGIONS:
         raise RuleBroken("regions_too_many", "There is no room for another region.", limit=regions.MAX_REGIONS)
     regions.add_region(records, record)
-    write_log(records, _moment(context, record), {"type": "registered", "reason": operation["reason"]})
+    write_log(records, _moment(context, record), RegisteredLine(reason=operation["reason"]))
 
 
 def recover(records: Records, context: BlockContext, operation: dict[str, Any], tx_id: bytes) -> None:
@@ -147,22 +150,23 @@ def recover(records: Records, context: BlockContext, operation: dict[str, Any], 
     network = operation["region"]
     record = regions.load(records, network)
     root, checkpoint = _new_trust(record, context, operation)
-    judged = regions.judged_pairs(record, _evidence(records, record), checkpoint.height)
+    evidence = _evidence(records, record)
+    judged = regions.judged_pairs(record, [shown for _, shown in evidence], checkpoint.height)
     recovered = _trusted_anew(record, root, checkpoint, judged, context.time_ms)
     records.put(REGIONS, RegionKey(network), recovered)
     regions.keep_anchored_id(records, recovered, checkpoint.height, checkpoint.id.hex())
     moment = _moment(context, recovered)
-    if record.frozen is not None:
-        clear_alert(records, moment, "region_misbehaved", [str(record.frozen.height)])
-    entry = {
-        "type": "recovered",
-        "from_height": operation["from_height"],
-        "previous_height": record.anchored.height,
-        "previous_anchored_id": record.anchored.id,
-        "reason": operation["reason"],
-        "tx_id": tx_id.hex(),
-    }
-    write_log(records, moment, entry)
+    for key, shown in evidence:
+        records.put(MISBEHAVIOURS, key, replace(shown, recovered_height=context.height))
+    judge_touched(records, moment)
+    line = RecoveredLine(
+        from_height=operation["from_height"],
+        previous_height=record.anchored.height,
+        previous_anchored_id=record.anchored.id,
+        reason=operation["reason"],
+        tx_id=tx_id.hex(),
+    )
+    write_log(records, moment, line)
 
 
 def _new_trust(record: Region, context: BlockContext, operation: dict[str, Any]) -> tuple[TrustRoot, Checkpoint]:
@@ -190,7 +194,7 @@ def _new_trust(record: Region, context: BlockContext, operation: dict[str, Any])
     return root, checkpoint
 
 
-def _evidence(records: Records, record: Region) -> list[dict[str, Any]]:
+def _evidence(records: Records, record: Region) -> list[tuple[MisbehaviourKey, MisbehaviourRecord]]:
     """For what a region is frozen, and what named the culprits if that did not."""
     network, frozen = record.network, record.frozen
     if frozen is None:
@@ -198,7 +202,7 @@ def _evidence(records: Records, record: Region) -> list[dict[str, Any]]:
     keys = [MisbehaviourKey(network, frozen.custody_height, FROZE)]
     if frozen.named_custody_height is not None:
         keys.append(MisbehaviourKey(network, frozen.named_custody_height, NAMED))
-    return [entry for entry in (records.get(MISBEHAVIOURS, key) for key in keys) if entry is not None]
+    return [(key, shown) for key in keys if (shown := records.get(MISBEHAVIOURS, key)) is not None]
 
 
 def _trusted_anew(
@@ -286,7 +290,7 @@ def set_rule(records: Records, context: BlockContext, operation: dict[str, Any])
     `Conflict` with `change_pending`, `change_not_pending`.
     """
     rule = RULES.get(operation["id"])
-    if rule is None or rule.since > context.protocol_version or not rule.asks:
+    if rule is None or rule.since > context.protocol_version or not rule.governed:
         raise RuleBroken("rule_unknown", "Governance has no such supervisory rule.", rule=operation["id"])
     for name, value in (operation["parameters"] or {}).items():
         if name not in rule.parameters or type(value) is not int:

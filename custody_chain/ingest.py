@@ -44,7 +44,7 @@ from custody_chain.supervision.alerts import Moment
 from custody_chain.supervision.judging import judge_touched
 from custody_chain.supervision.movements import apply_registration
 from custody_chain.supervision.positions import QuantityOutOfRange
-from custody_chain.tables.deliveries import LOG, LogKey
+from custody_chain.tables.deliveries import LOG, AnomalyClearedLine, AnomalyLine, LogKey, LogLine
 from custody_chain.tables.objects import (
     ANOMALIES,
     BODIES,
@@ -187,11 +187,8 @@ def _keep_out(records: Records, moment: Moment, reading: Reading, code: str, dig
     records.put(ANOMALIES, key, anomaly)
     opened = 0 if before is not None and before.state == "open" else 1
     _count(records, moment, anomalies=1, anomalies_open=opened)
-    write_log(
-        records,
-        moment,
-        {"type": "anomaly", "code": code, "object_id": object_id, "height": moment.height, "index": moment.index},
-    )
+    line = AnomalyLine(code=code, object_id=object_id, height=moment.height, index=moment.index)
+    write_log(records, moment, line)
 
 
 def _clear(records: Records, moment: Moment, object_id: str) -> None:
@@ -202,8 +199,8 @@ def _clear(records: Records, moment: Moment, object_id: str) -> None:
         return
     records.put(ANOMALIES, key, replace(before, state="cleared", cleared=moment.seen))
     _count(records, moment, anomalies=0, anomalies_open=-1)
-    told = {"type": "anomaly_cleared", "code": before.code, "object_id": object_id}
-    write_log(records, moment, {**told, "height": moment.height, "index": moment.index})
+    line = AnomalyClearedLine(code=before.code, object_id=object_id, height=moment.height, index=moment.index)
+    write_log(records, moment, line)
 
 
 def _track(
@@ -251,9 +248,9 @@ def _count(records: Records, moment: Moment, *, anomalies: int, anomalies_open: 
     records.put(REGIONS, RegionKey(moment.network), after)
 
 
-def write_log(records: Records, moment: Moment, entry: dict[str, Any]) -> None:
+def write_log(records: Records, moment: Moment, line: LogLine) -> None:
     """Append one line to the region's cross-chain log; the region record numbers the lines."""
     record = load(records, moment.network)
     records.put(REGIONS, RegionKey(moment.network), replace(record, log=record.log + 1))
-    line = {"custody_height": moment.custody_height, "time_ms": moment.custody_time_ms, **entry}
-    records.add(LOG, LogKey(moment.network, moment.custody_height, record.log), line)
+    placed = replace(line, custody_height=moment.custody_height, time_ms=moment.custody_time_ms)
+    records.add(LOG, LogKey(moment.network, moment.custody_height, record.log), placed)

@@ -44,6 +44,7 @@ from custody_chain.tables.regions import (
     AnchoredIds,
     AnchoredTip,
     Client,
+    MisbehaviourRecord,
     Region,
     RegionKey,
     bucket_key,
@@ -167,9 +168,9 @@ def gaps_with(gaps: tuple[Gap, ...], anchored_height: int, trusted_height: int) 
     return gaps if len(gaps) <= MAX_GAPS else ((gaps[0][0], gaps[1][1]), *gaps[2:])
 
 
-def judged_pairs(record: Region, evidence: Sequence[dict[str, Any]], trusted_height: int) -> tuple[Pair, ...]:
+def judged_pairs(record: Region, evidence: Sequence[MisbehaviourRecord], trusted_height: int) -> tuple[Pair, ...]:
     """What is judged once governance trusts `trusted_height`, with the evidence for which the region is frozen."""
-    shown = [(height, first, second) for entry in evidence for height, first, second in entry["pairs"]]
+    shown = [pair for contradiction in evidence for pair in contradiction.pairs]
     return tuple([pair for pair in (*record.judged, *shown) if pair[0] > trusted_height][-MAX_JUDGED:])
 
 

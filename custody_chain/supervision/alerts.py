@@ -92,11 +92,6 @@ def raise_alert(
     return key.id
 
 
-def clear_alert(records: Records, moment: Moment, rule: str, about: Sequence[str]) -> None:
-    """Clear an alert of the moment's region if it is open."""
-    end_alert(records, moment, alert_id(moment.suite, moment.network, rule, about))
-
-
 def end_alert(records: Records, moment: Moment, identity: str) -> None:
     """Clear an alert by its id if it is open."""
     before = records.get(ALERTS, AlertKey(identity))

@@ -26,6 +26,7 @@ from custody_chain.tables.encumbrances import AGREEMENTS
 from custody_chain.tables.movements import MOVEMENTS
 from custody_chain.tables.objects import ANOMALIES, OBJECTS
 from custody_chain.tables.positions import SECURITIES
+from custody_chain.tables.regions import INCONSISTENT_BLOCKS, MISBEHAVIOURS
 from custody_chain.tables.registry import ACCOUNTS, ISSUERS, PRODUCTS
 from custody_chain.tables.rules import RuleSettings
 from custody_chain.tables.table import K, R, Table
@@ -52,19 +53,18 @@ class On:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule. One that asks about no record is part of the protocol: anchoring raises it itself, and governance has
-    no say in it.
-    """
+    """One rule. One that is not `governed` is part of the protocol: governance has no say in it."""
 
     rule: str
     title: str
     title_zh: str
     source: str
-    asks: tuple[On, ...] = ()
+    asks: tuple[On, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Their defaults."""
     since: int = FIRST_VERSION
     attributed_to: str = "region"
+    governed: bool = True
 
 
 _RULES: Final = (
@@ -173,12 +173,16 @@ _RULES: Final = (
         title="A block without snapshots commits to some",
         title_zh="无快照的区块其快照根不为空",
         source="protocol rule 16",
+        asks=(On(INCONSISTENT_BLOCKS, verdicts.snapshot_root_inconsistent),),
+        governed=False,
     ),
     Rule(
         rule="region_misbehaved",
         title="The region's validators contradicted themselves; the region is frozen",
         title_zh="区域链出现冲突证书，已冻结",
         source="protocol rule 20",
+        asks=(On(MISBEHAVIOURS, verdicts.region_misbehaved),),
+        governed=False,
     ),
 )
 

@@ -23,6 +23,13 @@ from custody_chain.tables.encumbrances import AgreementKey, PledgeContract
 from custody_chain.tables.movements import Movement, MovementKey
 from custody_chain.tables.objects import Anomaly, AnomalyKey, DataObject, ObjectKey, unnamed
 from custody_chain.tables.positions import Balances, Security, SecurityKey, Standing
+from custody_chain.tables.regions import (
+    FROZE,
+    InconsistentBlock,
+    InconsistentKey,
+    MisbehaviourKey,
+    MisbehaviourRecord,
+)
 from custody_chain.tables.registry import Account, EnterpriseKey, Issuer, Product
 from custody_chain.tables.table import K, R
 
@@ -262,3 +269,21 @@ def oversized_snapshot(case: Case[AnomalyKey, Anomaly]) -> RuleFinding | None:
         return None
     objects = [_named("snapshot", unnamed(record.height, record.index))]
     return RuleFinding([str(record.height), str(record.index)], objects, {"hash": record.hash})
+
+
+def snapshot_root_inconsistent(case: Case[InconsistentKey, InconsistentBlock]) -> RuleFinding | None:
+    """A block without snapshots commits to some: that stays so."""
+    height = str(case.key.height)
+    return RuleFinding([height], [_named("block", height)], {"commitments": case.record.commitments})
+
+
+def region_misbehaved(case: Case[MisbehaviourKey, MisbehaviourRecord]) -> RuleFinding | None:
+    """The region is frozen for a contradiction of its validators, from which governance has not recovered it."""
+    record = case.record
+    if case.key.shows != FROZE or record.recovered_height is not None:
+        return None
+    objects = [
+        {**_named("block", block_id), "height": record.height} for block_id in (record.first_id, record.second_id)
+    ]
+    details = {"kind": record.kind, "culprits": [culprit.name for culprit in record.culprits]}
+    return RuleFinding([str(record.height)], objects, details)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -55,5 +55,73 @@ class LogKey(NamedTuple):
     number: Number
 
 
-LOG: Final[Table[LogKey, dict[str, Any]]] = Table("log", LogKey, dict, index=True)
-"""A plain value: `custody_height`, `time_ms`, `type` and what the type tells."""
+class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What each line tells: the custody block and its time, which `custody_chain.ingest.write_log` fills in."""
+
+    custody_height: int = 0
+    time_ms: int = 0
+
+
+class RegisteredLine(LogLine, frozen=True, kw_only=True, tag="registered"):
+    """Governance attached the region."""
+
+    reason: str
+
+
+class AcceptedLine(LogLine, frozen=True, kw_only=True, tag="accepted"):
+    """A delivery brought something new."""
+
+    from_height: int
+    anchored_height: int
+    partial_height: int | None
+    snapshots: int
+    tx_id: str
+    submitter: str
+
+
+class AnomalyLine(LogLine, frozen=True, kw_only=True, tag="anomaly"):
+    """A snapshot was kept out of the figures."""
+
+    code: str
+    object_id: str | None
+    height: int
+    index: int
+
+
+class AnomalyClearedLine(LogLine, frozen=True, kw_only=True, tag="anomaly_cleared"):
+    """A good snapshot of its object followed."""
+
+    code: str
+    object_id: str | None
+    height: int
+    index: int
+
+
+class FrozenLine(LogLine, frozen=True, kw_only=True, tag="frozen"):
+    """The region's validators contradicted themselves."""
+
+    height: int
+    tx_id: str
+
+
+class CulpritsNamedLine(LogLine, frozen=True, kw_only=True, tag="culprits_named"):
+    """A freeze without names got them."""
+
+    height: int
+    tx_id: str
+
+
+class RecoveredLine(LogLine, frozen=True, kw_only=True, tag="recovered"):
+    """Governance gave the region a new trusted tip."""
+
+    from_height: int
+    previous_height: int
+    previous_anchored_id: str
+    reason: str
+    tx_id: str
+
+
+_Lines = (
+    RegisteredLine | AcceptedLine | AnomalyLine | AnomalyClearedLine | FrozenLine | CulpritsNamedLine | RecoveredLine
+)
+LOG: Final[Table[LogKey, LogLine]] = Table("log", LogKey, _Lines, index=True)

@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from crosslink.lightclient.port import Culprit
+from custody_chain.tables.deliveries import Origin
 from custody_chain.tables.table import Number, Table
 
 BUCKET_SIZE: Final = 64
@@ -149,5 +151,51 @@ FROZE: Final = "froze"
 NAMED: Final = "named"
 """It named the culprits of a freeze that had no names."""
 
-MISBEHAVIOURS: Final[Table[MisbehaviourKey, dict[str, Any]]] = Table("misbehaviour", MisbehaviourKey, dict)
-"""A plain value (`custody_chain.accountability`): the region's client type chooses some of its members."""
+
+class MisbehaviourRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A contradiction that a region's validators signed, and the transaction that showed it."""
+
+    client_type: str
+    kind: str
+    network: str
+    height: int
+    first_id: str
+    second_id: str
+    culprits: tuple[Culprit, ...]
+    """Whom the client type names (protocol rule 20)."""
+    details: dict[str, Any]
+    """What the client type tells besides; of ours the `view`, null across views."""
+    pairs: tuple[tuple[int, str, str], ...]
+    """Height and two block ids that cannot both belong to the chain."""
+    first: str | None
+    second: str
+    """The headers as they were delivered, in hex; null for the block that was trusted already."""
+    anchored_by: Origin | None
+    """What brought the header that was trusted, if a header did."""
+    tx_id: str
+    submitter: str
+    included_height: int
+    included_time_ms: int
+    recovered_height: int | None = None
+    """The custody height at which governance recovered the region from it."""
+    alerts: dict[str, str] = {}
+
+
+MISBEHAVIOURS: Final = Table("misbehaviour", MisbehaviourKey, MisbehaviourRecord)
+
+
+class InconsistentKey(NamedTuple):
+    """A region's block."""
+
+    region: str
+    height: Number
+
+
+class InconsistentBlock(msgspec.Struct, frozen=True):
+    """A block without snapshots that commits to some (protocol rule 16)."""
+
+    commitments: str
+    alerts: dict[str, str] = {}
+
+
+INCONSISTENT_BLOCKS: Final = Table("inconsistent", InconsistentKey, InconsistentBlock, index=True)

@@ -7,7 +7,8 @@ A key is a named tuple. The type of each member says how it becomes one step of 
     Number     16 hex digits, so that the order of keys is the order of numbers
     int        decimal digits, where the order does not matter
 
-A record is a frozen `msgspec.Struct`, or a plain JSON value where a region chooses the members.
+A record is a frozen `msgspec.Struct` or one of several, told apart by a tag; or a plain JSON object where a region
+chooses the members.
 
 Invariants:
   T1  The encoding is injective: no foreign identifier contains ``/`` or imitates a key of another family (attacks
@@ -22,7 +23,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar, get_args, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -113,7 +115,9 @@ class Table(Generic[K, R]):
         "since",
     )
 
-    def __init__(self, name: str, key: type[K], record: type[R], *, index: bool = False, since: int = 1) -> None:
+    def __init__(
+        self, name: str, key: type[K], record: type[R] | UnionType, *, index: bool = False, since: int = 1
+    ) -> None:
         self.name = name
         self.index = index
         self.since = since
@@ -125,9 +129,9 @@ class Table(Generic[K, R]):
         codecs = [_CODECS[_kind(hint)] for hint in hints.values()]
         self._steps = tuple(write for write, _ in codecs)
         self._read_steps = tuple(read for _, read in codecs)
-        self._decode = msgspec.json.Decoder(record, float_hook=read_number).decode
-        typed = isinstance(record, type) and issubclass(record, msgspec.Struct)
-        self._encode: Callable[[Any], bytes] = canonical_json_of_checked if typed else canonical_json
+        self._decode: Callable[[bytes], R] = msgspec.json.Decoder[Any](record, float_hook=read_number).decode
+        plain = record is dict or get_origin(record) is dict
+        self._encode: Callable[[Any], bytes] = canonical_json if plain else canonical_json_of_checked
 
     def path(self, key: K) -> bytes:
         """The key's path, for state and proofs."""

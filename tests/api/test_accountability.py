@@ -131,7 +131,7 @@ def test_r3_the_custody_chain_lists_a_regions_culprits(custody: CustodyServer) -
         answer = custody.get(BASE, role)
         (entry,) = answer["evidence"]
         assert [culprit["name"] for culprit in entry["culprits"]] == ["beijing-1", "beijing-2", "beijing-3"]
-        assert (entry["kind"], entry["view"]) == ("same_height", 0)
+        assert (entry["kind"], entry["details"]) == ("same_height", {"view": 0})
         assert entry["first"] != entry["second"]
         assert entry["included_height"] == custody.custody.chain.tip().height
     assert custody.get("/v1/networks/shanghai/evidence")["evidence"] == []

@@ -2,8 +2,8 @@
 
 `GET /v1/networks/{network}/evidence` of the node's own network lists what `evidence` entered; on the custody chain it
 also takes a region's network and lists for what that region was frozen. Every entry has `culprits`, `kind`, `height`,
-`view`, `first`, `second`, `tx_id`, `included_height`; an entry without culprits proves that somebody broke the
-protocol, and not who (protocol rule 20).
+`first`, `second`, `tx_id`, `included_height`, and `view` (of a region's chain, what its client type tells: `details`).
+An entry without culprits proves that somebody broke the protocol, and not who (protocol rule 20).
 
 Invariants
   V1  What is shown is authenticated state of the tip; it holds nothing of a market's business. So regulators read it

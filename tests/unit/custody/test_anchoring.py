@@ -108,8 +108,11 @@ def test_r3_a_conflicting_certificate_in_a_delivery_freezes_the_region(custody: 
     assert region["anchored"]["height"] == 3, "what was anchored stays"
     evidence = list(custody.scan("misbehaviour/beijing/").values())
     assert evidence[0]["second"] == other.signed.hex()
+    (alert,) = custody.alerts()
+    assert evidence[0]["alerts"] == {"region_misbehaved": alert["id"]}
+    assert alert["details"] == {"kind": "same_height", "culprits": []}
     assert (evidence[0]["first"], evidence[0]["culprits"]) == (None, [])
-    assert [alert["rule"] for alert in custody.alerts()] == ["region_misbehaved"]
+    assert alert["rule"] == "region_misbehaved"
     chain.grow(1)
     assert custody.refused("beijing", chain.blocks[-1]) == "frozen"
 
@@ -122,7 +125,7 @@ def test_r3_anybody_registered_may_bring_the_evidence(custody: Custody, chain: C
     (entry,) = custody.scan("misbehaviour/beijing/").values()
     assert [culprit["name"] for culprit in entry["culprits"]] == ["beijing-1", "beijing-2", "beijing-3"]
     assert entry["culprits"][0]["public_key"].startswith("ed25519:")
-    assert (entry["height"], entry["view"]) == (3, 0)
+    assert (entry["height"], entry["details"]) == (3, {"view": 0})
     with pytest.raises(Rejected, match="frozen"):
         custody.run([misbehaviour(second, first)], ["operator"])
     assert list(custody.scan("misbehaviour/beijing/").values()) == [entry]
@@ -136,7 +139,7 @@ def test_r3_anybody_registered_may_bring_a_block_on_top_of_another_one(custody: 
     custody.run([misbehaviour(chain.blocks[2], other.extend())], ["operator"])
     assert custody.region()["frozen"]["kind"] == "wrong_parent"
     (entry,) = custody.scan("misbehaviour/beijing/").values()
-    assert (entry["height"], entry["view"], entry["culprits"]) == (4, None, [])
+    assert (entry["height"], entry["details"], entry["culprits"]) == (4, {"view": None}, [])
     assert entry["first"] == chain.blocks[2].signed.hex()
 
 
@@ -297,7 +300,10 @@ def test_a_block_without_snapshots_that_commits_to_some_is_anchored_with_an_aler
     block = chain.extend(snapshot_root=merkle.root(SUITE.hash, [b"something"]))
     custody.submit("beijing", block)
     assert anchored(custody) == 1
-    assert [alert["rule"] for alert in custody.alerts()] == ["snapshot_root_inconsistent"]
+    (alert,) = custody.alerts()
+    assert alert["rule"] == "snapshot_root_inconsistent"
+    assert alert["objects"] == [{"kind": "block", "id": "1"}]
+    assert block.header.snapshot_root.hex() in alert["details"]["commitments"]
 
 
 def test_what_a_delivery_brought_is_in_the_log_and_can_be_found_again(custody: Custody, chain: ChainBuilder) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.core.codec import canonical_json
+from common.core.errors import Rejected
 from custody_chain.supervision import refile, rules, verdicts
 from custody_chain.supervision.rules import RULES, Catalogue, On, Rule, parameters_of
 from custody_chain.supervision.verdicts import Case, RuleFinding
@@ -141,9 +142,13 @@ def test_defaults_are_applied_when_they_are_read() -> None:
     assert parameters_of(None, RULES["version_gap"], 1) == {}
 
 
-def test_rules_that_ask_about_no_record_are_those_of_the_protocol() -> None:
-    silent = {name for name, rule in RULES.items() if not rule.asks}
-    assert silent == {"snapshot_root_inconsistent", "region_misbehaved"}
+def test_governance_has_no_say_in_the_rules_of_the_protocol(custody: Custody) -> None:
+    own = {name for name, rule in RULES.items() if not rule.governed}
+    assert own == {"snapshot_root_inconsistent", "region_misbehaved"}
+    for name in own:
+        operation = {"type": "rules.set", "id": name, "parameters": None, "from_height": 9, "reason": "off"}
+        with pytest.raises(Rejected, match="no such supervisory rule"):
+            custody.run([operation], ["governance-1", "governance-2", "governance-3"])
 
 
 QUANTITIES = st.integers(-3, 6)
