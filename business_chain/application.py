@@ -20,6 +20,7 @@ from business_chain.ledger import Ledger
 from business_chain.operations import operation_types
 from business_chain.operations.operation_records import Operation
 from business_chain.refusals import refuse
+from business_chain.sealed_index import sealed_after
 from business_chain.settings import parse_settings
 from business_chain.state import (
     Subject,
@@ -40,7 +41,9 @@ from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
 from common.model.codes import holds_resident_number
 from common.model.object_header import MODEL_PROTOCOL, MODEL_VERSION
+from common.model.sealed import MAX_SEALED_BYTES, SealedBody
 from common.model.values import date
+from common.node.store.chain_reader import ChainReader
 
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000
@@ -172,6 +175,10 @@ class BusinessApplication:
         record = read_business(state, business_id) if business_id.isascii() else None
         return None if record is None else bytes.fromhex(record.tx_id)
 
+    def sealed_bodies(self, chain: ChainReader, after: bytes | None, limit: int) -> list[tuple[bytes, SealedBody]]:
+        """Commitments to bodies off the chain, in the order of blocks, each with its cursor."""
+        return sealed_after(chain, after, limit)
+
     @staticmethod
     def _authorise(
         tx: SignedTransaction, operations: Sequence[Operation], state: StateReader, context: BlockContext
@@ -192,7 +199,7 @@ class BusinessApplication:
             "market_object_id": settings.market.object_id,
             "data_model": {"protocol": MODEL_PROTOCOL, "version": MODEL_VERSION},
             "result_states": ["applied", "rejected"],
-            "limits": {"transaction_entries": MAX_TRANSACTION_ENTRIES},
+            "limits": {"transaction_entries": MAX_TRANSACTION_ENTRIES, "sealed_body_bytes": MAX_SEALED_BYTES},
             "policy": {
                 operation_type: rule.to_json()
                 for operation_type, rule in rules_at(

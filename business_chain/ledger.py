@@ -20,6 +20,7 @@ import msgspec
 from business_chain.balances import NOTHING_HELD, Holding, decode_holding, encode_holding
 from business_chain.operations.operation_records import Operation, Registration
 from business_chain.refusals import refuse
+from business_chain.sealed_index import note_sealed
 from business_chain.settings import Market
 from business_chain.state import (
     EQUITY_TYPES,
@@ -130,6 +131,7 @@ class Ledger:
             self.metadata["basis"] = {name: value for name, value in basis.items() if value is not None}
         if operation.sealed_bodies:
             self.metadata |= sealed_metadata(operation.sealed_bodies)
+            note_sealed(self.state, self.context.height, operation.sealed_bodies)
 
     def emit(self, kind: str, object_id: str, version: int, body: str, metadata: dict[str, Any] | None = None) -> None:
         """Add a snapshot of a body in canonical JSON: a create if `version` is 0, else an update."""

@@ -18,6 +18,7 @@ Index keys (derived, never proven)::
     shareholder/<issuer>/<subject> decimal     in how many (equity product, account) pairs the subject holds
     account-holding/<account>/<code>, subject-account/<subject>/<account>, issuer-product/<issuer>/<code>
     code/<enterprise|investor|credit>/<code>   object id of the subject that has the code
+    sealed/<height>/<digest>       body off the chain that a block commits to (`sealed_index`)
 
 Invariants
   S1  `product.holders` = number of `holding/<code>/…` keys, `product.totals` = what they hold together, by share

@@ -11,7 +11,7 @@ Invariants:
   * A body hides nothing by itself. What must not be guessed from its digest holds at least 16 random bytes.
   * Bounds are stated before anything is fetched: `MAX_SEALED_BODIES` a snapshot, `MAX_SEALED_BYTES` each.
 
-Reference: docs/adr/0078. Left out: keeping, encrypting and handing out bodies.
+Reference: docs/adr/0078. Left out: keeping bodies and handing them out (`common.node.bodies`), encrypting them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
+from common.core.errors import Malformed
 from common.model.values import number_in, text_in
 
 FIELD: Final = "sealed_bodies"
@@ -42,6 +43,13 @@ class SealedBody(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     media_type: str
     size_bytes: int
+
+
+def check_digest(text: str) -> str:
+    """The text, if it has the form of a body's digest. Raises `Malformed('body_digest')`."""
+    if _DIGEST.fullmatch(text) is None:
+        raise Malformed("body_digest", "A body's digest has 64 lowercase hex digits.")
+    return text
 
 
 def sealed_metadata(bodies: Iterable[SealedBody]) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class Role(StrEnum):
 
 WRITERS: Final = frozenset({Role.OPERATOR, Role.MEMBER, Role.RELAY, Role.GOVERNANCE})
 """May submit transactions, besides the signatures these need."""
+BODY_WRITERS: Final = frozenset({Role.OPERATOR, Role.MEMBER})
+"""May give a business chain's node a body off the chain."""
 TRANSACTION_READERS: Final = WRITERS | {Role.SUPERVISOR, Role.AUDITOR}
 """May follow transactions and events."""
 CHAIN_READERS: Final = frozenset(Role) - {Role.FEEDBACK, Role.PROVINCIAL}

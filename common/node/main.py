@@ -7,7 +7,8 @@ Invariants:
   M1  The process ends with code 0 after SIGTERM or SIGINT, within five seconds; with code 1 and one critical line if it
       could not start or had to stop (attacks S2, S5).
   M2  A listener that cannot be bound, a key that cannot be read, data that fails its checks: nothing is started.
-  M3  One thread runs all logic; two wait for the disk; name look-ups use the event loop's own.
+  M3  One thread runs all logic; two wait for the disk, another for bodies off the chain; name look-ups use the event
+      loop's own.
 
 Leaves out: which tier this is: the tier passes its application and routes in.
 """
@@ -30,10 +31,15 @@ from common.chain.schedule import check_supported
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.protocol import supported_versions
+from common.core.suite import Suite
 from common.node import allocator, wall_clock
 from common.node.access import TokenStore
+from common.node.bodies.body_exchange import BodyExchange
+from common.node.bodies.body_keeper import BodyKeeper, SealedBodies
+from common.node.bodies.body_store import BODIES_DIRECTORY, BodyRoom, BodyStore
 from common.node.genesis_file import read_genesis
 from common.node.http.app import create_app
+from common.node.http.body_routes import body_router
 from common.node.http.edge import HttpLimits
 from common.node.http.server import HttpServer
 from common.node.logic.node import Node
@@ -135,6 +141,11 @@ class NodeProcess:
         self._settings = settings
         self._chain = chain
         self.service = NodeService(chain, application)
+        self._bodies: BodyKeeper | None = None
+        if isinstance(application, SealedBodies):
+            room = BodyRoom(settings.storage.bodies, settings.storage.bodies_mib << 20)
+            store = BodyStore(settings.data_dir / BODIES_DIRECTORY, genesis.suite, room)
+            self._bodies = BodyKeeper(store, application, self.service, wall_clock_ms)
         checkpoints = CheckpointFiles(settings.data_dir / CHECKPOINTS_DIRECTORY, genesis.suite)
         node = Node(
             genesis=genesis,
@@ -163,21 +174,23 @@ class NodeProcess:
             lambda: members(chain),
             self._maker.make,
         )
+        self._exchange = None if self._bodies is None else self._exchange_over(self._bodies, genesis.suite)
         self.transport = PeerTransport(
             ChannelIdentity(genesis.suite, genesis.id, genesis.network, key.seed, key.public_key),
             settings.peer,
             settings.peers,
             limits,
             PeerTls(settings.peer.certificate_file, settings.peer.private_key_file, settings.peer.ca_file),
-            self.runtime,
+            self._exchange or self.runtime,
             wall_clock_ms,
             random.Random(),
         )
-        self.service.attach(node, self.runtime, self.transport, SelfCheck(settings, wall_clock_ms))
+        numbers = dict if self._bodies is None else self._bodies.numbers
+        self.service.attach(node, self.runtime, self.transport, SelfCheck(settings, wall_clock_ms), numbers)
         app = create_app(
             self.service,
             tokens=TokenStore(settings.api.tokens_file),
-            routers=router_factory(self.service),
+            routers=[*router_factory(self.service), *([] if self._bodies is None else [body_router(self._bodies)])],
             limits=HttpLimits(
                 body_timeout_ms=limits.http_body_timeout_ms,
                 bodies_bytes=limits.http_bodies_bytes,
@@ -193,6 +206,11 @@ class NodeProcess:
         )
         self._told_to_stop = asyncio.Event()
 
+    def _exchange_over(self, bodies: BodyKeeper, suite: Suite) -> BodyExchange:
+        return BodyExchange(
+            self.runtime, suite, bodies.size_of, bodies.part, bodies.in_thread, wall_clock_ms, self.service.warned
+        )
+
     async def start(self) -> None:
         """Take part."""
         loop = asyncio.get_running_loop()
@@ -200,6 +218,9 @@ class NodeProcess:
             loop.add_signal_handler(number, self._told_to_stop.set)
         self.runtime.start(self.transport)
         self.transport.start()
+        if self._bodies is not None and self._exchange is not None:
+            self._exchange.start(self.transport.send)
+            self._bodies.start(self._exchange.fetch)
         await self.http.start()
         gc.collect()
         gc.freeze()
@@ -230,6 +251,9 @@ class NodeProcess:
         self.service.close()
         await self.runtime.stop()
         await asyncio.gather(self.http.close(), self.transport.close())
+        if self._bodies is not None and self._exchange is not None:
+            self._exchange.stop()
+            await self._bodies.stop()
         self._maker.close()
         _log.info(
             "node stopped",

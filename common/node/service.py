@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from common.chain.application import Application
@@ -59,6 +59,7 @@ class NodeService:
         self._node: NodeLogic | None = None
         self._transport: PeerTransport | None = None
         self._check: SelfCheck | None = None
+        self._bodies: Callable[[], Mapping[str, float]] = dict
         self._receipt_waiters: dict[bytes, list[asyncio.Future[None]]] = {}
         self._height_waiters: dict[int, list[asyncio.Future[None]]] = {}
         self._waiting = 0
@@ -78,10 +79,16 @@ class NodeService:
         return (STALL_HEARTBEATS * parameters.heartbeat_ms + 2 * parameters.view_timeout_ms) / 1000
 
     def attach(
-        self, node: NodeLogic, runtime: Runtime, transport: PeerTransport, check: SelfCheck | None = None
+        self,
+        node: NodeLogic,
+        runtime: Runtime,
+        transport: PeerTransport,
+        check: SelfCheck | None = None,
+        bodies: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """Connect the service to what it asks; `check` knows the machine."""
+        """Connect the service to what it asks; `check` knows the machine, `bodies` counts those off the chain."""
         self._node, self._runtime, self._transport, self._check = node, runtime, transport, check
+        self._bodies = bodies
 
     # What routes ask.
 
@@ -199,6 +206,7 @@ class NodeService:
             "accusations_total": self._counts["accusations"],
             "warnings_total": self._warnings.total(),
             "requests_waiting": self._waiting,
+            **self._bodies(),
         }
         if self._runtime is not None:
             for name, value in asdict(self._runtime.counters).items():

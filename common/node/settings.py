@@ -167,6 +167,11 @@ class StorageSettings(_Section):
     """Whether state trees of the past are kept, so that a value or absence is proven at any kept height and not at the
     newest alone. Absent: true on a custody chain, false on a business chain. What is switched on later holds from then
     on; what is switched off is removed at the next start. About 400 bytes for each value that a block changes."""
+    bodies: Annotated[int, Field(ge=8, le=10_000_000)] = 20_000
+    """Bodies off the chain that a node of a business chain keeps; a quarter is for those that nothing commits to yet.
+    About 250 bytes of memory each."""
+    bodies_mib: Annotated[int, Field(ge=128, le=1 << 30)] = 4_096
+    """The same in MiB: 250 of the largest, 16 MiB each, or 20,000 of 200 KiB. The disk is taken as they come."""
     archive: bool = False
     """True for an observer that keeps every block for ever: it is never pruned, and does not join by a checkpoint."""
 

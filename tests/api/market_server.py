@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from business_chain.main import application_for
 from business_chain.routes import router
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import sign_envelope
+from common.model.sealed import SealedBody
 from common.node.access import TokenStore
+from common.node.bodies.body_keeper import BodyKeeper
+from common.node.bodies.body_store import BodyRoom, BodyStore
 from common.node.effect_performer import EffectPerformer
 from common.node.http.app import create_app
+from common.node.http.body_routes import body_router
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_events import Started
@@ -51,20 +56,31 @@ class MarketNode(Solo):
         return self._market
 
 
+async def no_peers(body: SealedBody) -> bytes | None:
+    """Nobody gives a body."""
+    return None
+
+
 class MarketServer(LiveServer):
     """Serves a `MarketNode`."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, routers=(router,))
+        self.bodies = directory / "bodies"
         self._nonces = itertools.count(1)
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.node = MarketNode()
-        self.app = create_app(self.node, tokens=TokenStore(self.tokens_file), routers=self._routers)
+        self.node = node = MarketNode()
+        store = BodyStore(self.bodies, ED25519_SHA256, BodyRoom(bodies=64, size_bytes=256 << 20))
+        keeper = BodyKeeper(store, node.application, node, lambda: time.time_ns() // 1_000_000)
+        routers = [*self._routers, body_router(keeper)]
+        self.app = create_app(node, tokens=TokenStore(self.tokens_file), routers=routers)
+        keeper.start(no_peers)
         self._server = uvicorn.Server(uvicorn.Config(self.app, **self._options))
         self._started.set()
         await self._server.serve(sockets=[self._socket])
+        await keeper.stop()
         self.node.close()
 
     def envelope(self, *operations: dict[str, Any]) -> bytes:

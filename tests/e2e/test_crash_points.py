@@ -45,7 +45,7 @@ REFUSING = ("vote_log.append", "vote_log.sync", *RARE, "database.write")
 """Points at which the disk may refuse."""
 AT_THE_START = {"vote_log.parent_sync"}
 """Passed when a data directory is made (tests/unit/storage/test_opening.py has all moments of that)."""
-ELSEWHERE = {"backup", "certificate", "checkpoint", "private_file", "repair", "staging", "tokens"}
+ELSEWHERE = {"backup", "body", "certificate", "checkpoint", "private_file", "repair", "staging", "tokens"}
 COMMANDS = {point for point in POINTS if point.partition(".")[0] in ELSEWHERE}
 """Passed by commands, or apart from consensus (tests/unit/storage: test_files.py, test_repair.py)."""
 

@@ -37,6 +37,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.core.errors import Rejected, Unauthorised
 from common.core.transaction import MAX_ENVELOPE_BYTES
+from common.model.sealed import MAX_SEALED_BYTES
 from common.node.access import Identity, TokenStore
 from common.node.http.answer import Answer, AnswerRefused, Reply
 from common.node.http.budget import HOLDS, Holds, SharedBudget
@@ -49,6 +50,8 @@ REQUEST_ID: Final = "tongjian.request_id"
 IS_HEAD: Final = "tongjian.is_head"
 """In the scope of a HEAD (G8), for routes whose content has no end."""
 PROTECTED_PREFIX: Final = "/v1"
+BODIES_PATH: Final = "/v1/bodies"
+"""Where bodies off the chain are put, the only requests that may be larger than an envelope."""
 MAX_LOGGED_PATH: Final = 200
 MAX_LENGTH_DIGITS: Final = 20
 """Of a Content-Length; no integer of 64 bits has more."""
@@ -66,13 +69,20 @@ class HttpLimits:
     header_bytes: int = 16 * 1024
     """Names and values together."""
     body_bytes: int = MAX_ENVELOPE_BYTES
-    """The largest body of any route is an envelope."""
+    """The largest body of any other route is an envelope."""
+    sealed_bytes: int = MAX_SEALED_BYTES
+    """The largest body off the chain, as it is put."""
     body_timeout_ms: int = 30_000
     """2 MiB at 70 kB/s."""
     bodies_bytes: int = 64 << 20
     """All bodies of requests under way (`LimitSettings.http_bodies_bytes`)."""
     answers_bytes: int = 128 << 20
     """All large answers under way (`LimitSettings.http_answers_bytes`)."""
+
+    def largest(self, scope: Scope) -> int:
+        """Most bytes that a request's body may have."""
+        puts_body = scope["method"] == "PUT" and scope["path"].startswith(f"{BODIES_PATH}/")
+        return self.sealed_bytes if puts_body else self.body_bytes
 
 
 class _EdgeRefusal(Exception):
@@ -90,12 +100,12 @@ class _BoundedBody:
     Most bodies are there at once, so the clock starts with the second piece.
     """
 
-    __slots__ = ("_deadline", "_done", "_left", "_limits", "_receive")
+    __slots__ = ("_deadline", "_done", "_largest", "_left", "_limits", "_receive")
 
-    def __init__(self, receive: Receive, limits: HttpLimits) -> None:
+    def __init__(self, receive: Receive, limits: HttpLimits, largest: int) -> None:
         self._receive = receive
         self._limits = limits
-        self._left = limits.body_bytes
+        self._largest = self._left = largest
         self._deadline: float | None = None
         self._done = False
 
@@ -115,7 +125,7 @@ class _BoundedBody:
             raise _EdgeRefusal("body_incomplete")
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise _EdgeRefusal("body_too_large", limit=self._limits.body_bytes)
+            raise _EdgeRefusal("body_too_large", limit=self._largest)
         self._done = not message.get("more_body", False)
         return message
 
@@ -226,7 +236,7 @@ class Edge:
         try:
             self._check_head(scope)
             shortcut = self._shortcuts.get((scope["method"], scope["path"]))
-            await (shortcut or self._app)(scope, _BoundedBody(receive, self._limits), send)
+            await (shortcut or self._app)(scope, _BoundedBody(receive, self._limits, self._limits.largest(scope)), send)
         except Exception as error:
             code, response = self._refusal(error, scope, request_id)
         else:
@@ -261,6 +271,7 @@ class Edge:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         limits = self._limits
         size, body_size, authorization, hosts = 0, 0, None, 0
+        largest = limits.largest(scope)
         for name, value in headers:
             size += len(name) + len(value)
             if name == b"authorization":
@@ -270,15 +281,15 @@ class Edge:
             elif name == b"content-encoding" and value.lower() != b"identity":
                 raise _EdgeRefusal("content_encoding_unsupported")
             elif name == b"content-length":
-                if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS or int(value) > limits.body_bytes:
-                    raise _EdgeRefusal("body_too_large", limit=limits.body_bytes)
+                if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS or int(value) > largest:
+                    raise _EdgeRefusal("body_too_large", limit=largest)
                 body_size = int(value)
             elif name == b"host":
                 hosts += 1
             elif name == b"transfer-encoding":
                 if value.lower() != b"chunked":
                     raise _EdgeRefusal("transfer_encoding_unsupported")
-                body_size = limits.body_bytes  # of a length that is not said counts as the longest
+                body_size = largest  # of a length that is not said counts as the longest
         if size > limits.header_bytes or len(headers) > limits.header_count:
             raise _EdgeRefusal("headers_too_large", limit=limits.header_bytes)
         if hosts > 1 or (not hosts and scope["http_version"] == "1.1"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.node.logic.execution.used_nonces import nonce_key
+from common.node.logic.wire import body_messages as bm
 from common.node.logic.wire import peer_messages as pm
 from tests.unit.node.toy import SUITE
 
@@ -18,6 +19,8 @@ EXAMPLES = {
     "get transactions": pm.GetTransactions(9, (ID,)).encode(),
     "get blocks": pm.GetBlocks(10, 1001, 64).encode(),
     "answer blocks": pm.AnswerBlocks(10, 1000, ()).encode(),
+    "get body part": bm.GetBodyPart(11, ID, 0).encode(),
+    "answer body part": bm.AnswerBodyPart(11, 0, b"").encode(),
     "greeting": pm.Hello(7, ID, b"").encode(),
 }
 
@@ -44,6 +47,7 @@ def test_documented_nonce_key() -> None:
 def test_documented_bounds() -> None:
     for bound in (pm.MAX_HASHES, pm.MAX_ENVELOPES):
         assert f"{bound:,}" in DOCUMENT
+    assert f"{bm.MAX_BODY_PART_BYTES:,}" in DOCUMENT
     assert pm.MAX_BLOCKS == 256
     assert pm.ANSWER_BYTES == 4 * 1024 * 1024
     assert pm.MAX_CONSENSUS_BYTES == 8 * 1024 * 1024
