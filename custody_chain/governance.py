@@ -109,7 +109,7 @@ def check_shape(operation: dict[str, Any]) -> None:
                 for name in ("organisation", "role", "person", "label"):
                     if name in operation or name in ("organisation", "role"):
                         fields.any(name)
-                _signer(operation)
+                signers.signer_of(operation)
     check_label(fields.any("reason"), "reason")
     fields.end()
 
@@ -266,16 +266,7 @@ def set_parameters(view: StateView, context: BlockContext, operation: dict[str, 
 
 def set_signer(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
     """Register a key, or change whose it is. Raises as `common.chain.signers.set_signer`."""
-    signers.set_signer(view, context.genesis.suite, operation["public_key"], _signer(operation))
-
-
-def _signer(operation: dict[str, Any]) -> signers.Signer:
-    return signers.make_signer(
-        organisation=operation["organisation"],
-        role=operation["role"],
-        person=operation.get("person"),
-        label=operation.get("label"),
-    )
+    signers.set_signer(view, context.genesis.suite, operation["public_key"], signers.signer_of(operation))
 
 
 def remove_signer(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:

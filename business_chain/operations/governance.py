@@ -41,10 +41,8 @@ def set_parameters(operation: SetParameters, ledger: Ledger) -> None:
 
 def set_signer(operation: SetSigner, ledger: Ledger) -> None:
     """Raises as `common.chain.signers.set_signer`."""
-    signer = signers.make_signer(
-        organisation=operation.organisation, role=operation.role, person=operation.person, label=operation.label
-    )
-    signers.set_signer(ledger.state, ledger.suite, operation.public_key, signer)
+    stated = {name: value for name, value in msgspec.structs.asdict(operation).items() if value is not None}
+    signers.set_signer(ledger.state, ledger.suite, operation.public_key, signers.signer_of(stated))
 
 
 def remove_signer(operation: RemoveSigner, ledger: Ledger) -> None:

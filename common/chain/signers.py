@@ -21,7 +21,7 @@ Reference: protocol rule 21, architecture decision 29. Left out: who may make wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
@@ -95,13 +95,16 @@ def governing_organisations(state: _Reader) -> dict[str, int]:
     return {} if data is None else _governance_decoder.decode(data).organisations
 
 
-def make_signer(*, organisation: Any, role: Any, person: Any = None, label: Any = None) -> Signer:
-    """A checked signer. Raises `Malformed` with `principal_invalid`, `identifier_invalid`, `label_invalid`."""
+def signer_of(document: Mapping[str, Any]) -> Signer:
+    """The checked signer of a document's fields, beside what else it has. What is named is not null.
+
+    Raises `Malformed` with `principal_invalid`, `identifier_invalid`, `label_invalid`.
+    """
     return Signer(
-        label=None if label is None else check_label(label, "label"),
-        organisation=check_principal(organisation, "organisation"),
-        person=None if person is None else check_principal(person, "person"),
-        role=check_identifier(role, "role"),
+        label=check_label(document["label"], "label") if "label" in document else None,
+        organisation=check_principal(document["organisation"], "organisation"),
+        person=check_principal(document["person"], "person") if "person" in document else None,
+        role=check_identifier(document["role"], "role"),
     )
 
 
@@ -118,7 +121,7 @@ def parse_signers(value: Any, suite: Suite) -> dict[str, Signer]:
         if not isinstance(public_key, str) or public_key in signers:
             raise _malformed(f"signers[{number}].public_key", "repeats a key or gives none")
         suite.parse_key(public_key)
-        signers[public_key] = make_signer(**{name: entry for name, entry in item.items() if name != "public_key"})
+        signers[public_key] = signer_of(item)
     return signers
 
 

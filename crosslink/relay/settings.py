@@ -47,8 +47,9 @@ class RegionSettings(_Section):
     """The region's id, as the custody chain knows it."""
     nodes: Annotated[tuple[NodeUrl, ...], Field(strict=False, min_length=2, max_length=100)]
     """At least two different full nodes."""
-    token_file: ConfiguredPath
-    """Bearer token of role `reader` on that chain."""
+    token_file: ConfiguredPath | None = None
+    """Bearer token of role `reader` on that chain, where its nodes ask for one: those of our client type do. Which type
+    a region is of is the custody chain's state (S3), so the nodes themselves say when a token is missing."""
 
 
 class RelayApiSettings(_Section):

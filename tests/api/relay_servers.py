@@ -54,7 +54,8 @@ class RegionNode:
     """A business chain's node on the wire. `requests` are (method, path) in order."""
 
     chain: ChainBuilder
-    token: str
+    token: str | None
+    """None: it asks for none."""
     tamper: Tamper = honest
     visible: int | None = None
     answer: Callable[[], Response] | None = None
@@ -79,8 +80,9 @@ class RegionNode:
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
             self.requests.append((request.method, request.url.path))
-            if request.headers.get("authorization") != f"Bearer {self.token}":
-                return problem(401, "token_unknown")
+            given = request.headers.get("authorization")
+            if self.token is not None and given != f"Bearer {self.token}":
+                return problem(401, "token_missing" if given is None else "token_unknown")
             if self.stall_s:
                 await asyncio.sleep(self.stall_s)
             return self.answer() if self.answer is not None else await handler(request)

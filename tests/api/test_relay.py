@@ -7,6 +7,7 @@ import asyncio
 import ssl
 import threading
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from common.core.errors import Rejected
@@ -237,6 +239,23 @@ def test_a_token_that_was_replaced_is_read_again(sites: Sites) -> None:
         (sites.directory / "beijing.token").write_text("renewed")
         world.chains["beijing"].grow(1, snapshots_each=1)
         wait_for(world.complete, "goes on with the new token", 30)
+
+
+def test_a_region_is_read_without_a_token_where_its_nodes_ask_for_none(sites: Sites) -> None:
+    """Else the reason is shown. What it is asked for is the client type's and the nodes'."""
+    world = build_world(sites, [a_chain(), a_chain("shanghai")])
+    settings = tomllib.loads(world.config.read_text())
+    for region in settings["regions"]:
+        del region["token_file"]
+    world.config.write_text(tomli_w.dumps(settings))
+    for node in world.nodes["beijing"]:
+        node.token = None
+    with running(world) as relay:
+        wait_for(lambda: world.model.complete(world.chains["beijing"]), "the open region is served")
+        wait_for(lambda: relay.region("shanghai")["last_error"], "the reason is shown")
+        error = relay.region("shanghai")["last_error"]
+        assert error["code"] == "no_node_serves"
+        assert "token_missing" in error["detail"]
 
 
 def test_n2_a_stalled_node_does_not_hold_the_region_up(sites: Sites) -> None:

@@ -219,6 +219,10 @@ GOVERNED: list[tuple[str, dict[str, Any]]] = [
         for name in ("organisation", "person")
         for text in ("ORG-A", "\u043erg-a", "\uff4frg-a")
     ),
+    *(
+        ("field_type", {"type": "signer.set", "public_key": key("new"), "role": "operator", name: None})
+        for name in ("organisation", "person", "label")
+    ),
 ]
 """Fields of governance that are refused, with their codes."""
 

@@ -395,3 +395,19 @@ def test_a_malformed_operation_is_named_by_its_index(custody: Custody, chain: Ch
                 with pytest.raises(Rejected) as refusal:
                     judge(tx)
                 assert refusal.value.parameters["operation_index"] == 1, (operation, refusal.value.code)
+
+
+def test_what_a_signer_is_named_by_is_not_null(custody: Custody) -> None:
+    """As on a business chain: a person is stated or left out."""
+    fields = {
+        "type": "signer.set",
+        "public_key": public_key("new"),
+        "organisation": "o",
+        "role": "relay",
+        "reason": "r",
+    }
+    for name in ("organisation", "person", "label"):
+        code = "label_invalid" if name == "label" else "principal_invalid"
+        assert code_of(custody, fields | {name: None}, QUORUM) == code
+    custody.run([fields], QUORUM)
+    assert custody.get("signer", public_key("new")) == {"organisation": "o", "role": "relay"}
