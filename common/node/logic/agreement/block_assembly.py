@@ -46,8 +46,10 @@ from common.node.store.chain_store import ChainStore
 
 KEPT_BLOCKS = 8
 """Candidate blocks of the open height that peers may ask for: those of the last few views."""
-DRAFT_FROM_TRANSACTIONS = 32
-"""A smaller block executes faster than a draft message is worth."""
+DRAFT_FROM_BYTES = 16 * 1024
+"""A block of smaller envelopes executes faster than a draft message is worth. Bytes tell: one `crosslink.submit` costs
+as much as hundreds of registrations.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class BlockAssembly:
             return
         self._prepared = _Prepared(request.height, request.view, time_ms, tuple(chosen))
         self._gossip.flush(Channel.CONSENSUS)
-        if DRAFT_FROM_TRANSACTIONS <= len(chosen) <= MAX_HASHES:
+        if len(chosen) <= MAX_HASHES and sum([len(tx.envelope) for tx in chosen]) >= DRAFT_FROM_BYTES:
             hashes = tuple([tx.envelope_hash for tx in chosen])
             self._outbox.broadcast(
                 BlockDraft(request.height, request.view, time_ms, tip.block_id, hashes), Channel.CONSENSUS

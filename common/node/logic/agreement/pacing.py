@@ -50,8 +50,11 @@ class BlockBudget:
 
 MOST_INTERVAL_MS = 200
 """Blocks never wait longer for each other than this, however late the node is."""
-_INTERVALS_OF_LAG = 8
-"""The interval is so many times the lag: one of 25 ms makes it the longest, one of 3 ms leaves it at its least."""
+_INTERVALS_OF_LAG = 32
+_FREE_LAG_US = 1_500
+"""The interval is so many times what the lag exceeds this: a timer's own resolution and the step that runs when it is
+due say nothing. A lag of 2.3 ms leaves the interval at its least, one of 7.8 ms makes it the longest.
+"""
 _COUNTED_LATE_US = 100_000
 """What one timer can say at most: a machine that slept is not busy."""
 _LAG_WEIGHT = 8
@@ -74,4 +77,4 @@ class LoopLag:
 
     def interval_ms(self, least_ms: int) -> int:
         """The time from the start of one block to the next, while less than a full block waits."""
-        return max(least_ms, min(MOST_INTERVAL_MS, _INTERVALS_OF_LAG * self._lag_us // 1000))
+        return max(least_ms, min(MOST_INTERVAL_MS, _INTERVALS_OF_LAG * (self._lag_us - _FREE_LAG_US) // 1000))
