@@ -12,7 +12,6 @@ Left out: who may ask (routes); checking a proof (register_proof).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from business_chain.answers import (
@@ -49,57 +48,23 @@ from business_chain.state import (
     subject_key,
 )
 from common.core.errors import InvariantBroken, Malformed, NotFound
-from common.node.store.chain_store import ChainReader, ChainStore
+from common.node.store.chain_moment import MAX_PROVEN, ChainMoment
+from common.node.store.chain_store import ChainStore
 
-MAX_PROVEN: Final = 200
-"""Entries that one answer proves; a proof costs some 50 microseconds of the node's event loop."""
 _PARTS: Final = "~"
 """Between the two parts of a subject's cursor, account and product; no identifier holds it."""
 
 Answer = TypeVar("Answer", bound=Provable)
 
 
-@dataclass(slots=True)
-class MarketMoment:
-    """One moment of the chain at one height, and the keys whose proofs the answer shall carry."""
-
-    reader: ChainReader
-    height: int
-    network: str
-    proven: dict[bytes, bytes | None] | None = None
-    past: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Raises `NotFound` for a height above the tip, `Gone` for a pruned one (when something is read)."""
-        self.past = self.height != self.reader.tip().height
-
-    def get(self, key: bytes) -> bytes | None:
-        """The authenticated value at this height; remembered for the evidence."""
-        value = self.reader.state_at(key, self.height) if self.past else self.reader.state_get(key)
-        self.prove(key, value)
-        return value
-
-    def scan(self, prefix: bytes, start_after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
-        """Authenticated entries at this height."""
-        return self.reader.state_scan(prefix, start_after, limit, self.height if self.past else None)
-
-    def peek(self, key: bytes) -> bytes | None:
-        """Like `get`, without a proof: names beside the figures that are proven."""
-        return self.reader.state_at(key, self.height) if self.past else self.reader.state_get(key)
-
-    def prove(self, key: bytes, value: bytes | None) -> None:
-        """Ask for a proof of a value that was read."""
-        if self.proven is not None:
-            self.proven[key] = value
-
-    def as_of(self) -> AsOf:
-        """The block that this moment stands at."""
-        tip = self.reader.tip()
-        time_ms = tip.time_ms
-        if self.past:
-            time_ms = self.reader.header(self.height).time_ms if self.height else self.reader.genesis.time_ms
-        block_id = self.reader.block_id(self.height).hex()
-        return AsOf(network=self.network, height=self.height, block_id=block_id, block_time_ms=time_ms)
+def _as_of(moment: ChainMoment) -> AsOf:
+    """The block that a moment stands at."""
+    return AsOf(
+        network=moment.reader.genesis.network,
+        height=moment.height,
+        block_id=moment.reader.block_id(moment.height).hex(),
+        block_time_ms=moment.time_ms,
+    )
 
 
 class Queries:
@@ -111,11 +76,11 @@ class Queries:
     def products(self, limit: int, cursor: str | None, proof: bool) -> ProductsAnswer:
         """Products in the order of their codes."""
 
-        def read(moment: MarketMoment) -> ProductsAnswer:
+        def read(moment: ChainMoment) -> ProductsAnswer:
             start = None if cursor is None else product_key(_checked(moment, cursor, product_key))
             found, more = _page(moment, PRODUCT_PREFIX, start, limit)
             return ProductsAnswer(
-                as_of=moment.as_of(),
+                as_of=_as_of(moment),
                 products=[_product_answer(_name_of(key), decode_product(value)) for key, value in found],
                 next_cursor=_name_of(found[-1][0]) if more else None,
             )
@@ -125,12 +90,12 @@ class Queries:
     def register(self, code: str, height: int | None, limit: int, cursor: str | None, proof: bool) -> RegisterAnswer:
         """The register of members. Raises `product_unknown`, `height_unknown`, `state_pruned`, `proof_pruned`."""
 
-        def read(moment: MarketMoment) -> RegisterAnswer:
+        def read(moment: ChainMoment) -> RegisterAnswer:
             product = _require_product(moment, code)
             start = None if cursor is None else holding_key(code, _checked(moment, cursor, account_key))
             found, more = _page(moment, holding_prefix(code), start, limit)
             return RegisterAnswer(
-                as_of=moment.as_of(),
+                as_of=_as_of(moment),
                 product=_product_answer(code, product),
                 holders=[_register_entry(moment, _name_of(key), decode_holding(value)) for key, value in found],
                 next_cursor=_name_of(found[-1][0]) if more else None,
@@ -141,8 +106,8 @@ class Queries:
     def holdings(self, account_id: str, limit: int, cursor: str | None, proof: bool) -> HoldingsAnswer:
         """What an account holds. Raises `account_unknown`."""
 
-        def read(moment: MarketMoment) -> HoldingsAnswer:
-            data = moment.get(account_key(account_id))
+        def read(moment: ChainMoment) -> HoldingsAnswer:
+            data = moment.read_proven(account_key(account_id))
             if data is None:
                 raise NotFound("account_unknown", "There is no such account.", account=account_id, object_id=account_id)
             account = decode_account(data)
@@ -151,7 +116,7 @@ class Queries:
             keys = [key for key, _ in moment.reader.index_scan(prefix, start, limit + 1)]
             codes = [_name_of(key) for key in keys[:limit]]
             return HoldingsAnswer(
-                as_of=moment.as_of(),
+                as_of=_as_of(moment),
                 account=account_id,
                 account_type=account.account_type,
                 status=account.status,
@@ -166,8 +131,8 @@ class Queries:
     def subject(self, object_id: str, limit: int, cursor: str | None, proof: bool) -> SubjectAnswer:
         """A subject with a page of its accounts and of its products. Raises `subject_unknown`."""
 
-        def read(moment: MarketMoment) -> SubjectAnswer:
-            data = moment.get(subject_key(object_id))
+        def read(moment: ChainMoment) -> SubjectAnswer:
+            data = moment.read_proven(subject_key(object_id))
             if data is None:
                 raise NotFound("subject_unknown", "There is no such subject.", object_id=object_id)
             subject = decode_subject(data)
@@ -181,7 +146,7 @@ class Queries:
             )
             more = last_account is not None or last_product is not None
             return SubjectAnswer(
-                as_of=moment.as_of(),
+                as_of=_as_of(moment),
                 object_id=object_id,
                 kind=subject.kind,
                 version=0 if standing is None else standing.version,
@@ -201,53 +166,55 @@ class Queries:
 
         return self._answer(read, None, proof, 1)
 
-    def _answer(self, read: Callable[[MarketMoment], Answer], height: int | None, proof: bool, limit: int) -> Answer:
+    def _answer(self, read: Callable[[ChainMoment], Answer], height: int | None, proof: bool, limit: int) -> Answer:
         """Read at one moment, and add the proofs of what was read (Q1, Q3).
 
         Raises `proof_limit`, `proof_pruned`.
         """
         if proof and limit > MAX_PROVEN:
             raise Malformed("proof_limit", "One answer proves fewer entries than that.", limit=MAX_PROVEN)
-        reader = self._chain.moment()
-        moment = MarketMoment(reader, reader.tip().height if height is None else height, reader.genesis.network)
-        if not proof:
-            return read(moment)
-        moment.proven = {}
+        # Besides the entries of a list, what it belongs to is proven.
+        moment = ChainMoment(self._chain, height, proof=proof, most=MAX_PROVEN + 1)
         answer = read(moment)
-        at = moment.height
-        answer.evidence = StateEvidence(
-            header=reader.header(at).encode().hex() if at else None,
-            certificate=reader.certificate(at).encode().hex() if at else None,
-            entries=[
-                ProvenEntry(
-                    key=key.decode("ascii"),
-                    value=None if value is None else value.decode("utf-8"),
-                    proof=self._chain.prove_in(reader, key, at).to_json(),
-                )
-                for key, value in moment.proven.items()
-            ],
-        )
+        if proof:
+            answer.evidence = _evidence(moment)
         return answer
 
 
+def _evidence(moment: ChainMoment) -> StateEvidence:
+    reader, at = moment.reader, moment.height
+    return StateEvidence(
+        header=reader.header(at).encode().hex() if at else None,
+        certificate=reader.certificate(at).encode().hex() if at else None,
+        entries=[
+            ProvenEntry(
+                key=key.decode("ascii"),
+                value=None if value is None else value.decode("utf-8"),
+                proof=proof.to_json(),
+            )
+            for key, value, proof in moment.proofs()
+        ],
+    )
+
+
 def _page(
-    moment: MarketMoment, prefix: bytes, start_after: bytes | None, limit: int
+    moment: ChainMoment, prefix: bytes, start_after: bytes | None, limit: int
 ) -> tuple[list[tuple[bytes, bytes]], bool]:
     """At most `limit` entries, each to be proven, and whether more follow."""
-    found = moment.scan(prefix, start_after, limit + 1)
+    found = moment.read_below(prefix, start_after, limit + 1)
     for key, value in found[:limit]:
         moment.prove(key, value)
     return found[:limit], len(found) > limit
 
 
-def _names_below(moment: MarketMoment, prefix: bytes, start: str, limit: int) -> tuple[list[str], str | None]:
+def _names_below(moment: ChainMoment, prefix: bytes, start: str, limit: int) -> tuple[list[str], str | None]:
     """At most `limit` names of the index, after `start` if it is not empty; and the last of them if more follow."""
     found = moment.reader.index_scan(prefix, prefix + start.encode("ascii") if start else None, limit + 1)
     names = [_name_of(key) for key, _ in found[:limit]]
     return names, names[-1] if len(found) > limit else None
 
 
-def _subject_cursor(moment: MarketMoment, prefixes: tuple[bytes, bytes], cursor: str) -> tuple[str | None, str | None]:
+def _subject_cursor(moment: ChainMoment, prefixes: tuple[bytes, bytes], cursor: str) -> tuple[str | None, str | None]:
     """Where accounts and products go on, each None if it came to its end. Raises `Malformed('cursor')`."""
     parts = cursor.split(_PARTS)
     known = len(parts) == len(prefixes) and cursor != _PARTS and cursor.isascii()
@@ -259,9 +226,9 @@ def _subject_cursor(moment: MarketMoment, prefixes: tuple[bytes, bytes], cursor:
     return parts[0] or None, parts[1] or None
 
 
-def _checked(moment: MarketMoment, cursor: str, key_of: Callable[[str], bytes]) -> str:
+def _checked(moment: ChainMoment, cursor: str, key_of: Callable[[str], bytes]) -> str:
     """The cursor, if what it names exists. Raises `Malformed('cursor')`."""
-    if moment.peek(key_of(cursor)) is None:
+    if moment.read(key_of(cursor)) is None:
         raise Malformed("cursor", "Give the next_cursor of the page before.")
     return cursor
 
@@ -271,8 +238,8 @@ def _name_of(key: bytes) -> str:
     return key.rsplit(b"/", 1)[1].decode("ascii")
 
 
-def _require_product(moment: MarketMoment, code: str) -> Product:
-    data = moment.get(product_key(code))
+def _require_product(moment: ChainMoment, code: str) -> Product:
+    data = moment.read_proven(product_key(code))
     if data is None:
         raise NotFound("product_unknown", "There is no such product.", product=code, object_id=code)
     return decode_product(data)
@@ -319,10 +286,10 @@ def _figures(holding: Holding) -> dict[str, Any]:
     }
 
 
-def _register_entry(moment: MarketMoment, account_id: str, holding: Holding) -> RegisterEntry:
-    account_data = moment.peek(account_key(account_id))
+def _register_entry(moment: ChainMoment, account_id: str, holding: Holding) -> RegisterEntry:
+    account_data = moment.read(account_key(account_id))
     subject_id = None if account_data is None else decode_account(account_data).subject
-    subject_data = None if subject_id is None else moment.peek(subject_key(subject_id))
+    subject_data = None if subject_id is None else moment.read(subject_key(subject_id))
     if subject_id is None or subject_data is None:
         raise InvariantBroken(f"the holding of {account_id} has no account or subject")
     subject = decode_subject(subject_data)
@@ -337,9 +304,9 @@ def _register_entry(moment: MarketMoment, account_id: str, holding: Holding) -> 
     )
 
 
-def _holding_entry(moment: MarketMoment, code: str, account_id: str) -> HoldingEntry:
-    data = moment.get(holding_key(code, account_id))
-    product_data = moment.peek(product_key(code))
+def _holding_entry(moment: ChainMoment, code: str, account_id: str) -> HoldingEntry:
+    data = moment.read_proven(holding_key(code, account_id))
+    product_data = moment.read(product_key(code))
     if data is None or product_data is None:
         raise InvariantBroken(f"the index lists {code} on {account_id}, the state does not")
     holding, product = decode_holding(data), decode_product(product_data)

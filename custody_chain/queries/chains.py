@@ -13,9 +13,10 @@ import msgspec
 from common.core.errors import Malformed, Rejected
 from common.model.document import parse_document
 from common.model.schemas import SCHEMA_SETS
+from common.node.store.chain_moment import MAX_PROVEN
 from custody_chain import evidence_making, regions
 from custody_chain.intake import SCHEMA_FAILED
-from custody_chain.queries.moment import MAX_PROVEN, QueryMoment
+from custody_chain.queries.moment import QueryMoment
 from custody_chain.tables.alerts import alerts_of
 from custody_chain.tables.deliveries import LOG, LogKey
 from custody_chain.tables.objects import ANOMALIES

@@ -15,7 +15,8 @@ import msgspec
 
 from common.core.errors import InvariantBroken, Malformed, NotFound
 from common.model import codes
-from custody_chain.queries.moment import MAX_PROVEN, PAGE, QueryMoment
+from common.node.store.chain_moment import MAX_PROVEN
+from custody_chain.queries.moment import PAGE, QueryMoment
 from custody_chain.tables.encumbrances import ENCUMBRANCES, Encumbrance
 from custody_chain.tables.objects import ObjectKey
 from custody_chain.tables.positions import HOLDINGS, POSITIONS, Position, PositionKey

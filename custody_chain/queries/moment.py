@@ -1,31 +1,28 @@
-"""One moment of the custody chain: now or in the past, seen with one bearer's regions, with proofs where asked.
+"""One moment of the custody chain: now or in the past, seen with one bearer's regions.
 
 Invariants
-  Q1  An answer comes from one moment: figures, basis and proofs fit each other.
-  Q2  Time is the custody chain's: an answer about the past is the state after the last block that is not later than the
-      asked time; lagging, silent and expired follow from that block's time, never from a wall clock (protocol rule 19).
+  Q1  An answer comes from one moment of the custody chain (`ChainMoment`): figures, basis and proofs fit each other.
+  Q2  Lagging, silent and expired follow from that moment's block time, never from a wall clock (protocol rule 19).
   Q3  Regions outside the bearer's scope do not exist here: neither their records nor what depends on them, but
       for what docs/supervision.md names ("Who may ask").
   Q4  Every answer says what it rests on: the regions concerned, their state, how far they were verified. It is complete
       only while all of them are active, no block of theirs was skipped, and nothing of theirs waits to be moved.
-  Q5  What the answer returns can be proven, at every height whose tree this node keeps. A question without a limit is
-      never refused for its proofs: its page ends where they do, and the cursor goes on.
+  Q5  What the answer returns can be proven. A question without a limit is never refused for its proofs: its page ends
+      where they do, and the cursor goes on.
 
 Left out: the questions themselves.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, Final, overload
 
 import msgspec
 
-from common.core.errors import Malformed, NotFound, RuleBroken
-from common.core.header import Header
-from common.node.store.chain_store import ChainReader, ChainStore
+from common.core.errors import NotFound, RuleBroken
+from common.node.store.chain_moment import ChainMoment, height_at
+from common.node.store.chain_store import ChainStore
 from crosslink.lightclient.evidence_file import StateEntry
 from custody_chain import regions
 from custody_chain.evidence_making import own_evidence
@@ -33,30 +30,22 @@ from custody_chain.tables.regions import REGIONS, Region, RegionKey
 from custody_chain.tables.table import K, R, Table
 from custody_chain.tables.work import WORK
 
-MAX_PROVEN: Final = 200
-"""State values that one answer proves; a proof costs some 50 microseconds of the node's event loop."""
-
 PAGE: Final = 200
 """Rows of a page if the question names no limit; with proofs fewer, as many as `MAX_PROVEN` has room for."""
 
 _decode: Final = msgspec.json.Decoder().decode
 
 
-@dataclass(slots=True)
-class QueryMoment:
+class QueryMoment(ChainMoment):
     """What a question reads. `sees` says whether the bearer may know of a region."""
 
-    reader: ChainReader
-    height: int
-    time_ms: int
-    sees: Callable[[str], bool]
-    proven: dict[bytes, bytes | None] | None = None
-    _regions: dict[str, Region] | None = field(default=None, init=False)
-
-    @property
-    def past(self) -> bool:
-        """Whether this is not the tip."""
-        return self.height != self.reader.tip().height
+    def __init__(
+        self, chain: ChainStore, sees: Callable[[str], bool], as_of_ms: int | None = None, *, proof: bool = False
+    ) -> None:
+        """Raises `NotFound('as_of_before_genesis')`."""
+        super().__init__(chain, height_at(chain, as_of_ms), proof=proof)
+        self.sees = sees
+        self._regions: dict[str, Region] | None = None
 
     @overload
     def get(self, table: bytes) -> Any: ...
@@ -68,8 +57,7 @@ class QueryMoment:
         An answer that shows records as they are reads them by path.
         """
         path, decode = (table, _decode) if isinstance(table, bytes) else (table.path(key), table.decode)
-        value = self._value(path)
-        self._prove(path, value)
+        value = self.read_proven(path)
         return None if value is None else decode(value)
 
     @overload
@@ -79,11 +67,8 @@ class QueryMoment:
     def peek(self, table: Any, key: Any = None) -> Any:
         """Like `get`, without a proof: names beside the figures that are proven."""
         path, decode = (table, _decode) if isinstance(table, bytes) else (table.path(key), table.decode)
-        value = self._value(path)
+        value = self.read(path)
         return None if value is None else decode(value)
-
-    def _value(self, path: bytes) -> bytes | None:
-        return self.reader.state_at(path, self.height) if self.past else self.reader.state_get(path)
 
     @overload
     def scan(self, prefix: bytes, start_after: bytes | None, limit: int) -> list[tuple[bytes, Any]]: ...
@@ -94,20 +79,7 @@ class QueryMoment:
     def scan(self, prefix: bytes, start_after: bytes | None, limit: int, table: Any = None) -> Any:
         """Paths and records below a prefix, in the order of paths; not proven, for not all are returned (Q3, Q5)."""
         decode = _decode if table is None else table.decode
-        found = self.reader.state_scan(prefix, start_after, limit, self.height if self.past else None)
-        return [(path, decode(value)) for path, value in found]
-
-    @property
-    def room(self) -> int:
-        """How many more values this answer may prove; without proofs there is no bound."""
-        return sys.maxsize if self.proven is None else MAX_PROVEN - len(self.proven)
-
-    def _prove(self, key: bytes, value: bytes | None) -> None:
-        if self.proven is None:
-            return
-        if len(self.proven) >= MAX_PROVEN and key not in self.proven:
-            raise Malformed("proof_limit", "One answer proves fewer values than that; ask for less.", limit=MAX_PROVEN)
-        self.proven[key] = value
+        return [(path, decode(value)) for path, value in self.read_below(prefix, start_after, limit)]
 
     def index_get(self, key: bytes) -> Any:
         """An index value of the tip, decoded, or None. The index has no history; callers compare heights."""
@@ -190,58 +162,29 @@ class Questions:
         `proof_pruned`, `RuleBroken('proof_of_genesis')`, `Malformed('proof_limit')`.
         """
         named = None if concerned is None else list(concerned)
-        reader = self._chain.moment()
-        height, time_ms = moment_of(reader, as_of_ms)
-        moment = QueryMoment(reader, height, time_ms, self._sees, {} if proof else None)
+        moment = QueryMoment(self._chain, self._sees, as_of_ms, proof=proof)
         data = question(moment)
         basis = moment.basis(moment.regions() if named is None else named)
         envelope = {
-            "as_of_ms": time_ms,
-            "custody_height": height,
+            "as_of_ms": moment.time_ms,
+            "custody_height": moment.height,
             "complete": all(map(_is_whole, basis)),
             "basis": basis,
             "data": data,
         }
         return {**envelope, "evidence": self._evidence(moment)} if proof else envelope
 
-    def _evidence(self, moment: QueryMoment) -> dict[str, Any] | None:
+    @staticmethod
+    def _evidence(moment: QueryMoment) -> dict[str, Any] | None:
         """An evidence file of kind `state`; None if no value was read: an empty answer has no parts to prove."""
-        reader, height = moment.reader, moment.height
-        if height == 0:
+        if moment.height == 0:
             raise RuleBroken(
                 "proof_of_genesis", "No header states what genesis holds; ask for the time of the first block or later."
             )
         if not moment.proven:
             return None
         entries = tuple(
-            StateEntry(
-                key.decode("ascii"),
-                None if value is None else value.decode("utf-8"),
-                self._chain.prove_in(reader, key, height).to_json(),
-            )
-            for key, value in moment.proven.items()
+            StateEntry(key.decode("ascii"), None if value is None else value.decode("utf-8"), proof.to_json())
+            for key, value, proof in moment.proofs()
         )
-        return own_evidence(reader, height, entries, None).to_json()
-
-
-def moment_of(reader: ChainReader, as_of_ms: int | None) -> tuple[int, int]:
-    """Height and time of the last block not later than `as_of_ms` (the tip for None). Raises `NotFound`."""
-    tip = reader.tip()
-    if as_of_ms is None or as_of_ms >= tip.time_ms:
-        return tip.height, tip.time_ms
-    if as_of_ms < reader.genesis.time_ms:
-        raise NotFound("as_of_before_genesis", "The custody chain did not exist then.", since_ms=reader.genesis.time_ms)
-    low, high = 0, tip.height
-    while high - low > 1:
-        middle = (low + high) // 2
-        if reader.header(middle).time_ms <= as_of_ms:
-            low = middle
-        else:
-            high = middle
-    return low, time_of(reader, low)
-
-
-def time_of(reader: ChainReader, height: int) -> int:
-    """Block time of a height; the genesis time at 0."""
-    header: Header | None = reader.header(height) if height else None
-    return reader.genesis.time_ms if header is None else header.time_ms
+        return own_evidence(moment.reader, moment.height, entries, None).to_json()

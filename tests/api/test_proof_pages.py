@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from common.core.codec import canonical_json
+from common.node.store.chain_moment import MAX_PROVEN
 from crosslink.lightclient.evidence_check import verify_evidence_file
 from custody_chain.queries import chains, holdings
-from custody_chain.queries.moment import MAX_PROVEN
 from custody_chain.regions import MAX_REGIONS
 from tests.api.custody_server import BEIJING, SHANGHAI, CustodyServer, paged
 from tests.support.custody import account, company, holder, product, registration
