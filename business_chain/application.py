@@ -23,9 +23,9 @@ from business_chain.refusals import refuse
 from business_chain.sealed_index import sealed_after
 from business_chain.settings import parse_settings
 from business_chain.state import (
+    BusinessIds,
     Subject,
     encode_value,
-    mark_business_used,
     read_business,
     subject_key,
 )
@@ -135,11 +135,11 @@ class BusinessApplication:
         operations = self._take_kept(version, tx.id) or self._read_operations(tx.operations, version)
         self._authorise(tx, operations, state, context)
         ledger = Ledger(state, self._suite, self._settings.market, context)
+        business_ids = BusinessIds(state, self._suite, tx.id)
         latest_ms = context.time_ms + context.parameters.max_clock_ahead_ms
         for index, operation in enumerate(operations):
             self._check_business_id(operation.business_id, index, state)
-            content = operation_hash(self._suite, tx.operations[index])
-            mark_business_used(state, self._suite, operation.business_id, content, tx.id)
+            business_ids.enter(operation.business_id, operation_hash(self._suite, tx.operations[index]))
             ledger.begin(operation)
             try:
                 if operation.occurred_at_ms > latest_ms:
@@ -150,6 +150,7 @@ class BusinessApplication:
             except Rejected as refusal:
                 refusal.parameters["operation_index"] = index
                 raise
+        business_ids.write()
         return Outcome(snapshots=ledger.snapshots, objects=ledger.objects)
 
     def first_application(self, tx: SignedTransaction, state: StateReader) -> bytes | None:
@@ -157,23 +158,23 @@ class BusinessApplication:
 
         The contract's answer to a resend: same business ids, same content, all from one transaction.
         """
-        first: str | None = None
+        first: bytes | None = None
         for document in tx.operations:
             business_id = document.get("business_id")
             if not isinstance(business_id, str) or not business_id.isascii():
                 return None
             record = read_business(state, business_id)
-            if record is None or record.content != operation_hash(self._suite, document).hex():
+            if record is None or record.content != operation_hash(self._suite, document):
                 return None
             if first is not None and record.tx_id != first:
                 return None
             first = record.tx_id
-        return None if first is None else bytes.fromhex(first)
+        return first
 
     def business_transaction(self, business_id: str, state: StateReader) -> bytes | None:
         """The id of the transaction that applied this business id, or None."""
         record = read_business(state, business_id) if business_id.isascii() else None
-        return None if record is None else bytes.fromhex(record.tx_id)
+        return None if record is None else record.tx_id
 
     def sealed_bodies(self, chain: ChainReader, after: bytes | None, limit: int) -> list[tuple[bytes, SealedBody]]:
         """Commitments to bodies off the chain, in the order of blocks, each with its cursor."""
@@ -215,8 +216,7 @@ class BusinessApplication:
         for index, document in enumerate(documents):
             try:
                 operation = operation_types.parse_operation(document, version)
-                operation_types.check_shape(operation)
-                entries += operation_types.listed(operation)
+                entries += operation_types.check_shape(operation)
                 if entries > MAX_TRANSACTION_ENTRIES:
                     raise refuse("entries_limit", limit=MAX_TRANSACTION_ENTRIES)
             except Rejected as refusal:
@@ -230,4 +230,6 @@ class BusinessApplication:
         """B1. Raises `business_id_used`, naming the transaction that applied it."""
         record = read_business(state, business_id)
         if record is not None:
-            raise refuse("business_id_used", business_id=business_id, first_tx_id=record.tx_id, operation_index=index)
+            raise refuse(
+                "business_id_used", business_id=business_id, first_tx_id=record.tx_id.hex(), operation_index=index
+            )

@@ -8,12 +8,12 @@ says)::
     product/<code>                 Product     terms, holder count and registered total by share nature
     holding/<code>/<account>       Holding     balances by share nature; absent when nothing is held
     binding/<business id>          Binding     what is left of a pledge or freeze; absent when nothing is
-    business/<hex digit>           Bucket      chained hash over the business ids used (protocol rule 12)
+    business/<hex digit>           Bucket      chained hash over the business ids applied (protocol rule 12)
     signer/<public key>, governance, policy    who may sign, govern and approve (`common.chain`)
 
 Index keys (derived, never proven)::
 
-    business/<business id>         BusinessRecord  content hash and transaction id of its first application
+    business/<business id>         BusinessRecord  content hash and transaction id of its first application, b32 | b32
     standing/<subject>             Standing    version and number of shareholders of a subject that was updated
     shareholder/<issuer>/<subject> decimal     in how many (equity product, account) pairs the subject holds
     account-holding/<account>/<code>, subject-account/<subject>/<account>, issuer-product/<issuer>/<code>
@@ -34,19 +34,18 @@ Left out: the rules (operations), the snapshots' form (snapshots), holdings and 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from common.chain.application import StateReader, StateView
 from common.core.errors import InvariantBroken
-from common.core.suite import Suite
+from common.core.suite import HASH_SIZE, Suite
 
 SubjectKind = Literal["organisation", "person"]
 AccountType = Literal["cash", "securities"]
 AccountStatus = Literal["closed", "frozen", "open"]
 
-BUSINESS_ID_TAG: Final = "tongjian/business-id/v1"
 BUSINESS_CHAIN_TAG: Final = "tongjian/business-id-chain/v1"
 EQUITY_TYPES: Final = (1, 2)
 """Product types whose holders are shareholders: private equity interest and private shares."""
@@ -119,11 +118,11 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     hash: str
 
 
-class BusinessRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """First application of a business id: hash of the operation's canonical bytes, and the transaction (both hex)."""
+class BusinessRecord(NamedTuple):
+    """First application of a business id: hash of the operation's canonical bytes, and id of the transaction."""
 
-    content: str
-    tx_id: str
+    content: bytes
+    tx_id: bytes
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +152,6 @@ _subject_decoder: Final = _decoder_for(Subject)
 _account_decoder: Final = _decoder_for(Account)
 _product_decoder: Final = _decoder_for(Product)
 _bucket_decoder: Final = _decoder_for(Bucket)
-_business_decoder: Final = _decoder_for(BusinessRecord)
 _standing_decoder: Final = _decoder_for(Standing)
 
 
@@ -247,11 +245,6 @@ def decode_product(data: bytes) -> Product:
     return _product_decoder.decode(data)
 
 
-def decode_business(data: bytes) -> BusinessRecord:
-    """A business record from its stored bytes."""
-    return _business_decoder.decode(data)
-
-
 def decode_standing(data: bytes) -> Standing:
     """A standing from its stored bytes."""
     return _standing_decoder.decode(data)
@@ -266,25 +259,39 @@ def read_standing(state: StateReader, subject: str) -> Standing:
 def read_business(state: StateReader, business_id: str) -> BusinessRecord | None:
     """The first application of a business id, or None."""
     data = state.get_index(business_index_key(business_id))
-    return None if data is None else decode_business(data)
+    return None if data is None else BusinessRecord(data[:HASH_SIZE], data[HASH_SIZE:])
 
 
-def mark_business_used(state: StateView, suite: Suite, business_id: str, content: bytes, tx_id: bytes) -> None:
-    """Enter a business id for ever: index record, and one step of its bucket's chained hash (protocol rule 12).
+class BusinessIds:
+    """The business ids that one transaction applies: entered for ever, by an index record and in a chained hash.
 
-    bucket = first hex digit of tagged_hash("tongjian/business-id/v1", business id)
-    hash'  = tagged_hash("tongjian/business-id-chain/v1", hash | u8 length | business id | content | transaction id),
-             32 zero bytes before the first
+    digit  first of the operation's content hash: the bucket
+    hash'  tagged_hash("tongjian/business-id-chain/v1", hash | transaction id | entries), once a transaction and bucket;
+           an entry is u8 length | business id | content, in the order of the operations; 32 zero bytes come first
     """
-    name = business_id.encode("ascii")
-    key = bucket_key(suite.tagged_hash(BUSINESS_ID_TAG, name)[0] >> 4)
-    data = state.get(key)
-    bucket = _FIRST_BUCKET if data is None else _bucket_decoder.decode(data)
-    step = b"".join((bytes.fromhex(bucket.hash), bytes((len(name),)), name, content, tx_id))
-    chained = suite.tagged_hash(BUSINESS_CHAIN_TAG, step).hex()
-    state.put(key, encode_value(Bucket(count=bucket.count + 1, hash=chained)))
-    record = BusinessRecord(content=content.hex(), tx_id=tx_id.hex())
-    state.put_index(b"business/" + name, encode_value(record))
+
+    __slots__ = ("_entries", "_state", "_suite", "_tx_id")
+
+    def __init__(self, state: StateView, suite: Suite, tx_id: bytes) -> None:
+        self._state = state
+        self._suite = suite
+        self._tx_id = tx_id
+        self._entries: dict[int, list[bytes]] = {}
+
+    def enter(self, business_id: str, content: bytes) -> None:
+        """Apply an id that is not used; what follows in the transaction finds it used."""
+        name = business_id.encode("ascii")
+        self._state.put_index(b"business/" + name, content + self._tx_id)
+        self._entries.setdefault(content[0] >> 4, []).append(b"%c%b%b" % (len(name), name, content))
+
+    def write(self) -> None:
+        """Chain what was entered: the transaction is applied."""
+        for digit, entries in sorted(self._entries.items()):
+            data = self._state.get(bucket_key(digit))
+            bucket = _FIRST_BUCKET if data is None else _bucket_decoder.decode(data)
+            step = b"".join((bytes.fromhex(bucket.hash), self._tx_id, *entries))
+            chained = self._suite.tagged_hash(BUSINESS_CHAIN_TAG, step).hex()
+            self._state.put(bucket_key(digit), encode_value(Bucket(count=bucket.count + len(entries), hash=chained)))
 
 
 def adjust_shareholder(state: StateView, issuer: str, subject: str, change: int) -> int:

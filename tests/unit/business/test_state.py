@@ -11,7 +11,7 @@ import pytest
 from business_chain import application
 from business_chain.application import BusinessApplication, operation_hash
 from business_chain.operations import operation_types
-from business_chain.state import decode_business
+from business_chain.state import read_business
 from common.chain.application import Application
 from common.chain.evidence import EVIDENCE_TYPES
 from common.core.codec import canonical_json
@@ -47,19 +47,23 @@ def test_business_ids_are_chained_into_sixteen_buckets() -> None:
     """Protocol rule 12: recomputed by hand from the transactions in order."""
     market = Market()
     chains: dict[bytes, tuple[int, bytes]] = {}
-    for number in range(60):
-        operation = market.person(number)
-        tx = market.transaction(operation)
+    for first in range(0, 200, 50):
+        operations = [market.person(number) for number in range(first, first + 50)]
+        tx = market.transaction(*operations)
         market.execute(tx)
-        name = operation["business_id"].encode()
-        bucket = b"business/" + tagged("tongjian/business-id/v1", name).hex()[:1].encode()
-        content = tagged("tongjian/operation/v1", canonical_json(operation))
-        count, chain = chains.get(bucket, (0, bytes(32)))
-        step = chain + bytes([len(name)]) + name + content + tx.id
-        chains[bucket] = (count + 1, tagged("tongjian/business-id-chain/v1", step))
-        record = decode_business(market.store.index[b"business/" + name])
-        assert (record.content, record.tx_id) == (content.hex(), tx.id.hex())
-        assert content == operation_hash(ED25519_SHA256, operation)
+        entries: dict[bytes, list[bytes]] = {}
+        for operation in operations:
+            name = operation["business_id"].encode()
+            content = tagged("tongjian/operation/v1", canonical_json(operation))
+            bucket = b"business/" + content.hex()[:1].encode()
+            entries.setdefault(bucket, []).append(bytes([len(name)]) + name + content)
+            assert read_business(market.store, name.decode()) == (content, tx.id)
+            assert content == operation_hash(ED25519_SHA256, operation)
+        for bucket, entered in entries.items():
+            count, chain = chains.get(bucket, (0, bytes(32)))
+            step = chain + tx.id + b"".join(entered)
+            chains[bucket] = (count + len(entered), tagged("tongjian/business-id-chain/v1", step))
+    assert len(chains) == 16
     leaves = {name: value for name, value in market.store.state.items() if name.startswith(b"business/")}
     assert leaves == {
         name: canonical_json({"count": count, "hash": chain.hex()}) for name, (count, chain) in chains.items()
