@@ -1,14 +1,14 @@
 """How one field of an operation is read: one specification per kind of value, for parsing, documents and OpenAPI.
 
-A record (records.py) annotates each field with a specification; `plan_of` turns a record class into a reading plan
-once. Reading is one strict pass over the parsed JSON. Invariants:
+A record (operation_records.py) annotates each field with a specification; `plan_of` turns a record class into a reading
+plan once. Reading goes over the parsed JSON in the order of the fields. Invariants:
   * Nothing is coerced: `true` is not 1, "1" is not 1, null is not "absent".
   * Which of several errors is reported depends on the record alone, never on the order of keys or on a library's
     text: codes and parameters of refusals are consensus data.
   * Text is free of control, format, blank and private-use characters (attack N6), by the fixed list of
     `common.core.names`: `str.isprintable` differs between versions of Python.
 
-Left out: rules that need state.
+Left out: rules that need state; how the right operations, which are most, are read faster (`strict_forms`).
 """
 
 from __future__ import annotations
@@ -115,12 +115,17 @@ class Date(Pattern):
     def read(self, value: Any, path: str) -> str:
         """Raises `field_type`, `field_invalid`, the latter for a day that no month has as well."""
         text = super().read(value, path)
-        year, month, day = int(text[:4]), int(text[5:7]), int(text[8:])
-        leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-        last = _LEAP_FEBRUARY if leap and month == _FEBRUARY else _LAST_DAYS[month - 1]
-        if year == 0 or day > last:
+        if not is_day(text):
             raise refuse(self.code, field=path)
         return text
+
+
+def is_day(text: str) -> bool:
+    """Whether there is this day, which has the form of one."""
+    year, month, day = int(text[:4]), int(text[5:7]), int(text[8:])
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    last = _LEAP_FEBRUARY if leap and month == _FEBRUARY else _LAST_DAYS[month - 1]
+    return year != 0 and day <= last
 
 
 class Text:
@@ -136,7 +141,7 @@ class Text:
             raise refuse("field_type", field=path)
         if not 1 <= len(value) <= self.maximum:
             raise refuse("field_range", field=path, minimum=1, maximum=self.maximum)
-        if value[0] == " " or value[-1] == " " or UNPRINTABLE.search(value) is not None:
+        if not is_one_line(value):
             raise refuse("field_invalid", field=path)
         if codes.holds_resident_number(value):
             raise refuse("personal_identifier", field=path)
@@ -147,11 +152,16 @@ class Text:
         return {"type": "string", "minLength": 1, "maxLength": self.maximum, "description": self.note}
 
 
+def is_one_line(text: str) -> bool:
+    """Whether a text, which is not empty, has no outer blanks and nothing that does not print."""
+    return text[0] != " " and text[-1] != " " and UNPRINTABLE.search(text) is None
+
+
 class Code:
     """A code checked by a function of `common.model.codes`; refused with the code's own reason."""
 
     def __init__(self, holds: Any, refusal: str, *, note: str, example: str) -> None:
-        self._holds = holds
+        self.holds = holds
         self.refusal = refusal
         self.note = note
         self.example = example
@@ -160,7 +170,7 @@ class Code:
         """Raises `field_type` or the code's refusal."""
         if type(value) is not str:
             raise refuse("field_type", field=path)
-        if not self._holds(value):
+        if not self.holds(value):
             raise refuse(self.refusal, field=path)
         return value
 
@@ -200,7 +210,7 @@ class Open:
         """Raises `field_type`, `personal_identifier`."""
         if type(value) is not self.kind:
             raise refuse("field_type", field=path)
-        if any(codes.holds_resident_number(text) for text in _texts(value)):
+        if any(codes.holds_resident_number(text) for text in texts_in(value)):
             raise refuse("personal_identifier", field=path)
         return value
 
@@ -209,17 +219,17 @@ class Open:
         return {"type": "object" if self.kind is dict else "array", "description": self.note}
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
     """Every name and text inside a JSON value."""
     if type(value) is str:
         yield value
     elif type(value) is list or type(value) is tuple:
         for item in value:
-            yield from _texts(item)
+            yield from texts_in(item)
     elif type(value) is dict:
         for name, item in value.items():
             yield name
-            yield from _texts(item)
+            yield from texts_in(item)
 
 
 class Nested:

@@ -61,7 +61,7 @@ ENTERPRISE_CODE: Final = Code(
     codes.parse_enterprise_code, "enterprise_code_invalid", note="enterprise code (JR/T 0326-2024)", example="BJ000001F"
 )
 PRODUCT_CODE: Final = Code(
-    codes.parse_product_code,
+    codes.is_product_code,
     "product_code_invalid",
     note="product code (JR/T 0326-2024)",
     example="BJ000001F.DCFGFR2110",

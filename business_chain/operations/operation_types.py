@@ -1,6 +1,6 @@
 """The registry of operations: reading them, and applying them to a ledger.
 
-`parse_operation` turns parsed JSON into a record in one strict pass; `check_shape` judges what needs no state; `apply`
+`parse_operation` turns parsed JSON into a record; `check_shape` judges what needs no state; `apply`
 judges the rest and changes the ledger. Adding an operation means a record, a rule, and one declaration in `OPERATIONS`
 with the protocol version since which it is available: in blocks of older versions it does not exist.
 """
@@ -21,8 +21,9 @@ from business_chain.operations import (
     registrations,
     subjects,
 )
-from business_chain.operations.fields import read_record, shown
+from business_chain.operations.fields import shown
 from business_chain.operations.operation_records import Operation
+from business_chain.operations.strict_forms import read_operation
 from business_chain.refusals import refuse
 from business_chain.settings import DEFAULT_ROLE
 from common.chain import policy
@@ -31,7 +32,6 @@ from common.chain.policy import OperationType
 from common.chain.signers import GOVERNANCE_ROLE
 from common.core.protocol import VersionedTable
 
-_TYPE: Final = frozenset({"type"})
 _Rule = Callable[[Any, Ledger], None]
 
 
@@ -93,31 +93,25 @@ def parse_operation(document: Mapping[str, Any], version: int) -> Operation:
     declared = OPERATIONS.get(operation_type, version)
     if declared is None:
         raise refuse("operation_type_unknown", operation_type=shown(operation_type))
-    return read_record(declared.record, document, beside=_TYPE)
+    return read_operation(declared.record, document, operation_type)
 
 
-def check_shape(operation: Operation) -> None:
-    """Rules between the fields of one operation. Raises `Rejected`."""
+def check_shape(operation: Operation) -> int:
+    """Rules between the fields of one operation; how many holders or parts it lists. Raises `Rejected`."""
     match operation:
         case operation_records.Transfer():
             registrations.check_transfer_shape(operation)
         case operation_records.Increase():
             registrations.check_increase_shape(operation)
+            return len(operation.entries)
         case operation_records.Pledge():
             binding_operations.check_pledge_shape(operation)
+            return len(operation.parts)
         case operation_records.Freeze():
             binding_operations.check_freeze_shape(operation)
+            return len(operation.parts)
         case operation_records.RegisterSubject():
             subjects.check_subject_shape(operation)
-
-
-def listed(operation: Operation) -> int:
-    """How many holders or parts an operation lists."""
-    match operation:
-        case operation_records.Increase():
-            return len(operation.entries)
-        case operation_records.Pledge() | operation_records.Freeze():
-            return len(operation.parts)
     return 0
 
 

@@ -31,7 +31,7 @@ REGION_LETTERS: Final = (
 
 _REGIONS: Final = "|".join(sorted(REGION_LETTERS, key=len, reverse=True))
 _ENTERPRISE: Final = re.compile(rf"({_REGIONS})([0-9]{{6}})([FGPT]?)")
-_PRODUCT: Final = re.compile(rf"(({_REGIONS})[0-9]{{6}}[FGPT]?)\.([A-Z]{{6}})([0-9]{{2}})([0-9]{{2}})")
+_PRODUCT: Final = re.compile(rf"(({_REGIONS})[0-9]{{6}}[FGPT]?)\.([A-Z]{{6}})([0-9]{{2}})((?!00)[0-9]{{2}})")
 _PRODUCT_READ: Final = re.compile(rf"({_REGIONS})([0-9]{{6}})[FGPT]?\.([A-Z]{{1,6}})([0-9]{{1,4}})")
 _INVESTOR: Final = re.compile(r"[QRS][0-9]{9}")
 
@@ -101,9 +101,12 @@ def parse_enterprise_code(text: str) -> EnterpriseCode | None:
 def parse_product_code(text: str) -> ProductCode | None:
     """The parts of a product code such as BJ000001F.DCFGFR2110 (2021, tenth issue), or None; issues count from 01."""
     match = _PRODUCT.fullmatch(text)
-    if match is None or match.group(5) == "00":
-        return None
-    return ProductCode(*match.groups())
+    return ProductCode(*match.groups()) if match else None
+
+
+def is_product_code(text: str) -> bool:
+    """Whether `parse_product_code` finds parts."""
+    return _PRODUCT.fullmatch(text) is not None
 
 
 def is_investor_code(text: str) -> bool:
@@ -159,6 +162,8 @@ def holds_resident_number(text: str) -> bool:
     if len(text) < RESIDENT_NUMBER_LENGTH:
         return False
     folded = text if text.isascii() else text.translate(_ASCII_DIGITS)
+    if _RESIDENT.search(folded) is None:
+        return False  # mostly
     for match in _RESIDENT.finditer(folded):
         number = _NO_DIGIT.sub("", match[1])
         total = sum(int(digit) * weight for digit, weight in zip(number, _RESIDENT_WEIGHTS, strict=False))
