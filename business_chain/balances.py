@@ -81,9 +81,9 @@ class Holding(msgspec.Struct, frozen=True):
 
     def replace(self, changed: Balance) -> Holding:
         """The holding with another balance of that share nature."""
-        others = [balance for balance in self.balances if balance.share_nature != changed.share_nature]
-        if not others:
+        if len(self.balances) == 1 and self.balances[0].share_nature == changed.share_nature:
             return Holding((changed,)) if changed.held else NOTHING_HELD
+        others = [balance for balance in self.balances if balance.share_nature != changed.share_nature]
         if changed.held:
             others.append(changed)
         return Holding(tuple(sorted(others, key=attrgetter("share_nature"))))

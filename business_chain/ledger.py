@@ -13,6 +13,7 @@ Left out: the rules.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -44,17 +45,19 @@ from business_chain.state import (
 from common.chain.application import BlockContext, StateView
 from common.core.errors import InvariantBroken
 from common.core.suite import Suite
-from common.model.document import json_text
+from common.model.document import encode_document
 from common.model.enumerations import NOT_TRADING, TRADING
 from common.model.kinds.account import ACCOUNT, account_body
 from common.model.kinds.product import PRODUCT, product_body, product_metadata
-from common.model.kinds.registration import REGISTRATION, balances_metadata, registration_body
+from common.model.kinds.registration import REGISTRATION, RegistrationMetadata, registration_body, stated_natures
 from common.model.kinds.subject import SUBJECT, subject_body, subject_metadata
 from common.model.object_header import CREATE, UPDATE, assemble_snapshot
+from common.model.quantities import exact_quantity
 from common.model.sealed import sealed_metadata
 from common.model.values import date_time, reference
 
 _MARKET_CREATED_KEY: Final = b"market-created"
+_NO_ENCUMBRANCE: Final[Mapping[str, Any]] = {}
 
 
 class Movement(msgspec.Struct):
@@ -133,7 +136,7 @@ class Ledger:
             self.metadata |= sealed_metadata(operation.sealed_bodies)
             note_sealed(self.state, self.context.height, operation.sealed_bodies)
 
-    def emit(self, kind: str, object_id: str, version: int, body: str, metadata: dict[str, Any] | None = None) -> None:
+    def emit(self, kind: str, object_id: str, version: int, body: bytes, metadata: Any) -> None:
         """Add a snapshot of a body in canonical JSON: a create if `version` is 0, else an update."""
         self.snapshots.append(
             assemble_snapshot(
@@ -143,7 +146,7 @@ class Ledger:
                 operation=CREATE if version == 0 else UPDATE,
                 timestamp_s=self.operation.occurred_at_ms // 1000,
                 body=body,
-                metadata=json_text(self.metadata if metadata is None else {**self.metadata, **metadata}),
+                metadata=encode_document(metadata),
             )
         )
         self.objects.append((object_id, version))
@@ -180,7 +183,7 @@ class Ledger:
             investor_code=subject.investor_code,
             qualification_category=subject.qualification_category,
         )
-        self.emit(SUBJECT, object_id, standing.version, body, metadata)
+        self.emit(SUBJECT, object_id, standing.version, body, self.metadata | metadata)
 
     def market_reference(self) -> str:
         """Reference to the market's subject; makes its create snapshot the first time (L4)."""
@@ -232,7 +235,7 @@ class Ledger:
             depository_ref=depository_ref,
             maintained_at=self.maintained_at,
         )
-        self.emit(ACCOUNT, account_id, account.version, body)
+        self.emit(ACCOUNT, account_id, account.version, body, self.metadata)
 
     def product(self, code: str) -> Product:
         """Raises `product_unknown`."""
@@ -272,7 +275,7 @@ class Ledger:
             scale=product.scale,
             face_value_e4=product.face_value_e4,
         )
-        self.emit(PRODUCT, code, product.version, body, metadata)
+        self.emit(PRODUCT, code, product.version, body, self.metadata | metadata)
 
     # balances
 
@@ -297,11 +300,12 @@ class Ledger:
         report_ref: str | None = None,
         trading: bool = False,
         freeze_description: str | None = None,
-        metadata: dict[str, Any] | None = None,
+        encumbrance: Mapping[str, Any] = _NO_ENCUMBRANCE,
     ) -> None:
         """Set the balances of one holder and make the registration (create) that says so (L3).
 
-        `subject_ref` is the holder's reference, if the caller has looked it up.
+        `subject_ref` is the holder's reference, if the caller has looked it up; `encumbrance` names the pledge or
+        freeze to which the registration belongs.
         """
         key = holding_key(movement.code, account_id)
         if after.balances:
@@ -332,12 +336,15 @@ class Ledger:
             freeze_description=freeze_description,
         )
         movement.registrations += 1
-        details = balances_metadata(product.scale, figures_before.held, figures_after.held, after.balances)
-        if self.effective_date is not None:
-            details["effective_date"] = self.effective_date
-        if metadata is not None:
-            details |= metadata
-        self.emit(REGISTRATION, self.registration_id(movement.registrations), 0, body, details)
+        stated = RegistrationMetadata(
+            **self.metadata,
+            **encumbrance,
+            effective_date=self.effective_date,
+            held_before=exact_quantity(figures_before.held, product.scale),
+            held_after=exact_quantity(figures_after.held, product.scale),
+            share_natures=stated_natures(product.scale, after.balances),
+        )
+        self.emit(REGISTRATION, self.registration_id(movement.registrations), 0, body, stated)
 
     def _count_holder(self, movement: Movement, account_id: str, subject: str, change: int) -> None:
         movement.holders_change += change

@@ -21,6 +21,7 @@ from business_chain.operations.registrations import check_available
 from business_chain.refusals import refuse
 from business_chain.state import binding_key, encode_value
 from common.core.errors import InvariantBroken
+from common.model.kinds.registration import StatedPart
 from common.model.quantities import exact_quantity
 
 
@@ -217,12 +218,14 @@ def _save(ledger: Ledger, binding_id: str, binding: Binding) -> None:
         ledger.state.delete(binding_key(binding_id))
 
 
-def _register(ledger: Ledger, binding: Binding, before: Holding, after: Holding, metadata: dict[str, Any]) -> None:
+def _register(ledger: Ledger, binding: Binding, before: Holding, after: Holding, encumbrance: dict[str, Any]) -> None:
     """Make the registration of what a binding changed, whatever the account's standing."""
     movement = Movement(binding.product, ledger.product(binding.product))
     description = f"{binding.authority} {binding.order_number}" if binding.kind == "freeze" else None
     account = ledger.account(binding.account)
-    ledger.move(movement, binding.account, account, before, after, freeze_description=description, metadata=metadata)
+    ledger.move(
+        movement, binding.account, account, before, after, freeze_description=description, encumbrance=encumbrance
+    )
     ledger.settle(movement)
 
 
@@ -248,12 +251,11 @@ def _freeze_metadata(freeze_id: str, binding: Binding, ledger: Ledger) -> dict[s
     return metadata
 
 
-def _stated(binding: Binding, ledger: Ledger) -> list[dict[str, Any]]:
+def _stated(binding: Binding, ledger: Ledger) -> list[StatedPart]:
     """What is left of a binding, by share nature and by the pledge that it lies on."""
     scale = ledger.product(binding.product).scale
     return [
-        {"share_nature": part.share_nature, "quantity": exact_quantity(part.quantity, scale)}
-        | ({} if part.pledge is None else {"pledge": part.pledge})
+        StatedPart(share_nature=part.share_nature, quantity=exact_quantity(part.quantity, scale), pledge=part.pledge)
         for part in binding.parts
         if part.quantity
     ]

@@ -153,7 +153,7 @@ def emit_report(
         maintained_at=ledger.maintained_at,
         parties=parties,
     )
-    metadata = report_metadata(quantity, product.scale)
+    metadata = ledger.metadata | report_metadata(quantity, product.scale)
     if isinstance(operation, Transfer):
         metadata["share_nature"] = operation.share_nature
     ledger.emit(TRANSACTION_REPORT, object_id, 0, body, metadata)

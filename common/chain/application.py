@@ -21,7 +21,7 @@ Left out: queries (routes read the chain store), signatures, nonces and expiry (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -185,12 +185,16 @@ class OverlayView:
     def get(self, key: bytes) -> bytes | None:
         if key in self.state_changes:
             return self.state_changes[key]
-        return _remembered(self._state_read, key, self._base.get)
+        if key in self._state_read:
+            return self._state_read[key]
+        return _remember(self._state_read, key, self._base.get(key))
 
     def get_index(self, key: bytes) -> bytes | None:
         if key in self.index_changes:
             return self.index_changes[key]
-        return _remembered(self._index_read, key, self._base.get_index)
+        if key in self._index_read:
+            return self._index_read[key]
+        return _remember(self._index_read, key, self._base.get_index(key))
 
     def put(self, key: bytes, value: bytes) -> None:
         self._journal.append((self.state_changes, key, self.state_changes.get(key, _ABSENT)))
@@ -225,11 +229,8 @@ def _below(changes: dict[bytes, bytes | None], prefix: bytes, start_after: bytes
     return {key: value for key, value in changes.items() if key.startswith(prefix) and key >= least}
 
 
-def _remembered(known: dict[bytes, bytes | None], key: bytes, read: Callable[[bytes], bytes | None]) -> bytes | None:
-    """The base's answer, from `known` if it was asked before."""
-    if key in known:
-        return known[key]
-    value = read(key)
+def _remember(known: dict[bytes, bytes | None], key: bytes, value: bytes | None) -> bytes | None:
+    """Keep what the base answered, unless it is large."""
     if value is None or len(value) <= REMEMBERED_BYTES:
         known[key] = value
     return value

@@ -105,13 +105,8 @@ def _parse_carefully(data: bytes) -> Any:
 
 
 def encode_document(value: Any) -> bytes:
-    """The bytes of a value that `parse_document` read, or of literals of our own."""
-    return _encoder.encode(value)
-
-
-def json_text(value: Any) -> str:
-    """A value as canonical JSON. Raises `Malformed('json_surrogate')`."""
+    """The bytes of a value that `parse_document` read, or of our own. Raises `Malformed('json_surrogate')`."""
     try:
-        return _encoder.encode(value).decode("utf-8")
+        return _encoder.encode(value)
     except UnicodeEncodeError:
         raise Malformed("json_surrogate", "A string holds half of a surrogate pair.") from None

@@ -15,7 +15,7 @@ import msgspec
 from common.core.codec import MAX_SAFE_INTEGER
 from common.core.errors import InvariantBroken, Malformed, TooLarge
 from common.core.snapshot import MAX_SNAPSHOT_BYTES
-from common.model.document import encode_document, json_text
+from common.model.document import encode_document
 
 MODEL_PROTOCOL: Final = "区域性股权市场跨链业务数据模型"
 MODEL_VERSION: Final = "2.0.0"
@@ -61,13 +61,13 @@ def build_snapshot(
     what `assemble_snapshot` raises.
     """
     return assemble_snapshot(
-        kind=json_text(kind)[1:-1],
-        object_id=json_text(object_id)[1:-1],
+        kind=_between_quotes(kind),
+        object_id=_between_quotes(object_id),
         version=version,
         operation=operation,
         timestamp_s=timestamp_s,
-        body=None if body is None else json_text(body),
-        metadata=None if metadata is None else json_text(metadata),
+        body=None if body is None else encode_document(body),
+        metadata=None if metadata is None else encode_document(metadata),
         remark=remark,
     )
 
@@ -79,35 +79,35 @@ def assemble_snapshot(
     version: int,
     operation: str,
     timestamp_s: int,
-    body: str | None,
-    metadata: str | None = None,
+    body: bytes | None,
+    metadata: bytes | None = None,
     remark: str | None = None,
 ) -> bytes:
     """Canonical bytes of one snapshot, whose body and metadata are canonical JSON already; kind and object id are as
-    they stand between quotes.
+    they stand between quotes, in ASCII mostly.
 
     Raises `TooLarge('snapshot_too_large')` above 64 KiB, `Malformed('json_surrogate')` and
     `InvariantBroken` if header fields contradict each other (a bug of the caller).
     """
     if operation not in OPERATIONS or (body is None) != (operation == DELETE) or (operation == CREATE and version != 0):
         raise InvariantBroken(f"snapshot header contradicts itself: {operation} of version {version}")
-    start = "{" if body is None else f'{{"body":{body},'
-    stated = "" if metadata is None else f',"metadata":{metadata}'
-    end = "}}" if remark is None else f',"remark":{json_text(remark)}}}}}'
-    text = (
-        f'{start}"header":{{"content":{{"object_id":"{object_id}","operation":"{operation}",'
-        f'"timestamp":{timestamp_s},"type":"{kind}","version":{version}}}{stated}'
-    )
-    try:
-        # The model's name alone is not ASCII mostly: text with it is four bytes a character, and slow to encode.
-        data = text.encode() + _MODEL + end.encode()
-    except UnicodeEncodeError:
-        raise Malformed("json_surrogate", "A string holds half of a surrogate pair.") from None
+    content = (
+        f'"header":{{"content":{{"object_id":"{object_id}","operation":"{operation}",'
+        f'"timestamp":{timestamp_s},"type":"{kind}","version":{version}}}'
+    ).encode()
+    start = b"{" if body is None else b'{"body":%b,' % body
+    stated = b"" if metadata is None else b',"metadata":' + metadata
+    end = b"}}" if remark is None else b',"remark":%b}}' % encode_document(remark)
+    data = b"".join((start, content, stated, _MODEL, end))
     if len(data) > MAX_SNAPSHOT_BYTES:
         raise TooLarge(
             "snapshot_too_large", "A snapshot is at most 64 KiB.", length=len(data), limit=MAX_SNAPSHOT_BYTES
         )
     return data
+
+
+def _between_quotes(text: str) -> str:
+    return encode_document(text).decode()[1:-1]
 
 
 def read_header(document: Any) -> SnapshotHeader:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from common.model.document import json_text
+from common.model.document import encode_document
 from common.model.enumerations import ACCOUNT_STATUSES, ACCOUNT_TYPES, NOT_STATED
 from common.model.values import date, group_in, number_in, referenced, text_in
 
@@ -29,7 +29,7 @@ def account_body(
     subject_ref: str,
     depository_ref: str,
     maintained_at: str,
-) -> str:
+) -> bytes:
     """Canonical JSON of an account; the times are of its opening, latest freeze, latest thaw and closing.
 
     Who froze it stands in the remark: the model's name of an applicant may be a person's, so it is left out.
@@ -53,7 +53,9 @@ def account_body(
         "account_status": ACCOUNT_STATUSES[status],
         "account_create_time": maintained_at,
     }
-    return json_text({"account_information": {"basic_account_information": basic, "account_cycle_information": groups}})
+    return encode_document(
+        {"account_information": {"basic_account_information": basic, "account_cycle_information": groups}}
+    )
 
 
 class AccountFacts(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from common.model.document import json_text
+from common.model.document import encode_document
 from common.model.enumerations import BOND_PRODUCTS, EQUITY_PRODUCTS, NOT_STATED, REGIONAL_EQUITY_MARKET, UNITS
 from common.model.quantities import MAX_PLACES, PRICE_PLACES, Quantity, exact_quantity
 from common.model.values import believed_in, group_in, number_in, referenced, text_in
@@ -41,7 +41,7 @@ def product_body(
     issuer_ref: str,
     issuer_name: str,
     maintained_at: str,
-) -> str:
+) -> bytes:
     """Canonical JSON of a product; quantities are integers with `scale` decimal places.
 
     `issue_price_e4` is the price of its latest issue that had one.
@@ -86,7 +86,7 @@ def product_body(
         "essential_information": {"basic_product_information": basic},
         "release_information": branch,
     }
-    return json_text({"product_information": information})
+    return encode_document({"product_information": information})
 
 
 def product_metadata(

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from common.model.document import json_text
+from common.model.document import encode_document
 from common.model.enumerations import OTHER, RIGHTS, SUBJECT_TYPES, UNITS
 from common.model.quantities import Quantity, decimal_text, exact_quantity, is_believed
 from common.model.values import (
@@ -70,7 +70,7 @@ def registration_body(
     maintained_at: str,
     note: str,
     freeze_description: str | None,
-) -> str:
+) -> bytes:
     """Canonical JSON of one holder's movement; references, times and identifiers are ASCII without quotes.
 
     `event_type` is `TRADING` or `NOT_TRADING`; balances are integers with `scale` decimal places.
@@ -79,8 +79,10 @@ def registration_body(
     pledged_before, pledged, pledged_change = _course(before.pledged, after.pledged, scale)
     frozen_before, frozen, frozen_change = _course(before.frozen, after.frozen, scale)
     report = "" if report_ref is None else f',"register_transaction_ref":"{report_ref}"'
-    thaw = "" if freeze_description is None else f',"register_thaw_description":{json_text(freeze_description)}'
-    return (
+    thaw = ""
+    if freeze_description is not None:
+        thaw = f',"register_thaw_description":{encode_document(freeze_description).decode()}'
+    text = (
         '{"registration_information":{"register_basic_information":{'
         f'"register_event_type":{event_type},"register_object_type":{RIGHTS}}},'
         '"registration_rights":{"basic_information_rights":{"available_registration":{'
@@ -97,6 +99,7 @@ def registration_body(
         f'"register_pledge_balance_after":{pledged},"register_pledge_balance_before":{pledged_before},'
         f'"register_pledge_balance_change":{pledged_change}}}}}}}}}}}'
     )
+    return text.encode()
 
 
 def _course(before: int, after: int, scale: int) -> tuple[int | str, int | str, int | str]:
@@ -116,7 +119,7 @@ class StatedNature(msgspec.Struct, frozen=True, kw_only=True):
     frozen: Quantity
 
 
-class StatedPart(msgspec.Struct, frozen=True, kw_only=True):
+class StatedPart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is left of a pledge or freeze in one share nature; of a freeze, on which pledge it lies (None: on none)."""
 
     share_nature: int
@@ -139,22 +142,41 @@ class NatureBalance(Protocol):
     def frozen(self) -> int: ...
 
 
-def balances_metadata(scale: int, held_before: int, held_after: int, after: Iterable[NatureBalance]) -> dict[str, Any]:
-    """What a registration states of its balances beside the model's fields: held, and all after it by share nature."""
-    return {
-        "held_before": exact_quantity(held_before, scale),
-        "held_after": exact_quantity(held_after, scale),
-        "share_natures": [
-            {
-                "share_nature": balance.share_nature,
-                "held": exact_quantity(balance.held, scale),
-                "available": exact_quantity(balance.available, scale),
-                "pledged": exact_quantity(balance.pledged, scale),
-                "frozen": exact_quantity(balance.frozen, scale),
-            }
-            for balance in after
-        ],
-    }
+class RegistrationMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What our business chains state of a registration beside the model's fields, as `header.metadata` has it."""
+
+    business_id: str
+    operation: str
+    basis: Any = None
+    sealed_bodies: Any = None
+    effective_date: str | None = None
+    held_before: Quantity
+    held_after: Quantity
+    share_natures: list[StatedNature]
+    """Balances after it, ascending."""
+    parts: list[StatedPart] | None = None
+    """What is left of the pledge or freeze that it belongs to, which the following name."""
+    pledge: str | None = None
+    pledgee_ref: str | None = None
+    contract_number: str | None = None
+    freeze: str | None = None
+    authority: str | None = None
+    order_number: str | None = None
+    until_ms: int | None = None
+
+
+def stated_natures(scale: int, balances: Iterable[NatureBalance]) -> list[StatedNature]:
+    """Balances in the product's scale as a registration's metadata states them."""
+    return [
+        StatedNature(
+            share_nature=balance.share_nature,
+            held=exact_quantity(balance.held, scale),
+            available=exact_quantity(balance.available, scale),
+            pledged=exact_quantity(balance.pledged, scale),
+            frozen=exact_quantity(balance.frozen, scale),
+        )
+        for balance in balances
+    ]
 
 
 class Part(msgspec.Struct, frozen=True, gc=False):

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from common.model import codes
-from common.model.document import json_text
+from common.model.document import encode_document
 from common.model.enumerations import NOT_STATED, OTHER, SUBJECT_TYPES
 from common.model.values import date_time, group_in, number_in, text_in
 
@@ -31,7 +31,7 @@ def subject_body(
     identity_commitment: str | None,
     qualification_category: int | None,
     qualification_certified_at_ms: int | None,
-) -> str:
+) -> bytes:
     """Canonical JSON of a subject. `subject_id` is a code of the subject, or an identity of its own."""
     basic: dict[str, Any] = {
         "general_information_subject": {
@@ -66,7 +66,7 @@ def subject_body(
         information["organization_subject_information"] = {
             "basic_information_of_enterprise": {"basic_information_description": description}
         }
-    return json_text({"subject_information": information})
+    return encode_document({"subject_information": information})
 
 
 def subject_metadata(

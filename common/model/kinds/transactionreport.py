@@ -40,7 +40,7 @@ def report_body(
     settled_at: str,
     maintained_at: str,
     parties: str,
-) -> str:
+) -> bytes:
     """Canonical JSON of a report; `quantity` has `scale` decimal places, references and times are ASCII."""
     whole = whole_text(quantity, scale)
     price = "" if price_e4 is None else f'"transaction_settlement_price":{decimal_text(price_e4, PRICE_PLACES)},'
@@ -50,7 +50,7 @@ def report_body(
         f'"transaction_settlement_currency":"{currency}",{price}{settled}"transaction_settlement_time":"{settled_at}"}}'
     )
     information = ",".join(sorted((content, parties)))  # their names decide
-    return (
+    text = (
         '{"transaction_report_information":{"basic_transaction_information":{"basic_information_remark":{'
         f'"transaction_create_time":"{maintained_at}","transaction_market_type":{REGIONAL_EQUITY_MARKET},'
         f'"transaction_method":{OFFLINE_AGREEMENT},"transaction_type":{transaction_type}}},'
@@ -58,6 +58,7 @@ def report_body(
         f'"custody_asset_transaction":{{"transaction_custody_product_ref":"{product_ref}"}}}}}},'
         f'"transaction_information":{{{information}}}}}}}'
     )
+    return text.encode()
 
 
 def report_metadata(quantity: int, scale: int) -> dict[str, Any]:
