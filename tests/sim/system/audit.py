@@ -239,7 +239,7 @@ def _anchored_data(
     }
     if delivered != expected:
         raise Violation(f"{network}: {len(delivered)} snapshots on the custody chain, {len(expected)} in the region")
-    _same_positions(simulation, client, _model(client, read[network], height).register())
+    _same_positions(simulation, client, _model(client, read[network], height))
 
 
 def _take_in(operation: dict[str, Any], delivered: dict[tuple[int, int], str]) -> None:
@@ -257,19 +257,22 @@ def _height_of(header: bytes) -> int:
     return HeaderMessage.decode(header).header.height
 
 
-def _same_positions(simulation: SystemSimulation, client: MarketClient, expected: dict[str, list[Row]]) -> None:
-    """Regulators see what the market's register held when its anchored block was made."""
+def _same_positions(simulation: SystemSimulation, client: MarketClient, model: RegisterModel) -> None:
+    """Regulators see what the market's register held when its anchored block was made, and since which day."""
+    expected = {account: (model.days[account], rows) for account, rows in model.register().items()}
     for machine in simulation.correct(CUSTODY):
-        found: dict[str, list[Row]] = {}
+        found: dict[str, tuple[str, list[Row]]] = {}
         copies: Counter[str] = Counter()
         for key, value in machine.chain.state_scan(b"position/", None, 10_000):
             _, _, network, product, account = key.decode().split("/")
             if (network, product) == (client.network, client.product):
                 copies[account] += 1
-                found[account] = [
+                position = json.loads(value)
+                rows = [
                     (stated["share_nature"], held, stated["pledged"], stated["frozen"], held - stated["available"])
-                    for stated in json.loads(value)["share_natures"]
+                    for stated in position["share_natures"]
                     for held in (stated["held"],)
                 ]
+                found[account] = (position["effective_date"], rows)
         if found != expected or max(copies.values(), default=1) > 1:
             raise Violation(f"{machine.name}: positions in {client.network} are {found}, the register had {expected}")

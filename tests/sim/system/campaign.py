@@ -35,7 +35,7 @@ def run_seed(layer: str, seed: int) -> dict[str, Any]:
     try:
         if layer == "system":
             options = draw_options(seed)
-            figures["kinds"] = options.kinds
+            figures["kinds"] = [*options.kinds, *(["foreign"] if options.foreign else [])]
             figures["sizes"] = [*(size for _, size in options.markets), options.custody]
             outcome = SystemSimulation(seed, options=options).run()
             figures["resumed_ms"], figures["settled_ms"] = outcome.resumed_ms, outcome.settled_ms

@@ -14,6 +14,7 @@ from typing import Any
 
 from common.core.errors import Rejected
 from common.core.transaction import parse_envelope, sign_envelope
+from common.model.values import date
 from tests.sim.system.founding import GENESIS_MS, REGIONS, SUITE, ChainSpec, key_text, seed_of
 from tests.sim.system.http import SimulatedConnection, Web, url_of
 from tests.sim.system.loop import SimulatedLoop
@@ -110,6 +111,7 @@ class MarketClient(Client):
         self._count, self._pause_ms = transactions, pause_ms
         self._business = 0
         self._pledges: list[dict[str, Any]] = []
+        self._freezes: list[dict[str, Any]] = []
 
     @property
     def product(self) -> str:
@@ -181,10 +183,17 @@ class MarketClient(Client):
         return operations
 
     def _business_operation(self) -> dict[str, Any]:
+        """Any movement; some take effect on another day than that on which they happen."""
+        operation = self._movement()
+        if self.world.random.random() < 0.3:
+            operation["effective_date"] = date(GENESIS_MS - 86_400_000 * self.world.random.randrange(30))
+        return operation
+
+    def _movement(self) -> dict[str, Any]:
         random = self.world.random
         kind = random.random()
         nature = {"share_nature": random.choice(NATURES)}
-        if kind < 0.15 or (kind < 0.3 and not self._pledges):
+        if kind < 0.15 or (kind < 0.45 and not self._pledges):
             pledge = self._operation(
                 "registration.pledge",
                 product=self.product,
@@ -196,9 +205,10 @@ class MarketClient(Client):
             )
             self._pledges.append(pledge)
             return pledge
-        if kind < 0.3:
-            return self._of_a_pledge(random.choice(self._pledges), random.randrange(1, 5_000))
-        if kind < 0.4:
+        if kind < 0.45:
+            pledge = random.choice(self._pledges)
+            return self._of_a_pledge(pledge, random.randint(1, pledge["quantity"] + 100))
+        if kind < 0.55:
             account, quantity = f"A{random.randint(1, HOLDERS)}", random.choice((10, 1_000, AUTHORISED))
             return self._operation(
                 "registration.initial", product=self.product, account=account, quantity=quantity, **nature
@@ -215,11 +225,16 @@ class MarketClient(Client):
         )
 
     def _of_a_pledge(self, pledge: dict[str, Any], quantity: int) -> dict[str, Any]:
-        """A court freezes some of the pledged shares, or the pledgee releases some, frozen or not."""
+        """A court freezes some of the pledged shares or thaws some, or the pledgee releases some, frozen or not."""
         name = pledge["business_id"]
-        if self.world.random.random() < 0.5:
+        kind = self.world.random.random()
+        if kind < 0.4:
             return self._operation("registration.release", pledge=name, quantity=quantity)
-        return self._operation(
+        if kind < 0.6 and self._freezes:
+            freeze = self.world.random.choice(self._freezes)
+            some = self.world.random.randint(1, freeze["quantity"])
+            return self._operation("registration.unfreeze", freeze=freeze["business_id"], quantity=some)
+        freeze = self._operation(
             "registration.freeze",
             product=self.product,
             account=pledge["account"],
@@ -229,3 +244,5 @@ class MarketClient(Client):
             authority="样例人民法院",
             order_number=f"F-{self._business}",
         )
+        self._freezes.append(freeze)
+        return freeze

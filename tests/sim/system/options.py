@@ -49,7 +49,7 @@ class SystemOptions:
     """How long faults may go on."""
     relays: int = 1
     foreign: bool = False
-    """Whether a region of another make is attached, misbehaves and is recovered; no seed draws it by itself."""
+    """Whether a region of another make is attached, misbehaves and is recovered: one seed in six draws it."""
 
     def command(self) -> str:
         """The command line that runs exactly this."""
@@ -99,6 +99,7 @@ def draw_options(seed: int) -> SystemOptions:
         transactions=random.choice((2, 4, 6)),
         heal_ms=random.choice((2_000, 3_000, 4_000)),
         relays=2 if random.random() < 0.2 else 1,
+        foreign=random.random() < 1 / 6,
     )
 
 

@@ -18,7 +18,7 @@ from tests.sim.system.simulation import SystemSimulation
 from tests.support.custody import account
 
 ACCOUNTS = 300
-QUEUED_AT = 2
+QUEUED_AT = 1
 
 
 def open_accounts(block: BlockWork, item: work.Item, progress: Any, budget: work.Budget) -> Any:

@@ -47,6 +47,7 @@ def test_the_seeds_draw_every_size_and_every_kind_of_fault() -> None:
     assert {scenario.custody for scenario in scenarios} == set(SIZES)
     assert {len(scenario.markets) for scenario in scenarios} == {1, 2}
     assert {scenario.relays for scenario in scenarios} == {1, 2}
+    assert {scenario.foreign for scenario in scenarios} == {False, True}
 
 
 @pytest.mark.parametrize("seed", [3, 9, 31])
