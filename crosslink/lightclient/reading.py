@@ -20,6 +20,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from common.core.errors import Malformed
+from common.model.sealed import SealedBody
 from crosslink.lightclient.client_state import ClientState
 
 MAX_ANSWER_BYTES = 24 * 1024 * 1024
@@ -82,6 +83,14 @@ class SourceReader(Protocol):
 
     def tip(self, state: ClientState) -> Conversation[int]:
         """The height that a node claims to have; for comparison."""
+        ...
+
+    def body(self, state: ClientState, body: SealedBody) -> Conversation[bytes] | None:
+        """A body off the chain, as a node has it; None if chains of this type hand out none."""
+        ...
+
+    def is_body(self, state: ClientState, body: SealedBody, data: bytes) -> bool:
+        """Whether these bytes are the body, by size and digest."""
         ...
 
 

@@ -19,6 +19,7 @@ import asyncio
 from typing import Any
 
 from common.core.errors import Malformed, Rejected, Unavailable
+from common.model.sealed import SealedBody
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.client_types import client_for
 from crosslink.lightclient.reading import MAX_ANSWER_BYTES, Conversation, Read, Request, Result
@@ -99,6 +100,22 @@ class HttpRegionSource:
     async def read_node(self, state: ClientState, node: int, read: Read) -> Page:
         """A page from that node. Raises `Unavailable`, `NodeRefused` or `Malformed`."""
         return await self._page(state, node, read)
+
+    async def hands_out(self, state: ClientState, body: SealedBody) -> bool | None:
+        """Whether a node hands out a body; None if chains of this type hand out none. Other bytes are a lie (S2)."""
+        reader = client_for(state.client_type).reader
+        for node in range(self._pool.size):
+            conversation = reader.body(state, body)
+            if conversation is None:
+                return None
+            try:
+                data = await self._converse(node, conversation)
+            except (NodeRefused, Unavailable, Malformed):
+                continue  # it has no such body now, or does not answer; whether it gives blocks is another question
+            if await asyncio.to_thread(reader.is_body, state, body, data):
+                return True
+            self.blame(node, NodeFault.LYING)
+        return False
 
     @property
     def size(self) -> int:

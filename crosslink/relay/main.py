@@ -31,6 +31,7 @@ from common.node.peer.listener import bind
 from common.node.peer.tls import ApiTls
 from common.node.settings import LimitSettings
 from crosslink.relay.api import create_relay_app, status_document
+from crosslink.relay.body_watch import BodyWatch
 from crosslink.relay.http_custody import HttpCustody
 from crosslink.relay.http_source import HttpRegionSource
 from crosslink.relay.node_http import Connection, tls_context
@@ -71,6 +72,7 @@ class Relay:
         )
         self._board, self._metrics = Board(), RelayMetrics()
         self._sources: dict[str, HttpRegionSource] = {}
+        self._watch = BodyWatch(self._sources, clock, self._board, self._metrics)
         self._workers: list[RegionWorker] = []
         pace = Pace(**settings.pace.model_dump())
         # Not for secrets: it only spreads the retries of several relays.
@@ -81,7 +83,17 @@ class Relay:
             source = HttpRegionSource(list(region.nodes), connection, clock)
             self._sources[region.network] = source
             self._workers.append(
-                RegionWorker(region.network, source, self._custody, clock, self._board, self._metrics, jitter, pace)
+                RegionWorker(
+                    region.network,
+                    source,
+                    self._custody,
+                    clock,
+                    self._board,
+                    self._metrics,
+                    jitter,
+                    pace,
+                    self._watch.delivered,
+                )
             )
         tokens = TokenStore(settings.api.tokens_file) if settings.api.tokens_file else None
         app = create_relay_app(self._status, self._metrics, tokens)
@@ -98,6 +110,7 @@ class Relay:
         """Serve the status and set the workers to work."""
         await self._server.start()
         self._tasks = [asyncio.create_task(worker.run()) for worker in self._workers]
+        self._tasks.append(asyncio.create_task(self._watch.run()))
         _log.info("relay started", extra={"regions": sorted(self._sources)})
 
     async def stop(self) -> None:

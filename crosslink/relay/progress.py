@@ -6,12 +6,16 @@ Left out: decisions. Nothing here is read back by the worker, except how far the
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from crosslink.relay.planner import AnchoredPosition
+
+SHOWN_MISSING: Final = 16
+"""Missing bodies of a region that the status names; the counter has their number."""
 
 
 @dataclass(slots=True)
@@ -28,6 +32,8 @@ class RegionProgress:
     last_error: dict[str, Any] | None = None
     next_retry_ms: int | None = None
     last_applied_ms: int | None = None
+    missing_bodies: deque[str] = field(default_factory=lambda: deque(maxlen=SHOWN_MISSING))
+    """Digests of committed bodies that no node handed out, the newest last (`body_watch`)."""
 
     @property
     def lag_blocks(self) -> int:
@@ -55,6 +61,7 @@ class RegionProgress:
             "last_error": self.last_error,
             "next_retry_ms": self.next_retry_ms,
             "last_applied_ms": self.last_applied_ms,
+            "missing_bodies": list(self.missing_bodies),
         }
 
 
@@ -92,6 +99,12 @@ class RelayMetrics:
             f"{prefix}_submissions", "Submissions by final result.", [*label, "result"], registry=self.registry
         )
         self.errors = Counter(f"{prefix}_errors", "Failed steps by code.", [*label, "code"], registry=self.registry)
+        self.bodies = Counter(
+            f"{prefix}_bodies",
+            "Bodies off the chain that delivered snapshots commit to: found, missing or skipped.",
+            [*label, "outcome"],
+            registry=self.registry,
+        )
         self.latency = Histogram(
             f"{prefix}_submission_seconds",
             "Time from sending to the receipt.",

@@ -71,7 +71,9 @@ class Pace:
 
 
 class RegionWorker:
-    """Carries one region. `jitter()` gives a number in [0, 1) and spreads retries of many relays."""
+    """Carries one region. `jitter()` gives a number in [0, 1) and spreads retries of many relays; `delivered` is told
+    the snapshots of each block that was applied.
+    """
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class RegionWorker:
         metrics: RelayMetrics,
         jitter: Callable[[], float],
         pace: Pace | None = None,
+        delivered: Callable[[ClientState, Sequence[bytes]], None] = lambda state, snapshots: None,
     ) -> None:
         self._network = network
         self._source = source
@@ -93,6 +96,7 @@ class RegionWorker:
         self._metrics = metrics
         self._jitter = jitter
         self._pace = pace or Pace()
+        self._delivered = delivered
         self._status: RegionStatus | None = None
         self._state: ClientState | None = None
         self._buffer: tuple[FetchedBlock, ...] = ()
@@ -292,6 +296,7 @@ class RegionWorker:
         progress.last_applied_ms = now_ms
         for block in self._buffer:
             if block.height <= chunk.reaches:
+                self._delivered(status.client_state, block.snapshots)
                 self._metrics.blocks.labels(self._network).inc()
                 self._metrics.delay.labels(self._network).observe(max(0, now_ms - block.block.time_ms) / 1000)
         self._metrics.snapshots.labels(self._network).inc(chunk.snapshots)

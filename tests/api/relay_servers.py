@@ -60,6 +60,8 @@ class RegionNode:
     visible: int | None = None
     answer: Callable[[], Response] | None = None
     stall_s: float = 0.0
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    """What it hands out by digest, right or wrong."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     url: str = ""
 
@@ -74,6 +76,7 @@ class RegionNode:
             routes=[
                 Route(f"{prefix}/blocks", self._guarded(self._blocks), methods=["GET"]),
                 Route(f"{prefix}/status", self._guarded(self._status), methods=["GET"]),
+                Route("/v1/bodies/{digest}", self._guarded(self._body), methods=["GET"]),
             ]
         )
 
@@ -88,6 +91,10 @@ class RegionNode:
             return self.answer() if self.answer is not None else await handler(request)
 
         return guarded
+
+    async def _body(self, request: Request) -> Response:
+        data = self.bodies.get(request.path_params["digest"])
+        return problem(404, "body_unknown") if data is None else Response(data)
 
     async def _status(self, request: Request) -> Response:
         return JSONResponse({"network": self.chain.network, "height": self.height()})

@@ -21,12 +21,15 @@ import tomli_w
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from common.core.errors import Rejected
+from common.core.suite import ED25519_SHA256
+from common.model.sealed import SealedBody, sealed_metadata
 from common.node.settings import SettingsError
 from crosslink.relay.main import Relay
 from crosslink.relay.node_http import Connection, tls_context
 from crosslink.relay.settings import load_relay_settings
 from tests.api.relay_servers import RelayFixture, Sites, as_json, build_world, problem, wait_for
 from tests.support.chains import ChainBuilder, member_names, sample_snapshot, validator_set
+from tests.support.custody import person
 from tests.support.relay_world import honest
 
 
@@ -101,6 +104,25 @@ def test_everything_arrives_over_the_wire_and_the_business_chain_is_only_read(si
         assert relay.region()["endpoint"].startswith("https://127.0.0.1:")
         assert relay.region()["last_error"] is None
     assert {method for nodes in world.nodes.values() for node in nodes for method, _ in node.requests} == {"GET"}
+    assert all(result.applied for result in world.model.results)
+
+
+def test_bodies_off_the_chain_are_looked_for_and_a_node_that_gives_other_bytes_is_blamed(sites: Sites) -> None:
+    chain, data = ChainBuilder("beijing"), b"a court order"
+    body = SealedBody(digest=ED25519_SHA256.hash(data).hex(), media_type="application/pdf", size_bytes=len(data))
+    chain.extend([person("p1", "Q000000001", metadata=sealed_metadata([body]))])
+    world = build_world(sites, [chain])
+    liar, honest_node = world.nodes["beijing"]
+    liar.bodies[body.digest], honest_node.bodies[body.digest] = b"a c0urt order", data
+
+    def found(relay: RunningRelay) -> bool:
+        return relay.relay is not None and relay.relay._metrics.bodies.labels("beijing", "found")._value.get() == 1
+
+    with running(world) as relay:
+        wait_for(world.complete, "all anchored")
+        wait_for(lambda: found(relay), "the body is found at the other node")
+        assert [node["lies"] for node in relay.region()["nodes"]] == [1, 0]
+        assert relay.region()["missing_bodies"] == []
     assert all(result.applied for result in world.model.results)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import tomllib
 from pathlib import Path
@@ -38,6 +39,16 @@ def status_of(
     return answer.status_code
 
 
+def bodies_found(local: LocalNetwork) -> int:
+    """How many bodies of the region the relay was handed out."""
+    context = ssl.create_default_context(cafile=str(local.ca_file))
+    text = httpx.get(f"{local.relays[0].api}/metrics", verify=context, trust_env=False).text
+    (value,) = re.findall(rf'^tongjian_relay_bodies_total{{outcome="found",region="{REGION}"}} (.*)$', text, re.M) or [
+        0
+    ]
+    return int(float(value))
+
+
 def kept_by(local: LocalNetwork, name: str) -> Path:
     """Where a node keeps the bodies of its chain."""
     (node,) = [node for node in local.chain(REGION).nodes if node.name == name]
@@ -60,6 +71,7 @@ def test_a_body_put_at_one_node_is_kept_by_every_node_of_its_chain(network: Netw
     assert answer["status"] == "applied", answer
     for name in names[:3]:
         eventually(lambda name=name: status_of(local, name, digest, data) == 200, f"{name} has the body")
+    eventually(lambda: bodies_found(local) == 1, "the relay has fetched it")
 
     network.start(down)
     eventually(lambda: status_of(local, down, digest, data) == 200, "a node that was down fetches it")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.core.errors import CertificateInvalid, Malformed, ProofInvalid, Rejected
+from common.model.sealed import SealedBody
 from crosslink.lightclient.client_state import ClientState
 from crosslink.lightclient.client_types import register
 from crosslink.lightclient.json_fields import Fields
@@ -179,6 +180,13 @@ class IsletReader:
         """The newest slot."""
         answer = yield _call({"method": "head"})
         return decode(answer, int, "head")
+
+    def body(self, state: ClientState, body: SealedBody) -> None:
+        """Its nodes hand out none."""
+
+    def is_body(self, state: ClientState, body: SealedBody, data: bytes) -> bool:
+        """Never asked."""
+        return False
 
 
 def _call(document: dict[str, Any]) -> Request:

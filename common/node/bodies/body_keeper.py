@@ -157,7 +157,8 @@ class BodyKeeper:
             try:
                 await self._look()
                 await self._obtain_due()
-                await self.in_thread(self._store.drop_forgotten, self._now_ms())
+                if self._store.has_loose:
+                    await self.in_thread(self._store.drop_forgotten, self._now_ms())
             except Exception as failure:
                 # Broad on purpose (K1): whatever fails here must not end what follows.
                 _log.error("looking after bodies off the chain failed", exc_info=failure)

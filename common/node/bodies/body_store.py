@@ -86,6 +86,11 @@ class BodyStore:
         return digest in self._kept
 
     @property
+    def has_loose(self) -> bool:
+        """Whether bodies wait for what commits to them."""
+        return bool(self._loose)
+
+    @property
     def full(self) -> bool:
         """Whether no further body of the largest size can be kept."""
         return not self._has_room(MAX_SEALED_BYTES)
