@@ -4,7 +4,8 @@ The operations speak to this class alone. Invariants
   L1  Whatever changes an object makes its snapshot: `create` with version 0, then `update` with the next version,
       always in full (never incremental), so that each stands for itself.
   L2  References name the version that the object had when the business began; what it became comes after.
-  L3  A movement goes through `move`: it keeps S1 and S2 of `state` and makes the holder's registration snapshot.
+  L3  A movement goes through `move`, which keeps S2 of `state` and makes the holder's registration snapshot; `issue`
+      counts what is registered newly, and `settle` keeps S1.
   L4  The market's own subject object is created by the first transaction that refers to it, since genesis makes no
       snapshots.
 
@@ -13,7 +14,6 @@ Left out: the rules.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -57,7 +57,6 @@ from common.model.sealed import sealed_metadata
 from common.model.values import date_time, reference
 
 _MARKET_CREATED_KEY: Final = b"market-created"
-_NO_ENCUMBRANCE: Final[Mapping[str, Any]] = {}
 
 
 class Movement(msgspec.Struct):
@@ -71,24 +70,20 @@ class Movement(msgspec.Struct):
     shareholders_change: int = 0
     registrations: int = 0
     totals_change: dict[int, int] = {}
-    """Share nature -> change of the registered total."""
+    """Share nature -> what is registered newly."""
 
-    def count(self, before: Holding, after: Holding) -> None:
-        """Add what one holder got or gave, by share nature."""
-        changes = self.totals_change
-        for balance in before.balances:
-            changes[balance.share_nature] = changes.get(balance.share_nature, 0) - balance.held
-        for balance in after.balances:
-            changes[balance.share_nature] = changes.get(balance.share_nature, 0) + balance.held
+    def issue(self, share_nature: int, quantity: int) -> None:
+        """Count what is registered newly; else the product's totals stay as they are."""
+        self.totals_change[share_nature] = self.totals_change.get(share_nature, 0) + quantity
 
     def totals(self) -> tuple[tuple[int, int], ...]:
         """The product's totals after this operation."""
-        if not any(self.totals_change.values()):
+        if not self.totals_change:
             return self.product.totals
         totals = dict(self.product.totals)
         for share_nature, change in self.totals_change.items():
             totals[share_nature] = totals.get(share_nature, 0) + change
-        return tuple(sorted((share_nature, total) for share_nature, total in totals.items() if total))
+        return tuple(sorted(totals.items()))
 
 
 class Ledger:
@@ -300,7 +295,7 @@ class Ledger:
         report_ref: str | None = None,
         trading: bool = False,
         freeze_description: str | None = None,
-        encumbrance: Mapping[str, Any] = _NO_ENCUMBRANCE,
+        encumbrance: dict[str, Any] | None = None,
     ) -> None:
         """Set the balances of one holder and make the registration (create) that says so (L3).
 
@@ -312,7 +307,6 @@ class Ledger:
             self.state.put(key, encode_holding(after))
         else:
             self.state.delete(key)
-        movement.count(before, after)
         if bool(before.balances) != bool(after.balances):
             self._count_holder(movement, account_id, account.subject, 1 if after.balances else -1)
         product = movement.product
@@ -337,13 +331,17 @@ class Ledger:
         )
         movement.registrations += 1
         stated = RegistrationMetadata(
-            **self.metadata,
-            **encumbrance,
+            business_id=self.operation.business_id,
+            operation=self.operation.TYPE,
+            basis=self.metadata.get("basis"),
+            sealed_bodies=self.metadata.get("sealed_bodies"),
             effective_date=self.effective_date,
             held_before=exact_quantity(figures_before.held, product.scale),
             held_after=exact_quantity(figures_after.held, product.scale),
             share_natures=stated_natures(product.scale, after.balances),
         )
+        if encumbrance is not None:
+            stated = msgspec.structs.replace(stated, **encumbrance)
         self.emit(REGISTRATION, self.registration_id(movement.registrations), 0, body, stated)
 
     def _count_holder(self, movement: Movement, account_id: str, subject: str, change: int) -> None:

@@ -48,6 +48,7 @@ def register_initially(operation: RegisterInitially, ledger: Ledger) -> None:
     before = ledger.holding(operation.product, operation.account)
     check_room(movement, operation.quantity)
     after = before.replace(before.balance(operation.share_nature).with_held(operation.quantity))
+    movement.issue(operation.share_nature, operation.quantity)
     ledger.move(movement, operation.account, account, before, after)
     ledger.settle(movement)
 
@@ -72,6 +73,7 @@ def increase(operation: Increase, ledger: Ledger) -> None:
     for entry, account in zip(operation.entries, accounts, strict=True):
         before = ledger.holding(operation.product, entry.account)
         after = before.replace(before.balance(entry.share_nature).with_held(entry.quantity))
+        movement.issue(entry.share_nature, entry.quantity)
         ledger.move(movement, entry.account, account, before, after, report_ref=report_ref, trading=True)
     ledger.settle(movement)
 

@@ -8,8 +8,9 @@ change without a fork (protocol rule 11). `code` is "ok" if and only if the stat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self
+
+import msgspec
 
 from common.core import merkle
 from common.core.codec import canonical_json_of_checked, check_signed_keys, parse_json
@@ -23,8 +24,7 @@ MAX_RECEIPT_BYTES: Final = 1024 * 1024
 _FIELDS: Final = frozenset({"code", "objects", "operation_index", "parameters", "status", "tx_id"})
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """`objects` lists (object id, version) of the snapshots that the transaction made, in order; none if it was
     rejected. A block's own receipt lists what `begin_block` made and is the first leaf; it has an empty `tx_id`.
     """
@@ -33,14 +33,14 @@ class Receipt:
     status: Literal["applied", "rejected"]
     code: str = CODE_OK
     operation_index: int | None = None
-    parameters: dict[str, int | str] = field(default_factory=dict)
+    parameters: dict[str, int | str] = {}
     objects: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         """Raises `InvariantBroken` if status, code and contents contradict each other."""
         if len(self.tx_id) not in (0, HASH_SIZE):
             raise InvariantBroken("a receipt's transaction id has a wrong length")
-        if self.of_block and not (self.status == APPLIED and self.objects):
+        if not self.tx_id and not (self.status == APPLIED and self.objects):
             raise InvariantBroken("a block's own receipt is of objects that it made")
         if (self.status == APPLIED) != (self.code == CODE_OK):
             raise InvariantBroken("a receipt's status and code contradict each other")

@@ -95,10 +95,14 @@ def assemble_snapshot(
         f'"header":{{"content":{{"object_id":"{object_id}","operation":"{operation}",'
         f'"timestamp":{timestamp_s},"type":"{kind}","version":{version}}}'
     ).encode()
-    start = b"{" if body is None else b'{"body":%b,' % body
-    stated = b"" if metadata is None else b',"metadata":' + metadata
-    end = b"}}" if remark is None else b',"remark":%b}}' % encode_document(remark)
-    data = b"".join((start, content, stated, _MODEL, end))
+    parts = [b"{", content] if body is None else [b'{"body":', body, b",", content]
+    if metadata is not None:
+        parts += (b',"metadata":', metadata)
+    parts.append(_MODEL)
+    if remark is not None:
+        parts += (b',"remark":', encode_document(remark))
+    parts.append(b"}}")
+    data = b"".join(parts)
     if len(data) > MAX_SNAPSHOT_BYTES:
         raise TooLarge(
             "snapshot_too_large", "A snapshot is at most 64 KiB.", length=len(data), limit=MAX_SNAPSHOT_BYTES

@@ -104,12 +104,14 @@ def registration_body(
 
 def _course(before: int, after: int, scale: int) -> tuple[int | str, int | str, int | str]:
     """A figure before and after the movement, and its change, as they stand in the text."""
+    if before == after == 0:
+        return "0", "0", "0"  # nothing pledged or frozen, mostly
     if not scale:
         return before, after, after - before
     return decimal_text(before, scale), decimal_text(after, scale), decimal_text(after - before, scale)
 
 
-class StatedNature(msgspec.Struct, frozen=True, kw_only=True):
+class StatedNature(msgspec.Struct, frozen=True, gc=False):
     """The balance of one share nature after a registration, as its metadata states it."""
 
     share_nature: int
@@ -167,15 +169,21 @@ class RegistrationMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defau
 
 def stated_natures(scale: int, balances: Iterable[NatureBalance]) -> list[StatedNature]:
     """Balances in the product's scale as a registration's metadata states them."""
+    natures = [
+        StatedNature(balance.share_nature, balance.held, balance.available, balance.pledged, balance.frozen)
+        for balance in balances
+    ]
+    if not scale:
+        return natures
     return [
         StatedNature(
-            share_nature=balance.share_nature,
-            held=exact_quantity(balance.held, scale),
-            available=exact_quantity(balance.available, scale),
-            pledged=exact_quantity(balance.pledged, scale),
-            frozen=exact_quantity(balance.frozen, scale),
+            share_nature=nature.share_nature,
+            held=exact_quantity(nature.held, scale),
+            available=exact_quantity(nature.available, scale),
+            pledged=exact_quantity(nature.pledged, scale),
+            frozen=exact_quantity(nature.frozen, scale),
         )
-        for balance in balances
+        for nature in balances
     ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,7 +85,7 @@ REJECTED = Receipt(TX_ID, "rejected", "insufficient_balance", 4, {"available": 5
 
 
 def test_receipts_round_trip() -> None:
-    for receipt in (APPLIED, REJECTED, replace(APPLIED, tx_id=b"")):
+    for receipt in (APPLIED, REJECTED, msgspec.structs.replace(APPLIED, tx_id=b"")):
         assert Receipt.decode(receipt.encode()) == receipt
     assert APPLIED.encode() == canonical_json(APPLIED.to_json())
     assert receipt_root(SUITE, [APPLIED, REJECTED]) == merkle.root(SUITE.hash, [APPLIED.encode(), REJECTED.encode()])
@@ -102,7 +103,7 @@ def test_receipts_round_trip() -> None:
 )
 def test_receipts_that_contradict_themselves_are_our_own_bug(changes: dict[str, Any]) -> None:
     with pytest.raises(InvariantBroken):
-        replace(APPLIED, **changes)
+        msgspec.structs.replace(APPLIED, **changes)
 
 
 @pytest.mark.parametrize(
