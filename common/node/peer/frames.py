@@ -63,6 +63,8 @@ FRAME_TYPE_OF: Final[dict[Channel, FrameType]] = {
     Channel.SYNC: FrameType.SYNC,
 }
 
+_TYPES: Final = {int(kind): kind for kind in FrameType}
+
 HELLO_STAGE: Final = frozenset({FrameType.HELLO, FrameType.REFUSAL})
 GREETING_STAGE: Final = frozenset({FrameType.GREETING, FrameType.REFUSAL})
 OPEN_STAGE: Final = frozenset(FrameType) - {FrameType.HELLO, FrameType.GREETING}
@@ -99,7 +101,7 @@ class FrameDecoder:
         """Bytes that no frame was made of yet: between calls that took all frames, never above the limit of a type."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> Iterator[tuple[FrameType, bytes]]:
+    def feed(self, data: bytes | memoryview) -> Iterator[tuple[FrameType, bytes]]:
         """Yield every frame that is complete, in order.
 
         The stage may change between two frames of one call. Raises FrameError at the first offending header.
@@ -121,11 +123,11 @@ class FrameDecoder:
             del buffer[:at]
 
     def _admit(self, number: int, size: int) -> FrameType:
-        try:
-            kind = FrameType(number)
-        except ValueError:
-            raise FrameError("frame_type_unknown", "a frame is of an unknown type", type=number) from None
+        kind = _TYPES.get(number)
+        if kind is None:
+            raise FrameError("frame_type_unknown", "a frame is of an unknown type", type=number)
         if kind not in self.allowed:
             raise FrameError("frame_unexpected", f"a {kind.name} frame is not due at this stage", type=number)
-        _check(kind, size)
+        if size > FRAME_LIMITS[kind]:
+            _check(kind, size)
         return kind

@@ -85,6 +85,11 @@ class LinkOwner(Protocol):
         """Both hellos and greetings are exchanged."""
         ...
 
+    @property
+    def read_buffer(self) -> memoryview:
+        """Where every link of this owner reads to: what one of them has read is taken before another reads."""
+        ...
+
     def bytes_received(self, count: int) -> None:
         """Something has arrived, complete or not."""
         ...
@@ -98,7 +103,7 @@ class LinkOwner(Protocol):
         ...
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """One channel. `peer` is set once the hello is verified, `reason` once it is closed."""
 
     def __init__(self, owner: LinkOwner, side: Side, own_certificate: bytes, remote: str, queue_bytes: int) -> None:
@@ -115,12 +120,15 @@ class Link(asyncio.Protocol):
         self.stage = LinkStage.HELLO
         self.binding: ChannelBinding | None = None
         self.hello: ChannelHello | None = None
+        self.peer: PeerKey | None = None
+        """The key that the channel is bound to; None before the hello."""
         self.ticket: Ticket | None = None
         """Our place at the listener, if the peer dialled."""
         self.expected: PeerKey | None = None
         """Whom the dialler meant to reach; None if it does not know."""
         self.member = False
-        """Whether the key was in the current or next validator set when the hello was checked."""
+        """Whether the key is in the current or next validator set; a channel whose standing changes is closed
+        (`transport.validators_changed`)."""
         self.reason = ""
         self.reason_from_peer = False
         self.opened_at = 0.0
@@ -135,11 +143,6 @@ class Link(asyncio.Protocol):
         self._next_turn: asyncio.Handle | None = None
         self.received_bytes = 0
         self.sent_bytes = 0
-
-    @property
-    def peer(self) -> PeerKey | None:
-        """The key that the channel is bound to; None before the hello."""
-        return self.hello.public_key if self.hello else None
 
     @property
     def dropped(self) -> int:
@@ -168,11 +171,14 @@ class Link(asyncio.Protocol):
         self.binding = ChannelBinding(self.side, self._own_certificate, certificate)
         self._write(encode_frame(FrameType.HELLO, self._owner.link_made(self, self.binding)))
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._owner.read_buffer
+
+    def buffer_updated(self, count: int) -> None:
         self.received_at = self._loop.time()
-        self.received_bytes += len(data)
-        self._held_bytes += len(data)
-        self._take_frames(data)
+        self.received_bytes += count
+        self._held_bytes += count
+        self._take_frames(self._owner.read_buffer[:count])
 
     def eof_received(self) -> bool:
         self.abort("closed_by_peer")
@@ -240,7 +246,7 @@ class Link(asyncio.Protocol):
 
     # Inside.
 
-    def _take_frames(self, data: bytes) -> None:
+    def _take_frames(self, data: bytes | memoryview) -> None:
         """Take frames until none is left or the turn is over (L5)."""
         turn_ends, over = time.perf_counter() + TURN_S, False
         try:
@@ -275,9 +281,10 @@ class Link(asyncio.Protocol):
                 self._owner.link_payload(self, _CHANNEL_OF[kind], payload)
             case FrameType.HELLO:
                 self.hello = self._owner.check_hello(self, payload)
+                self.peer = self.hello.public_key
                 self.stage = LinkStage.GREETING
                 self._decoder.allowed = GREETING_STAGE
-                self._write(encode_frame(FrameType.GREETING, self._owner.greeting_for(self.hello.public_key)))
+                self._write(encode_frame(FrameType.GREETING, self._owner.greeting_for(self.peer)))
             case FrameType.GREETING:
                 self.stage = LinkStage.OPEN
                 self._decoder.allowed = OPEN_STAGE
@@ -296,7 +303,7 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_due = False
-        while self._queue and self.paused_since is None and self._transport is not None:
+        while self._queue.waiting_bytes and self.paused_since is None and self._transport is not None:
             frames = self._queue.take(WRITE_BYTES)
             self._write(frames[0] if len(frames) == 1 else b"".join(frames))
 

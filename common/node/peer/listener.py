@@ -101,7 +101,7 @@ class Listener:
         self,
         listening: socket.socket,
         context: Callable[[], ssl.SSLContext],
-        build: Callable[[Ticket], asyncio.Protocol],
+        build: Callable[[Ticket], asyncio.BaseProtocol],
         limits: ListenerLimits,
     ) -> None:
         """`context` and `build` are asked before each TLS handshake; what `build` returns may never be connected."""
@@ -202,7 +202,7 @@ class Listener:
     async def _shake_hands(self, ticket: Ticket, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
 
-        def build() -> asyncio.Protocol:
+        def build() -> asyncio.BaseProtocol:
             return self._build(ticket)
 
         try:

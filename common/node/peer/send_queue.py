@@ -17,7 +17,6 @@ from collections import deque
 from common.core.errors import QuotaExceeded
 from common.node.logic.node_effects import Channel
 
-_ORDER = (Channel.CONSENSUS, Channel.TRANSACTIONS, Channel.SYNC)
 _DROPPED_FIRST = (Channel.TRANSACTIONS, Channel.SYNC)
 
 
@@ -28,7 +27,7 @@ class SendQueue:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._queues: dict[Channel, deque[bytes]] = {channel: deque() for channel in _ORDER}
+        self._queues: dict[Channel, deque[bytes]] = {channel: deque() for channel in Channel}
         self.waiting_bytes = 0
         self.dropped = 0
 
@@ -57,14 +56,10 @@ class SendQueue:
         """Remove and return the next frames: at least one if there is any, and no more than reach `size_bytes`."""
         taken: list[bytes] = []
         total = 0
-        for channel in _ORDER:
-            queue = self._queues[channel]
+        for queue in self._queues.values():
             while queue and total < size_bytes:
                 frame = queue.popleft()
                 total += len(frame)
                 taken.append(frame)
         self.waiting_bytes -= total
         return taken
-
-    def __bool__(self) -> bool:
-        return self.waiting_bytes > 0

@@ -52,6 +52,8 @@ RACE_S = 10.0
 """Two channels opened within this time are a race of two diallers: twice the default time for a handshake."""
 SET_CONNECTIONS = 1_024
 """Peer connections in all: the current and next set of 100 each, dialling twice, with room for observers."""
+READ_BYTES = 256 * 1024
+"""Read at once from one channel."""
 OBSERVER_MESSAGES_PER_S = 50
 """Questions of one observer that reach the node: catching up takes one for 64 blocks; what is above is dropped."""
 
@@ -139,6 +141,9 @@ class PeerTransport:
         self._closing = False
         self.received_bytes = 0
         """Everything that has arrived, complete or not."""
+        # A buffer made for each read would be larger than what the C library keeps (`allocator`): it would be mapped,
+        # cut down and unmapped for every vote.
+        self.read_buffer = memoryview(bytearray(READ_BYTES))
         self.listener = Listener(
             bind(settings.host, settings.port),
             lambda: self._tls.current().listener,
@@ -183,9 +188,8 @@ class PeerTransport:
         if not self._links:
             return
         frame = encode_frame(FRAME_TYPE_OF[channel], payload)
-        members = self._handler.peer_keys()
-        for peer, link in list(self._links.items()):
-            if channel is Channel.SYNC or peer in members:
+        for link in list(self._links.values()):
+            if channel is Channel.SYNC or link.member:
                 link.send(channel, frame)
 
     def tell_observers(self, payload: bytes) -> None:
@@ -325,6 +329,7 @@ class PeerTransport:
             older.refuse("duplicate_channel")
         if link.ticket is not None:
             link.ticket.established()
+        link.member = self.is_member(peer)  # the sets may have changed since its hello
         self._links[peer] = link
         _limited.write(
             logging.INFO,
@@ -354,9 +359,8 @@ class PeerTransport:
         peer = link.peer
         if peer is None or self._links.get(peer) is not link:
             return
-        member = self.is_member(peer)
-        if member or (channel is Channel.SYNC and link.asks_moderately(OBSERVER_MESSAGES_PER_S)):
-            self._handler.peer_message(peer, payload, member)
+        if link.member or (channel is Channel.SYNC and link.asks_moderately(OBSERVER_MESSAGES_PER_S)):
+            self._handler.peer_message(peer, payload, link.member)
 
     def link_closed(self, link: Link) -> None:
         """See LinkOwner."""

@@ -51,7 +51,9 @@ def test_n5_a_refusal_to_a_peer_that_has_gone_never_raises_into_the_event_loop(t
         transport = Site(tmp_path).transport(1, Recorder(MEMBERS))
         torn, link = TornTransport(), transport.new_link(Side.DIALLER, "nowhere")
         link.connection_made(torn)
-        link.data_received(encode_frame(FrameType.CONSENSUS, b"before the hello"))
+        frame = encode_frame(FrameType.CONSENSUS, b"before the hello")
+        link.get_buffer(-1)[: len(frame)] = frame
+        link.buffer_updated(len(frame))
         assert torn.aborted
         assert link.stage is LinkStage.CLOSED
         assert link.reason == "frame_unexpected"
