@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from common.core.errors import Rejected
 from common.core.transaction import parse_envelope
 from common.node.logic.node_effects import SetTimer
 from common.node.logic.node_events import Timer
@@ -19,7 +22,7 @@ PEER = bytes(32)
 
 def make_intake() -> tuple[TransactionIntake, Mempool, BodyFetch, NodeOutbox]:
     solo, outbox, limits = Solo(GENESIS), NodeOutbox(), NodeLimits()
-    pool = Mempool(GENESIS, solo.application, solo.chain, limits)
+    pool = Mempool(GENESIS, solo.application, solo.chain, solo.executor.next_block, limits)
     bodies = BodyFetch(SUITE, pool, outbox, limits, lambda: [PEER])
     return TransactionIntake(SUITE, pool, bodies, outbox), pool, bodies, outbox
 
@@ -41,6 +44,21 @@ def test_a_batch_is_verified_a_few_at_a_time() -> None:
         assert intake.take_turn() == []
         sizes.append(len(pool))
     assert sizes == [TURN, 2 * TURN, 2 * TURN + 1]
+
+
+def test_a_lone_transaction_takes_no_turn_unless_others_wait() -> None:
+    intake, pool, _, outbox = make_intake()
+    intake.gossiped(PEER, [envelope("a")])
+    intake.gossiped(PEER, [envelope("a")])
+    assert (len(pool), turns(outbox)) == (1, 0)
+    with pytest.raises(Rejected) as refused:
+        intake.gossiped(PEER, [tampered(envelope("b"))])
+    assert refused.value.code == "bad_signature"
+    intake.gossiped(PEER, [envelope("c"), envelope("d")])
+    intake.gossiped(PEER, [envelope("e")])
+    assert (len(pool), turns(outbox)) == (1, 1)
+    assert intake.take_turn() == []
+    assert len(pool) == 4
 
 
 def test_a_bad_signature_is_the_peers_fault_and_the_rest_goes_on() -> None:

@@ -1,7 +1,8 @@
 """Takes in transactions that peers gossip.
 
 Verifying a batch can take longer than a round of votes may wait, so gossip is held unverified in the mempool and
-verified a few at a time, between other messages (`Timer.INTAKE`). What a proposal names is verified at once.
+verified a few at a time, between other messages (`Timer.INTAKE`). What a proposal names is verified at once, and so is
+a transaction that comes alone while none wait: a turn of its own would cost more than it does.
 
 A refusal that depends on local state (quota, a nonce that another pending transaction has) is nobody's fault and only
 drops the transaction, unless a proposal wants its body; so does what the application refuses, which two versions may
@@ -42,7 +43,7 @@ class TransactionIntake:
     def gossiped(self, peer: PeerKey, envelopes: Sequence[bytes]) -> bool:
         """Hold a batch for verification. True if bodies that a proposal waits for are complete now.
 
-        Raises `Rejected` for a fault in a body that a proposal waits for.
+        Raises `Rejected` for a fault in what was verified at once.
         """
         arrived = []
         for envelope in envelopes:
@@ -50,6 +51,9 @@ class TransactionIntake:
             if self._bodies.wants(key):
                 self._admit(envelope, key)
                 arrived.append(key)
+            elif len(envelopes) == 1 and not self._waiting:
+                if self._mempool.resolve(key) is None:
+                    self._admit(envelope, key)
             elif self._mempool.hold(key, envelope):
                 self._waiting.append((peer, key))
         self._arm()
