@@ -70,6 +70,7 @@ from common.node.logic.wire.peer_messages import (
     KIND_STATUS,
     Status,
 )
+from common.node.loop_timers import LoopTimers
 from common.node.runtime_ports import (
     BlockWriter,
     NodeLogic,
@@ -125,7 +126,7 @@ class Runtime(EffectPorts):
         self._loop = asyncio.get_running_loop()
         self._channels: PeerChannels | None = None
         self._performer = EffectPerformer(self)
-        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._timers = LoopTimers(self._loop, self._expired)
         self._vote_thread = disk_worker("vote-log")
         self._block_thread = disk_worker("blocks")
         self._peer_keys = node.peer_keys()
@@ -145,9 +146,7 @@ class Runtime(EffectPorts):
     async def stop(self) -> None:
         """Perform nothing more; wait for the disk work in flight. What was not done is as after a crash."""
         self._stopped = True
-        for handle in self._timers.values():
-            handle.cancel()
-        self._timers.clear()
+        self._timers.stop()
         self._performer.stop()
         await self._vote_thread.stop()
         await self._block_thread.stop()
@@ -219,7 +218,8 @@ class Runtime(EffectPorts):
         self.counters.events += 1
         self.counters.step_us += spent_us
         self.counters.longest_step_us = max(self.counters.longest_step_us, spent_us)
-        self._take(effects)
+        if effects:
+            self._take(effects)
 
     def _take(self, effects: Sequence[NodeEffect]) -> None:
         self._performer.take(effects)
@@ -345,40 +345,30 @@ class Runtime(EffectPorts):
 
     def set_timer(self, timer: SetTimer) -> None:
         """Arm it on the loop's clock, which does not jump."""
-        self._stop_timer(timer.timer)
-        delay_s = timer.delay_ms / 1000
-        self._timers[timer.timer] = self._loop.call_later(delay_s, self._expired, timer, self._loop.time() + delay_s)
+        self._timers.set(timer)
 
     def cancel_timer(self, timer: CancelTimer) -> None:
         """Stop it."""
-        self._stop_timer(timer.timer)
-
-    def _stop_timer(self, timer: Timer) -> None:
-        handle = self._timers.pop(timer, None)
-        if handle is not None:
-            handle.cancel()
+        self._timers.cancel(timer.timer)
 
     def _expired(self, effect: SetTimer, due_s: float) -> None:
         if effect.timer is not Timer.VIEW:
             # Others make work that the network waits for; under load, the sockets are never quiet (contract V2).
             self._give(effect, int((self._loop.time() - due_s) * 1_000_000))
             return
-        handle = self._timers.get(effect.timer)
-        self._after_messages(effect, handle, self._received(), 0, self._loop.time() + DRAIN_LIMIT_S)
+        self._after_messages(effect, self._received(), 0, self._loop.time() + DRAIN_LIMIT_S)
 
     def _received(self) -> int:
         return 0 if self._channels is None else self._channels.received_bytes
 
-    def _after_messages(
-        self, effect: SetTimer, handle: asyncio.TimerHandle | None, seen: int, quiet_turns: int, deadline: float
-    ) -> None:
+    def _after_messages(self, effect: SetTimer, seen: int, quiet_turns: int, deadline: float) -> None:
         """Wait turn by turn until nothing has come for `QUIET_TURNS`; then give the timer, if it still stands."""
-        if self._timers.get(effect.timer) is not handle or self._stopped:
+        if self._stopped or not self._timers.stands(effect):
             return
         received = self._received()
         quiet_turns = quiet_turns + 1 if received == seen else 0
         if quiet_turns <= QUIET_TURNS and self._loop.time() < deadline:
-            self._loop.call_soon(self._after_messages, effect, handle, received, quiet_turns, deadline)
+            self._loop.call_soon(self._after_messages, effect, received, quiet_turns, deadline)
             return
         self._give(effect)
 
@@ -386,6 +376,6 @@ class Runtime(EffectPorts):
         """The timer counts now. A view timer that waited for messages (R3) does not say how long."""
         if self._stopped:
             return
-        del self._timers[effect.timer]
+        self._timers.cancel(effect.timer)
         self.counters.timers_expired += 1
         self._step(TimerExpired(effect.timer, effect.token, max(0, late_us)))

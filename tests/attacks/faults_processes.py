@@ -132,7 +132,7 @@ def failures_of_the_disk_pass(original: Original) -> Any:
 @fault("common.node.runtime:Runtime._expired")
 def timers_count_before_what_has_arrived(original: Original) -> Any:
     """The view timer does not wait for the sockets."""
-    return lambda self, effect: self._give(effect)
+    return lambda self, effect, due_s: self._give(effect)
 
 
 @fault("common.node.keys:encode_key")

@@ -19,7 +19,7 @@ Contract for whoever performs them (tests and the simulator keep it too)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
+from enum import IntEnum
 
 import msgspec
 
@@ -32,7 +32,7 @@ from common.node.logic.node_events import PeerKey, Timer
 from common.node.store.chain_reader import ChainReader
 
 
-class Channel(Enum):
+class Channel(IntEnum):
     """Kinds of peer traffic, most urgent first."""
 
     CONSENSUS = 0

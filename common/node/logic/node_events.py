@@ -29,7 +29,7 @@ set.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -37,7 +37,7 @@ PeerKey = bytes
 """The suite's raw public key of the validator at the other end of a channel."""
 
 
-class Timer(Enum):
+class Timer(StrEnum):
     """The node's timers. Each runs at most once at a time: setting one replaces it."""
 
     VIEW = "view"
