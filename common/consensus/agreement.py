@@ -20,7 +20,6 @@ Left out: which proposal a view may carry (`verification`, `view_change`), timer
 
 from __future__ import annotations
 
-from collections import Counter
 from enum import Enum
 
 from common.consensus.effects import Accuse, Broadcast, Decide, DecideById, Send, ValidateBlock
@@ -41,7 +40,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.votes: dict[int, Vote] = {}
-        self.counts: Counter[bytes] = Counter()
+        self.counts: dict[bytes, int] = {}
         self.decided: bytes | None = None
         """The block with a quorum. A second one would need more than f faulty members."""
 
@@ -66,12 +65,14 @@ class VoteBook:
 
     def add(self, vote: Vote) -> None:
         """Count a verified vote of a member who has none yet in this phase and view."""
-        tally = self._tallies.setdefault((vote.phase, vote.view), Tally())
+        tally = self._tallies.get((vote.phase, vote.view))
+        if tally is None:
+            tally = self._tallies[vote.phase, vote.view] = Tally()
         if vote.voter in tally.votes:
             raise InvariantBroken("a vote would be counted twice")
         tally.votes[vote.voter] = vote
-        tally.counts[vote.block_id] += 1
-        if tally.counts[vote.block_id] >= self._quorum and tally.decided is None:
+        count = tally.counts[vote.block_id] = tally.counts.get(vote.block_id, 0) + 1
+        if count >= self._quorum and tally.decided is None:
             tally.decided = vote.block_id
         views = self._views.setdefault((vote.phase, vote.voter), [])
         views.append(vote.view)

@@ -36,9 +36,8 @@ from common.consensus.messages import (
     Proposal,
     ViewChange,
     Vote,
-    signed_prefix,
 )
-from common.core.certificate import COMMIT_TAG, Certificate, commit_payload
+from common.core.certificate import COMMIT_TAG, Certificate, commit_payload, signed_prefix
 from common.core.codec import MAX_SAFE_INTEGER, Writer
 from common.core.errors import Malformed, RuleBroken, Unauthorised
 from common.core.suite import HASH_SIZE, MAX_SIGNATURE_BYTES, Suite, parse_hex
@@ -79,7 +78,7 @@ class Statement:
 
     def payload(self, suite: Suite, genesis_id: bytes, network: str) -> bytes:
         """The 32 signed bytes, those of the message that it was made of."""
-        prefix = signed_prefix(genesis_id, network, self.height, self.view).bytes()
+        prefix = signed_prefix(genesis_id, network, self.height, self.view)
         return suite.tagged_hash(_TAGS[self.kind], prefix + self.value)
 
     @classmethod

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, Self
 
-from common.core.certificate import commit_payload
+from common.core.certificate import commit_payload, signed_prefix
 from common.core.codec import Reader, Writer
 from common.core.errors import CodecError
 from common.core.header import MAX_HEADER_BYTES, Header
@@ -45,6 +45,7 @@ MAX_MESSAGE_BYTES: Final = MAX_VALIDATORS * (MAX_VIEW_CHANGE_BYTES + 4) + MAX_PR
 
 _WIRE_VERSION: Final = 1
 _START: Final = struct.Struct(">BBQQH")
+_VOTE: Final = struct.Struct(f"{_START.format}{HASH_SIZE}sI")
 
 
 class Type(IntEnum):
@@ -64,6 +65,9 @@ class Phase(IntEnum):
     COMMIT = Type.COMMIT
 
 
+_PHASES: Final = {int(phase): phase for phase in Phase}
+
+
 class Stage(IntEnum):
     """Order in which a correct validator signs within one view."""
 
@@ -79,11 +83,6 @@ class Mark(NamedTuple):
     height: int
     view: int
     stage: Stage
-
-
-def signed_prefix(genesis_id: bytes, network: str, height: int, view: int) -> Writer:
-    """`b32 genesis_id | text8 network | u64 height | u64 view`, the start of everything signed (protocol rule 6)."""
-    return Writer().fixed(genesis_id, HASH_SIZE).text8(network).u64(height).u64(view)
 
 
 def _start(type_: Type, height: int, view: int, signer: int) -> Writer:
@@ -108,9 +107,14 @@ class Vote:
         return self.voter
 
     @property
+    def stage(self) -> Stage:
+        """Place in the signer's order within the view."""
+        return Stage.PREPARE if self.phase is Phase.PREPARE else Stage.COMMIT
+
+    @property
     def mark(self) -> Mark:
         """Place in the signer's order."""
-        return Mark(self.height, self.view, Stage.PREPARE if self.phase is Phase.PREPARE else Stage.COMMIT)
+        return Mark(self.height, self.view, self.stage)
 
     def payload(self, suite: Suite, genesis_id: bytes, network: str) -> bytes:
         """The 32 signed bytes; a COMMIT's are those of the certificate that it becomes part of."""
@@ -118,8 +122,9 @@ class Vote:
 
     def encode(self) -> bytes:
         """Wire bytes."""
-        writer = _start(Type(self.phase), self.height, self.view, self.voter)
-        return writer.fixed(self.block_id, HASH_SIZE).blob(self.signature).bytes()
+        size = len(self.signature)
+        start = _VOTE.pack(_WIRE_VERSION, self.phase, self.height, self.view, self.voter, self.block_id, size)
+        return start + self.signature
 
 
 def vote_payload(
@@ -128,8 +133,7 @@ def vote_payload(
     """What a vote signs: `tagged_hash(tag, prefix | b32 block_id)`, the tag by phase."""
     if phase is Phase.COMMIT:
         return commit_payload(suite, genesis_id, network, height, view, block_id)
-    writer = signed_prefix(genesis_id, network, height, view).fixed(block_id, HASH_SIZE)
-    return suite.tagged_hash(PREPARE_TAG, writer.bytes())
+    return suite.tagged_hash(PREPARE_TAG, signed_prefix(genesis_id, network, height, view) + block_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +157,20 @@ class Proposal:
         return self.leader
 
     @property
+    def stage(self) -> Stage:
+        """Place in the signer's order within the view."""
+        return Stage.PROPOSAL
+
+    @property
     def mark(self) -> Mark:
         """Place in the signer's order."""
         return Mark(self.height, self.view, Stage.PROPOSAL)
 
     def payload(self, suite: Suite, genesis_id: bytes, network: str) -> bytes:
         """`tagged_hash("tongjian/proposal/v1", prefix | b32 block_id | b32 hash(envelope hashes joined))`."""
-        writer = signed_prefix(genesis_id, network, self.height, self.view).fixed(self.header.id(suite), HASH_SIZE)
-        writer.fixed(suite.hash(b"".join(self.envelope_hashes)), HASH_SIZE)
-        return suite.tagged_hash(PROPOSAL_TAG, writer.bytes())
+        prefix = signed_prefix(genesis_id, network, self.height, self.view)
+        body = suite.hash(b"".join(self.envelope_hashes))
+        return suite.tagged_hash(PROPOSAL_TAG, prefix + self.header.id(suite) + body)
 
     def encode(self) -> bytes:
         """Wire bytes."""
@@ -232,18 +241,20 @@ class ViewChange:
         return self.voter
 
     @property
+    def stage(self) -> Stage:
+        """Place in the signer's order within the view."""
+        return Stage.VIEW_CHANGE
+
+    @property
     def mark(self) -> Mark:
         """Place in the signer's order."""
         return Mark(self.height, self.view, Stage.VIEW_CHANGE)
 
     def payload(self, suite: Suite, genesis_id: bytes, network: str) -> bytes:
         """`tagged_hash("tongjian/view-change/v1", prefix | u8 0)`, or `… | u8 1 | b32 hash(prepared, encoded)`."""
-        writer = signed_prefix(genesis_id, network, self.height, self.view)
-        if self.prepared is None:
-            writer.u8(0)
-        else:
-            writer.u8(1).fixed(suite.hash(self.prepared.encode()), HASH_SIZE)
-        return suite.tagged_hash(VIEW_CHANGE_TAG, writer.bytes())
+        prefix = signed_prefix(genesis_id, network, self.height, self.view)
+        prepared = b"\0" if self.prepared is None else b"\1" + suite.hash(self.prepared.encode())
+        return suite.tagged_hash(VIEW_CHANGE_TAG, prefix + prepared)
 
     def encode(self) -> bytes:
         """Wire bytes."""
@@ -275,6 +286,11 @@ class NewView:
         return self.leader
 
     @property
+    def stage(self) -> Stage:
+        """Place in the signer's order within the view."""
+        return Stage.PROPOSAL
+
+    @property
     def mark(self) -> Mark:
         """Place in the signer's order."""
         return Mark(self.height, self.view, Stage.PROPOSAL)
@@ -284,10 +300,9 @@ class NewView:
         evidence = Writer()
         for change in self.view_changes:
             evidence.blob(change.encode())
-        writer = signed_prefix(genesis_id, network, self.height, self.view)
-        writer.fixed(suite.hash(evidence.bytes()), HASH_SIZE)
-        writer.fixed(self.proposal.payload(suite, genesis_id, network), HASH_SIZE)
-        return suite.tagged_hash(NEW_VIEW_TAG, writer.bytes())
+        prefix = signed_prefix(genesis_id, network, self.height, self.view)
+        proposal = self.proposal.payload(suite, genesis_id, network)
+        return suite.tagged_hash(NEW_VIEW_TAG, prefix + suite.hash(evidence.bytes()) + proposal)
 
     def encode(self) -> bytes:
         """Wire bytes."""
@@ -320,8 +335,11 @@ def _decode(data: bytes, expected: Type | None) -> ConsensusMessage:
     message: ConsensusMessage
     match type_number:
         case Type.PREPARE | Type.COMMIT:
-            block_id = reader.fixed(HASH_SIZE)
-            message = Vote(Phase(type_number), height, view, block_id, signer, reader.blob(MAX_SIGNATURE_BYTES))
+            vote = _read_vote(data)
+            if vote is not None:
+                return vote
+            block_id = reader.fixed(HASH_SIZE)  # the reader says what is wrong
+            message = Vote(_PHASES[type_number], height, view, block_id, signer, reader.blob(MAX_SIGNATURE_BYTES))
         case Type.PROPOSAL:
             message = _read_proposal(reader, height, view, signer)
         case Type.VIEW_CHANGE:
@@ -332,6 +350,16 @@ def _decode(data: bytes, expected: Type | None) -> ConsensusMessage:
             raise CodecError("consensus_type", "Unknown type of consensus message.", type=type_number)
     reader.end()
     return message
+
+
+def _read_vote(data: bytes) -> Vote | None:
+    """A vote, which most messages are, without a `Reader`; None if the lengths do not fit."""
+    if len(data) < _VOTE.size:
+        return None
+    _, type_number, height, view, voter, block_id, size = _VOTE.unpack_from(data)
+    if size > MAX_SIGNATURE_BYTES or size != len(data) - _VOTE.size:
+        return None
+    return Vote(_PHASES[type_number], height, view, block_id, voter, data[_VOTE.size :])
 
 
 def _read_proposal(reader: Reader, height: int, view: int, signer: int) -> Proposal:

@@ -29,7 +29,7 @@ class PastMessages:
     def saw(self, message: ConsensusMessage) -> None:
         """Note a message of the open height."""
         if len(self._open) < _MAX_REMEMBERED:
-            self._open.add((message.view, message.mark.stage, message.signer))
+            self._open.add((message.view, message.stage, message.signer))
 
     def close(self, open_height: int, tip_height: int) -> None:
         """The tip moved on to `tip_height`, usually the height that was open."""
@@ -41,7 +41,7 @@ class PastMessages:
         if isinstance(message, ViewChange | NewView):
             return True
         if message.height == tip_height:
-            seen = (message.view, message.mark.stage, message.signer)
+            seen = (message.view, message.stage, message.signer)
             if seen in self._tip or len(self._tip) >= _MAX_REMEMBERED:
                 return True
             self._tip.add(seen)

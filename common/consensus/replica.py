@@ -337,12 +337,13 @@ class Replica:
             self._outbox.emit(SetViewTimer(self.height, self.view, self.parameters.timeout_ms(self.view)))
 
     def _awaited(self) -> tuple[int, int, str] | None:
-        if self._agreement.decision is not None or not self._voice.can_sign or self.validators.size == 1:
+        agreement, changer = self._agreement, self._changer
+        if agreement.decision is not None or not self._voice.can_sign or len(self.validators.members) == 1:
             return None
-        if self._changer.changing:
-            return self.height, self.view, "new view" if self._changer.has_quorum else "view changes"
-        if self._work_pending or self._agreement.has_pending_proposal or self._agreement.prepared is not None:
-            return self.height, self.view, "decision"
+        if changer.changing:
+            return self.height, changer.view, "new view" if changer.has_quorum else "view changes"
+        if self._work_pending or agreement.has_pending_proposal or agreement.prepared is not None:
+            return self.height, changer.view, "decision"
         return None
 
     def _on_timer(self, event: ViewTimerExpired) -> None:

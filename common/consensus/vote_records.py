@@ -11,6 +11,7 @@ Left out: framing, checksums, sync, compaction (the node's vote log).
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,7 @@ from common.core.codec import Reader, Writer
 from common.core.errors import InvariantBroken, Rejected
 
 _VERSION: Final = 1
+_BEFORE_BLOB: Final = struct.Struct(">BBQI")
 _BODY: Final = 1
 _OWN_MESSAGE: Final = 2
 _PREPARED: Final = 3
@@ -41,13 +43,13 @@ def encode_record(record: Record) -> bytes:
     """Bytes for the vote log."""
     match record:
         case Block():
-            return _start(_BODY, record.header.height).blob(record.encode()).bytes()
+            return _with_blob(_BODY, record.header.height, record.encode())
         case PreparedCertificate():
-            return _start(_PREPARED, record.height).blob(record.encode()).bytes()
+            return _with_blob(_PREPARED, record.height, record.encode())
         case CurrentView():
-            return _start(_VIEW, record.height).u64(record.view).bytes()
+            return Writer().u8(_VERSION).u8(_VIEW).u64(record.height).u64(record.view).bytes()
         case _:
-            return _start(_OWN_MESSAGE, record.height).blob(record.encode()).bytes()
+            return _with_blob(_OWN_MESSAGE, record.height, record.encode())
 
 
 def record_height(data: bytes) -> int:
@@ -70,8 +72,8 @@ def decode_record(data: bytes) -> Record:
     return record
 
 
-def _start(kind: int, height: int) -> Writer:
-    return Writer().u8(_VERSION).u8(kind).u64(height)
+def _with_blob(kind: int, height: int, blob: bytes) -> bytes:
+    return _BEFORE_BLOB.pack(_VERSION, kind, height, len(blob)) + blob
 
 
 def _read_start(reader: Reader) -> tuple[int, int]:

@@ -13,6 +13,11 @@ from common.consensus.messages import ConsensusMessage
 from common.core.validators import ValidatorSet
 
 
+def _place(message: ConsensusMessage) -> tuple[int, int, int]:
+    """The order of marks, without making them."""
+    return message.height, message.view, message.stage
+
+
 class Witness:
     """See the module docstring."""
 
@@ -21,11 +26,12 @@ class Witness:
 
     def saw(self, message: ConsensusMessage, validators: ValidatorSet) -> None:
         """Keep it if its signer has not been seen to sign further."""
-        if message.signer >= validators.size:
+        signer = message.signer
+        if signer >= validators.size:
             return
-        key = validators.members[message.signer].public_key
+        key = validators.members[signer].public_key
         known = self._furthest.get(key)
-        if known is None or message.mark > known.mark:
+        if known is None or message.height > known.height or _place(message) > _place(known):
             self._furthest[key] = message
 
     def furthest_of(self, public_key: bytes) -> ConsensusMessage | None:

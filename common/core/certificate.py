@@ -13,6 +13,7 @@ trust root (attack R4).
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -25,6 +26,7 @@ from common.core.validators import MAX_VALIDATORS, ValidatorSet
 COMMIT_TAG: Final = "tongjian/vote/commit/v1"
 MAX_CERTIFICATE_BYTES: Final = 64 + MAX_VALIDATORS * (6 + MAX_SIGNATURE_BYTES)
 _WIRE_VERSION: Final = 1
+_PLACE: Final = struct.Struct(">QQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,18 @@ class Certificate:
         return cls(height, view, block_id, tuple(signatures))
 
 
+def signed_prefix(genesis_id: bytes, network: str, height: int, view: int) -> bytes:
+    """`b32 genesis_id | text8 network | u64 height | u64 view`, the start of everything signed (protocol rule 6)."""
+    name = network.encode("ascii")
+    return b"".join((genesis_id, bytes((len(name),)), name, _PLACE.pack(height, view)))
+
+
 def commit_payload(suite: Suite, genesis_id: bytes, network: str, height: int, view: int, block_id: bytes) -> bytes:
     """The 32 bytes that a commit vote signs.
 
     `tagged_hash("tongjian/vote/commit/v1", b32 genesis_id | text8 network | u64 height | u64 view | b32 block_id)`.
     """
-    writer = Writer().fixed(genesis_id, HASH_SIZE).text8(network).u64(height).u64(view).fixed(block_id, HASH_SIZE)
-    return suite.tagged_hash(COMMIT_TAG, writer.bytes())
+    return suite.tagged_hash(COMMIT_TAG, signed_prefix(genesis_id, network, height, view) + block_id)
 
 
 def verify_certificate(suite: Suite, validators: ValidatorSet, header: Header, certificate: Certificate) -> None:

@@ -37,10 +37,11 @@ DIGEST: Final = f"{HASH_SIZE}s"
 
 
 class _Encoded:
-    """Room for a header's wire bytes, once asked for: a node needs those of one header eight times a block."""
+    """Room for a header's wire bytes and id, once asked for: a node needs those of one header eight times a block."""
 
-    __slots__ = ("_encoded",)
+    __slots__ = ("_encoded", "_id")
     _encoded: bytes
+    _id: tuple[Suite, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +140,14 @@ class Header(_Encoded):
 
         The tag keeps it apart from every other hash (attack E4).
         """
-        return suite.tagged_hash(HEADER_TAG, self.encode())
+        try:
+            known_suite, block_id = self._id
+        except AttributeError:
+            known_suite, block_id = None, b""
+        if known_suite is not suite:
+            block_id = suite.tagged_hash(HEADER_TAG, self.encode())
+            object.__setattr__(self, "_id", (suite, block_id))
+        return block_id
 
 
 class HeaderLayout:
@@ -151,17 +159,19 @@ class HeaderLayout:
         self.since = since
         self.header_type = header_type
         self._names: tuple[str, ...] = names
-        self._digests = [name for name, code in zip(names, codes, strict=True) if code == DIGEST]
+        self._digests = [at for at, code in enumerate(codes) if code == DIGEST]
         self._values = attrgetter(*names)
         self._struct = struct.Struct(">" + "".join(codes))
         self.size_bytes = self._struct.size
 
     def pack(self, header: Header) -> bytes:
         """The fields in order. Raises `InvariantBroken` if one does not fit."""
-        if any(len(getattr(header, name)) != HASH_SIZE for name in self._digests):
-            raise InvariantBroken("a header field has a digest of the wrong length")
+        values = self._values(header)
+        for at in self._digests:
+            if len(values[at]) != HASH_SIZE:
+                raise InvariantBroken("a header field has a digest of the wrong length")
         try:
-            return self._struct.pack(*self._values(header))
+            return self._struct.pack(*values)
         except struct.error as error:
             raise InvariantBroken(f"a header field does not fit: {error}") from None
 

@@ -21,8 +21,7 @@ from collections.abc import Callable, Sequence
 
 from common.chain.application import Application
 from common.chain.schedule import check_supported
-from common.consensus.events import Committed, Received, WorkPending
-from common.consensus.messages import decode_message
+from common.consensus.events import Committed, WorkPending
 from common.core.errors import Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.protocol import supported_versions as versions_of_software
@@ -112,18 +111,18 @@ class Node(NodeQuestions):
         self._own_key = None if seed is None else genesis.suite.public_key(seed)
         self._state = CommittedState(chain)
         self._supported_versions = versions_of_software() if supported_versions is None else tuple(supported_versions)
-        self._halted = False
-        self._work_pending = False
+        self._halted = self._work_pending = False
         self._view_told = (0, 0)
         self._clock = StepClock()
+        executor = Executor(genesis, application, chain)
+        self._next = executor.next_block
         self._outbox = NodeOutbox()
         self._peers = PeerTable()
-        self._mempool = Mempool(genesis, application, chain, limits, failed=self._check_failed)
+        self._mempool = Mempool(genesis, application, chain, self._next, limits, failed=self._check_failed)
         self._gossip = Gossip(self._outbox, limits)
         self._bodies = BodyFetch(genesis.suite, self._mempool, self._outbox, limits, self._members)
         self._intake = TransactionIntake(genesis.suite, self._mempool, self._bodies, self._outbox)
         self._block_fetch = BlockFetch(genesis.suite, self._outbox, limits, self._members)
-        executor = Executor(genesis, application, chain)
         self._heartbeat = Heartbeat(chain, self._outbox, executor.empty_after_ms)
         self._quiet = QuietStatus(chain, self._outbox)
         self._committer = Committer(chain, executor, self._mempool, self._outbox)
@@ -144,6 +143,7 @@ class Node(NodeQuestions):
             genesis=genesis,
             application=application,
             chain=chain,
+            next_block=self._next,
             mempool=self._mempool,
             outbox=self._outbox,
             seed=seed,
@@ -166,6 +166,7 @@ class Node(NodeQuestions):
             clock=self._clock,
             stopwatch=stopwatch,
             own_key=self._own_key,
+            executed=self._committer.executed,
             commit=self._committer.commit,
             answer=lambda event: self._driver.deliver(event),
         )
@@ -176,6 +177,7 @@ class Node(NodeQuestions):
         return ConsensusDriver(
             genesis=self._genesis,
             chain=self._chain,
+            next_block=self._next,
             seed=seed,
             recovered=recovered,
             may_vote=may_vote,
@@ -216,7 +218,8 @@ class Node(NodeQuestions):
             return []
         match event:
             case PeerMessage():
-                self._on_message(event.peer, event.payload)
+                if not self._on_message(event.peer, event.payload):
+                    return []
             case TimerExpired():
                 if self._outbox.expired(event.timer, event.token):
                     self._assembly.came_late(event.timer, event.late_us)
@@ -260,21 +263,18 @@ class Node(NodeQuestions):
 
     def _update_work(self) -> None:
         """N2."""
-        pending = (len(self._mempool) > 0 or self._heartbeat.due) and not self._sync.syncing and self._driver.started
+        pending = (len(self._mempool) > 0 or self._heartbeat.due) and self._driver.started and not self._sync.syncing
         if pending != self._work_pending:
             self._work_pending = pending
             self._driver.deliver(WorkPending(pending))
 
     def _tell_leader(self) -> None:
         """On entering a view, pending transactions go to its leader: it cannot censor longer than a view (rule 4)."""
-        height, view = self._chain.tip().height + 1, self._driver.view
-        if (height, view) == self._view_told:
+        view = self._driver.view
+        if view == 0 or (entered := (self._chain.tip().height + 1, view)) == self._view_told:
             return
-        self._view_told = (height, view)
-        if view == 0 or not len(self._mempool):
-            return
-        validators = self._validators
-        leader = validators.members[validators.leader(height, view)].public_key
+        self._view_told, validators = entered, self._validators
+        leader = validators.members[validators.leader(*entered)].public_key
         if leader in self._peers:
             self._gossip.tell(leader, self._mempool.oldest(self._mempool.max_block_bytes))
 
@@ -308,23 +308,25 @@ class Node(NodeQuestions):
         self._outbox.add(Disconnect(peer, code, self._limits.misbehaviour_pause_ms))
         self._on_disconnected(peer)
 
-    def _on_message(self, peer: PeerKey, payload: bytes) -> None:
+    def _on_message(self, peer: PeerKey, payload: bytes) -> bool:
+        """Whether anything may follow: nothing does from most votes, those before a quorum and those after it."""
         if peer not in self._peers:
-            return
+            return False
         try:
-            self._dispatch(peer, decode_payload(payload))
+            message = decode_payload(payload)
+            if isinstance(message, Consensus):
+                return self._driver.received(peer, message.message)
+            self._dispatch(peer, message)
         except Rejected as refusal:
             if refusal.code in UNKNOWN_KINDS:
                 self._outbox.add(Warned("peer_message_skipped", refusal.code, peer))
             else:
                 self._punish(peer, refusal.code)
+        return True
 
     def _dispatch(self, peer: PeerKey, message: PeerPayload) -> None:
         """Raises `Rejected` if the peer must have known better."""
         match message:
-            case Consensus():
-                received = decode_message(message.message)
-                self._driver.deliver(Received(received, self._validators.index_of(peer)))
             case Transactions():
                 if self._intake.gossiped(peer, message.envelopes):
                     self._assembly.bodies_complete()

@@ -6,6 +6,7 @@ Left out: chain queries of routes, which read the chain store themselves.
 from __future__ import annotations
 
 from common.core.genesis import Genesis
+from common.core.validators import ValidatorSet
 from common.node.logic.agreement.consensus_driver import ConsensusDriver
 from common.node.logic.catchup.peer_table import PeerTable
 from common.node.logic.catchup.sync import CatchUp
@@ -26,6 +27,8 @@ class NodeQuestions:
     _mempool: Mempool
     _driver: ConsensusDriver
     _sync: CatchUp
+    _known_sets: tuple[ValidatorSet, ...] = ()
+    _known_keys: frozenset[PeerKey] = frozenset()
 
     def hello_for(self, peer: PeerKey) -> bytes:
         """Our tip, and what we hold signed by this peer (protocol rule 7)."""
@@ -44,7 +47,10 @@ class NodeQuestions:
         """The members of the sets that sign the last and the next height (protocol rule 7)."""
         height = self._chain.tip().height
         sets = (self._chain.validators(height), self._chain.validators(height + 1))
-        return frozenset(member.public_key for members in sets for member in members.members)
+        if sets != self._known_sets:
+            self._known_sets = sets
+            self._known_keys = frozenset(member.public_key for members in sets for member in members.members)
+        return self._known_keys
 
     def transaction_state(self, tx_id: bytes) -> TransactionState:
         """Where a transaction is. Raises Gone if its receipt was pruned."""

@@ -57,6 +57,7 @@ class FileDirectory:
         self._path = path / FILE_NAME
         self._temporary = path / _TEMPORARY_NAME
         self._file = -1
+        self._length = 0
         try:
             existed = path.is_dir()
             path.mkdir(parents=True, exist_ok=True)
@@ -99,8 +100,7 @@ class FileDirectory:
             raise StoreFailed(f"the vote log cannot be replaced: {error.strerror}") from error
         if self._file >= 0:
             os.close(self._file)
-        os.lseek(file, 0, os.SEEK_END)
-        self._file = file
+        self._file, self._length = file, len(content)
 
     def cut(self, length: int) -> None:
         """Shorten, durably."""
@@ -108,6 +108,7 @@ class FileDirectory:
             file = self._open_file()
             disk.cut(file, length, "vote_log.cut")
             os.lseek(file, length, os.SEEK_SET)
+            self._length = length
             disk.sync(file, "vote_log.cut_sync")
         except OSError as error:
             raise StoreFailed(f"the vote log cannot be cut: {error.strerror}") from error
@@ -116,12 +117,12 @@ class FileDirectory:
         """Add to the end; on failure (full disk) cut what was written of it."""
         try:
             file = self._open_file()
-            start = os.lseek(file, 0, os.SEEK_END)
             try:
                 disk.write_all(file, content, "vote_log.append")
             except OSError:
-                disk.cut(file, start, "vote_log.undo")
+                disk.cut(file, self._length, "vote_log.undo")
                 raise
+            self._length += len(content)
         except OSError as error:
             raise StoreFailed(f"the vote log cannot be written: {error.strerror}; free disk space") from error
 
@@ -142,6 +143,7 @@ class FileDirectory:
     def _open_file(self) -> int:
         if self._file < 0:
             self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            self._length = os.lseek(self._file, 0, os.SEEK_END)
         return self._file
 
 

@@ -166,7 +166,7 @@ class VoteLog:
             if len(record) > MAX_RECORD_BYTES:
                 raise InvariantBroken(f"a vote log record of {len(record)} bytes is above the bound")
         with self._queue_lock:
-            self._queue.extend((RECORD, record) for record in records)
+            self._queue += [(RECORD, record) for record in records]
 
     def compact(self, tip_height: int, tip_id: bytes) -> None:
         """The database holds the chain durably up to this block: records from before the last call are obsolete.

@@ -29,7 +29,7 @@ def key_text(client: str) -> str:
 
 def make_pool(**limits: int) -> tuple[Solo, Mempool]:
     solo = Solo(GENESIS)
-    return solo, Mempool(GENESIS, solo.application, solo.chain, NodeLimits(**limits))
+    return solo, Mempool(GENESIS, solo.application, solo.chain, solo.executor.next_block, NodeLimits(**limits))
 
 
 def parsed(*envelopes: bytes) -> list[SignedTransaction]:
@@ -119,7 +119,7 @@ def test_n3_fetched_bodies_are_bounded_and_the_oldest_go() -> None:
     """Never fewer than one full block's, or a replica would drop the first before the last arrives, for ever."""
     genesis = make_genesis(["node-0"], max_block_bytes=1_200, max_block_operations=3)
     solo = Solo(genesis)
-    pool = Mempool(genesis, solo.application, solo.chain, NodeLimits())
+    pool = Mempool(genesis, solo.application, solo.chain, solo.executor.next_block, NodeLimits())
     bodies = [transfer(genesis, f"n{at}") for at in range(20)]
     keys = [pool.add_body(body).envelope_hash for body in bodies]
     kept = [pool.resolve(key) is not None for key in keys]

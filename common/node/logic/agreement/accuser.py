@@ -60,6 +60,7 @@ class Accuser:
         genesis: Genesis,
         application: Application,
         chain: ChainStore,
+        next_block: NextBlock,
         mempool: Mempool,
         outbox: NodeOutbox,
         seed: bytes | None,
@@ -67,7 +68,7 @@ class Accuser:
     ) -> None:
         self._genesis = genesis
         self._chain = chain
-        self._next = NextBlock(chain)
+        self._next = next_block
         self._state = CommittedState(chain)
         self._mempool = mempool
         self._outbox = outbox

@@ -32,7 +32,6 @@ from common.core.transaction import SignedTransaction
 from common.node.logic.agreement.pacing import BlockBudget, LoopLag
 from common.node.logic.catchup.block_fetch import BlockFetch
 from common.node.logic.execution.executor import BlockInvalid, Execution, ExecutionFailed, Executor
-from common.node.logic.execution.next_block import NextBlock
 from common.node.logic.node_effects import Channel, Warned
 from common.node.logic.node_events import PeerKey, Timer
 from common.node.logic.node_outbox import NodeOutbox
@@ -80,12 +79,13 @@ class BlockAssembly:
         clock: StepClock,
         stopwatch: Callable[[], int],
         own_key: PeerKey | None,
+        executed: Callable[[Block, Execution], None],
         commit: Callable[[Block, Certificate], None],
-        answer: Callable[[Event], None],
+        answer: Callable[[Event], bool],
     ) -> None:
         self._genesis = genesis
         self._chain = chain
-        self._next = NextBlock(chain)
+        self._next = executor.next_block
         self._executor = executor
         self._mempool = mempool
         self._gossip = gossip
@@ -102,6 +102,7 @@ class BlockAssembly:
         self._clock = clock
         self._stopwatch = stopwatch
         self._own_key = own_key
+        self._executed = executed
         self._commit = commit
         self._answer = answer
         self._building: BuildBlock | None = None
@@ -125,9 +126,10 @@ class BlockAssembly:
 
     def try_build(self) -> None:
         """Build if a block is wanted, allowed by now, and there is something to put in or an empty one is due (A1)."""
-        request, tip = self._building, self._chain.tip()
+        request = self._building
         if request is None or self._prepared is not None or self._interval_runs():
             return
+        tip = self._chain.tip()
         if request.height != tip.height + 1:
             self._building = None
             return
@@ -161,6 +163,7 @@ class BlockAssembly:
         proposer = self._chain.validators(prepared.height).leader(prepared.height, prepared.view)
         block = self._executor.block(self._executor.header(execution, proposer), execution)
         self._building = None
+        self._executed(block, execution)
         self._keep(block)
         self._start_interval(block)
         self._answer(BlockBuilt(prepared.height, prepared.view, block))
@@ -302,6 +305,7 @@ class BlockAssembly:
             return
         block = self._executor.block(header, execution)
         self._validating = None
+        self._executed(block, execution)
         self._keep(block)
         self._start_interval(block)
         self._answer(BlockValidated(request.height, request.view, block))

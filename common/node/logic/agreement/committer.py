@@ -50,11 +50,16 @@ class Committer:
         self._mempool = mempool
         self._outbox = outbox
         self._committing: Committing | None = None
+        self._executed: tuple[Block, Execution] | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a batch is being written."""
         return self._committing is not None
+
+    def executed(self, block: Block, execution: Execution) -> None:
+        """This block was executed here on the tip, to its header's results: its commit need not do that again."""
+        self._executed = block, execution
 
     def commit(self, block: Block, certificate: Certificate, *, more_follow: bool = False) -> None:
         """Commit a block whose certificate has been verified; ignored if its height is decided or being written
@@ -79,6 +84,8 @@ class Committer:
 
     def _execution(self, block: Block) -> Execution:
         """The kept execution of a decided block, or a new one (T2)."""
+        if self._executed is not None and self._executed[0] is block:
+            return self._executed[1]
         header = block.header
         try:
             transactions = [self._mempool.add_body(envelope) for envelope in block.envelopes]
@@ -96,7 +103,7 @@ class Committer:
         done = self._committing
         if done is None or done.block.header.height != height:
             raise InvariantBroken(f"block {height} was reported as written, but it was not being written")
-        self._committing = None
+        self._committing = self._executed = None
         self._chain.committed(done.block.header.height)
         self._executor.forget()
         self._mempool.committed(height, done.execution.transactions)

@@ -34,7 +34,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from common.consensus import effects
-from common.consensus.events import ChainTip, Event, MemberConnected, OwnMessageShown, ViewTimerExpired
+from common.consensus.events import ChainTip, Event, MemberConnected, OwnMessageShown, Received, ViewTimerExpired
 from common.consensus.messages import ConsensusMessage, Mark, Stage, decode_message
 from common.consensus.params import ConsensusParameters
 from common.consensus.replica import Replica
@@ -66,6 +66,7 @@ class ConsensusDriver:
         *,
         genesis: Genesis,
         chain: ChainStore,
+        next_block: NextBlock,
         seed: bytes | None,
         recovered: Sequence[bytes],
         may_vote: bool,
@@ -81,7 +82,9 @@ class ConsensusDriver:
     ) -> None:
         self._genesis = genesis
         self._chain = chain
-        self._next = NextBlock(chain)
+        self._next = next_block
+        self._parameters_of: bytes | None = None
+        """The tip on which the replica's parameters hold."""
         self._seed = seed
         self._public_key = None if seed is None else genesis.suite.public_key(seed)
         self._recovered = tuple(recovered)
@@ -206,24 +209,38 @@ class ConsensusDriver:
         self._floor = floor if self._floor is None else max(self._floor, floor)
         self._chain.votes_again_above(through)
 
-    def deliver(self, event: Event) -> None:
-        """Give the replica an event, after those that wait already. Before the replica starts, drop the event."""
-        if self._replica is None:
-            return
-        self._inbox.append(event)
-        if not self._draining:
-            self._run(self._replica, [])
+    def received(self, peer: PeerKey, message: bytes) -> bool:
+        """Give the replica what a peer sent; see `deliver`. Raises `Malformed` if it is no message."""
+        validators = self._chain.validators(self._chain.tip().height + 1)
+        return self.deliver(Received(decode_message(message), validators.index_of(peer)))
 
-    def _run(self, replica: Replica, asked: Sequence[effects.Effect]) -> None:
-        """Handle these effects, then step the waiting events one after the other (D1)."""
-        self._draining = True
+    def deliver(self, event: Event) -> bool:
+        """Give the replica an event, after those that wait already. Before the replica starts, drop the event.
+
+        Returns whether anything may follow: the replica asked for something, or has not come to the event yet.
+        """
+        if self._replica is None:
+            return False
+        self._inbox.append(event)
+        return self._draining or self._run(self._replica, [])
+
+    def _run(self, replica: Replica, asked: Sequence[effects.Effect]) -> bool:
+        """Handle these effects, then step the waiting events one after the other (D1); whether there were effects."""
+        self._draining, any_asked = True, bool(asked)
         try:
-            self._handle(asked)
+            if asked:
+                self._handle(asked)
             while self._inbox:
-                replica.parameters = self._parameters
-                self._handle(replica.step(self._inbox.popleft()))
+                tip_id = self._chain.tip().block_id
+                if tip_id != self._parameters_of:
+                    self._parameters_of, replica.parameters = tip_id, self._parameters
+                asked = replica.step(self._inbox.popleft())
+                if asked:
+                    any_asked = True
+                    self._handle(asked)
         finally:
             self._draining = False
+        return any_asked
 
     def timer_expired(self) -> None:
         """Tell the replica that the view timer ran out."""

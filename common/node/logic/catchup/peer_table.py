@@ -32,6 +32,7 @@ class PeerTable:
 
     def __init__(self) -> None:
         self._connected: dict[PeerKey, _Connected] = {}
+        self._best_claim = 0
 
     @property
     def keys(self) -> Sequence[PeerKey]:
@@ -44,10 +45,12 @@ class PeerTable:
     def connect(self, peer: PeerKey, claimed_height: int) -> None:
         """A channel is up."""
         self._connected[peer] = _Connected(claimed_height, claimed_height)
+        self._claims_changed()
 
     def disconnect(self, peer: PeerKey) -> None:
         """The channel is gone."""
         self._connected.pop(peer, None)
+        self._claims_changed()
 
     def raise_claim(self, peer: PeerKey, height: int) -> None:
         """The peer has shown, or claims, that it is at least this high."""
@@ -55,12 +58,14 @@ class PeerTable:
         if state is not None:
             state.claimed_height = max(state.claimed_height, height)
             state.shown_height = max(state.shown_height, height)
+            self._claims_changed()
 
     def set_claim(self, peer: PeerKey, height: int) -> None:
         """The peer's newest word on its tip, also if it is lower than before (attack C17)."""
         state = self._connected.get(peer)
         if state is not None:
             state.claimed_height = state.shown_height = height
+            self._claims_changed()
 
     def disappointed(self, peer: PeerKey, height: int) -> None:
         """The peer did not give what its claim promised: believe `height` instead, and ask it last from now on
@@ -70,6 +75,7 @@ class PeerTable:
         if state is not None:
             state.claimed_height = height
             state.disappointments += 1
+            self._claims_changed()
 
     def has_pruned(self, peer: PeerKey, lowest_block: int) -> None:
         """The peer has no blocks below this height any more."""
@@ -96,7 +102,10 @@ class PeerTable:
 
     def best_claim(self) -> int:
         """The highest claim of a connected peer, 0 if there is none."""
-        return max([state.claimed_height for state in self._connected.values()], default=0)
+        return self._best_claim
+
+    def _claims_changed(self) -> None:
+        self._best_claim = max([state.claimed_height for state in self._connected.values()], default=0)
 
     def believed_height(self, validators: ValidatorSet) -> int:
         """The highest tip that f+1 connected members claim, so that at least one honest one does; 0 if they are

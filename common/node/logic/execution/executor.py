@@ -29,7 +29,7 @@ from functools import partial
 from common.chain import work
 from common.chain.application import Application, BlockContext, Outcome, OverlayView
 from common.chain.metering import Meter, UsedUnits
-from common.chain.schedule import protocol_version, take_due_set
+from common.chain.schedule import take_due_set
 from common.core import merkle
 from common.core.block import Block
 from common.core.changes import change_root
@@ -134,13 +134,10 @@ class Executor:
         self._application = application
         self._chain = chain
         self._state = CommittedState(chain)
-        self._next = NextBlock(chain)
+        self.next_block = self._next = NextBlock(chain)
+        """What holds for the block on the tip: one for all parts of a node, so that it is read once a height."""
         self._kept: OrderedDict[tuple[bytes, int, tuple[bytes, ...]], Execution] = OrderedDict()
         self._empty_after_ms: int | None = None
-
-    def protocol_version(self, height: int) -> int:
-        """The version that the block on the committed tip obeys (protocol rule 8)."""
-        return protocol_version(self._state, self._genesis, height)
 
     def empty_after_ms(self) -> int:
         """How long after the committed tip an empty block is valid, and due: sooner while work is queued (rule 27)."""
@@ -209,7 +206,7 @@ class Executor:
         validators, parameters = self._chain.validators(tip.height + 1), self._next.parameters
         if header.network != genesis.network or header.genesis_id != genesis.id:
             raise BlockInvalid("block_wrong_chain", "The header belongs to another chain.")
-        if header.protocol_version != self.protocol_version(tip.height + 1):
+        if header.protocol_version != self._next.context().protocol_version:
             raise BlockInvalid("block_protocol_version", "The header is of another protocol version.")
         if header.height != tip.height + 1:
             raise BlockInvalid("block_wrong_height", "The header is not of the next height.", height=header.height)

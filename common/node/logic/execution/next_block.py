@@ -5,6 +5,8 @@ Remembered until the tip moves: admission asks for every transaction. Left out: 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from common.chain.application import BlockContext
 from common.chain.governed_parameters import parameters_at
 from common.chain.schedule import protocol_version
@@ -33,16 +35,20 @@ class NextBlock:
         """The block's context for admission: its time is not known yet, that of the tip stands for it."""
         tip = self._chain.tip()
         if self._context is None or self._tip != tip.block_id:
-            self._tip, self._context = tip.block_id, self.context_at(tip.time_ms)
+            self._tip, self._context = tip.block_id, self._read()
         return self._context
 
     def context_at(self, time_ms: int) -> BlockContext:
         """The block's context if it has this time."""
-        genesis, height = self._chain.genesis, self._chain.tip().height + 1
+        return replace(self.context(), time_ms=time_ms)
+
+    def _read(self) -> BlockContext:
+        genesis, tip = self._chain.genesis, self._chain.tip()
+        height = tip.height + 1
         return BlockContext(
             network=genesis.network,
             height=height,
-            time_ms=time_ms,
+            time_ms=tip.time_ms,
             genesis=genesis,
             validators=self._chain.validators(height),
             protocol_version=protocol_version(self._state, genesis, height),

@@ -73,6 +73,7 @@ class Mempool:
         genesis: Genesis,
         application: Application,
         chain: ChainStore,
+        next_block: NextBlock,
         limits: NodeLimits,
         failed: Callable[[str], None] = lambda what: None,
     ) -> None:
@@ -91,7 +92,7 @@ class Mempool:
         self._by_signer: dict[str, dict[bytes, SignedTransaction]] = {}
         self._fetched: OrderedDict[bytes, SignedTransaction] = OrderedDict()
         self._fetched_bytes = 0
-        self._next = NextBlock(chain)
+        self._next = next_block
         parameters = self._parameters = self._next.parameters
         self._fetched_limit_bytes = FETCHED_BLOCKS * (
             PARSED_FACTOR * parameters.max_block_bytes + OVERHEAD_BYTES * parameters.max_block_operations

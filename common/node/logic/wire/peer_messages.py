@@ -15,7 +15,10 @@ Left out: framing, order, the channel's authentication (`transport`), meaning (`
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+
+import msgspec
 
 from common.core.codec import Reader, Writer
 from common.core.errors import CodecError
@@ -46,9 +49,10 @@ KIND_ANSWER_BODY = 8
 KIND_STATUS = 9
 KIND_DRAFT = 10
 
+_STATUS = struct.Struct(">BQ")
 
-@dataclass(frozen=True, slots=True)
-class Consensus:
+
+class Consensus(msgspec.Struct, frozen=True):
     """``u8 1 | message``: one consensus message, encoded by `common.consensus.messages`; not yet verified."""
 
     message: bytes
@@ -183,11 +187,7 @@ class Status:
     tip_id: bytes
 
     def encode(self) -> bytes:
-        writer = Writer()
-        writer.u8(KIND_STATUS)
-        writer.u64(self.tip_height)
-        writer.fixed(self.tip_id, 32)
-        return writer.bytes()
+        return _STATUS.pack(KIND_STATUS, self.tip_height) + self.tip_id
 
 
 @dataclass(frozen=True, slots=True)
