@@ -7,8 +7,8 @@ Invariants
   K2  All disk work is done in one thread, one piece at a time; the requests that wait for it are bounded by the rooms
       for bodies and answers of the HTTP edge, and by one question a peer.
   K3  Every commitment is looked at again and again until its body is here, at a bounded rate: at most once a second,
-      `MAX_WANTED` at a time, each after growing pauses; half of these places are for new blocks. A node that is full
-      asks for nothing.
+      `MAX_WANTED` at a time, each after growing pauses; half of these places are for new blocks. A node asks for
+      nothing that it has no room for.
 
 Left out: who may ask (`body_routes`).
 """
@@ -228,7 +228,7 @@ class BodyKeeper:
         """Keep a body that is here, or that a peer gives."""
         data = None
         if self._store.size_of(body.digest) is None:
-            if self._store.full or self._fetch is None:
+            if self._fetch is None or not self._store.has_room(body.size_bytes):
                 return False
             data = await self._fetch(body)
             if data is None:

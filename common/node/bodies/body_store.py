@@ -12,7 +12,7 @@ Invariants
   B3  A body stands under its name when it is whole and durable; what a crash left unfinished is removed at the start.
   B4  A loose body that nothing commits to within `LOOSE_MS` is removed.
 
-All methods but `size_of` and `is_kept` touch the disk and are called in one thread. Left out: which thread, and what
+What touches the disk is called in one thread. Left out: which thread, and what
 the chain commits to (`body_keeper`).
 """
 
@@ -27,7 +27,7 @@ from typing import Final
 from common.core.errors import Malformed, NotFound, QuotaExceeded, Rejected, Unavailable
 from common.core.names import check_principal
 from common.core.suite import Suite
-from common.model.sealed import MAX_SEALED_BYTES, check_digest
+from common.model.sealed import check_digest
 from common.node.logic.wire.body_messages import MAX_BODY_PART_BYTES
 from common.node.store import disk
 
@@ -90,10 +90,10 @@ class BodyStore:
         """Whether bodies wait for what commits to them."""
         return bool(self._loose)
 
-    @property
-    def full(self) -> bool:
-        """Whether no further body of the largest size can be kept."""
-        return not self._has_room(MAX_SEALED_BYTES)
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether another body can be kept; three quarters of the room are for kept ones (B2)."""
+        count, total = len(self._kept) + 1, self._kept_bytes + size_bytes
+        return 4 * count <= 3 * self._room.bodies and 4 * total <= 3 * self._room.size_bytes
 
     def numbers(self) -> dict[str, float]:
         """For /metrics."""
@@ -130,7 +130,7 @@ class BodyStore:
         size_bytes = loose.size_bytes if loose is not None else len(data or b"")
         if digest in self._kept or not size_bytes:
             return
-        if not self._has_room(size_bytes):
+        if not self.has_room(size_bytes):
             raise _full()
         target = self._kept_in / digest
         if loose is None:
@@ -196,11 +196,6 @@ class BodyStore:
             disk.rename(path, self._damaged_in / digest, "body.rename")
         except OSError as error:
             _log.error("the damaged body stays where it is", extra={"digest": digest, "error": str(error)})
-
-    def _has_room(self, size_bytes: int) -> bool:
-        """Three quarters of the room are for kept bodies (B2)."""
-        count, total = len(self._kept) + 1, self._kept_bytes + size_bytes
-        return 4 * count <= 3 * self._room.bodies and 4 * total <= 3 * self._room.size_bytes
 
     def _check_loose_room(self, size_bytes: int, organisation: str) -> None:
         own = [loose.size_bytes for loose in self._loose.values() if loose.organisation == organisation]

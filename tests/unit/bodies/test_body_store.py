@@ -96,7 +96,8 @@ def test_n2_kept_bodies_are_bounded_and_loose_ones_take_none_of_their_room(tmp_p
     assert code_of(lambda: store.keep(digest_of(b"12"), b"12")) == "bodies_full"
     store = opened(tmp_path / "other")
     store.keep(digest_of(bytes(47_999)), bytes(47_999))
-    assert store.full
+    assert store.has_room(1)
+    assert not store.has_room(2)
     assert code_of(lambda: store.keep(digest_of(b"12"), b"12")) == "bodies_full"
 
 
