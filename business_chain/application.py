@@ -135,6 +135,7 @@ class BusinessApplication:
         operations = self._take_kept(version, tx.id) or self._read_operations(tx.operations, version)
         self._authorise(tx, operations, state, context)
         ledger = Ledger(state, self._suite, self._settings.market, context)
+        types = operation_types.OPERATIONS.at(version)
         business_ids = BusinessIds(state, self._suite, tx.id)
         latest_ms = context.time_ms + context.parameters.max_clock_ahead_ms
         for index, operation in enumerate(operations):
@@ -146,7 +147,7 @@ class BusinessApplication:
                     raise refuse("occurred_in_future", field="occurred_at_ms")
                 if ledger.effective_date is not None and ledger.effective_date > date(latest_ms):
                     raise refuse("effective_date_in_future", effective_date=ledger.effective_date)
-                operation_types.apply(operation, ledger)
+                types[operation.TYPE].rule(operation, ledger)
             except Rejected as refusal:
                 refusal.parameters["operation_index"] = index
                 raise

@@ -1,8 +1,8 @@
 """The registry of operations: reading them, and applying them to a ledger.
 
-`parse_operation` turns parsed JSON into a record; `check_shape` judges what needs no state; `apply`
-judges the rest and changes the ledger. Adding an operation means a record, a rule, and one declaration in `OPERATIONS`
-with the protocol version since which it is available: in blocks of older versions it does not exist.
+`parse_operation` turns parsed JSON into a record; `check_shape` judges what needs no state; the operation's rule judges
+the rest and changes the ledger. Adding one means a record, a rule, and one declaration in `OPERATIONS` with the
+protocol version since which it is available: in blocks of older versions it does not exist.
 """
 
 from __future__ import annotations
@@ -113,8 +113,3 @@ def check_shape(operation: Operation) -> int:
         case operation_records.RegisterSubject():
             subjects.check_subject_shape(operation)
     return 0
-
-
-def apply(operation: Operation, ledger: Ledger) -> None:
-    """Judge an operation against the ledger and apply it. Raises `Rejected`; the caller then drops all changes."""
-    OPERATIONS.at(ledger.context.protocol_version)[operation.TYPE].rule(operation, ledger)

@@ -18,6 +18,7 @@ from business_chain.state import Product
 from common.model.enumerations import ISSUE, NON_TRADING_TRANSFER, TRANSFER_BY_TRADE
 from common.model.kinds.transactionreport import (
     TRANSACTION_REPORT,
+    Parties,
     issue_parties,
     report_body,
     report_metadata,
@@ -139,7 +140,7 @@ def emit_report(
     product: Product,
     transaction_type: int,
     quantity: int,
-    parties: str,
+    parties: Parties,
 ) -> str:
     """Make the transfer report; its reference goes into the registrations."""
     object_id = ledger.registration_id(0)
