@@ -48,7 +48,7 @@ from common.node.store.chain_reader import ChainReader
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000
 """Holders of increases, and parts of pledges and freezes, that one transaction may list: as many as operations."""
-MAX_KEPT_OPERATIONS: Final = 8_000
+MAX_KEPT_OPERATIONS: Final = 24_000
 """Records that wait for their execution; they take about 4 MB."""
 KEPT_BLOCKS: Final = 256
 

@@ -44,8 +44,8 @@ from common.node.store.vote_log import VoteLog, check_vote_log
 __all__ = ["ChainReader", "ChainStore", "ProvenState", "Tip", "TransactionLocation", "WrongDatabase"]
 
 STATE_CACHE_BYTES: Final = 4 * 1024 * 1024
-ABSENT_KEYS: Final = 16_384
-"""As many new business ids and nonces as a few full blocks have; 3 MB."""
+ABSENT_KEYS: Final = 32_768
+"""New business ids and nonces that wait for their blocks; 6 MB."""
 MAX_EMPTY_PREFIXES: Final = 64
 _KEPT_SETS: Final = 64
 
