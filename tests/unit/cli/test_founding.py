@@ -27,7 +27,7 @@ def run(*arguments: str | Path) -> Result:
 def example(tier: str) -> dict[str, Any]:
     """The guide's app.json, with keys in the places that it names."""
     text = GUIDE.read_text(encoding="utf-8")
-    match = re.search(rf"<!-- example: {tier} app.json -->\n```json\n(.*?)```", text, re.S)
+    match = re.search(rf"<!-- example: {tier} app.json -->\n\n```json\n(.*?)```", text, re.S)
     assert match is not None
     filled = re.sub(r'"([A-Z0-9-]+-KEY(-\d)?)"', lambda found: f'"{SUITE.format_key(key_of(found[1]))}"', match[1])
     return dict(json.loads(filled))
