@@ -1,8 +1,9 @@
 """How an organisation joins a network that is being founded: it makes its own keys, and only public parts travel.
 
-`enrol` writes one node's directory and its public part; `assemble` joins the public parts into the genesis document,
-in the order of the validators' names, so that every organisation that runs it on the same parts gets the same bytes
-and can compare the genesis id."""
+`enrol` writes one node's directory and its public part. `assemble` joins the public parts into the genesis document, in
+the order of the validators' names. So every organisation that runs it on the same parts gets the same bytes, and can
+compare the genesis id.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What `genesis assemble` does with the application part before all organisations found a chain on it.
 
-A genesis document cannot be mended once a chain runs on it, so the rules of the tier that will run it judge it here,
-and a role that could do nothing is taken for the slip that it is.
+Nobody can mend a genesis document once a chain runs on it. So the rules of its tier judge it here, and a role that
+could do nothing is refused as a slip.
 """
 
 from __future__ import annotations

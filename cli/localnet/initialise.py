@@ -1,8 +1,9 @@
 """Found a whole local network: keys, certificates, tokens, genesis documents, settings, `network.json`.
 
 Composes what `node init` and `genesis assemble` do for one node and one chain. Everything is written into a directory
-beside the target and renamed into place at the end, so that an interrupted run leaves nothing that looks finished,
-and keys are never written over."""
+beside the target, which is renamed into place at the end: an interrupted run leaves nothing that looks finished. Keys
+are never written over.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Start and end the processes of a local network.
 
 Nodes are forked from one parent that has imported everything once: two dozen cold imports would cost half a minute of
-a small machine (protocol rule 24). Each child leads its own session, writes to its own log and is known afterwards by
-its pid *and* start time, so that `down` never signals a process that merely took over the number. Children of a
-foreground network get a signal when their parent dies, however it dies: an interrupted demonstration leaves nothing
-behind."""
+a small machine (protocol rule 24). Each child leads its own session and writes to its own log. It is known afterwards
+by its pid *and* start time: `down` never signals a process that merely took over the number. Children of a foreground
+network get a signal when their parent dies, however it dies: an interrupted demonstration leaves nothing behind.
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Invariants:
   * A header commits to everything its own block did: transactions, receipts, snapshots, what it changed in the state
-    and the state after it (architecture decisions 5 and 26), with counts beside the roots (decision 8), and to the
-    validator sets of this and the next height (decision 6).
+    and the state after it (architecture decisions 5 and 26). Counts stand beside the roots (decision 8).
+  * It commits to the validator sets of this and the next height (decision 6).
   * Its layout is given by its protocol version, which comes first in every layout. A layout never changes once a
     chain may have used it, and none is ever removed: old headers decode to the same values for ever.
   * It has no view, so that a re-proposal in a later view is the same block, byte for byte (protocol rule 2).

@@ -1,8 +1,8 @@
 """Protocol versions: which ones this software knows, and since which one each thing of the protocol is available.
 
 A header names the version that its block obeys. A chain starts with the version of its genesis and goes on to the next
-one at a height that governance sets (`protocol.activate`), so that nodes are upgraded one by one first. What a version
-has is declared beside the thing itself, in one of two kinds of table::
+one at a height that governance sets (`protocol.activate`): nodes are upgraded one by one before. What a version has is
+declared beside the thing itself, in one of two kinds of table::
 
     OPERATIONS: Final = VersionedTable[OperationType]("operation")        many things, each by its name
     OPERATIONS.add("registration.transfer", OperationType(...), since=1)  available from version 1 on

@@ -6,7 +6,7 @@ Invariants
   T2  A change of the file counts from the next request on: its identity (inode, size, times of modification and
       change) is compared on every look-up, which costs two microseconds. Writers replace the file in one step.
   T3  A file that disappears admits nobody. A file that cannot be understood leaves the tokens of the last good one in
-      force and says so in the log, so that a slip of an editor does not lock out a market.
+      force and says so in the log: a slip of an editor does not lock out a market.
   T4  A token opens routes; it never replaces the signatures of a transaction.
   T5  Organisations are principals (ADR 0071), here and on chain spelt alike: shares of room count them.
 

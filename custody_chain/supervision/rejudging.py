@@ -1,11 +1,11 @@
 """Records are judged again when governance has set a rule: all of them, a bounded number a block.
 
-At the height from which a setting holds, every region gets an item of queued work for the rule, and so does the custody
-chain itself, for the records that are of several regions. A unit is one record looked at. Until that is done a record
+At the height from which a setting holds, every region gets an item of queued work for the rule. The custody chain
+itself gets one for the records that are of several regions. A unit is one record looked at. Until that is done a record
 stands as it was judged last, and answers about its region are not complete.
 
-Invariant: an item keeps the table it is at and the path it has come to, so it ends however much is added meanwhile;
-what changes anyway is judged when it changes (`judging`).
+Invariant: an item keeps the table it is at and the path it has come to, so it ends however much is added meanwhile.
+What changes anyway is judged when it changes (`judging`).
 
 Left out: which settings there are (`rules`), judging itself.
 """

@@ -1,8 +1,7 @@
 """One command at a time on a data directory.
 
-LevelDB's own lock guards a database that is open. Commands that build another one beside it and put it into its place
-(join, restore, repair) work on names that no such lock covers, and a node that starts just then must see all of the
-change or nothing of it.
+LevelDB's own lock guards a database that is open. Join, restore and repair build another one beside it and put it into
+its place: no such lock covers those names. A node that starts meanwhile must see all of the change or nothing of it.
 """
 
 from __future__ import annotations

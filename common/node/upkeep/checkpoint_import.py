@@ -6,8 +6,8 @@ Invariants
   I2  The tree is built from the imported values; its root must be the certified header's. A wrong value, key, or one
       too many or too few gives another root (attack C17).
   I3  Used nonces and transaction ids are chained again in block order and compared with the 16 leaves of the state
-      (protocol rule 12), and every block has exactly as many as its header counts. So neither can be invented or left
-      out, whatever the manifest says.
+      (protocol rule 12). Every block has exactly as many as its header counts. So neither can be invented or left out,
+      whatever the manifest says.
   I4  Index and object revisions rest on the word of f+1 validators (ADR 0051).
   I5  The seal is one synced batch; before it the store does not open as a chain.
 

@@ -7,8 +7,8 @@ Files and not the database, so that serving costs a read, a restart keeps them, 
 held no longer than it takes to copy it.
 
 Invariants
-  Y1  Consensus goes on: the work is done in one thread that rests three times as long as it works, so it takes a
-      quarter of one core at most, and of a checkpoint that comes due meanwhile nothing is made.
+  Y1  Consensus goes on: one thread does the work and rests three times as long as it works, so it takes a quarter of
+      one core at most. Of a checkpoint that comes due meanwhile nothing is made.
   Y2  A checkpoint appears under its name when it is complete; what a crash left unfinished is removed at the start.
   Y3  A chunk is checked against its id before it is served: a bad disk must not make this node look like a liar.
   Y4  A checkpoint that cannot be made (full disk) is one warning; the node goes on, until votes find it full (S5).

@@ -8,10 +8,10 @@ of the outbox. Three phases::
     parts     the manifest, then the chunks, several at once, from all that offered it
 
 Invariants
-  J1  A checkpoint is followed only if at least f+1 distinct members of the newest set (it signs after the last verified
-      header), each on its own authenticated channel, named the same manifest for it, and its block is one of these
-      headers. So an honest validator's own state gave it (ADR 0051). Members of older sets and observers may serve,
-      not vouch, not even for checkpoints of their time.
+  J1  A checkpoint is followed only if its block is one of these headers and at least f+1 distinct members of the newest
+      set named the same manifest for it, each on its own authenticated channel. The newest set is the one that signs
+      after the last verified header. So an honest validator's own state gave the checkpoint (ADR 0051). Members of
+      older sets and observers may serve; they vouch for nothing, not even for checkpoints of their time.
   J2  What does not verify drops its sender for good: a false header, an offer for a block that the certified chain
       does not have, a manifest or chunk of another id (attack C17). The work goes on with the others.
   J3  Every wait ends: a peer that does not answer in time is asked last from then on.

@@ -1,11 +1,11 @@
 """The chain of headers of a node that joins: every header on its parent, every certificate under its set, from genesis.
 
-The set that signs a height is the one to which the header before it committed (`next_validators_hash`), so trust goes
-from the genesis document to any height without a gap, and a peer is trusted in nothing.
+The set that signs a height is the one to which the header before it committed (`next_validators_hash`). So trust goes
+from the genesis document to any height without a gap. A peer is trusted in nothing.
 
 Invariants
-  H1  Header h is stored only if its parent is header h-1 (genesis for 1), a quorum of the set that h-1 commits to
-      signed it, and the set after it is delivered whenever it changes (attacks C4, C9, C17).
+  H1  Header h is stored only if its parent is header h-1 (genesis for 1) and a quorum of the set that h-1 commits to
+      signed it. Where the set changes, the next one is delivered with it (attacks C4, C9, C17).
   H2  A trusted block (the user's trust file) must be among them: validators that have left and sign another history
       afterwards are found out there, whatever they sign.
   H3  What is stored is complete up to `height`, so an interrupted join goes on where it was.

@@ -1,8 +1,8 @@
 """Mends a stopped node's data directory: `tongjian node repair` (attacks S2, C16).
 
-The blocks that hold are executed again into a new database; from the first one that does not hold, or from the start
-if nothing can be read, the node fetches blocks from its peers, and verifies them as any that it catches up with. A vote
-log that is whole stays; one that is lost, damaged or set back is replaced by one that keeps silent (`vote_log`, L5).
+The blocks that hold are executed again into a new database. The node fetches the others from its peers: from the first
+one that does not hold, or all if nothing can be read. It verifies them as any that it catches up with. A vote log that
+is whole stays; one that is lost, damaged or set back is replaced by one that keeps silent (`vote_log`, L5).
 
 Invariants
   R1  Nothing is deleted: what is replaced stays in the data directory under its name, `.before-repair-`, and the time.
