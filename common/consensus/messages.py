@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, Self
 
-from common.core.certificate import commit_payload, signed_prefix
+from common.core.certificate import commit_payload, encode_signed, signed_prefix
 from common.core.codec import Reader, Writer
 from common.core.errors import CodecError
 from common.core.header import MAX_HEADER_BYTES, Header
@@ -198,12 +198,8 @@ class PreparedCertificate:
         return tuple([index for index, _ in self.signatures])
 
     def encode(self) -> bytes:
-        """Wire bytes."""
-        writer = Writer().u8(_WIRE_VERSION).u64(self.height).u64(self.view).fixed(self.block_id, HASH_SIZE)
-        writer.u16(len(self.signatures))
-        for index, signature in self.signatures:
-            writer.u16(index).blob(signature)
-        return writer.bytes()
+        """Wire bytes: those of a `Certificate` of the same contents."""
+        return encode_signed(self.height, self.view, self.block_id, self.signatures)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -319,7 +315,19 @@ def decode_message(data: bytes) -> ConsensusMessage:
     """Parse exactly one message. Raises `Malformed` (mostly `CodecError`) on any other input, whatever its length."""
     if len(data) > MAX_MESSAGE_BYTES:
         raise CodecError("consensus_too_large", "The message is larger than any valid one.", length=len(data))
-    return _decode(data, None)
+    return _read_vote(data) or _decode(data, None)
+
+
+def _read_vote(data: bytes) -> Vote | None:
+    """A vote, as most messages are, read at once; None for all else, and for a vote that `_decode` refuses."""
+    if len(data) < _VOTE.size:
+        return None
+    version, type_number, height, view, voter, block_id, size = _VOTE.unpack_from(data)
+    if version != _WIRE_VERSION or type_number not in _PHASES or not 0 < height <= MAX_HEIGHT_OR_VIEW:
+        return None
+    if view > MAX_HEIGHT_OR_VIEW or size > MAX_SIGNATURE_BYTES or size != len(data) - _VOTE.size:
+        return None
+    return Vote(_PHASES[type_number], height, view, block_id, voter, data[_VOTE.size :])
 
 
 def _decode(data: bytes, expected: Type | None) -> ConsensusMessage:
@@ -335,10 +343,7 @@ def _decode(data: bytes, expected: Type | None) -> ConsensusMessage:
     message: ConsensusMessage
     match type_number:
         case Type.PREPARE | Type.COMMIT:
-            vote = _read_vote(data)
-            if vote is not None:
-                return vote
-            block_id = reader.fixed(HASH_SIZE)  # the reader says what is wrong
+            block_id = reader.fixed(HASH_SIZE)
             message = Vote(_PHASES[type_number], height, view, block_id, signer, reader.blob(MAX_SIGNATURE_BYTES))
         case Type.PROPOSAL:
             message = _read_proposal(reader, height, view, signer)
@@ -350,16 +355,6 @@ def _decode(data: bytes, expected: Type | None) -> ConsensusMessage:
             raise CodecError("consensus_type", "Unknown type of consensus message.", type=type_number)
     reader.end()
     return message
-
-
-def _read_vote(data: bytes) -> Vote | None:
-    """A vote, which most messages are, without a `Reader`; None if the lengths do not fit."""
-    if len(data) < _VOTE.size:
-        return None
-    _, type_number, height, view, voter, block_id, size = _VOTE.unpack_from(data)
-    if size > MAX_SIGNATURE_BYTES or size != len(data) - _VOTE.size:
-        return None
-    return Vote(_PHASES[type_number], height, view, block_id, voter, data[_VOTE.size :])
 
 
 def _read_proposal(reader: Reader, height: int, view: int, signer: int) -> Proposal:

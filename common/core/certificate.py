@@ -14,11 +14,12 @@ trust root (attack R4).
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from common.core.codec import Reader, Writer
-from common.core.errors import CertificateInvalid, CodecError
+from common.core.codec import Reader
+from common.core.errors import CertificateInvalid, CodecError, InvariantBroken
 from common.core.header import Header
 from common.core.suite import HASH_SIZE, MAX_SIGNATURE_BYTES, Suite
 from common.core.validators import MAX_VALIDATORS, ValidatorSet
@@ -27,6 +28,8 @@ COMMIT_TAG: Final = "tongjian/vote/commit/v1"
 MAX_CERTIFICATE_BYTES: Final = 64 + MAX_VALIDATORS * (6 + MAX_SIGNATURE_BYTES)
 _WIRE_VERSION: Final = 1
 _PLACE: Final = struct.Struct(">QQ")
+_START: Final = struct.Struct(f">BQQ{HASH_SIZE}sH")
+_SIGNATURE: Final = struct.Struct(">HI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,7 @@ class Certificate:
 
     def encode(self) -> bytes:
         """Wire bytes."""
-        writer = Writer().u8(_WIRE_VERSION).u64(self.height).u64(self.view).fixed(self.block_id, HASH_SIZE)
-        writer.u16(len(self.signatures))
-        for index, signature in self.signatures:
-            writer.u16(index).blob(signature)
-        return writer.bytes()
+        return encode_signed(self.height, self.view, self.block_id, self.signatures)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -71,6 +70,19 @@ class Certificate:
             signatures.append((index, reader.blob(MAX_SIGNATURE_BYTES)))
         reader.end()
         return cls(height, view, block_id, tuple(signatures))
+
+
+def encode_signed(height: int, view: int, block_id: bytes, signatures: Sequence[tuple[int, bytes]]) -> bytes:
+    """The wire bytes of a certificate. Raises `InvariantBroken` if a field does not fit."""
+    if len(block_id) != HASH_SIZE:
+        raise InvariantBroken("a certificate names no block")
+    try:
+        parts = [_START.pack(_WIRE_VERSION, height, view, block_id, len(signatures))]
+        for index, signature in signatures:
+            parts += (_SIGNATURE.pack(index, len(signature)), signature)
+    except struct.error as error:
+        raise InvariantBroken(f"a field of a certificate does not fit: {error}") from None
+    return b"".join(parts)
 
 
 def signed_prefix(genesis_id: bytes, network: str, height: int, view: int) -> bytes:
