@@ -24,11 +24,9 @@ from common.core.codec import MAX_SAFE_INTEGER
 from common.core.names import UNPRINTABLE
 from common.model import codes
 from common.model.enumerations import SHARE_NATURES
+from common.model.values import is_day
 
 _ABSENT: Final = object()
-_LAST_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_FEBRUARY: Final = 2
-_LEAP_FEBRUARY: Final = 29
 
 
 class Specification(Protocol):
@@ -118,14 +116,6 @@ class Date(Pattern):
         if not is_day(text):
             raise refuse(self.code, field=path)
         return text
-
-
-def is_day(text: str) -> bool:
-    """Whether there is this day, which has the form of one."""
-    year, month, day = int(text[:4]), int(text[5:7]), int(text[8:])
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    last = _LEAP_FEBRUARY if leap and month == _FEBRUARY else _LAST_DAYS[month - 1]
-    return year != 0 and day <= last
 
 
 class Text:

@@ -23,6 +23,7 @@ from business_chain.operations.fields import Specification, plan_of, read_record
 from common.core.errors import InvariantBroken
 from common.model.codes import holds_resident_number
 from common.model.enumerations import SHARE_NATURES
+from common.model.values import is_day
 
 _TYPE: Final = frozenset({"type"})
 _Record = TypeVar("_Record", bound=msgspec.Struct)
@@ -89,7 +90,7 @@ def _strictly(specification: Specification) -> tuple[Any, _Rest | None]:
             return Literal[specification.words], None
         case fields.Pattern():
             kind = Annotated[str, msgspec.Meta(pattern=rf"\A(?:{specification.pattern})\Z")]
-            return kind, fields.is_day if isinstance(specification, fields.Date) else _names_nobody
+            return kind, is_day if isinstance(specification, fields.Date) else _names_nobody
         case fields.Text():
             length = msgspec.Meta(min_length=1, max_length=specification.maximum)
             return Annotated[str, length], lambda text: fields.is_one_line(text) and _names_nobody(text)

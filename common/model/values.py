@@ -97,7 +97,15 @@ def day_of(date_time: str | None) -> str | None:
     """The day of a date or of an RFC 3339 time, as written there: YYYY-MM-DD, if there is such a day; else None."""
     if date_time is None or _DAY.match(date_time) is None:
         return None
-    year, month, day = int(date_time[:4]), int(date_time[5:7]), int(date_time[8:10])
+    day = date_time[:10]
+    return day if is_day(day) else None
+
+
+def is_day(text: str) -> bool:
+    """Whether the calendar (proleptic Gregorian, from year 1 on) has the day YYYY-MM-DD: month and day are above 0 and
+    at most 12 and 31.
+    """
+    year, month, day = int(text[:4]), int(text[5:7]), int(text[8:])
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     last = _LEAP_FEBRUARY if leap and month == _FEBRUARY else _LAST_DAYS[month - 1]
-    return date_time[:10] if year > 0 and day <= last else None
+    return year > 0 and day <= last

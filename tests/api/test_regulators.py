@@ -33,6 +33,7 @@ def test_an_investor_is_looked_through_in_all_markets(custody: CustodyServer) ->
     assert figures == [("beijing", BEIJING, "A1", 80, 20, 0), ("shanghai", SHANGHAI, "A1", 30, 0, 0)]
     assert (rows[0]["issuer"], rows[0]["held"], rows[0]["product_name"]) == ("BJ000001", 100, "普通股")
     assert rows[0]["registration"] == {"object_id": "pledge", "height": 2, "index": 0}
+    assert rows[0]["effective_date"] == "2026-01-01", "the day of register_time, where the market states no other"
 
 
 def test_an_unknown_investor_has_no_positions_and_a_wrong_code_is_refused(custody: CustodyServer) -> None:
