@@ -249,6 +249,39 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
+class _Reader(asyncio.BufferedProtocol):
+    """Reads what arrives on one connection into the server's buffer, for a protocol that takes bytes.
+
+    A buffer made for each read would be larger than what the C library keeps (`allocator`): it would be mapped, cut
+    down and unmapped for every request.
+    """
+
+    def __init__(self, protocol: GuardedHttpProtocol, buffer: memoryview) -> None:
+        self._protocol = protocol
+        self._buffer = buffer
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, count: int) -> None:
+        self._protocol.data_received(bytes(self._buffer[:count]))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._protocol.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.connection_lost(exc)
+
+    def eof_received(self) -> None:
+        self._protocol.eof_received()
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+
 class HttpServer:
     """Serves one ASGI application on one listening socket."""
 
@@ -277,6 +310,7 @@ class HttpServer:
         )
         self._server = _Server(limits, at_once)
         self._tls = tls
+        self._read_buffer = memoryview(bytearray(SOCKET_READ_BYTES))
         self.listener = Listener(
             listening,
             self._tls.current,
@@ -316,5 +350,5 @@ class HttpServer:
         await asyncio.sleep(0)
         await self._lifespan.shutdown()
 
-    def _build(self, ticket: Ticket) -> GuardedHttpProtocol:
-        return GuardedHttpProtocol(self._config, self._server, self._lifespan.state, ticket)
+    def _build(self, ticket: Ticket) -> _Reader:
+        return _Reader(GuardedHttpProtocol(self._config, self._server, self._lifespan.state, ticket), self._read_buffer)
