@@ -20,7 +20,7 @@ from tests.foreign.blocks import Block, Islet
 from tests.foreign.client import checkpoint_of, root_of
 from tests.sim.checkers import Violation
 from tests.sim.system import audit
-from tests.sim.system.clients import Client
+from tests.sim.system.clients import Acknowledged, Client
 from tests.sim.system.founding import CUSTODY, GENESIS_MS
 from tests.sim.system.islet_node import ISLET, IsletNode
 from tests.sim.world import World
@@ -86,12 +86,12 @@ class IsletWorld:
         branch.append(self.chain.rival(-1))
         branch.grow([b"rival"])
         self.branch = branch
+        self.pair = self.chain.blocks[-1].signed, branch.blocks[len(self.chain.blocks) - 1].signed
         self.world.note("the islet forks")
 
     def evidence(self) -> dict[str, Any]:
         """The two signed blocks of one slot, for the custody chain."""
-        assert self.branch is not None
-        first, second = self.chain.blocks[-1].signed, self.branch.blocks[len(self.chain.blocks) - 1].signed
+        first, second = self.pair
         return MisbehaviourDelivery(region=ISLET, first=first, second=second).to_operation()
 
     def unite(self) -> None:
@@ -107,6 +107,7 @@ class Attacher(Client):
         super().__init__(simulation.world, simulation.web, simulation.specs[CUSTODY], "attacher", "governance")
         self._simulation, self._islet = simulation, islet
         self.goal = 0
+        self.recoveries = 0
 
     def trusted_nodes(self) -> list[str]:
         """Correct custody nodes."""
@@ -121,16 +122,33 @@ class Attacher(Client):
         self._islet.fork()
         await self._until(lambda record: record.frozen is not None)
         await self._name_culprits()
-        await self._govern("recover", self._recovery)
-        self._islet.unite()
-        recovered_at = self._known().anchored.height
-        await self._until(lambda record: record.anchored.height > recovered_at)
+        goes_on = False
+        while not goes_on:
+            applied = await self._govern(f"recover-{self.recoveries}", self._recovery)
+            self.recoveries += 1
+            self._islet.unite()
+            goes_on = await self._goes_on(applied.height)
         self.goal = self._islet.chain.tip_slot
 
-    async def _govern(self, name: str, operation: Callable[[], dict[str, Any]]) -> None:
+    async def _goes_on(self, recovered_in: int) -> bool:
+        """Whether blocks are anchored after the recovery of that custody height, or the region is frozen again.
+
+        Until the nodes give the branch up a relay may read on there, and a further block of a branch that is lost is
+        another act of its validators (ADR 0044).
+        """
+        recovered_at = self._known().anchored.height
+
+        def frozen_again(record: Region) -> bool:
+            return record.frozen is not None and record.frozen.custody_height > recovered_in
+
+        await self._until(lambda record: record.anchored.height > recovered_at or frozen_again(record))
+        return not frozen_again(self._known())
+
+    async def _govern(self, name: str, operation: Callable[[], dict[str, Any]]) -> Acknowledged:
         attempt = 0
-        while (await self.submit(f"{name}-{attempt}", [operation()])).status != "applied":
+        while (answer := await self.submit(f"{name}-{attempt}", [operation()])).status != "applied":
             attempt += 1
+        return answer
 
     async def _name_culprits(self) -> None:
         """A relay that could not read both branches froze the region without names; anybody may bring the pair."""
@@ -189,7 +207,8 @@ def judge(simulation: SystemSimulation, islet: IsletWorld) -> None:
         objects = sum(len(block.objects) for block in anchored)
         partial = record.partial
         found = (record.anchored.id, record.blocks, record.recoveries, record.frozen)
-        if found != (anchored[-1].id.hex(), len(anchored), 1, None):
+        recoveries = sum(attacher.recoveries for attacher in simulation.attachers)
+        if found != (anchored[-1].id.hex(), len(anchored), recoveries, None):
             raise Violation(f"{machine.name} holds {found} of the islet's {len(anchored)} blocks")
         if record.snapshots - (0 if partial is None else partial.delivered) != objects:
             raise Violation(f"{machine.name} took in {record.snapshots} of the islet's {objects} objects")
@@ -197,7 +216,7 @@ def judge(simulation: SystemSimulation, islet: IsletWorld) -> None:
 
 
 def _judge_evidence(entries: list[tuple[bytes, bytes]], name: str) -> None:
-    """One freeze, with both signed headers and the names of who signed both."""
+    """Every freeze, with the names of who signed both blocks, and both headers where somebody is named."""
     held = [json.loads(value) for _, value in entries]
     named = [entry for entry in held if entry["culprits"]]
     if not named or any(entry["client_type"] != "islet/v1" for entry in held):

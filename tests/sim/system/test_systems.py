@@ -35,6 +35,11 @@ def test_r3_a_region_of_another_make_is_attached_anchored_frozen_and_recovered(s
     SystemSimulation(seed, options=replace(draw_options(seed), foreign=True, kinds=())).run()
 
 
+def test_r3_a_region_that_its_lost_branch_freezes_again_is_recovered_again() -> None:
+    """The relay still read on where the branch went on when governance had recovered the region."""
+    SystemSimulation(920_017, options=replace(draw_options(920_017), foreign=True)).run()
+
+
 def test_what_a_liar_was_first_to_tell_truly_is_waited_for() -> None:
     """A faulty node had block 6, and told its client, before any correct one: these are owed time to get it."""
     SystemSimulation(1_000_126).run()
