@@ -39,7 +39,7 @@ class OperationScope:
     source: Source
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CustodyOperation(OperationType):
     """An operation as it is declared, besides what the policy has to know."""
 

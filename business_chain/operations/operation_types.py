@@ -64,7 +64,7 @@ _RULES: Final[dict[type[Operation], _Rule]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BusinessOperation(OperationType):
     """An operation as it is declared: its record class and its rule, besides what the policy has to know."""
 

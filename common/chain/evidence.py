@@ -58,7 +58,7 @@ Act = tuple[Statement, Statement]
 
 def is_evidence(tx: SignedTransaction) -> bool:
     """Whether any operation is of these; such a transaction belongs here, right or wrong."""
-    return any(operation.get("type") in EVIDENCE_TYPES for operation in tx.operations)
+    return True in [operation.get("type") in EVIDENCE_TYPES for operation in tx.operations]
 
 
 def culprit_document(member: Validator, suite: Suite) -> dict[str, str]:

@@ -23,18 +23,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
 from common.chain.application import BlockContext, StateReader, StateView
-from common.chain.scheduled import schedule_change, values_at, write_initial
+from common.chain.scheduled import schedule_change, values_at, values_of, write_initial
 from common.chain.signers import (
+    GOVERNANCE_KEY,
     GOVERNANCE_ROLE,
     Signer,
-    governing_organisations,
+    decode_signer,
+    governing_in,
     organisation_quorum,
-    read_signer,
+    signer_record,
 )
 from common.core.errors import Forbidden, Malformed
 from common.core.exact_fields import complaint
@@ -59,9 +62,11 @@ class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
         return {"checkers": [list(roles) for roles in self.checkers], "maker": list(self.maker)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OperationType:
-    """What the policy has to know of an operation: who may make it by default, and whether it governs the chain."""
+    """What the policy has to know of an operation: who may make it by default, and whether it governs the chain. Each
+    declaration is itself alone, so that answers are remembered by it.
+    """
 
     makers: tuple[str, ...] = (GOVERNANCE_ROLE,)
     governs: bool = True
@@ -149,15 +154,34 @@ def authorise(
     Every one of them is a key of `types`. Raises `Forbidden` with `signer_unknown`, `approval_same_person`,
     `role_not_allowed`, `approval_missing`, `organisations_too_few`.
     """
-    known = [_signer(state, public_key) for public_key in signers]
+    names = tuple(sorted(set(operation_types)))
+    declared = tuple([types[name] for name in names])
+    records = tuple([signer_record(state, public_key) for public_key in signers])
+    governance = state.get(GOVERNANCE_KEY) if True in [one.governs for one in declared] else None
+    _authorise(tuple(signers), records, names, declared, state.get(POLICY_KEY), governance, height)
+
+
+@lru_cache(maxsize=4096)
+def _authorise(
+    public_keys: tuple[str, ...],
+    records: tuple[bytes | None, ...],
+    names: tuple[str, ...],
+    declared: tuple[OperationType, ...],
+    policy: bytes | None,
+    governance: bytes | None,
+    height: int,
+) -> None:
+    """`authorise`, given what the state holds. That signers may is remembered under all that it follows from, for most
+    transactions repeat the question; a refusal is made anew.
+    """
+    known = [_signer(record, public_key) for public_key, record in zip(public_keys, records, strict=True)]
     if len({signer.counted_person for signer in known}) != len(known):
         raise Forbidden("approval_same_person", "Maker and checkers must be different persons.")
-    chosen = values_at(state, POLICY_KEY, height)
-    for operation_type in sorted(set(operation_types)):
-        declared = types[operation_type]
-        _check_rule(_rule(chosen, operation_type, declared), known, operation_type)
-        if declared.governs:
-            _check_organisations(state, known, operation_type)
+    chosen = values_of(policy, height)
+    for name, operation_type in zip(names, declared, strict=True):
+        _check_rule(_rule(chosen, name, operation_type), known, name)
+        if operation_type.governs:
+            _check_organisations(governance, known, name)
 
 
 def _rule(chosen: Mapping[str, Any], name: str, declared: OperationType) -> PolicyRule:
@@ -167,11 +191,10 @@ def _rule(chosen: Mapping[str, Any], name: str, declared: OperationType) -> Poli
     return PolicyRule(maker=tuple(rule["maker"]), checkers=tuple(map(tuple, rule["checkers"])))
 
 
-def _signer(state: StateReader, public_key: str) -> Signer:
-    signer = read_signer(state, public_key)
-    if signer is None:
+def _signer(record: bytes | None, public_key: str) -> Signer:
+    if record is None:
         raise Forbidden("signer_unknown", "A signer's key is not registered on this chain.", signer=public_key)
-    return signer
+    return decode_signer(record)
 
 
 def _check_rule(rule: PolicyRule, signers: Sequence[Signer], operation_type: str) -> None:
@@ -198,9 +221,9 @@ def _has_role(signer: Signer, roles: Sequence[str]) -> bool:
     return EVERY_ROLE in roles or signer.role in roles
 
 
-def _check_organisations(state: StateReader, signers: Sequence[Signer], operation_type: str) -> None:
+def _check_organisations(governance: bytes | None, signers: Sequence[Signer], operation_type: str) -> None:
     """P4. Counts identifiers, never labels."""
-    total = len(governing_organisations(state))
+    total = len(governing_in(governance))
     needed = organisation_quorum(total)
     present = len({signer.organisation for signer in signers if signer.role == GOVERNANCE_ROLE})
     if total == 0 or present < needed:

@@ -53,14 +53,18 @@ def _decode(data: bytes) -> _Record:
     return _decoder.decode(data)
 
 
-def _read(state: _Reader, key: bytes) -> _Record:
-    data = state.get(key)
+def _record(data: bytes | None) -> _Record:
     return _NOTHING if data is None else _decode(data)
 
 
 def values_at(state: _Reader, key: bytes, height: int) -> Mapping[str, Any]:
     """What is chosen for block `height`, `state` being that after the block before, or earlier. Not to be changed."""
-    record = _read(state, key)
+    return values_of(state.get(key), height)
+
+
+def values_of(data: bytes | None, height: int) -> Mapping[str, Any]:
+    """The same of the key's value."""
+    record = _record(data)
     if record.scheduled is None or record.scheduled.height > height:
         return record.values
     return _laid_over(record.values, record.scheduled.values)
@@ -68,7 +72,7 @@ def values_at(state: _Reader, key: bytes, height: int) -> Mapping[str, Any]:
 
 def scheduled_change(state: _Reader, key: bytes, height: int) -> Change | None:
     """The change that waits for a height above `height`, or None."""
-    change = _read(state, key).scheduled
+    change = _record(state.get(key)).scheduled
     return None if change is None or change.height <= height else change
 
 

@@ -78,9 +78,14 @@ def signer_key(public_key: str) -> bytes:
     return SIGNER_PREFIX + public_key.encode("ascii")
 
 
+def signer_record(state: _Reader, public_key: str) -> bytes | None:
+    """What the state says of a key, or None."""
+    return state.get(signer_key(public_key)) if public_key.isascii() else None
+
+
 def read_signer(state: _Reader, public_key: str) -> Signer | None:
     """The signer of a key, or None."""
-    data = state.get(signer_key(public_key)) if public_key.isascii() else None
+    data = signer_record(state, public_key)
     return None if data is None else decode_signer(data)
 
 
@@ -91,7 +96,11 @@ def organisation_quorum(organisations: int) -> int:
 
 def governing_organisations(state: _Reader) -> dict[str, int]:
     """Organisations that have a governance key, each with the number of such keys."""
-    data = state.get(GOVERNANCE_KEY)
+    return governing_in(state.get(GOVERNANCE_KEY))
+
+
+def governing_in(data: bytes | None) -> dict[str, int]:
+    """The same of the key's value."""
     return {} if data is None else _governance_decoder.decode(data).organisations
 
 

@@ -109,3 +109,19 @@ def test_a_new_signer_may_sign_and_a_removed_one_may_not() -> None:
     market.apply(market.op("signer.remove", public_key=key("new"), reason="left"), signers=quorum)
     with pytest.raises(Rejected, match="signer_unknown"):
         market.apply(market.person(2), signers=("new",))
+
+
+def test_p5_what_was_allowed_is_asked_anew_once_a_signer_or_those_who_govern_change() -> None:
+    market = council()
+    quorum, pair = ("g1", "g2", "g3"), ("g1", "g2")
+    staff = {"public_key": key("new"), "organisation": "member", "reason": "new staff"}
+    market.apply(market.op("signer.set", role="operator", **staff), signers=quorum)
+    market.apply(market.person(1), signers=("new",))
+    market.apply(market.op("signer.set", role="clerk", **staff), signers=quorum)
+    with pytest.raises(Rejected, match="role_not_allowed"):
+        market.apply(market.person(2), signers=("new",))
+    with pytest.raises(Rejected, match="organisations_too_few"):
+        market.apply(market.op("signer.remove", public_key=key("new"), reason="left"), signers=pair)
+    market.apply(market.op("signer.remove", public_key=key("g4"), reason="left"), signers=quorum)
+    market.apply(market.op("signer.remove", public_key=key("g3"), reason="left"), signers=quorum)
+    market.apply(market.op("signer.remove", public_key=key("new"), reason="left"), signers=pair)
