@@ -215,29 +215,15 @@ def _parse_carefully(data: bytes, max_depth: int) -> tuple[Any, bytes]:
     return value, canonical_json(value, max_depth=max_depth)
 
 
-def parse_signed_plainly(data: bytes, *, max_size: int) -> Any | None:
-    """The value of a JSON text that is canonical already and plain throughout: keys `[a-z0-9_]{1,64}`, safe integers,
-    no deeper than `MAX_DEPTH`. None for any other: `parse_json` then finds out what is wrong, if anything is.
-
-    One decoding, one encoding and one walk, which is what nearly every signed text costs (protocol rule 15).
-    """
-    if len(data) > max_size:
-        return None
-    try:
-        value = _decoder.decode(data)
-        plain = _encoder.encode(value) == data and _is_plain_value(value, MAX_DEPTH)
-    except (msgspec.DecodeError, ValueError, RecursionError, Malformed):
-        return None
-    return value if plain else None
-
-
 _known_signed_keys: Final[set[str]] = set()
 """Keys that have been matched before; a chain's operations use some tens."""
 _MAX_KNOWN_KEYS: Final = 4096
 
 
-def _is_plain_value(value: Any, depth_left: int) -> bool:
-    """Whether a decoded list or object is within the bounds; the decoder has refused floats."""
+def is_plain_value(value: Any, depth_left: int) -> bool:
+    """Whether a list or object as msgspec reads it is plain throughout: keys `[a-z0-9_]{1,64}`, no number but safe
+    integers, no deeper than `depth_left`.
+    """
     if depth_left == 0:
         return False
     items: Iterable[Any]
@@ -256,7 +242,10 @@ def _is_plain_value(value: Any, depth_left: int) -> bool:
         if kind is int:
             if not -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:
                 return False
-        elif (kind is dict or kind is list) and not _is_plain_value(item, depth_left - 1):
+        elif kind is dict or kind is list:
+            if not is_plain_value(item, depth_left - 1):
+                return False
+        elif kind is float:
             return False
     return True
 

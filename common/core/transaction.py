@@ -21,11 +21,12 @@ from typing import Any, Final
 import msgspec
 
 from common.core.codec import (
+    MAX_DEPTH,
     MAX_SAFE_INTEGER,
     canonical_json,
     check_signed_keys,
+    is_plain_value,
     parse_json_canonically,
-    parse_signed_plainly,
 )
 from common.core.errors import Malformed, TooLarge, Unauthorised
 from common.core.names import check_network
@@ -39,8 +40,6 @@ MAX_SIGNERS: Final = 16
 MAX_NONCE_CHARACTERS: Final = 64
 MAX_TYPE_CHARACTERS: Final = 64
 
-_ENVELOPE_FIELDS: Final = frozenset({"signatures", "transaction"})
-_TRANSACTION_FIELDS: Final = frozenset({"expires_at_height", "genesis", "network", "nonce", "operations", "signers"})
 _TRANSACTION_MARK: Final = b'],"transaction":'
 
 
@@ -59,6 +58,31 @@ class SignedTransaction(msgspec.Struct, frozen=True, kw_only=True):
     envelope_hash: bytes
 
 
+class _Transaction(msgspec.Struct):
+    expires_at_height: int
+    genesis: str
+    network: str
+    nonce: str
+    operations: list[dict[str, Any]]
+    signers: list[str]
+
+
+class _Envelope(msgspec.Struct):
+    """An envelope as JSON has it: what `parse_envelope` checks the rest of."""
+
+    signatures: list[str]
+    transaction: _Transaction
+
+
+_decoder: Final = msgspec.json.Decoder(_Envelope)
+_encoder: Final = msgspec.json.Encoder(order="deterministic")
+"""Sorts the keys of objects, and leaves the fields above in their order, which is ascending."""
+_ENVELOPE_FIELDS: Final = frozenset(_Envelope.__struct_fields__)
+_TRANSACTION_FIELDS: Final = frozenset(_Transaction.__struct_fields__)
+_OPERATIONS_DEPTH: Final = 2
+"""How deep the list of operations stands in an envelope."""
+
+
 def envelope_hash(suite: Suite, envelope: bytes) -> bytes:
     """32-byte hash of canonical envelope bytes, tag `tongjian/envelope/v1`."""
     return suite.tagged_hash(ENVELOPE_TAG, envelope)
@@ -70,10 +94,49 @@ def parse_envelope(data: bytes, suite: Suite) -> SignedTransaction:
     Raises `TooLarge` above 2 MiB or 1,000 operations, and `Malformed` for everything else, with the codes of
     `parse_json`, `json_key`, `envelope_fields`, `transaction_fields`, `transaction_<field>` and `public_key_…`.
     """
-    value, envelope = parse_signed_plainly(data, max_size=MAX_ENVELOPE_BYTES), data
-    plain = value is not None
-    if not plain:
-        value, envelope = parse_json_canonically(data, max_size=MAX_ENVELOPE_BYTES)
+    parsed, envelope = _parse_plainly(data), data
+    if parsed is None:
+        parsed, envelope = _parse_carefully(data)
+    transaction = parsed.transaction
+    signers = _parse_signers(transaction.signers, suite)
+    signatures = _parse_signatures(parsed.signatures, len(signers))
+    # Signatures are checked hex, so the first occurrence of the mark is the one that ends their list.
+    canonical_transaction = envelope[envelope.index(_TRANSACTION_MARK) + len(_TRANSACTION_MARK) : -1]
+    return SignedTransaction(
+        network=check_network(transaction.network),
+        genesis=_parse_genesis_id(transaction.genesis),
+        signers=signers,
+        nonce=_check_nonce(transaction.nonce),
+        expires_at_height=_check_expiry(transaction.expires_at_height),
+        operations=_check_operations(transaction.operations),
+        signatures=signatures,
+        id=suite.tagged_hash(TRANSACTION_TAG, canonical_transaction),
+        envelope=envelope,
+        envelope_hash=suite.tagged_hash(ENVELOPE_TAG, envelope),
+    )
+
+
+def _parse_plainly(data: bytes) -> _Envelope | None:
+    """An envelope that is canonical already and plain throughout, which nearly every one is (protocol rule 15). None
+    for any other: `_parse_carefully` finds out what is wrong, if anything is.
+
+    What does not come back from encoding was written in another form, or has a field that is repeated or unknown.
+    """
+    if len(data) > MAX_ENVELOPE_BYTES:
+        return None
+    try:
+        envelope = _decoder.decode(data)
+        plain = _encoder.encode(envelope) == data and is_plain_value(
+            envelope.transaction.operations, MAX_DEPTH - _OPERATIONS_DEPTH
+        )
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return envelope if plain else None
+
+
+def _parse_carefully(data: bytes) -> tuple[_Envelope, bytes]:
+    """An envelope that is unusual or wrong, its fields not yet checked, and its canonical bytes."""
+    value, envelope = parse_json_canonically(data, max_size=MAX_ENVELOPE_BYTES)
     if type(value) is not dict or value.keys() != _ENVELOPE_FIELDS:
         raise Malformed("envelope_fields", "An envelope has exactly the fields transaction and signatures.")
     transaction = value["transaction"]
@@ -82,24 +145,8 @@ def parse_envelope(data: bytes, suite: Suite) -> SignedTransaction:
             "transaction_fields",
             "A transaction has exactly the fields network, genesis, signers, nonce, expires_at_height and operations.",
         )
-    if not plain:
-        check_signed_keys(transaction["operations"])
-    signers = _parse_signers(transaction["signers"], suite)
-    signatures = _parse_signatures(value["signatures"], len(signers))
-    # Signatures are checked hex, so the first occurrence of the mark is the one that ends their list.
-    canonical_transaction = envelope[envelope.index(_TRANSACTION_MARK) + len(_TRANSACTION_MARK) : -1]
-    return SignedTransaction(
-        network=check_network(transaction["network"]),
-        genesis=_parse_genesis_id(transaction["genesis"]),
-        signers=signers,
-        nonce=_check_nonce(transaction["nonce"]),
-        expires_at_height=_check_expiry(transaction["expires_at_height"]),
-        operations=_check_operations(transaction["operations"]),
-        signatures=signatures,
-        id=suite.tagged_hash(TRANSACTION_TAG, canonical_transaction),
-        envelope=envelope,
-        envelope_hash=suite.tagged_hash(ENVELOPE_TAG, envelope),
-    )
+    check_signed_keys(transaction["operations"])
+    return _Envelope(value["signatures"], _Transaction(**transaction)), envelope
 
 
 def _parse_signers(value: Any, suite: Suite) -> tuple[str, ...]:

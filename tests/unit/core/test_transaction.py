@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -183,6 +184,38 @@ def test_e1_floats_and_duplicates_inside_operations_are_refused() -> None:
     assert refused(good.replace(b'"quantity":100', b'"quantity":100.0')).code == "json_float"
     assert refused(good.replace(b'"quantity":100', b'"quantity":100,"quantity":999')).code == "json_duplicate_key"
     assert refused(good.replace(b'"quantity":100', b'"quantity":9007199254740993')).code == "json_integer_range"
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """An operation below which objects nest so deep that the innermost one stands `depth` deep in its envelope."""
+    inner: dict[str, Any] = {}
+    for _ in range(depth - 5):
+        inner = {"a": inner}
+    return {"type": "x", "note": inner}
+
+
+@pytest.mark.parametrize(
+    "as_sent", [lambda data: data, lambda data: data + b" "], ids=["canonical", "with white space"]
+)
+def test_e1_what_is_refused_does_not_depend_on_how_the_text_is_written(as_sent: Callable[[bytes], bytes]) -> None:
+    good = builders.envelope()
+    assert parse_envelope(as_sent(good), SUITE).envelope == good
+    for old, new, code in (
+        (b'"quantity":100', b'"quantity":1.5', "json_float"),
+        (b'"quantity":100', b'"quantity":-0', "json_negative_zero"),
+        (b'"quantity":100', b'"Quantity":100', "json_key"),
+        (b'"expires_at_height":1200', b'"expires_at_height":1200.0', "json_float"),
+        (b'"expires_at_height":1200', b'"expires_at_height":true', "transaction_expires_at_height"),
+        (b'"expires_at_height":1200', b'"expires_at_height":1200,"expires_at_height":1200', "json_duplicate_key"),
+        (b'"expires_at_height":1200', b'"expires_at_height":1200,"fee":1', "transaction_fields"),
+        (b'"nonce":"n-1"', b'"nonce":null', "transaction_nonce"),
+    ):
+        changed = good.replace(old, new)
+        assert changed != good
+        assert refused(as_sent(changed)).code == code
+    assert parse_envelope(as_sent(unsigned(operations=[nested(32)])), SUITE).operations == (nested(32),)
+    too_deep = unsigned(operations=[nested(32)]).replace(b"{}", b'{"a":{}}')
+    assert refused(as_sent(too_deep)).code == "json_depth"
 
 
 def test_n1_an_envelope_above_two_mebibytes_is_refused_before_it_is_parsed() -> None:
