@@ -9,6 +9,7 @@ Left out: execution, certificates, storage.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 from common.core import merkle
@@ -20,6 +21,12 @@ from common.core.transaction import MAX_ENVELOPE_BYTES, envelope_hash
 
 MAX_BLOCK_BYTES: Final = 16 * 1024 * 1024
 """JR/T 0314-2024: a block is at most 16 MB."""
+
+
+@lru_cache(maxsize=4)
+def tx_root(hash: merkle.Hash, envelope_hashes: tuple[bytes, ...]) -> bytes:
+    """The root over envelope hashes. The latest are remembered: a proposal is judged by it, then executed."""
+    return merkle.root(hash, envelope_hashes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,6 @@ class Block:
     def check_body(self, suite: Suite) -> None:
         """Raise `Malformed('block_body_mismatch')` unless the envelopes are those that the header commits to."""
         header = self.header
-        if header.tx_count != len(self.envelopes) or header.tx_root != merkle.root(
-            suite.hash, self.envelope_hashes(suite)
-        ):
+        hashes = tuple(self.envelope_hashes(suite))
+        if header.tx_count != len(hashes) or header.tx_root != tx_root(suite.hash, hashes):
             raise Malformed("block_body_mismatch", "The envelopes are not those of the header.", height=header.height)

@@ -53,10 +53,10 @@ class Receipt(msgspec.Struct, frozen=True):
         return not self.tx_id
 
     def to_json(self) -> dict[str, Any]:
-        """JSON value for answers and for hashing."""
+        """JSON value for answers and for hashing, whose lists may be tuples."""
         return {
             "code": self.code,
-            "objects": [[object_id, version] for object_id, version in self.objects],
+            "objects": self.objects,
             "operation_index": self.operation_index,
             "parameters": self.parameters,
             "status": self.status,

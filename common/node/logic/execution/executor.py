@@ -22,16 +22,15 @@ proposals alone).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from common.chain import work
 from common.chain.application import Application, BlockContext, Outcome, OverlayView
 from common.chain.metering import Meter, UsedUnits
 from common.chain.schedule import take_due_set
 from common.core import merkle
-from common.core.block import Block
+from common.core.block import Block, tx_root
 from common.core.changes import change_root
 from common.core.codec import check_signed_keys
 from common.core.errors import InvariantBroken, Malformed, Rejected
@@ -222,7 +221,7 @@ class Executor:
         if header.time_ms < earliest:
             code = "block_time_not_after_parent" if header.tx_count else "block_empty_too_early"
             raise BlockInvalid(code, "The block's time is too early.", time_ms=header.time_ms, earliest=earliest)
-        if header.tx_count != len(tx_hashes) or header.tx_root != merkle.root(genesis.suite.hash, tx_hashes):
+        if header.tx_count != len(tx_hashes) or header.tx_root != tx_root(genesis.suite.hash, tuple(tx_hashes)):
             raise BlockInvalid("block_body_mismatch", "The envelopes are not those of the header.")
 
     def check_fresh(self, header: Header, leader: int, now_ms: int) -> None:
@@ -302,9 +301,9 @@ class Executor:
         except Rejected as refusal:
             run.view.rollback()
             run.meter.mark_rejected(tx)
-            _add_receipt(run, tx, partial(_rejection, tx, refusal))
+            _add_receipt(run, tx, refusal)
             return
-        _add_receipt(run, tx, lambda: Receipt(tx.id, APPLIED, objects=tuple(outcome.objects)))
+        _add_receipt(run, tx, outcome)
         run.snapshots.extend(outcome.snapshots)
 
     def _call(self, tx: SignedTransaction, run: _Run) -> Outcome:
@@ -336,7 +335,7 @@ class Executor:
             time_ms=run.context.time_ms,
             parent_id=parent_id,
             transactions=transactions,
-            tx_root=merkle.root(suite.hash, tx_hashes),
+            tx_root=tx_root(suite.hash, tx_hashes),
             block_receipt=run.block_receipt,
             receipts=tuple(run.receipts),
             receipt_root=merkle.root(suite.hash, run.receipt_leaves),
@@ -366,10 +365,13 @@ def _shown(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error)[:200]!a}"
 
 
-def _add_receipt(run: _Run, tx: SignedTransaction, make: Callable[[], Receipt]) -> None:
+def _add_receipt(run: _Run, tx: SignedTransaction, became: Outcome | Rejected) -> None:
     """Keep a receipt and its Merkle leaf. One that cannot be encoded is the application's fault (bad parameters)."""
     try:
-        receipt = make()
+        if isinstance(became, Rejected):
+            receipt = _rejection(tx, became)
+        else:
+            receipt = Receipt(tx.id, APPLIED, objects=tuple(became.objects))
         leaf = receipt.encode()
     except (Malformed, InvariantBroken) as error:
         raise ExecutionFailed(f"an outcome makes no valid receipt: {error}", tx) from error

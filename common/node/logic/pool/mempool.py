@@ -25,8 +25,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from common.chain.application import Application
 from common.core.errors import Conflict, QuotaExceeded, Rejected, Unavailable
@@ -56,8 +57,7 @@ def _held_bytes(tx: SignedTransaction) -> int:
     return PARSED_FACTOR * len(tx.envelope) + OVERHEAD_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """Outcome of `admit`: `fresh` is False for a transaction that was pending before or has been committed."""
 
     tx: SignedTransaction
