@@ -40,7 +40,7 @@ from common.node.genesis_file import read_genesis
 from common.node.keys import load_key_file
 from common.node.logic.execution.executor import Executor
 from common.node.logic.execution.genesis_state import initialise_chain
-from common.node.logic.execution.used_nonces import NonceBuckets
+from common.node.logic.execution.used_nonces import NonceBuckets, nonce_key
 from common.node.startup import DATABASE_DIRECTORY
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
@@ -130,7 +130,7 @@ class OfflineChain:
     def _chain_nonces(self, transactions: Sequence[SignedTransaction], view: OverlayView) -> None:
         buckets = NonceBuckets(self.genesis.suite, CommittedState(self.chain))
         for tx in transactions:
-            buckets.add(tx)
+            buckets.add(nonce_key(self.genesis.suite, tx.signers[0], tx.nonce), tx.id)
         buckets.write(view)
 
     def certificate(self, header: Header) -> Certificate:

@@ -30,14 +30,7 @@ from common.core.header import Header
 from common.core.state_proof import BRANCH, BUCKET_SIZE, EMPTY_BUCKET, key_hash, node_hash, value_hash
 from common.core.suite import HASH_SIZE
 from common.node.logic.catchup.checkpoint_format import KINDS, Manifest, chunk_id, read_chunk
-from common.node.logic.execution.used_nonces import (
-    EMPTY_CHAIN,
-    KEY_PREFIX,
-    decode_bucket,
-    leaf_key,
-    next_link,
-    nonce_key,
-)
+from common.node.logic.execution.used_nonces import EMPTY_CHAIN, NonceBuckets, decode_bucket, leaf_key, nonce_key
 from common.node.store import schema
 from common.node.store.state_tree import build_subtree, set_child
 from common.node.store.storage import KeyValueStore
@@ -50,6 +43,8 @@ NONCES_AT_ONCE: Final = 250_000
 """Transactions whose nonces are sorted in memory at once: about 60 MB."""
 BATCH_ENTRIES: Final = 5_000
 _PLACE_BYTES: Final = 12
+_HEIGHT_BYTES: Final = 8
+"""The beginning of a place."""
 _VALUE_BYTES: Final = {schema.NONCES: _PLACE_BYTES, schema.TRANSACTIONS: _PLACE_BYTES, schema.OBJECTS: 8}
 
 Writes = list[tuple[bytes, bytes | None]]
@@ -225,7 +220,7 @@ class CheckpointImport:
     def _check_nonces(self, height: int) -> Iterator[Progress]:
         suite = self._genesis.suite
         ends = self._parts_of_blocks(height)
-        buckets: dict[bytes, tuple[int, bytes]] = {}
+        buckets, block = NonceBuckets(suite, None), b""
         with (
             Spill(self._scratch / "nonces", len(ends), _PLACE_BYTES + HASH_SIZE) as nonces,
             Spill(self._scratch / "transactions", len(ends), _PLACE_BYTES + HASH_SIZE) as transactions,
@@ -246,18 +241,19 @@ class CheckpointImport:
                     place = next(places, b"")
                     if not nonce_record[:_PLACE_BYTES] == tx_record[:_PLACE_BYTES] == place:
                         raise _false_nonces()
-                    key, tx_id = nonce_record[_PLACE_BYTES:], tx_record[_PLACE_BYTES:]
-                    leaf = leaf_key(key)
-                    count, link = buckets.get(leaf, (0, EMPTY_CHAIN))
-                    buckets[leaf] = (count + 1, next_link(suite, link, key, tx_id))
+                    if place[:_HEIGHT_BYTES] != block:
+                        buckets.end_block()
+                        block = place[:_HEIGHT_BYTES]
+                    buckets.add(nonce_record[_PLACE_BYTES:], tx_record[_PLACE_BYTES:])
                 if next(places, None) is not None or nonces.count(part) != transactions.count(part):
                     raise _false_nonces()
                 first = end + 1
                 yield Progress("checking used nonces", part + 1, len(ends))
-        for leaf in (KEY_PREFIX + bytes((digit,)) for digit in b"0123456789abcdef"):
-            stored = self._store.get(schema.state(leaf))
-            proven = None if stored is None else decode_bucket(stored[8:])
-            if proven != buckets.get(leaf):
+        buckets.end_block()
+        for digit in range(16):
+            stored = self._store.get(schema.state(leaf_key(digit)))
+            proven = (0, EMPTY_CHAIN) if stored is None else decode_bucket(stored[8:])
+            if proven != buckets.bucket(digit):
                 raise _false_nonces()
 
     def _parts_of_blocks(self, height: int) -> list[int]:

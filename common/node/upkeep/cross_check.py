@@ -20,10 +20,9 @@ from collections.abc import Callable, Iterator
 
 from common.core.errors import InvariantBroken, Rejected
 from common.core.receipt import receipt_root
-from common.core.suite import Suite
 from common.core.transaction import parse_envelope
 from common.node.diagnosis.data_findings import DataReport
-from common.node.logic.execution.used_nonces import CHAIN_TAG, KEY_PREFIX, decode_bucket, nonce_key
+from common.node.logic.execution.used_nonces import NonceBuckets, decode_bucket, leaf_key, nonce_key
 from common.node.store import chain_check, schema
 from common.node.store.chain_reader import ChainReader
 from common.node.store.state_tree import StateTree
@@ -32,6 +31,8 @@ from common.node.store.store_errors import REMEDY_RESYNC, DamagedStore
 from common.node.upkeep.chain_rebuild import PROGRESS_BLOCKS, Progress
 
 _BATCH = 5_000
+_HEIGHT_BYTES = 8
+"""The beginning of a place."""
 
 
 def cross_check(reader: ChainReader, report: DataReport, scratch: KeyValueStore, progress: Progress) -> None:
@@ -134,14 +135,16 @@ def _check_nonces(reader: ChainReader, report: DataReport) -> None:
     suite = reader.genesis.suite
     ids = {place: key[len(schema.TRANSACTIONS) :] for key, place in reader.view.scan(schema.TRANSACTIONS)}
     used = sorted((place, key[len(schema.NONCES) :]) for key, place in reader.view.scan(schema.NONCES))
-    buckets = {digit: (0, bytes(32)) for digit in range(16)}
+    buckets, block = NonceBuckets(suite, None), b""
     for place, key in used:
+        if place[:_HEIGHT_BYTES] != block:
+            buckets.end_block()
+            block = place[:_HEIGHT_BYTES]
         signer, _, nonce = key.decode("utf-8", "replace").partition("\0")
-        hashed = nonce_key(suite, signer, nonce)
-        count, chain = buckets[hashed[0] >> 4]
-        buckets[hashed[0] >> 4] = (count + 1, _chained(suite, chain, hashed, ids.get(place, b"")))
-    for digit, expected in buckets.items():
-        if _leaf(reader, digit) != expected:
+        buckets.add(nonce_key(suite, signer, nonce), ids.get(place, b""))
+    buckets.end_block()
+    for digit in range(16):
+        if _leaf(reader, digit) != buckets.bucket(digit):
             what = f"the used nonces of bucket {digit:x} do not chain to the state's leaf"
             report.add("nonce_wrong", what, schema.NONCES)
     report.checked["nonces"] = len(used)
@@ -149,15 +152,11 @@ def _check_nonces(reader: ChainReader, report: DataReport) -> None:
 
 def _leaf(reader: ChainReader, digit: int) -> tuple[int, bytes]:
     """What the state says of a bucket; (-1, b"") if it is not intelligible, which the state's root tells as well."""
-    leaf = reader.state_get(KEY_PREFIX + b"%x" % digit)
+    leaf = reader.state_get(leaf_key(digit))
     try:
         return (0, bytes(32)) if leaf is None else decode_bucket(leaf)
     except (Rejected, InvariantBroken, ValueError):
         return -1, b""
-
-
-def _chained(suite: Suite, chain: bytes, hashed: bytes, tx_id: bytes) -> bytes:
-    return suite.tagged_hash(CHAIN_TAG, chain + hashed + tx_id)
 
 
 def _check_history(reader: ChainReader, report: DataReport, scratch: KeyValueStore, progress: Progress) -> None:

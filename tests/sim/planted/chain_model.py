@@ -54,6 +54,8 @@ class ChainModel:
     balances: dict[str, int]
     supply: int
     nonces: set[tuple[str, str]] = field(default_factory=set)
+    entered: dict[bytes, list[bytes]] = field(default_factory=dict)
+    """Nonces of the block, by bucket."""
     buckets: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
     parent: bytes = b""
     time_ms: int = GENESIS_TIME_MS
@@ -67,6 +69,7 @@ class ChainModel:
         applied = []
         for envelope in block.envelopes:
             applied.append(self._apply(json.loads(envelope)))
+        self._chain_nonces()
         self.time_ms, self.parent = header.time_ms, _tagged("tongjian/header/v1", header.encode())
         expected = ["applied" if done else "rejected" for done in applied]
         if statuses != expected:
@@ -127,9 +130,14 @@ class ChainModel:
     def _use_nonce(self, signer: str, nonce: str, identity: bytes) -> None:
         self.nonces.add((signer, nonce))
         key = _tagged("tongjian/nonce/v1", _blob(signer.encode()) + _blob(nonce.encode()))
-        leaf = b"nonces/" + key.hex()[:1].encode()
-        count, chain = self.buckets.get(leaf, (0, bytes(32)))
-        self.buckets[leaf] = (count + 1, _tagged("tongjian/nonce-chain/v1", chain + key + identity))
+        self.entered.setdefault(b"nonces/" + key.hex()[:1].encode(), []).append(key + identity)
+
+    def _chain_nonces(self) -> None:
+        for leaf, entries in self.entered.items():
+            count, chain = self.buckets.get(leaf, (0, bytes(32)))
+            step = _tagged("tongjian/nonce-chain/v1", chain + b"".join(entries))
+            self.buckets[leaf] = (count + len(entries), step)
+        self.entered = {}
 
     def state(self) -> dict[bytes, bytes]:
         """The authenticated state."""

@@ -42,7 +42,7 @@ from common.core.transaction import SignedTransaction
 from common.core.validators import ValidatorSet
 from common.node.logic.execution.next_block import NextBlock
 from common.node.logic.execution.transaction_rules import check_belongs, check_expiry
-from common.node.logic.execution.used_nonces import NonceBuckets
+from common.node.logic.execution.used_nonces import NonceBuckets, nonce_key
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
 from common.node.store.state_tree import TreeUpdate
@@ -295,7 +295,7 @@ class Executor:
 
     def _run_transaction(self, tx: SignedTransaction, run: _Run) -> None:
         run.view.checkpoint()
-        run.buckets.add(tx)
+        run.buckets.add(nonce_key(self._genesis.suite, tx.signers[0], tx.nonce), tx.id)
         try:
             outcome = self._call(tx, run)
         except Rejected as refusal:

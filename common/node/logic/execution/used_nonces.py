@@ -7,7 +7,8 @@ transactions.
 
     key    = tagged_hash("tongjian/nonce/v1", blob first signer (text) | blob nonce)
     bucket = first hex digit of key
-    chain' = tagged_hash("tongjian/nonce-chain/v1", chain | key | transaction id),   32 zero bytes before the first
+    chain' = tagged_hash("tongjian/nonce-chain/v1", chain | entries of one block), 32 zero bytes before the first
+             an entry is key | transaction id, in block order
     leaf   = canonical JSON {"count": entries so far, "hash": chain in hex}
 
 Left out: expiry (`transaction_rules`), the index (`chain_store`).
@@ -15,65 +16,71 @@ Left out: expiry (`transaction_rules`), the index (`chain_store`).
 
 from __future__ import annotations
 
+import struct
+
 from common.chain.application import StateReader, StateView
-from common.core.codec import Writer, canonical_json, parse_json
+from common.core.codec import canonical_json, parse_json
 from common.core.errors import InvariantBroken
 from common.core.suite import Suite
-from common.core.transaction import SignedTransaction
 
 NONCE_TAG = "tongjian/nonce/v1"
 CHAIN_TAG = "tongjian/nonce-chain/v1"
 KEY_PREFIX = b"nonces/"
 EMPTY_CHAIN = bytes(32)
 _MAX_LEAF_BYTES = 256
+_u32 = struct.Struct(">I").pack
 
 
 def nonce_key(suite: Suite, signer: str, nonce: str) -> bytes:
     """The 32 bytes that stand for (first signer, nonce)."""
-    return suite.tagged_hash(NONCE_TAG, Writer().blob(signer.encode()).blob(nonce.encode()).bytes())
+    signed, named = signer.encode(), nonce.encode()
+    return suite.tagged_hash(NONCE_TAG, b"".join((_u32(len(signed)), signed, _u32(len(named)), named)))
 
 
-def leaf_key(key: bytes) -> bytes:
-    """The state key of the bucket to which a nonce key belongs."""
-    return KEY_PREFIX + b"0123456789abcdef"[key[0] >> 4 : (key[0] >> 4) + 1]
-
-
-def next_link(suite: Suite, chain: bytes, key: bytes, tx_id: bytes) -> bytes:
-    """The chained hash after one more entry."""
-    return suite.tagged_hash(CHAIN_TAG, chain + key + tx_id)
+def leaf_key(digit: int) -> bytes:
+    """The state key of a bucket, 0 to 15."""
+    return KEY_PREFIX + b"%x" % digit
 
 
 class NonceBuckets:
-    """The chained hashes touched by one block; written once at its end, so a bucket costs one leaf however many
-    entries it takes.
+    """The chained hashes as blocks go on: a bucket costs one step a block and one leaf, however many entries it takes.
+
+    `state` has the leaves to begin with; None is a chain without transactions.
     """
 
-    __slots__ = ("_buckets", "_state", "_suite")
+    __slots__ = ("_buckets", "_entries", "_state", "_suite")
 
-    def __init__(self, suite: Suite, state: StateReader) -> None:
+    def __init__(self, suite: Suite, state: StateReader | None) -> None:
         self._suite = suite
         self._state = state
-        self._buckets: dict[bytes, tuple[int, bytes]] = {}
+        self._entries: dict[int, list[bytes]] = {}
+        self._buckets: dict[int, tuple[int, bytes]] = {}
 
-    def add(self, tx: SignedTransaction) -> None:
-        """Chain one transaction's (first signer, nonce), whatever became of it."""
-        key = nonce_key(self._suite, tx.signers[0], tx.nonce)
-        leaf = leaf_key(key)
-        bucket = self._buckets.get(leaf)
-        count, chain = self._load(leaf) if bucket is None else bucket
-        self._buckets[leaf] = (count + 1, next_link(self._suite, chain, key, tx.id))
+    def add(self, key: bytes, tx_id: bytes) -> None:
+        """Enter a transaction of the block by its nonce key, whatever became of it."""
+        self._entries.setdefault(key[0] >> 4, []).append(key + tx_id)
 
-    def _load(self, key: bytes) -> tuple[int, bytes]:
-        leaf = self._state.get(key)
-        if leaf is None:
-            return 0, EMPTY_CHAIN
-        return decode_bucket(leaf)
+    def end_block(self) -> None:
+        """Chain what was entered."""
+        for digit, entries in self._entries.items():
+            count, chain = self.bucket(digit)
+            step = self._suite.tagged_hash(CHAIN_TAG, b"".join((chain, *entries)))
+            self._buckets[digit] = count + len(entries), step
+        self._entries.clear()
+
+    def bucket(self, digit: int) -> tuple[int, bytes]:
+        """(entries so far, chained hash) after the last block that ended."""
+        bucket = self._buckets.get(digit)
+        if bucket is None:
+            leaf = None if self._state is None else self._state.get(leaf_key(digit))
+            bucket = (0, EMPTY_CHAIN) if leaf is None else decode_bucket(leaf)
+        return bucket
 
     def write(self, state: StateView) -> None:
-        """Put the touched leaves, in key order."""
-        for key in sorted(self._buckets):
-            count, chain = self._buckets[key]
-            state.put(key, canonical_json({"count": count, "hash": chain.hex()}))
+        """End the block, and put the touched leaves in key order."""
+        self.end_block()
+        for digit, (count, chain) in sorted(self._buckets.items()):
+            state.put(leaf_key(digit), canonical_json({"count": count, "hash": chain.hex()}))
 
 
 def decode_bucket(leaf: bytes) -> tuple[int, bytes]:
