@@ -84,6 +84,7 @@ class OfflineChain:
         self.chain.commit(
             Block(header, tuple(envelopes)),
             self.certificate(header),
+            execution.transactions,
             execution.all_receipts,
             execution.snapshots,
             execution.state_changes,
@@ -125,7 +126,8 @@ class OfflineChain:
             next_validators_hash=signing,
         )
         certificate = self.certificate(header)
-        chain.commit(Block(header, tuple(envelopes)), certificate, receipts, [], changes, dict(index), update)
+        block = Block(header, tuple(envelopes))
+        chain.commit(block, certificate, transactions, receipts, [], changes, dict(index), update)
 
     def _chain_nonces(self, transactions: Sequence[SignedTransaction], view: OverlayView) -> None:
         buckets = NonceBuckets(self.genesis.suite, CommittedState(self.chain))

@@ -94,6 +94,7 @@ class CustodyNode:
         self._chain.commit(
             self._executor.block(header, execution),
             sign_header(header, validators),
+            execution.transactions,
             execution.all_receipts,
             execution.snapshots,
             execution.state_changes,

@@ -68,6 +68,7 @@ class ExecutedChain:
         self.chain.commit(
             block=self.executor.block(header, execution),
             certificate=self.certificate(header),
+            transactions=execution.transactions,
             receipts=execution.all_receipts,
             snapshots=execution.snapshots,
             state_changes=execution.state_changes,

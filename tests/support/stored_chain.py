@@ -21,7 +21,7 @@ from common.core.parameters import ChainParameters
 from common.core.receipt import Receipt, receipt_root
 from common.core.snapshot import snapshot_root
 from common.core.suite import ED25519_SHA256
-from common.core.transaction import parse_envelope, sign_envelope
+from common.core.transaction import SignedTransaction, parse_envelope, sign_envelope
 from common.core.validators import Validator, ValidatorSet
 from common.model.object_header import build_snapshot
 from common.node.store.chain_store import ChainStore
@@ -113,9 +113,9 @@ class TwinChain:
         tip = chain.tip()
         height = tip.height + 1
         envelopes = tuple(self.envelope(f"{height}-{number}") for number in range(transactions))
+        signed = [parse_envelope(envelope, SUITE) for envelope in envelopes]
         receipts, snapshots = [], []
-        for number, envelope in enumerate(envelopes):
-            tx = parse_envelope(envelope, SUITE)
+        for number, tx in enumerate(signed):
             if number % 3 == 2:
                 receipts.append(Receipt(tx.id, "rejected", "balance_too_low", 0, {"available": number}))
                 continue
@@ -143,7 +143,7 @@ class TwinChain:
             time_ms=tip.time_ms + BLOCK_MS,
             parent_id=tip.block_id,
             proposer=height % signing.size,
-            tx_root=merkle.root(SUITE.hash, [parse_envelope(e, SUITE).envelope_hash for e in envelopes]),
+            tx_root=merkle.root(SUITE.hash, [tx.envelope_hash for tx in signed]),
             tx_count=len(envelopes),
             receipt_root=receipt_root(SUITE, receipts),
             receipt_count=len(receipts),
@@ -160,6 +160,7 @@ class TwinChain:
         return Prepared(
             block=block,
             certificate=self.certificate(header),
+            transactions=signed,
             receipts=receipts,
             snapshots=snapshots,
             state_changes=dict(changes),
@@ -212,6 +213,7 @@ class Prepared:
 
     block: Block
     certificate: Certificate
+    transactions: list[SignedTransaction]
     receipts: list[Receipt]
     snapshots: list[bytes]
     state_changes: dict[bytes, bytes | None]

@@ -27,9 +27,10 @@ from common.core.errors import InvariantBroken
 from common.core.genesis import Genesis
 from common.core.receipt import Receipt
 from common.core.state_proof import StateProof
+from common.core.transaction import SignedTransaction
 from common.core.validators import ValidatorSet
 from common.node.store import schema
-from common.node.store.block_writes import Writes, put_rest, put_snapshots, put_transactions
+from common.node.store.block_writes import Writes, put_index, put_rest, put_snapshots, put_transactions
 from common.node.store.chain_check import check_chain
 from common.node.store.chain_reader import ChainReader, TransactionLocation
 from common.node.store.key_records import Floors, Tip, floor_records, read_floors, read_tip
@@ -69,7 +70,7 @@ class _Pending:
     """State key -> stored form, for the cache."""
     next_validators: ValidatorSet
     written: Sequence[bytes] = ()
-    """Keys of the batch that may have been absent before."""
+    """Keys of the batch that `look_up` may have found absent."""
 
 
 class ChainStore(ChainReader):
@@ -132,7 +133,8 @@ class ChainStore(ChainReader):
             (schema.validators(0), genesis.validators.encode()),
         ]
         entries = self._put_state(writes, 0, state_changes)
-        put_rest(writes, tip, index_changes, update)
+        put_index(writes, index_changes)
+        put_rest(writes, tip, update)
         self.store.write(writes, sync=True)
         self._pending = _Pending(tip, update, entries, genesis.validators, [key for key, _ in writes])
         self._initialised = True
@@ -142,6 +144,7 @@ class ChainStore(ChainReader):
         self,
         block: Block,
         certificate: Certificate,
+        transactions: Sequence[SignedTransaction],
         receipts: Sequence[Receipt],
         snapshots: Sequence[bytes],
         state_changes: Mapping[bytes, bytes | None],
@@ -165,7 +168,9 @@ class ChainStore(ChainReader):
             (schema.header(header.height), header.encode()),
             (schema.certificate(header.height), certificate.encode()),
         ]
-        put_transactions(writes, block, receipts)
+        put_transactions(writes, block, transactions, receipts)
+        put_index(writes, index_changes)
+        looked_up = [key for key, _ in writes]
         put_snapshots(writes, block, receipts, snapshots)
         if header.next_validators_hash != header.validators_hash:
             writes.append((schema.validators(header.height + 1), next_set.encode()))
@@ -179,8 +184,8 @@ class ChainStore(ChainReader):
             raise InvariantBroken(f"block {header.height} was committed with the changes of another block")
         if self._floors.proofs is not None:
             writes.extend(superseded(tree_update, header.height))
-        put_rest(writes, tip, index_changes, tree_update)
-        self._pending = _Pending(tip, tree_update, entries, next_set, [key for key, _ in writes])
+        put_rest(writes, tip, tree_update)
+        self._pending = _Pending(tip, tree_update, entries, next_set, looked_up)
         return writes
 
     def committed(self, height: int) -> None:
@@ -205,6 +210,7 @@ class ChainStore(ChainReader):
         self,
         block: Block,
         certificate: Certificate,
+        transactions: Sequence[SignedTransaction],
         receipts: Sequence[Receipt],
         snapshots: Sequence[bytes],
         state_changes: Mapping[bytes, bytes | None],
@@ -217,6 +223,7 @@ class ChainStore(ChainReader):
         writes = self.prepare_commit(
             block,
             certificate,
+            transactions,
             receipts,
             snapshots,
             state_changes,

@@ -261,4 +261,4 @@ def read_past_node(key: bytes) -> tuple[str, int]:
 
 def used_nonce(signer: str, nonce: str) -> bytes:
     """Key of a used (first signer, nonce); the signer is a public key in text."""
-    return NONCES + signer.encode("utf-8") + b"\0" + nonce.encode("utf-8")
+    return NONCES + f"{signer}\0{nonce}".encode()

@@ -40,16 +40,18 @@ class StateCache:
 
     def store(self, key: bytes, entry: bytes | None) -> None:
         """Keep an entry, and drop the oldest ones above the budget."""
-        self._drop(key)
-        self._entries[key] = entry
-        self._size_bytes += _ENTRY_BYTES + len(key) + len(entry or b"")
+        entries = self._entries
+        if key in entries:
+            self._size_bytes -= _size_bytes(key, entries[key])
+            entries.move_to_end(key)
+        entries[key] = entry
+        self._size_bytes += _size_bytes(key, entry)
         while self._size_bytes > self._budget_bytes:
-            oldest, dropped = self._entries.popitem(last=False)
-            self._size_bytes -= _ENTRY_BYTES + len(oldest) + len(dropped or b"")
+            self._size_bytes -= _size_bytes(*entries.popitem(last=False))
 
-    def _drop(self, key: bytes) -> None:
-        if key in self._entries:
-            self._size_bytes -= _ENTRY_BYTES + len(key) + len(self._entries.pop(key) or b"")
+
+def _size_bytes(key: bytes, entry: bytes | None) -> int:
+    return _ENTRY_BYTES + len(key) + (0 if entry is None else len(entry))
 
 
 class AbsentKeys:
@@ -70,5 +72,5 @@ class AbsentKeys:
 
     def written(self, keys: Iterable[bytes]) -> None:
         """These may be there now."""
-        for key in keys:
-            self._keys.pop(key, None)
+        for key in self._keys.keys() & keys:
+            del self._keys[key]

@@ -17,7 +17,7 @@ from common.core.suite import HASH_SIZE
 
 _GENERAL: Final = 0
 _APPLIED: Final = 1
-_MAX_ID_BYTES: Final = 0xFFFF
+_APPLIED_HEAD: Final = bytes((_APPLIED,))
 _LENGTH: Final = struct.Struct(">H")
 _OBJECT_VERSION: Final = struct.Struct(">Q")
 
@@ -26,12 +26,13 @@ def encode_receipt(receipt: Receipt) -> bytes:
     """Stored bytes of a receipt."""
     if receipt.of_block or receipt.status != APPLIED or receipt.operation_index is not None or receipt.parameters:
         return bytes((_GENERAL,)) + receipt.encode()
-    parts = [bytes((_APPLIED,)), receipt.tx_id]
-    for object_id, version in receipt.objects:
-        name = object_id.encode("utf-8")
-        if len(name) > _MAX_ID_BYTES or not 0 <= version < 2**64:
-            return bytes((_GENERAL,)) + receipt.encode()
-        parts += (_LENGTH.pack(len(name)), name, _OBJECT_VERSION.pack(version))
+    parts = [_APPLIED_HEAD, receipt.tx_id]
+    try:
+        for object_id, version in receipt.objects:
+            name = object_id.encode()
+            parts += (_LENGTH.pack(len(name)), name, _OBJECT_VERSION.pack(version))
+    except struct.error:  # too long a name, or a version beyond u64
+        return bytes((_GENERAL,)) + receipt.encode()
     return b"".join(parts)
 
 
@@ -39,7 +40,7 @@ def decode_receipt(data: bytes) -> Receipt:
     """Inverse of `encode_receipt`. Raises Malformed or struct.error on other bytes."""
     if data[:1] == bytes((_GENERAL,)):
         return Receipt.decode(data[1:])
-    if data[:1] != bytes((_APPLIED,)):
+    if data[:1] != _APPLIED_HEAD:
         raise Malformed("receipt_invalid", "A stored receipt is of an unknown form.")
     tx_id, at = data[1 : 1 + HASH_SIZE], 1 + HASH_SIZE
     objects: list[tuple[str, int]] = []

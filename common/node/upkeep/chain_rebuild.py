@@ -97,6 +97,7 @@ def _take_block(source: ChainReader, height: int, chain: ChainStore, executor: E
     writes = chain.prepare_commit(
         block=block,
         certificate=certificate,
+        transactions=execution.transactions,
         receipts=execution.all_receipts,
         snapshots=execution.snapshots,
         state_changes=execution.state_changes,

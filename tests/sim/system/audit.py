@@ -125,6 +125,7 @@ def _replayed(machine: NodeMachine, spec: ChainSpec) -> list[list[tuple[SignedTr
             chain.commit(
                 block,
                 certificate,
+                execution.transactions,
                 execution.all_receipts,
                 execution.snapshots,
                 execution.state_changes,

@@ -59,6 +59,7 @@ class StoredMarket(Operations):
         self.chain.commit(
             self.executor.block(header, execution),
             certificate,
+            execution.transactions,
             execution.all_receipts,
             execution.snapshots,
             execution.state_changes,

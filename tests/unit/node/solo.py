@@ -61,6 +61,7 @@ class Solo:
         self.chain.commit(
             block,
             certificate,
+            execution.transactions,
             execution.all_receipts,
             execution.snapshots,
             execution.state_changes,

@@ -238,6 +238,8 @@ def test_parts_that_do_not_belong_together_are_not_committed() -> None:
     other = twin.next_block({KEYS[0]: b"2"}, transactions=2, next_members=(1, 2, 3))
     for name, value in (
         ("certificate", other.certificate),
+        ("transactions", good.transactions[:1]),
+        ("transactions", good.transactions[::-1]),
         ("receipts", good.receipts[:1]),
         ("snapshots", good.snapshots[:1]),
         ("tree_update", other.tree_update),

@@ -13,13 +13,14 @@ import pytest
 
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken
+from common.core.transaction import parse_envelope
 from common.node.store import schema
 from common.node.store.chain_store import ChainStore
 from common.node.store.storage import LevelDBStore, MemoryStore
 from common.node.store.store_errors import DamagedStore, StoreFailed, VotingUnsafe
 from common.node.store.vote_frames import LogMark
 from common.node.store.vote_log import VoteLog
-from tests.support.stored_chain import TwinChain
+from tests.support.stored_chain import SUITE, TwinChain
 
 HEIGHTS = 12
 KEYS = [b"holding/P1/A%d" % number for number in range(300)]
@@ -224,6 +225,7 @@ def again(twin: TwinChain, chain: ChainStore, height: int) -> dict[str, Any]:
     return {
         "block": block,
         "certificate": twin.certificate(block.header),
+        "transactions": [parse_envelope(envelope, SUITE) for envelope in block.envelopes],
         "receipts": twin.receipts[height],
         "snapshots": twin.snapshots[height],
         "state_changes": changes,

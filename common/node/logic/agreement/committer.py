@@ -72,6 +72,7 @@ class Committer:
         prepared = self._chain.prepare_commit(
             block=block,
             certificate=certificate,
+            transactions=execution.transactions,
             receipts=execution.all_receipts,
             snapshots=execution.snapshots,
             state_changes=execution.state_changes,
