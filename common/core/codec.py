@@ -393,7 +393,7 @@ class Reader:
 
     def blob(self, max_size: int) -> bytes:
         """u32 length, at most `max_size`, and the bytes."""
-        size = self.u32()
+        size = int.from_bytes(self._take(4), "big")
         if size > max_size:
             raise CodecError("codec_too_long", f"A field is longer than {max_size} bytes.", length=size, limit=max_size)
         return self._take(size)

@@ -88,8 +88,9 @@ def envelope_hash(suite: Suite, envelope: bytes) -> bytes:
     return suite.tagged_hash(ENVELOPE_TAG, envelope)
 
 
-def parse_envelope(data: bytes, suite: Suite) -> SignedTransaction:
-    """Parse and check the structure of one envelope; verify no signature.
+def parse_envelope(data: bytes, suite: Suite, data_hash: bytes | None = None) -> SignedTransaction:
+    """Parse and check the structure of one envelope; verify no signature. `data_hash`: `envelope_hash` of these very
+    bytes, if it has been worked out.
 
     Raises `TooLarge` above 2 MiB or 1,000 operations, and `Malformed` for everything else, with the codes of
     `parse_json`, `json_key`, `envelope_fields`, `transaction_fields`, `transaction_<field>` and `public_key_…`.
@@ -112,7 +113,7 @@ def parse_envelope(data: bytes, suite: Suite) -> SignedTransaction:
         signatures=signatures,
         id=suite.tagged_hash(TRANSACTION_TAG, canonical_transaction),
         envelope=envelope,
-        envelope_hash=suite.tagged_hash(ENVELOPE_TAG, envelope),
+        envelope_hash=data_hash if data_hash and envelope is data else envelope_hash(suite, envelope),
     )
 
 

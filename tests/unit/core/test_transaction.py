@@ -58,6 +58,13 @@ def test_formatting_key_order_and_escapes_do_not_change_the_transaction(indent: 
     verify_signatures(parse_envelope(text, SUITE), SUITE)
 
 
+def test_a_hash_that_is_known_counts_for_the_canonical_bytes_alone() -> None:
+    canonical = builders.envelope()
+    loose = canonical + b" "
+    for data in (canonical, loose):
+        assert parse_envelope(data, SUITE, envelope_hash(SUITE, data)) == parse_envelope(canonical, SUITE)
+
+
 def test_every_signer_signs_the_id_in_order() -> None:
     value = builders.transaction(signers=[builders.key_text(1), builders.key_text(2)])
     both = sign_envelope(value, [builders.seed(1), builders.seed(2)], SUITE)

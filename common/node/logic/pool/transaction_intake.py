@@ -81,7 +81,7 @@ class TransactionIntake:
             self._outbox.set_timer(Timer.INTAKE, 0)
 
     def _admit(self, envelope: bytes, key: bytes) -> None:
-        tx = parse_envelope(envelope, self._suite)
+        tx = parse_envelope(envelope, self._suite, key)
         try:
             self._mempool.admit_parsed(tx)
         except Rejected as refusal:
