@@ -70,7 +70,8 @@ _TABLE: Final = (
     Refusal(
         "governance_lost",
         RuleBroken,
-        "Some organisation keeps a governance key, and two do where two had one.",
+        "Governance goes on: two organisations keep a governance key, or the one that had one, and the registered "
+        "signers can still make and approve `policy.set`.",
         "protocol rule 21",
     ),
     Refusal(

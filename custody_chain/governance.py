@@ -265,13 +265,13 @@ def set_parameters(view: StateView, context: BlockContext, operation: dict[str, 
 
 
 def set_signer(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
-    """Register a key, or change whose it is. Raises as `common.chain.signers.set_signer`."""
-    signers.set_signer(view, context.genesis.suite, operation["public_key"], signers.signer_of(operation))
+    """Register a key, or change whose it is. Raises as `common.chain.governance.set_signer`."""
+    shared.set_signer(view, context, operation["public_key"], signers.signer_of(operation))
 
 
 def remove_signer(view: StateView, context: BlockContext, operation: dict[str, Any]) -> None:
-    """A key may sign nothing any more. Raises as `common.chain.signers.remove_signer`."""
-    signers.remove_signer(view, context.genesis.suite, operation["public_key"])
+    """A key may sign nothing any more. Raises as `common.chain.governance.remove_signer`."""
+    shared.remove_signer(view, context, operation["public_key"])
 
 
 def set_rule(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:

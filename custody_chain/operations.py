@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from common.chain import governance as shared
 from common.chain.application import BlockContext, StateView
-from common.chain.policy import EVERY_ROLE, OperationType, set_policy
-from common.chain.signers import GOVERNANCE_ROLE
+from common.chain.policy import OperationType, set_policy
+from common.chain.signers import EVERY_ROLE, GOVERNANCE_ROLE
 from common.core.errors import Malformed
 from common.core.protocol import VersionedTable
 from common.core.transaction import SignedTransaction

@@ -40,11 +40,11 @@ def set_parameters(operation: SetParameters, ledger: Ledger) -> None:
 
 
 def set_signer(operation: SetSigner, ledger: Ledger) -> None:
-    """Raises as `common.chain.signers.set_signer`."""
+    """Raises as `common.chain.governance.set_signer`."""
     stated = {name: value for name, value in msgspec.structs.asdict(operation).items() if value is not None}
-    signers.set_signer(ledger.state, ledger.suite, operation.public_key, signers.signer_of(stated))
+    governance.set_signer(ledger.state, ledger.context, operation.public_key, signers.signer_of(stated))
 
 
 def remove_signer(operation: RemoveSigner, ledger: Ledger) -> None:
-    """Raises as `common.chain.signers.remove_signer`."""
-    signers.remove_signer(ledger.state, ledger.suite, operation.public_key)
+    """Raises as `common.chain.governance.remove_signer`."""
+    governance.remove_signer(ledger.state, ledger.context, operation.public_key)

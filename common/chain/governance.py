@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from common.chain import policy, signers
 from common.chain.application import BlockContext, StateView
 from common.chain.schedule import schedule_validators
 from common.core.errors import Malformed
@@ -27,7 +28,7 @@ from common.core.validators import Validator, ValidatorSet
 VALIDATORS_CHANGE: Final = "validators.change"
 PROTOCOL_ACTIVATE: Final = "protocol.activate"
 PARAMETERS_SET: Final = "parameters.set"
-POLICY_SET: Final = "policy.set"
+POLICY_SET: Final = policy.POLICY_SET
 SIGNER_SET: Final = "signer.set"
 SIGNER_REMOVE: Final = "signer.remove"
 GOVERNANCE_TYPES: Final = frozenset(
@@ -58,3 +59,22 @@ def change_validators(
             "validators_invalid", "Validators have unique names and safe, unique keys.", reason=error.code
         ) from error
     schedule_validators(state, context, validators, effective_height, replaces)
+
+
+def set_signer(state: StateView, context: BlockContext, public_key: str, signer: signers.Signer) -> None:
+    """Register a key, or change whose it is. Raises as `signers.set_signer` and `policy.change_signers`."""
+
+    def change() -> None:
+        signers.set_signer(state, context.genesis.suite, public_key, signer)
+
+    if signer.role != signers.GOVERNANCE_ROLE and signers.read_signer(state, public_key) is None:
+        change()  # nobody is worse off, and no organisation more governs
+    else:
+        policy.change_signers(state, context.height, change)
+
+
+def remove_signer(state: StateView, context: BlockContext, public_key: str) -> None:
+    """A key may sign nothing any more. Raises as `signers.remove_signer` and `policy.change_signers`."""
+    policy.change_signers(
+        state, context.height, lambda: signers.remove_signer(state, context.genesis.suite, public_key)
+    )

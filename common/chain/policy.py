@@ -15,13 +15,15 @@ Invariants
   P4  Operations that govern need, whatever the policy says, signers of role `governance` from a quorum of the
       organisations that have such keys (protocol rule 21).
   P5  Rights come from genesis, governance and the signatures of a transaction alone (attack R8).
+  P6  Whatever governance changes, registered signers can still make and approve `policy.set`: with it they can change
+      every other rule back.
 
 Left out: signatures (verified by the node before).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -29,8 +31,10 @@ from typing import Any, Final
 import msgspec
 
 from common.chain.application import BlockContext, StateReader, StateView
-from common.chain.scheduled import schedule_change, values_at, values_of, write_initial
+from common.chain.continuity import could_be_signed
+from common.chain.scheduled import schedule_change, scheduled_change, values_at, values_of, write_initial
 from common.chain.signers import (
+    EVERY_ROLE,
     GOVERNANCE_KEY,
     GOVERNANCE_ROLE,
     Signer,
@@ -39,13 +43,12 @@ from common.chain.signers import (
     organisation_quorum,
     signer_record,
 )
-from common.core.errors import Forbidden, Malformed
+from common.core.errors import Forbidden, Malformed, RuleBroken
 from common.core.exact_fields import complaint
 from common.core.names import check_identifier
 
 POLICY_KEY: Final = b"policy"
-EVERY_ROLE: Final = "*"
-"""Stands for every registered signer."""
+POLICY_SET: Final = "policy.set"
 MAX_CHECKERS: Final = 15
 """A transaction has at most 16 signers, the maker included."""
 MAX_ROLES: Final = 100
@@ -115,9 +118,37 @@ def set_policy(
     height: int,
     replaces: int | None,
 ) -> None:
-    """Let other rules hold from `height` on. Raises as `parse_policy` and `schedule_change`."""
+    """Let other rules hold from `height` on.
+
+    Raises as `parse_policy` and `schedule_change`, and `RuleBroken('governance_lost')` for P6.
+    """
     chosen = parse_policy(_by_type(rules), types, removing=True)
     schedule_change(state, POLICY_KEY, context, chosen, height, replaces)
+    if POLICY_SET in chosen and not _can_set_policy(state, values_at(state, POLICY_KEY, height)):
+        raise _governance_lost()
+
+
+def change_signers(state: StateView, height: int, change: Callable[[], None]) -> None:
+    """Do a `change` of the registered signers in block `height`, which keeps P6 if it held before.
+
+    Raises `RuleBroken('governance_lost')`, and what `change` raises.
+    """
+    pending = scheduled_change(state, POLICY_KEY, height)
+    heights = [height] if pending is None else [height, pending.height]
+    policies = [values_at(state, POLICY_KEY, one) for one in heights]
+    possible = [policy for policy in policies if _can_set_policy(state, policy)]
+    change()
+    if not all(_can_set_policy(state, policy) for policy in possible):
+        raise _governance_lost()
+
+
+def _can_set_policy(state: StateReader, chosen: Mapping[str, Any]) -> bool:
+    rule = _rule(chosen, POLICY_SET, OperationType())
+    return could_be_signed(state, (rule.maker, *rule.checkers))
+
+
+def _governance_lost() -> RuleBroken:
+    return RuleBroken("governance_lost", "The registered signers could not make and approve policy.set any more.")
 
 
 def _by_type(rules: Any) -> dict[str, Any]:

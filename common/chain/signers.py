@@ -38,6 +38,8 @@ from common.core.validators import quorum_of
 SIGNER_PREFIX: Final = b"signer/"
 GOVERNANCE_KEY: Final = b"governance"
 GOVERNANCE_ROLE: Final = "governance"
+EVERY_ROLE: Final = "*"
+"""Stands for every registered signer in a policy."""
 MAX_SIGNERS: Final = 10_000
 
 

@@ -195,9 +195,9 @@ def activation(market: Market, version: int, **fields: Any) -> dict[str, Any]:
     )
 
 
-def rule_of(makers: list[str]) -> dict[str, Any]:
-    """A rule of approval for `signer.set`."""
-    return {"operation_type": "signer.set", "maker": makers, "checkers": []}
+def rule_of(makers: list[str], operation_type: str = "signer.set") -> dict[str, Any]:
+    """A rule of approval."""
+    return {"operation_type": operation_type, "maker": makers, "checkers": []}
 
 
 GOVERNED: list[tuple[str, dict[str, Any]]] = [
@@ -421,5 +421,6 @@ CASES: list[tuple[str, Case]] = [
     ("signer_absent", lambda m: [m.op("signer.remove", public_key=key("stranger"), reason="never there")]),
     ("governance_lost", lambda m: [m.op("signer.remove", public_key=key("governor"), reason="the last one")]),
     ("governance_lost", last_governor_becomes_operator),
+    ("governance_lost", partial(governed_case, {"type": "policy.set", "rules": [rule_of(["nobody"], "policy.set")]})),
     ("signers_too_many", ten_thousand_signers),
 ]

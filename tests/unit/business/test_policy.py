@@ -125,3 +125,73 @@ def test_p5_what_was_allowed_is_asked_anew_once_a_signer_or_those_who_govern_cha
     market.apply(market.op("signer.remove", public_key=key("g4"), reason="left"), signers=quorum)
     market.apply(market.op("signer.remove", public_key=key("g3"), reason="left"), signers=quorum)
     market.apply(market.op("signer.remove", public_key=key("new"), reason="left"), signers=pair)
+
+
+def of_policy(maker: list[str], *checkers: list[str]) -> list[dict[str, object]]:
+    return [{"operation_type": "policy.set", "maker": maker, "checkers": list(checkers)}]
+
+
+@pytest.mark.parametrize(
+    ("rules", "possible"),
+    [
+        (of_policy(["nobody"]), False),
+        (of_policy(["governance"], ["nobody"]), False),
+        (of_policy(["operator"], ["operator"]), False),
+        (of_policy(["operator"], *[["governance"]] * 5), True),
+        (of_policy(["operator"], *[["governance"]] * 6), False),
+        (of_policy(["*"], *[["*"]] * 5), True),
+        (of_policy(["*"], *[["*"]] * 6), False),
+        (of_policy(["governance", "nobody"], ["*"]), True),
+        ([{"operation_type": "signer.set", "maker": ["nobody"], "checkers": []}], True),
+    ],
+)
+def test_p6_the_policy_can_always_be_changed_back(rules: list[dict[str, object]], possible: bool) -> None:
+    """Six persons: four organisations govern, one of them with two persons, and an operator."""
+    market = council()
+    operation = market.op("policy.set", rules=rules, height=market.height + 50, reason="other rules")
+    if possible:
+        market.apply(operation, signers=("g1", "g2", "g3"))
+        return
+    with pytest.raises(Rejected) as caught:
+        market.apply(operation, signers=("g1", "g2", "g3"))
+    assert caught.value.code == "governance_lost"
+
+
+def test_p6_whom_a_rule_that_waits_needs_is_not_removed() -> None:
+    market, quorum = council(), ("g1", "g2", "g3")
+    rules = of_policy(["operator"], ["governance"])
+    market.apply(market.op("policy.set", rules=rules, height=market.height + 50, reason="two"), signers=quorum)
+    remove = market.op("signer.remove", public_key=key("operator"), reason="left")
+    clerk = {"public_key": key("operator"), "organisation": "e", "role": "clerk", "reason": "moved"}
+    for operation in (remove, market.op("signer.set", **clerk)):
+        with pytest.raises(Rejected) as caught:
+            market.apply(operation, signers=quorum)
+        assert caught.value.code == "governance_lost"
+    other = {"public_key": key("next"), "organisation": "e", "role": "operator", "reason": "joined"}
+    market.apply(market.op("signer.set", **other), signers=quorum)
+    market.apply(remove, signers=quorum)
+
+
+def test_p6_no_more_organisations_govern_than_can_sign_one_transaction() -> None:
+    """Of 25 a quorum is 17, and 16 may sign."""
+    signers = [
+        {"public_key": key(f"g{number}"), "organisation": f"o{number}", "role": "governance"} for number in range(24)
+    ]
+    market = Market(genesis(signers=signers))
+    new = {"public_key": key("g24"), "organisation": "o24", "role": "governance", "reason": "joins"}
+    with pytest.raises(Rejected) as caught:
+        market.apply(market.op("signer.set", **new), signers=tuple(f"g{number}" for number in range(16)))
+    assert caught.value.code == "governance_lost"
+
+
+def test_p6_one_person_with_two_keys_counts_once() -> None:
+    """The market's only person has a governance and an operator key, as in a small market."""
+    signers = [
+        {"public_key": key(name), "organisation": "market", "role": role}
+        for name, role in {"g1": "governance", "operator": "operator"}.items()
+    ]
+    market = Market(genesis(signers=signers))
+    for maker in ("governance", "operator"):
+        rules = of_policy([maker], ["operator"])
+        with pytest.raises(Rejected, match="could not make and approve"):
+            market.apply(market.op("policy.set", rules=rules, height=market.height + 5, reason="r"), signers=("g1",))

@@ -297,6 +297,17 @@ def test_governance_cannot_end_itself(custody: Custody) -> None:
     assert refusal.value.parameters["operation_index"] == 2
 
 
+@pytest.mark.parametrize(
+    "rule", [{"maker": ["nobody"], "checkers": []}, {"maker": ["governance"], "checkers": [["x"]]}]
+)
+def test_no_policy_locks_governance_out(custody: Custody, rule: dict[str, Any]) -> None:
+    rules = [{"operation_type": "policy.set", **rule}]
+    policy = {"type": "policy.set", "rules": rules, "height": custody.height + 9, "reason": "locked"}
+    with pytest.raises(Rejected) as refusal:
+        custody.run([policy], QUORUM)
+    assert refusal.value.code == "governance_lost"
+
+
 @pytest.mark.parametrize("changes", [{"public_key": "ed25519:00"}, {"role": "a b"}, {"organisation": ""}, {"extra": 1}])
 def test_a_wrong_signer_is_refused(custody: Custody, changes: dict[str, Any]) -> None:
     with pytest.raises(Rejected):
