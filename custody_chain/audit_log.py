@@ -84,7 +84,8 @@ class AuditLog:
     def _open(self) -> None:
         if self._file >= 0:
             os.close(self._file)
-            self._file = -1
+            # Should opening fail, the file that was there counts as moved away, even when it comes back.
+            self._file, self._inode = -1, (-1, -1)
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         found = os.fstat(self._file)
         self._inode = (found.st_dev, found.st_ino)

@@ -57,12 +57,24 @@ _RESIDENT: Final = re.compile(
     + "[0-9Xx])(?![0-9]))"
 )
 """Region, date of birth, number and check character; looked for at every group of digits, also where one was found."""
-_DIGIT_ZEROS: Final = (0xFF10, 0x0660, 0x06F0, 0x0966)
-"""Full-width, Arabic, Persian and Devanagari zero. A list of our own: Unicode tables differ between Pythons."""
-_ASCII_DIGITS: Final = {zero + digit: str(digit) for zero in _DIGIT_ZEROS for digit in range(10)} | {
-    0xFF38: "X",
-    0xFF58: "x",
-}
+_DIGIT_ZEROS: Final = (
+    *(0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66, 0x0DE6, 0x0E50),
+    *(0x0ED0, 0x0F20, 0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40, 0x1C50),
+    *(0xA620, 0xA8D0, 0xA900, 0xA9D0, 0xA9F0, 0xAA50, 0xABF0, 0xFF10, 0x104A0, 0x10D30, 0x11066, 0x110F0, 0x11136),
+    *(0x111D0, 0x112F0, 0x11450, 0x114D0, 0x11650, 0x116C0, 0x11730, 0x118E0, 0x11950, 0x11C50, 0x11D50, 0x11DA0),
+    *(0x16A60, 0x16AC0, 0x16B50, 0x1D7CE, 0x1D7D8, 0x1D7E2, 0x1D7EC, 0x1D7F6, 0x1E140, 0x1E2F0, 0x1E950, 0x1FBF0),
+)
+"""The zeros of all scripts with decimal digits in Unicode 14. A list of our own: tables differ between Pythons."""
+_DIGIT_SIGNS: Final = (
+    *("⁰¹²³⁴⁵⁶⁷⁸⁹", "₀₁₂₃₄₅₆₇₈₉", "⓪①②③④⑤⑥⑦⑧⑨", "⓿❶❷❸❹❺❻❼❽❾", "🄋➀➁➂➃➄➅➆➇➈"),
+    *("〇一二三四五六七八九", "零壹贰叁肆伍陆柒捌玖", "零壹貳參肆伍陸柒捌玖", "○一二三四五六七八九"),
+)
+"""Signs that are read as digits: raised, lowered, circled, and the Chinese numerals."""
+_ASCII_DIGITS: Final = (
+    {zero + digit: str(digit) for zero in _DIGIT_ZEROS for digit in range(10)}
+    | {ord(sign): str(digit) for signs in _DIGIT_SIGNS for digit, sign in enumerate(signs)}
+    | {0xFF38: "X", 0xFF58: "x"}
+)
 _NO_DIGIT: Final = re.compile("[^0-9Xx]")
 RESIDENT_NUMBER_LENGTH: Final = 18
 _RESIDENT_WEIGHTS: Final = tuple(pow(2, 17 - place, 11) for place in range(17))

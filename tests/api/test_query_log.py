@@ -120,6 +120,21 @@ def test_the_query_log_goes_on_after_a_restart_a_torn_line_and_rotation(tmp_path
     assert follow_log(joined).lines == 3
 
 
+def test_the_query_log_goes_on_when_its_folder_comes_back(tmp_path: Path) -> None:
+    folder = tmp_path / "mounted"
+    path = folder / "queries.jsonl"
+    log = AuditLog(path)
+    log.record(None, query("/1"))
+    folder.rename(tmp_path / "gone")
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="query log"):
+            log.record(None, query("/unanswered"))
+    (tmp_path / "gone").rename(folder)
+    log.record(None, query("/2"))
+    log.close()
+    assert follow_log(path).lines == 2
+
+
 def test_a_line_taken_out_of_the_query_log_shows(tmp_path: Path) -> None:
     path = written(tmp_path, 4)
     kept = path.read_bytes().splitlines(keepends=True)
