@@ -21,6 +21,7 @@ chain is not built.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 REGION_LETTERS: Final = (
@@ -116,8 +117,9 @@ def parse_product_code(text: str) -> ProductCode | None:
     return ProductCode(*match.groups()) if match else None
 
 
+@lru_cache(maxsize=1024)
 def is_product_code(text: str) -> bool:
-    """Whether `parse_product_code` finds parts."""
+    """Whether `parse_product_code` finds parts. Cached: most operations of a market name few products."""
     return _PRODUCT.fullmatch(text) is not None
 
 
