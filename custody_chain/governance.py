@@ -21,7 +21,8 @@ Invariants:
     of the region's record with the checkpoint's own: they were not completely taken in.
   * What a recovery has judged is judged: the evidence for which the region was frozen freezes it no more (`judged` of
     the region's record), any other does.
-  * A region that starts again from a new genesis is another chain: it is registered under a new network id.
+  * A region that starts again from a new genesis is another chain: it is registered under a new network id, with the
+    same letters once the chain that it follows is silent, expired or frozen. No chain is a region twice.
 
 Reference: protocol rules 8, 20 and 21. Left out: who may (`common.chain.policy`), the rules that both tiers share
 (`common.chain.governance`), what a supervisory rule judges (`supervision.rules`).
@@ -126,7 +127,11 @@ def _check_heights(fields: Fields, name: str) -> None:
 
 
 def register(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:
-    """Add a region. Raises `Conflict('region_known')`, `RuleBroken('regions_too_many')` or `Malformed`."""
+    """Add a region.
+
+    Raises `Conflict` with `region_known`, `region_chain_known`, `region_letters_taken`;
+    `RuleBroken('regions_too_many')` or `Malformed`.
+    """
     document = operation["region"]
     record = regions.new_region(
         document,
@@ -136,10 +141,22 @@ def register(records: Records, context: BlockContext, operation: dict[str, Any])
     )
     if records.get(REGIONS, RegionKey(record.network)) is not None:
         raise Conflict("region_known", "This network is a region already.", region=record.network)
-    if len(records.scan(REGIONS, regions.MAX_REGIONS)) >= regions.MAX_REGIONS:
+    known = [region for _, region in records.scan(REGIONS, regions.MAX_REGIONS)]
+    if len(known) >= regions.MAX_REGIONS:
         raise RuleBroken("regions_too_many", "There is no room for another region.", limit=regions.MAX_REGIONS)
+    _check_new(record, known, context.time_ms)
     regions.add_region(records, record)
     write_log(records, _moment(context, record), RegisteredLine(reason=operation["reason"]))
+
+
+def _check_new(record: Region, known: list[Region], now_ms: int) -> None:
+    """A chain has one network id, and a market one chain that lives. Raises `Conflict`."""
+    for other in known:
+        if other.client.genesis_id == record.client.genesis_id:
+            raise Conflict("region_chain_known", "The chain is a region under another name.", region=other.network)
+        lives = regions.derived_state(other, now_ms) in ("active", "lagging")
+        if lives and other.region_letters == record.region_letters:
+            raise Conflict("region_letters_taken", "A region that lives has these letters.", region=other.network)
 
 
 def recover(records: Records, context: BlockContext, operation: dict[str, Any], tx_id: bytes) -> None:

@@ -95,6 +95,20 @@ def test_a_quorum_of_organisations_registers_a_region(custody: Custody) -> None:
     assert custody.region("shanghai")["anchored"]["height"] == 1
 
 
+def test_a_chain_is_no_region_twice(custody: Custody, chain: ChainBuilder) -> None:
+    again = register(chain, network="jx", region_letters="JX")
+    assert code_of(custody, again, QUORUM) == "region_chain_known"
+
+
+def test_letters_are_free_once_the_region_that_has_them_is_silent(custody: Custody) -> None:
+    again = register(ChainBuilder(network="shanghai"), region_letters="BJ")
+    custody.time_ms = START_MS
+    assert code_of(custody, again, QUORUM) == "region_letters_taken"
+    custody.time_ms += 121_000
+    custody.run([again], QUORUM)
+    assert custody.region("shanghai")["region_letters"] == "BJ"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
