@@ -250,6 +250,13 @@ def is_plain_value(value: Any, depth_left: int) -> bool:
     return True
 
 
+def have_signed_keys(objects: list[dict[str, Any]]) -> bool:
+    """Whether every key of these objects matches `[a-z0-9_]{1,64}`; what they hold is not looked at."""
+    if all(map(_known_signed_keys.issuperset, objects)):
+        return True
+    return all(_is_signed_key(key) for item in objects for key in item)
+
+
 def _is_signed_key(key: str) -> bool:
     if key in _known_signed_keys:
         return True

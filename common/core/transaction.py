@@ -16,7 +16,7 @@ operation rules.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -25,6 +25,7 @@ from common.core.codec import (
     MAX_SAFE_INTEGER,
     canonical_json,
     check_signed_keys,
+    have_signed_keys,
     is_plain_value,
     parse_json_canonically,
 )
@@ -58,12 +59,22 @@ class SignedTransaction(msgspec.Struct, frozen=True, kw_only=True):
     envelope_hash: bytes
 
 
+_Value = (
+    Annotated[int, msgspec.Meta(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
+    | str
+    | bool
+    | list[Any]
+    | dict[str, Any]
+    | None
+)
+
+
 class _Transaction(msgspec.Struct):
     expires_at_height: int
     genesis: str
     network: str
     nonce: str
-    operations: list[dict[str, Any]]
+    operations: list[dict[str, _Value]]
     signers: list[str]
 
 
@@ -127,12 +138,21 @@ def _parse_plainly(data: bytes) -> _Envelope | None:
         return None
     try:
         envelope = _decoder.decode(data)
-        plain = _encoder.encode(envelope) == data and is_plain_value(
-            envelope.transaction.operations, MAX_DEPTH - _OPERATIONS_DEPTH
-        )
+        plain = _encoder.encode(envelope) == data and _are_plain(envelope.transaction.operations, data)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return envelope if plain else None
+
+
+def _are_plain(operations: list[dict[str, Any]], data: bytes) -> bool:
+    """Whether these operations of the envelope `data` are plain throughout.
+
+    The decoder has seen to the values of an operation, so only keys are left to check unless values are lists or
+    objects. They are not if the text has no brackets but those of its three lists and of the objects known here.
+    """
+    if data.count(b"[") == 3 and data.count(b"{") == 2 + len(operations):
+        return have_signed_keys(operations)
+    return is_plain_value(operations, MAX_DEPTH - _OPERATIONS_DEPTH)
 
 
 def _parse_carefully(data: bytes) -> tuple[_Envelope, bytes]:

@@ -211,6 +211,10 @@ def test_e1_what_is_refused_does_not_depend_on_how_the_text_is_written(as_sent: 
         (b'"quantity":100', b'"quantity":1.5', "json_float"),
         (b'"quantity":100', b'"quantity":-0', "json_negative_zero"),
         (b'"quantity":100', b'"Quantity":100', "json_key"),
+        (b'"quantity":100', b'"quantity":9007199254740992', "json_integer_range"),
+        (b'"quantity":100', b'"quantity":[1.5]', "json_float"),
+        (b'"quantity":100', b'"quantity":{"a":9007199254740992}', "json_integer_range"),
+        (b'"quantity":100', b'"quantity":[{"A":1}]', "json_key"),
         (b'"expires_at_height":1200', b'"expires_at_height":1200.0', "json_float"),
         (b'"expires_at_height":1200', b'"expires_at_height":true', "transaction_expires_at_height"),
         (b'"expires_at_height":1200', b'"expires_at_height":1200,"expires_at_height":1200', "json_duplicate_key"),
@@ -220,7 +224,8 @@ def test_e1_what_is_refused_does_not_depend_on_how_the_text_is_written(as_sent: 
         changed = good.replace(old, new)
         assert changed != good
         assert refused(as_sent(changed)).code == code
-    assert parse_envelope(as_sent(unsigned(operations=[nested(32)])), SUITE).operations == (nested(32),)
+    for operation in (nested(32), {"type": "x", "note": "[{"}, {"type": "x", "note": ["]", {"a": None}, True]}):
+        assert parse_envelope(as_sent(unsigned(operations=[operation])), SUITE).operations == (operation,)
     too_deep = unsigned(operations=[nested(32)]).replace(b"{}", b'{"a":{}}')
     assert refused(as_sent(too_deep)).code == "json_depth"
 
