@@ -90,7 +90,7 @@ class SourceReader(Protocol):
         ...
 
     def is_body(self, state: ClientState, body: SealedBody, data: bytes) -> bool:
-        """Whether these bytes are the body, by size and digest."""
+        """Whether these bytes are the body, by their digest alone: a wrong size is the commitment's fault."""
         ...
 
 

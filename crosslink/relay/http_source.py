@@ -16,6 +16,7 @@ Left out: verification, and what becomes of the blocks.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from common.core.errors import Malformed, Rejected, Unavailable
@@ -44,6 +45,9 @@ GRACE_S = 3.0
 EMPTY_PAUSE_MS = 1_000
 """How soon at the earliest a node that had nothing new is followed by another question, if waiting was asked for: not
 every chain's nodes hold an answer back."""
+
+
+_log = logging.getLogger("tongjian.relay")
 
 
 class _BehindError(Exception):
@@ -113,6 +117,9 @@ class HttpRegionSource:
             except (NodeRefused, Unavailable, Malformed):
                 continue  # it has no such body now, or does not answer; whether it gives blocks is another question
             if await asyncio.to_thread(reader.is_body, state, body, data):
+                if len(data) != body.size_bytes:
+                    named = {"digest": body.digest, "stated": body.size_bytes, "size": len(data)}
+                    _log.warning("a commitment states another size than its body has", extra=named)
                 return True
             self.blame(node, NodeFault.LYING)
         return False

@@ -34,6 +34,8 @@ class RegionProgress:
     last_applied_ms: int | None = None
     missing_bodies: deque[str] = field(default_factory=lambda: deque(maxlen=SHOWN_MISSING))
     """Digests of committed bodies that no node handed out, the newest last (`body_watch`)."""
+    skipped_bodies: int = 0
+    """Bodies that were not looked for to the end, because too many waited: any of them may be missing too."""
 
     @property
     def lag_blocks(self) -> int:
@@ -62,6 +64,7 @@ class RegionProgress:
             "next_retry_ms": self.next_retry_ms,
             "last_applied_ms": self.last_applied_ms,
             "missing_bodies": list(self.missing_bodies),
+            "skipped_bodies": self.skipped_bodies,
         }
 
 

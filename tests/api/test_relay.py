@@ -109,7 +109,7 @@ def test_everything_arrives_over_the_wire_and_the_business_chain_is_only_read(si
 
 def test_bodies_off_the_chain_are_looked_for_and_a_node_that_gives_other_bytes_is_blamed(sites: Sites) -> None:
     chain, data = ChainBuilder("beijing"), b"a court order"
-    body = SealedBody(digest=ED25519_SHA256.hash(data).hex(), media_type="application/pdf", size_bytes=len(data))
+    body = SealedBody(digest=ED25519_SHA256.hash(data).hex(), media_type="application/pdf", size_bytes=999)
     chain.extend([person("p1", "Q000000001", metadata=sealed_metadata([body]))])
     world = build_world(sites, [chain])
     liar, honest_node = world.nodes["beijing"]
