@@ -14,7 +14,6 @@ from business_chain.main import application_for
 from business_chain.routes import router
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import sign_envelope
-from common.model.sealed import SealedBody
 from common.node.access import TokenStore
 from common.node.bodies.body_keeper import BodyKeeper
 from common.node.bodies.body_store import BodyRoom, BodyStore
@@ -56,7 +55,7 @@ class MarketNode(Solo):
         return self._market
 
 
-async def no_peers(body: SealedBody) -> bytes | None:
+async def no_peers(digest: str, most_bytes: int) -> bytes | None:
     """Nobody gives a body."""
     return None
 

@@ -4,8 +4,9 @@ It stands between the channels and the node: payloads of its two kinds end here,
 consensus neither waits for a body nor hears of one.
 
 Invariants
-  E1  A body counts when size and digest are those that the chain commits to; until then it is bytes of one peer. A
-      validator that sent others is left alone for `DISTRUST_S`; its channel stays, since its votes are not at fault.
+  E1  A body counts when its digest is the one that the chain commits to; until then it is bytes of one peer, as many
+      as that peer says and a body may have. A validator that sent others is left alone for `DISTRUST_S`; its channel
+      stays, since its votes are not at fault.
   E2  Validators alone are asked, one at a time and one part at a time: a fetch holds one body in memory at most.
   E3  What a peer is given is rationed as blocks are (`ration`); of one peer one question is answered at a time, and
       what it asks meanwhile is dropped (attack N3).
@@ -21,7 +22,7 @@ from typing import Final
 
 from common.core.errors import CodecError, Rejected
 from common.core.suite import Suite
-from common.model.sealed import SealedBody
+from common.model.sealed import MAX_SEALED_BYTES
 from common.node.logic.catchup.ration import OBSERVERS, Rations
 from common.node.logic.node_effects import Channel, Warned
 from common.node.logic.node_events import PeerKey
@@ -120,31 +121,37 @@ class BodyExchange(PeerHandler):
 
     # Asking.
 
-    async def fetch(self, body: SealedBody) -> bytes | None:
-        """A body from the first validator that has it; None if nobody gives it now (E1, E2)."""
+    async def fetch(self, digest: str, most_bytes: int) -> bytes | None:
+        """A body of at most so many bytes from the first validator that has it; None if nobody gives it (E1, E2)."""
         members = self._node.peer_keys()
         for peer in [peer for peer in self._connected if peer in members]:
             if self._distrusted.get(peer, 0.0) > self._loop.time():
                 continue
-            data = await self._fetch_from(peer, body)
+            data = await self._fetch_from(peer, bytes.fromhex(digest), most_bytes)
             if data is not None:
                 return data
         return None
 
-    async def _fetch_from(self, peer: PeerKey, body: SealedBody) -> bytes | None:
-        digest, data = bytes.fromhex(body.digest), bytearray()
-        while len(data) < body.size_bytes:
+    async def _fetch_from(self, peer: PeerKey, digest: bytes, most_bytes: int) -> bytes | None:
+        size_bytes, data = 0, bytearray()
+        while not size_bytes or len(data) < size_bytes:
             answer = await self._ask(peer, digest, len(data) // MAX_BODY_PART_BYTES)
-            if answer is None or answer.size_bytes != body.size_bytes:
-                return None  # a peer that has another size has another body, or none: no fault of its own is proven
-            if len(answer.part) != min(MAX_BODY_PART_BYTES, body.size_bytes - len(data)):
+            if answer is None or not answer.size_bytes:
+                return None
+            size_bytes = size_bytes or answer.size_bytes
+            if answer.size_bytes != size_bytes or size_bytes > MAX_SEALED_BYTES:
+                self._distrust(peer, "it says of a body a size that no body has")
+                return None
+            if size_bytes > most_bytes:
+                return None  # no fault of the peer's: this node has no room for it
+            if len(answer.part) != min(MAX_BODY_PART_BYTES, size_bytes - len(data)):
                 self._distrust(peer, "a part of a body has another length than it must")
                 return None
             data += answer.part
         found = bytes(data)
         if await self._in_thread(self._suite.hash, found) == digest:
             return found
-        self._distrust(peer, f"what it sent as the body {body.digest} has another digest")
+        self._distrust(peer, f"what it sent as the body {digest.hex()} has another digest")
         return None
 
     async def _ask(self, peer: PeerKey, digest: bytes, number: int) -> AnswerBodyPart | None:

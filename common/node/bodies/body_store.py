@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,7 @@ from typing import Final
 from common.core.errors import Malformed, NotFound, QuotaExceeded, Rejected, Unavailable
 from common.core.names import check_principal
 from common.core.suite import Suite
-from common.model.sealed import check_digest
+from common.model.sealed import MAX_SEALED_BYTES, check_digest
 from common.node.logic.wire.body_messages import MAX_BODY_PART_BYTES
 from common.node.store import disk
 
@@ -69,11 +70,10 @@ class BodyStore:
         self._kept: dict[str, int] = {}
         self._kept_bytes = 0
         self._loose: dict[str, _Loose] = {}
-        for path in _files(self._kept_in):
-            self._count_in(path.name, path.stat().st_size)
-        for path in _files(self._loose_in):
+        for path, found in _files(self._kept_in):
+            self._count_in(path.name, found.st_size)
+        for path, found in _files(self._loose_in):
             digest, _, organisation = path.name.partition(".")
-            found = path.stat()
             self._loose[digest] = _Loose(path, found.st_size, organisation, found.st_mtime_ns // 1_000_000)
 
     def size_of(self, digest: str) -> int | None:
@@ -90,10 +90,11 @@ class BodyStore:
         """Whether bodies wait for what commits to them."""
         return bool(self._loose)
 
-    def has_room(self, size_bytes: int) -> bool:
-        """Whether another body can be kept; three quarters of the room are for kept ones (B2)."""
-        count, total = len(self._kept) + 1, self._kept_bytes + size_bytes
-        return 4 * count <= 3 * self._room.bodies and 4 * total <= 3 * self._room.size_bytes
+    @property
+    def free_bytes(self) -> int:
+        """How many bytes another kept body may have; three quarters of the room are for kept ones (B2)."""
+        full = 4 * (len(self._kept) + 1) > 3 * self._room.bodies
+        return 0 if full else max(0, 3 * self._room.size_bytes // 4 - self._kept_bytes)
 
     def numbers(self) -> dict[str, float]:
         """For /metrics."""
@@ -124,13 +125,13 @@ class BodyStore:
     def keep(self, digest: str, data: bytes | None = None) -> None:
         """Keep a body that is committed: a loose one, or bytes that were fetched and have this digest.
 
-        Raises `Unavailable` with `bodies_full` or `body_unwritable`.
+        Raises `Unavailable` with `bodies_full`, `body_missing` or `body_unwritable`.
         """
         loose = self._loose.get(digest)
         size_bytes = loose.size_bytes if loose is not None else len(data or b"")
         if digest in self._kept or not size_bytes:
             return
-        if not self.has_room(size_bytes):
+        if size_bytes > self.free_bytes:
             raise _full()
         target = self._kept_in / digest
         if loose is None:
@@ -139,21 +140,19 @@ class BodyStore:
             try:
                 disk.rename(loose.path, target, "body.rename")
                 disk.sync_directory(self._kept_in, "body.directory_sync")
+            except FileNotFoundError:
+                raise self._gone(digest) from None
             except OSError as error:
                 raise _unwritable(error) from error
             del self._loose[digest]
         self._count_in(digest, size_bytes)
 
     def read(self, digest: str) -> bytes:
-        """A body (B1). Raises `NotFound('body_unknown')`, `Unavailable('body_damaged')`."""
-        path = self._path(digest)
-        try:
-            data = path.read_bytes()
-        except OSError:
-            data = b""
-        if self._suite.hash(data).hex() == digest:
+        """A body (B1). Raises `NotFound('body_unknown')`, `Unavailable` with `body_damaged` or `body_missing`."""
+        data = self._content(digest, 0, MAX_SEALED_BYTES)
+        if data is not None and self._suite.hash(data).hex() == digest:
             return data
-        self._set_aside(digest, path)
+        self._set_aside(digest)
         raise Unavailable("body_damaged", "This node's copy of the body is damaged; ask another node.", digest=digest)
 
     def part(self, digest: str, number: int) -> tuple[int, bytes]:
@@ -161,13 +160,11 @@ class BodyStore:
         if number == 0:
             data = self.read(digest)
             return len(data), data[:MAX_BODY_PART_BYTES]
-        path = self._path(digest)
-        try:
-            with path.open("rb") as file:
-                file.seek(number * MAX_BODY_PART_BYTES)
-                return os.fstat(file.fileno()).st_size, file.read(MAX_BODY_PART_BYTES)
-        except OSError:
-            raise Unavailable("body_damaged", "This node's copy of the body cannot be read.", digest=digest) from None
+        part = self._content(digest, number * MAX_BODY_PART_BYTES, MAX_BODY_PART_BYTES)
+        if part is None:
+            self._set_aside(digest)
+            raise Unavailable("body_damaged", "This node's copy of the body cannot be read.", digest=digest)
+        return self.size_of(digest) or 0, part
 
     def drop_forgotten(self, now_ms: int) -> None:
         """Remove loose bodies that nothing has committed to in time (B4)."""
@@ -188,14 +185,45 @@ class BodyStore:
             raise NotFound("body_unknown", "This node has no such body.", digest=digest)
         return self._kept_in / digest
 
-    def _set_aside(self, digest: str, path: Path) -> None:
+    def _content(self, digest: str, start: int, most_bytes: int) -> bytes | None:
+        """Bytes of the file; None if it is none of that size. It is not waited for, as a pipe would be.
+
+        Raises `Unavailable('body_missing')`.
+        """
+        try:
+            file = os.open(self._path(digest), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                found = os.fstat(file)
+                fits = stat.S_ISREG(found.st_mode) and found.st_size == self.size_of(digest)
+                return os.pread(file, most_bytes, start) if fits else None
+            finally:
+                os.close(file)
+        except FileNotFoundError:
+            raise self._gone(digest) from None
+        except OSError as error:
+            _log.error("a body off the chain cannot be read", extra={"digest": digest, "error": str(error)})
+            return None
+
+    def _drop(self, digest: str) -> None:
         self._kept_bytes -= self._kept.pop(digest, 0)
         self._loose.pop(digest, None)
-        _log.error("a body off the chain is damaged and was set aside", extra={"digest": digest, "file": str(path)})
+
+    def _gone(self, digest: str) -> Rejected:
+        self._drop(digest)
+        _log.error("a body off the chain is no longer on the disk", extra={"digest": digest})
+        return Unavailable("body_missing", "This node's copy of the body is gone; ask another node.", digest=digest)
+
+    def _set_aside(self, digest: str) -> None:
+        path = self._path(digest)
+        self._drop(digest)
         try:
             disk.rename(path, self._damaged_in / digest, "body.rename")
         except OSError as error:
-            _log.error("the damaged body stays where it is", extra={"digest": digest, "error": str(error)})
+            named = {"digest": digest, "error": str(error)}
+            _log.error("a body off the chain is damaged and stays where it is", extra=named)
+        else:
+            named = {"digest": digest, "file": str(path)}
+            _log.error("a body off the chain is damaged and was set aside", extra=named)
 
     def _check_loose_room(self, size_bytes: int, organisation: str) -> None:
         own = [loose.size_bytes for loose in self._loose.values() if loose.organisation == organisation]
@@ -220,8 +248,8 @@ class BodyStore:
             raise _unwritable(error) from error
 
 
-def _files(folder: Path) -> list[Path]:
-    """The whole bodies of a folder; what is unfinished is removed, what has another name is left alone."""
+def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """The whole bodies of a folder; what is unfinished is removed, what is none by name or kind is left alone."""
     found = []
     for path in folder.iterdir():
         if path.name.endswith(_PARTIAL):
@@ -231,8 +259,12 @@ def _files(folder: Path) -> list[Path]:
             check_digest(path.name.partition(".")[0])
         except Rejected:
             _log.warning("a file among the bodies has no digest for a name", extra={"file": str(path)})
+            continue
+        state = path.lstat()
+        if stat.S_ISREG(state.st_mode):
+            found.append((path, state))
         else:
-            found.append(path)
+            _log.error("what stands in the place of a body is no file", extra={"file": str(path)})
     return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.core.errors import CodecError, Rejected
+from common.model.sealed import SealedBody
 from common.node.bodies import body_exchange, body_keeper
 from common.node.logic.catchup.ration import BURST_BYTES
 from common.node.logic.node_effects import Channel
@@ -121,7 +122,8 @@ LIES: dict[str, tuple[Lie, bool]] = {
     "a short part": (lambda asked: AnswerBodyPart(asked.request, len(ORDER), ORDER[:-1]), True),
     "no part": (lambda asked: AnswerBodyPart(asked.request, len(ORDER), b""), True),
     "a long part": (lambda asked: AnswerBodyPart(asked.request, len(ORDER), ORDER + b"x"), True),
-    "another size": (lambda asked: AnswerBodyPart(asked.request, 2**32 - 1, ORDER), False),
+    "a size that no body has": (lambda asked: AnswerBodyPart(asked.request, 2**32 - 1, ORDER), True),
+    "a smaller size": (lambda asked: AnswerBodyPart(asked.request, 5, ORDER[:5]), True),
     "nothing here": (lambda asked: AnswerBodyPart(asked.request, 0, b""), False),
     "another question's answer": (lambda asked: AnswerBodyPart(asked.request + 1, len(ORDER), ORDER), False),
     "silence": (lambda asked: None, False),
@@ -222,7 +224,7 @@ def test_a_peer_that_goes_while_it_is_asked_costs_no_time(tmp_path: Path, monkey
         del wire.nodes[silent.key]
         async with keeping(asking):
             asking.meet(silent.key)
-            fetch = asyncio.ensure_future(asking.exchange.fetch(sealed(ORDER)))
+            fetch = asyncio.ensure_future(asking.exchange.fetch(digest(ORDER), len(ORDER)))
             await until(lambda: bool(wire.sent))
             asking.exchange.peer_disconnected(silent.key)
             assert await asyncio.wait_for(fetch, 1) is None
@@ -235,7 +237,8 @@ def test_k3_a_body_that_nobody_has_makes_room_and_is_looked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(body_keeper, "FIRST_RETRY_S", 0.001)
-    monkeypatch.setattr(body_keeper, "MAX_WANTED", body_keeper.BATCH)
+    monkeypatch.setattr(body_keeper, "MAX_WANTED", 8)
+    monkeypatch.setattr(body_keeper, "MAX_LATE", body_keeper.BATCH)
     monkeypatch.setattr(body_keeper, "ROUND_S", 0.05)
 
     async def case() -> None:
@@ -252,10 +255,69 @@ def test_k3_a_body_that_nobody_has_makes_room_and_is_looked_for_again(
 
             await node.keeper.put(digest(ORDER), ORDER, "market")
             await until(all_looked_at, 20)
-            assert largest <= body_keeper.MAX_WANTED
+            assert largest <= 8 + body_keeper.MAX_LATE + body_keeper.BATCH
             late = b"lost 0"
             await node.keeper.put(digest(late), late, "market")
             await until(lambda: node.store.is_kept(digest(late)), 20)
+
+    run(case())
+
+
+def test_k3_k4_a_flood_of_commitments_shuts_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_keeper, "MAX_WANTED", 8)
+
+    async def case() -> None:
+        _, (first, second) = nodes(tmp_path, 2)
+        flood = [sealed(b"lost %d" % number) for number in range(100)]
+        within, after, late = ORDER, ORDER + b"2", b"lost 3"
+        async with keeping(first, second):
+            for data in (within, after):
+                await first.keeper.put(digest(data), data, "market")
+            for node in (first, second):
+                node.ledger.commit(*flood[:50], sealed(within), *flood[50:])
+            await until(lambda: first.store.is_kept(digest(within)) and second.store.is_kept(digest(within)))
+            await until(lambda: second.keeper.numbers()["bodies_missing"] == len(flood))
+            for node in (first, second):
+                node.ledger.commit(sealed(after))
+            await until(lambda: first.store.is_kept(digest(after)) and second.store.is_kept(digest(after)))
+            await second.keeper.put(digest(late), late, "market")
+            await until(lambda: second.store.is_kept(digest(late)))
+            assert second.keeper.numbers()["bodies_missing"] == len(flood) - 1
+
+    run(case())
+
+
+def test_k5_a_wrong_size_is_the_commitments_fault_and_keeps_no_node_from_the_body(tmp_path: Path) -> None:
+    async def case() -> None:
+        _, (first, second) = nodes(tmp_path, 2)
+        async with keeping(first, second):
+            for data, stated in ((ORDER, 3), (LARGE, 999), (ORDER + b"2", 1 << 20)):
+                await first.keeper.put(digest(data), data, "market")
+                wrong = SealedBody(digest=digest(data), media_type="application/pdf", size_bytes=stated)
+                for node in (first, second):
+                    node.ledger.commit(wrong)
+                await until(lambda data=data: second.store.is_kept(digest(data)))
+                assert await second.keeper.read(digest(data)) == data
+            await until(lambda: first.keeper.numbers()["bodies_misstated"] == 3)
+            assert second.keeper.numbers()["bodies_misstated"] == 3
+            assert not first.warnings + second.warnings, "nobody is blamed"
+
+    run(case())
+
+
+def test_s2_a_deleted_copy_is_fetched_anew(tmp_path: Path) -> None:
+    async def case() -> None:
+        _, (first, second) = nodes(tmp_path, 2)
+        async with keeping(first, second):
+            for node in (first, second):
+                node.ledger.commit(sealed(ORDER))
+            await first.keeper.put(digest(ORDER), ORDER, "market")
+            await until(lambda: first.store.is_kept(digest(ORDER)) and second.store.is_kept(digest(ORDER)))
+            (tmp_path / "1" / "kept" / digest(ORDER)).unlink()
+            with pytest.raises(Rejected, match="body_missing"):
+                await first.keeper.read(digest(ORDER))
+            await until(lambda: first.store.is_kept(digest(ORDER)))
+            assert await first.keeper.read(digest(ORDER)) == ORDER
 
     run(case())
 

@@ -96,8 +96,7 @@ def test_n2_kept_bodies_are_bounded_and_loose_ones_take_none_of_their_room(tmp_p
     assert code_of(lambda: store.keep(digest_of(b"12"), b"12")) == "bodies_full"
     store = opened(tmp_path / "other")
     store.keep(digest_of(bytes(47_999)), bytes(47_999))
-    assert store.has_room(1)
-    assert not store.has_room(2)
+    assert store.free_bytes == 1
     assert code_of(lambda: store.keep(digest_of(b"12"), b"12")) == "bodies_full"
 
 
@@ -119,9 +118,41 @@ def test_s2_a_body_that_is_gone_is_told_and_forgotten(tmp_path: Path) -> None:
     store, digest = opened(tmp_path), digest_of(b"contract")
     store.keep(digest, b"contract")
     (tmp_path / "kept" / digest).unlink()
-    assert code_of(lambda: store.part(digest, 1)) == "body_damaged"
-    assert code_of(lambda: store.read(digest)) == "body_damaged"
+    assert code_of(lambda: store.part(digest, 1)) == "body_missing"
+    assert code_of(lambda: store.read(digest)) == "body_unknown"
     assert store.numbers() == {"bodies_kept": 0, "bodies_loose": 0, "bodies_bytes": 0}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "directory"])
+def test_s2_what_is_no_file_in_a_bodys_place_is_set_aside_and_never_waited_for(tmp_path: Path, kind: str) -> None:
+    store, digest = opened(tmp_path), digest_of(b"contract")
+    place, other = tmp_path / "kept" / digest, tmp_path / "other"
+    other.write_bytes(b"contract")
+    makers: dict[str, Callable[[Path], None]] = {
+        "pipe": os.mkfifo,
+        "link": lambda path: path.symlink_to(other),
+        "directory": os.mkdir,
+    }
+    for number in (0, 1):
+        store.keep(digest, b"contract")
+        place.unlink()
+        makers[kind](place)
+        assert opened(tmp_path).size_of(digest) is None, "nor is it taken for a body at the start"
+        assert code_of(lambda number=number: store.part(digest, number)) == "body_damaged"
+        assert not os.path.lexists(place)
+        if kind == "directory":
+            (tmp_path / "damaged" / digest).rmdir()
+
+
+def test_a_loose_body_that_is_gone_can_come_anew(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    put(store, b"loose")
+    (file,) = (tmp_path / "loose").iterdir()
+    file.unlink()
+    assert code_of(lambda: store.keep(digest_of(b"loose"))) == "body_missing"
+    assert store.size_of(digest_of(b"loose")) is None
+    store.keep(digest_of(b"loose"), b"loose")
+    assert store.read(digest_of(b"loose")) == b"loose"
 
 
 def test_parts_are_those_of_the_body(tmp_path: Path) -> None:
