@@ -294,8 +294,8 @@ def remove_signer(view: StateView, context: BlockContext, operation: dict[str, A
 def set_rule(records: Records, context: BlockContext, operation: dict[str, Any]) -> None:
     """Put a supervisory rule into force with parameters from a height on; null takes it out of force.
 
-    Raises `RuleBroken` with `rule_unknown`, `effective_height_out_of_range`; `Malformed('rule_parameter_unknown')`;
-    `Conflict` with `change_pending`, `change_not_pending`.
+    Raises `RuleBroken` with `rule_unknown`, `effective_height_out_of_range`; `Malformed` with
+    `rule_parameter_unknown`, `rule_parameter_out_of_range`; `Conflict` with `change_pending`, `change_not_pending`.
     """
     rule = RULES.get(operation["id"])
     if rule is None or rule.since > context.protocol_version or not rule.governed:
@@ -304,6 +304,15 @@ def set_rule(records: Records, context: BlockContext, operation: dict[str, Any])
         if name not in rule.parameters or type(value) is not int:
             shown = ascii(name)[1:-1][:64]
             raise Malformed("rule_parameter_unknown", "The rule has no such number to set.", parameter=shown)
+        least, most = rule.bounds[name]
+        if not least <= value <= most:
+            raise Malformed(
+                "rule_parameter_out_of_range",
+                "The number makes no sense in the rule.",
+                parameter=name,
+                minimum=least,
+                maximum=most,
+            )
     check_lead(context, operation["from_height"])
     known = records.get(RULE_SETTINGS, Only()) or RuleSettings()
     settings = known.rules.get(rule.rule, ())

@@ -34,6 +34,9 @@ from custody_chain.tables.table import K, R, Table
 MAX_HOLDERS: Final = 200
 """Holders of one security, all taken together (Decree 132, Art. 13)."""
 
+HOLDER_LIMITS: Final = 1, 1_000_000
+"""Between which numbers governance may set another limit."""
+
 FIRST_VERSION: Final = 1
 """The protocol version with which a chain begins."""
 
@@ -62,6 +65,8 @@ class Rule:
     asks: tuple[On, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Their defaults."""
+    bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """The least and the greatest that governance may set of each."""
     since: int = FIRST_VERSION
     attributed_to: str = "region"
     governed: bool = True
@@ -75,6 +80,7 @@ _RULES: Final = (
         source="CSRC Decree 132, Art. 13",
         asks=(On(PRODUCTS, verdicts.too_many_holders),),
         parameters={"limit": MAX_HOLDERS},
+        bounds={"limit": HOLDER_LIMITS},
     ),
     Rule(
         rule="holder_cap_instalments",
@@ -83,6 +89,7 @@ _RULES: Final = (
         source="CSRC Decree 132, Art. 13 and 14",
         asks=(On(SECURITIES, verdicts.too_many_holders_of_instalments),),
         parameters={"limit": MAX_HOLDERS},
+        bounds={"limit": HOLDER_LIMITS},
     ),
     Rule(
         rule="encumbered_over_held",

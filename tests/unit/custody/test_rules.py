@@ -151,6 +151,35 @@ def test_governance_has_no_say_in_the_rules_of_the_protocol(custody: Custody) ->
             custody.run([operation], ["governance-1", "governance-2", "governance-3"])
 
 
+def test_what_governance_may_set_has_bounds_that_hold_the_default(custody: Custody) -> None:
+    for name, rule in RULES.items():
+        assert rule.bounds.keys() == rule.parameters.keys()
+        for parameter, (least, most) in rule.bounds.items():
+            assert least <= rule.parameters[parameter] <= most
+            for value in (least - 1, most + 1, 2**53 - 1):
+                assert refused_setting(custody, name, {parameter: value}) == "rule_parameter_out_of_range"
+            custody.run([setting(custody, name, {parameter: least})], GOVERNORS)
+
+
+def test_governance_sets_numbers_that_the_rule_has(custody: Custody) -> None:
+    for parameters in ({"most": 5}, {"limit": "5"}, {"limit": True}):
+        assert refused_setting(custody, "holder_cap", parameters) == "rule_parameter_unknown"
+
+
+GOVERNORS = ["governance-1", "governance-2", "governance-3"]
+
+
+def setting(custody: Custody, rule: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    from_height = custody.height + 9
+    return {"type": "rules.set", "id": rule, "parameters": parameters, "from_height": from_height, "reason": "r"}
+
+
+def refused_setting(custody: Custody, rule: str, parameters: dict[str, Any]) -> str:
+    with pytest.raises(Rejected) as caught:
+        custody.run([setting(custody, rule, parameters)], GOVERNORS)
+    return caught.value.code
+
+
 QUANTITIES = st.integers(-3, 6)
 BALANCES = st.builds(Balances, QUANTITIES, QUANTITIES, QUANTITIES)
 
