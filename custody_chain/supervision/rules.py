@@ -75,8 +75,8 @@ class Rule:
 _RULES: Final = (
     Rule(
         rule="holder_cap",
-        title="More than 200 holders of one security",
-        title_zh="单只证券持有人累计超过200人",
+        title="More holders of one security than the limit",
+        title_zh="单只证券持有人累计超过上限",
         source="CSRC Decree 132, Art. 13",
         asks=(On(PRODUCTS, verdicts.too_many_holders),),
         parameters={"limit": MAX_HOLDERS},
@@ -84,8 +84,8 @@ _RULES: Final = (
     ),
     Rule(
         rule="holder_cap_instalments",
-        title="More than 200 holders of one security over several instalments or markets",
-        title_zh="分期发行合并计算后持有人累计超过200人",
+        title="More holders of one security over several instalments or markets than the limit",
+        title_zh="分期发行合并计算后持有人累计超过上限",
         source="CSRC Decree 132, Art. 13 and 14",
         asks=(On(SECURITIES, verdicts.too_many_holders_of_instalments),),
         parameters={"limit": MAX_HOLDERS},

@@ -161,6 +161,12 @@ def test_what_governance_may_set_has_bounds_that_hold_the_default(custody: Custo
             custody.run([setting(custody, name, {parameter: least})], GOVERNORS)
 
 
+def test_no_title_names_a_figure_that_governance_changes() -> None:
+    for rule in RULES.values():
+        for figure in rule.parameters.values():
+            assert str(figure) not in f"{rule.title} {rule.title_zh}"
+
+
 def test_governance_sets_numbers_that_the_rule_has(custody: Custody) -> None:
     for parameters in ({"most": 5}, {"limit": "5"}, {"limit": True}):
         assert refused_setting(custody, "holder_cap", parameters) == "rule_parameter_unknown"
