@@ -33,6 +33,7 @@ from crosslink.lightclient.delivery import MAX_OPERATION_BYTES
 from custody_chain import regions
 from custody_chain.anchoring import Source
 from custody_chain.intake import ANOMALY_CODES
+from custody_chain.operation_names import RULES_SET
 from custody_chain.operations import OPERATIONS, CustodyOperation, OperationScope, types_of
 from custody_chain.records import Records
 from custody_chain.supervision import refile, rejudging
@@ -166,6 +167,17 @@ class CustodyApplication:
             "max_operation_bytes": MAX_OPERATION_BYTES,
             "policy": {name: rule.to_json() for name, rule in rules.items()},
         }
+
+    def pending_rules(self, reader: StateReader, height: int) -> list[dict[str, Any]]:
+        """See `node_ports.GovernedRules`."""
+        stored = reader.get(RULE_SETTINGS.path(Only()))
+        settings = {} if stored is None else RULE_SETTINGS.decode(stored).rules
+        return [
+            {"operation": RULES_SET, "height": setting.from_height, "id": rule, "parameters": setting.parameters}
+            for rule in sorted(settings)
+            for setting in settings[rule]
+            if setting.from_height > height
+        ]
 
     def region_evidence_prefix(self, network: str) -> bytes:
         """See `node_ports.RegionEvidence`. Raises `Malformed('network_name')`."""

@@ -13,12 +13,17 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
+from common.chain.governance import PARAMETERS_SET, POLICY_SET
+from common.chain.governed_parameters import PARAMETERS_KEY
+from common.chain.policy import POLICY_KEY
 from common.chain.schedule import MAX_SEATS_FIELD, Activation, activations, protocol_version, scheduled_set
+from common.chain.scheduled import scheduled_change
 from common.core.membership import concentrated
 from common.core.protocol import supported_versions
 from common.core.validators import ValidatorSet
 from common.node.access import CHAIN_READERS
 from common.node.http.context import Network, Node, require_role
+from common.node.http.node_ports import GovernedRules
 from common.node.store.committed_state import CommittedState
 
 router = APIRouter(prefix="/v1/networks", tags=["Node interface"], dependencies=[Depends(require_role(CHAIN_READERS))])
@@ -55,8 +60,21 @@ async def governance(network: Network, node: Node) -> dict[str, Any]:
             "activations": [_document(activation) for activation in known],
             "scheduled": [_document(activation) for activation in pending],
         },
+        "pending": _pending(state, node, height + 1),
         "findings": findings,
     }
+
+
+def _pending(state: CommittedState, node: Node, height: int) -> list[dict[str, Any]]:
+    """Parameters, rules of approval and supervisory rules that wait; `height` is what `replaces` names."""
+    pending = []
+    for operation, key, field in ((PARAMETERS_SET, PARAMETERS_KEY, "values"), (POLICY_SET, POLICY_KEY, "rules")):
+        change = scheduled_change(state, key, height)
+        if change is not None:
+            pending.append({"operation": operation, "height": change.height, field: change.values})
+    if isinstance(node.application, GovernedRules):
+        pending += node.application.pending_rules(state, height)
+    return pending
 
 
 def _set(validators: ValidatorSet, node: Node) -> dict[str, Any]:

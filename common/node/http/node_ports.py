@@ -108,6 +108,15 @@ class NetworkDescription(Protocol):
 
 
 @runtime_checkable
+class GovernedRules(Protocol):
+    """An application of which governance sets more than both tiers have (the custody chain's supervisory rules)."""
+
+    def pending_rules(self, state: StateReader, height: int) -> list[dict[str, Any]]:
+        """What waits for a height above `height`, each with `operation`, `height` and what is set."""
+        ...
+
+
+@runtime_checkable
 class RegionEvidence(Protocol):
     """An application that keeps evidence about other networks (the custody chain about its regions)."""
 
