@@ -45,6 +45,13 @@ class Target:
         return Api([url.rstrip("/") for url in self.urls], token, self.ca_file)
 
 
+def _at_most_one(context: click.Context, option: click.Parameter, names: tuple[str, ...]) -> str | None:
+    """The credential, which gives token and key: of several, click would silently take the last."""
+    if len(names) > 1:
+        raise click.UsageError("give --as once: it names the token; several sign by --key FILE --key FILE", context)
+    return names[0] if names else None
+
+
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name a chain; the command receives them as one `target`."""
     existing = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -53,7 +60,13 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--localnet", type=click.Path(path_type=Path, file_okay=False), help="Directory of a local network."
         ),
         click.option("--network", help="Network id, e.g. beijing."),
-        click.option("--as", "credential", help="Credential of the local network, e.g. beijing-operator."),
+        click.option(
+            "--as",
+            "credential",
+            multiple=True,
+            callback=_at_most_one,
+            help="Credential of the local network, e.g. beijing-operator.",
+        ),
         click.option("--url", "urls", multiple=True, help="Base URL of a node; give several to fail over."),
         click.option("--token-file", type=existing, help="File with the bearer token."),
         click.option("--ca-file", type=existing, help="Certificate to trust for TLS (PEM)."),

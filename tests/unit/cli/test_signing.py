@@ -165,3 +165,10 @@ def test_documents_that_are_none_are_refused_in_one_line(tmp_path: Path, command
     result = run("tx", command, "-", *(("--key", key) if command == "sign" else ()), text=text)
     assert result.exit_code == 1, result.output
     assert result.stderr.startswith("error: ")
+
+
+def test_a_second_credential_is_not_silently_the_only_one(tmp_path: Path) -> None:
+    two = ("--localnet", tmp_path, "--as", "governance-1", "--as", "governance-2")
+    result = run("tx", "sign", "-", *two, *MAKING, text=OPERATION)
+    assert result.exit_code == 2
+    assert "give --as once" in result.output
