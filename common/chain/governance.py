@@ -63,18 +63,21 @@ def change_validators(
 
 def set_signer(state: StateView, context: BlockContext, public_key: str, signer: signers.Signer) -> None:
     """Register a key, or change whose it is. Raises as `signers.set_signer` and `policy.change_signers`."""
-
-    def change() -> None:
-        signers.set_signer(state, context.genesis.suite, public_key, signer)
-
-    if signer.role != signers.GOVERNANCE_ROLE and signers.read_signer(state, public_key) is None:
-        change()  # nobody is worse off, and no organisation more governs
-    else:
-        policy.change_signers(state, context.height, change)
+    before = signers.read_signer(state, public_key)
+    policy.change_signers(
+        state,
+        context.height,
+        {signer.role} if before is None else {signer.role, before.role},
+        lambda: signers.set_signer(state, context.genesis.suite, public_key, signer),
+    )
 
 
 def remove_signer(state: StateView, context: BlockContext, public_key: str) -> None:
     """A key may sign nothing any more. Raises as `signers.remove_signer` and `policy.change_signers`."""
+    before = signers.read_signer(state, public_key)
     policy.change_signers(
-        state, context.height, lambda: signers.remove_signer(state, context.genesis.suite, public_key)
+        state,
+        context.height,
+        set() if before is None else {before.role},
+        lambda: signers.remove_signer(state, context.genesis.suite, public_key),
     )

@@ -128,18 +128,28 @@ def set_policy(
         raise _governance_lost()
 
 
-def change_signers(state: StateView, height: int, change: Callable[[], None]) -> None:
-    """Do a `change` of the registered signers in block `height`, which keeps P6 if it held before.
+def change_signers(state: StateView, height: int, roles: set[str], change: Callable[[], None]) -> None:
+    """Do a `change` of a registered signer in block `height`, which keeps P6 if it held before.
+
+    `roles` are those of the key before and after. All signers are looked through only if one of them counts, for a
+    transaction may change many.
 
     Raises `RuleBroken('governance_lost')`, and what `change` raises.
     """
     pending = scheduled_change(state, POLICY_KEY, height)
     heights = [height] if pending is None else [height, pending.height]
     policies = [values_at(state, POLICY_KEY, one) for one in heights]
-    possible = [policy for policy in policies if _can_set_policy(state, policy)]
+    possible = [policy for policy in policies if _counts(policy, roles) and _can_set_policy(state, policy)]
     change()
     if not all(_can_set_policy(state, policy) for policy in possible):
         raise _governance_lost()
+
+
+def _counts(chosen: Mapping[str, Any], roles: set[str]) -> bool:
+    """Whether a signer of one of `roles` may be needed for `policy.set`."""
+    rule = _rule(chosen, POLICY_SET, OperationType())
+    wanted = {GOVERNANCE_ROLE, *rule.maker, *[role for place in rule.checkers for role in place]}
+    return EVERY_ROLE in wanted or not wanted.isdisjoint(roles)
 
 
 def _can_set_policy(state: StateReader, chosen: Mapping[str, Any]) -> bool:
