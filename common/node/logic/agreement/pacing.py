@@ -50,10 +50,10 @@ class BlockBudget:
 
 MOST_INTERVAL_MS = 200
 """Blocks never wait longer for each other than this, however late the node is."""
-_INTERVALS_OF_LAG = 64
+_INTERVALS_OF_LAG = 32
 _FREE_LAG_US = 1_500
 """The interval is so many times what the lag exceeds this: a timer's own resolution and the step that runs when it is
-due say nothing. A lag of 1.9 ms leaves the interval at its least, one of 4.6 ms makes it the longest.
+due say nothing. A lag of 2.3 ms leaves the interval at its least, one of 7.8 ms makes it the longest.
 """
 _COUNTED_LATE_US = 100_000
 """What one timer can say at most: a machine that slept is not busy."""
