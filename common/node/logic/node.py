@@ -222,7 +222,7 @@ class Node(NodeQuestions):
                     return []
             case TimerExpired():
                 if self._outbox.expired(event.timer, event.token):
-                    self._assembly.came_late(event.timer, event.late_us)
+                    self._assembly.interval.came_late(event.timer, event.late_us)
                     self._on_timer(event.timer)
             case BlockWritten():
                 self._on_written(event.height)
@@ -373,7 +373,7 @@ class Node(NodeQuestions):
             case Timer.VIEW:
                 self._driver.timer_expired()
             case Timer.BUILD:
-                self._assembly.interval_over()  # `_finish` builds
+                self._assembly.interval.expired()  # `_finish` builds
             case Timer.EXECUTE:
                 self._assembly.execute_prepared()
             case Timer.HEARTBEAT:

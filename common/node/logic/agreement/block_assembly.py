@@ -29,7 +29,7 @@ from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken, Rejected
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction
-from common.node.logic.agreement.pacing import BlockBudget, LoopLag
+from common.node.logic.agreement.pacing import BlockBudget, BlockInterval
 from common.node.logic.catchup.block_fetch import BlockFetch
 from common.node.logic.execution.executor import BlockInvalid, Execution, ExecutionFailed, Executor
 from common.node.logic.node_effects import Channel, Warned
@@ -93,11 +93,7 @@ class BlockAssembly:
         self._bodies = bodies
         self._block_fetch = block_fetch
         self._budget = BlockBudget(limits.block_execution_ms)
-        self._lag = LoopLag()
-        self.came_late = self._lag.came_late
-        self._stretch_ms = 0
-        """What the lag adds to the interval that runs."""
-        self._stretching = False
+        self.interval = BlockInterval(outbox)
         self._limits = limits
         self._clock = clock
         self._stopwatch = stopwatch
@@ -113,7 +109,6 @@ class BlockAssembly:
         self._fetching: FetchBlock | None = None
         self._certified: Certificate | None = None
         """Of a decided block that is not here."""
-        self._started_height = 0
         self._candidates: OrderedDict[bytes, Block] = OrderedDict()
 
     # -- the leader ----------------------------------------------------------------------------------------------------
@@ -191,35 +186,17 @@ class BlockAssembly:
             return execution
 
     def _start_interval(self, block: Block) -> None:
-        """If we lead next, our block may not be started before the interval is over (A1); counted once a height."""
+        """If we lead next, our block may not be started before the interval is over (A1)."""
         height = block.header.height
-        if not block.envelopes or self._started_height >= height or self._own_key is None:
+        if not block.envelopes or self._own_key is None:
             return
-        self._started_height = height
         validators = self._chain.validators(height)
         if validators.leader(height + 1, 0) == validators.index_of(self._own_key):
-            least_ms = self._next.parameters.min_block_interval_ms
-            self._stretch_ms = self._lag.interval_ms(least_ms) - least_ms
-            self._stretching = False
-            self._outbox.set_timer(Timer.BUILD, least_ms)
-
-    def interval_over(self) -> None:
-        """The least interval is over, or what the lag has added to it."""
-        stretch_ms, self._stretch_ms = self._stretch_ms, 0
-        self._stretching = stretch_ms > 0
-        if self._stretching:
-            self._outbox.set_timer(Timer.BUILD, stretch_ms)
+            self.interval.start(height, self._next.parameters.min_block_interval_ms)
 
     def _interval_runs(self) -> bool:
-        """Whether a block must still wait. A full one does not wait for a lag: it would not get any larger."""
-        if not self._outbox.runs(Timer.BUILD):
-            return False
-        if not self._stretching or self._mempool.operations < self._budget.operations(
-            self._next.parameters.max_block_operations
-        ):
-            return True
-        self._outbox.cancel_timer(Timer.BUILD)
-        return False
+        full = self._budget.operations(self._next.parameters.max_block_operations)
+        return self.interval.runs(self._mempool.operations, full)
 
     # -- replicas ------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ on. Left out: the limits themselves (`executor`), measuring (the driver of the n
 from __future__ import annotations
 
 from common.node.logic.node_events import Timer
+from common.node.logic.node_outbox import NodeOutbox
 
 MIN_OPERATIONS = 20
 """Even a very slow node makes progress with blocks of this many operations."""
@@ -78,3 +79,45 @@ class LoopLag:
     def interval_ms(self, least_ms: int) -> int:
         """The time from the start of one block to the next, while less than a full block waits."""
         return max(least_ms, min(MOST_INTERVAL_MS, _INTERVALS_OF_LAG * (self._lag_us - _FREE_LAG_US) // 1000))
+
+
+class BlockInterval:
+    """The time from the start of one block to that of the next, as the leader of the next one keeps it: first the
+    least, then what its lag adds (`Timer.BUILD`).
+    """
+
+    def __init__(self, outbox: NodeOutbox) -> None:
+        self._outbox = outbox
+        self._lag = LoopLag()
+        self.came_late = self._lag.came_late
+        self._started_height = 0
+        self._stretch_ms = 0
+        """What the lag adds to the interval that runs."""
+        self._stretching = False
+
+    def start(self, height: int, least_ms: int) -> None:
+        """The block of this height was started; counted once a height."""
+        if self._started_height >= height:
+            return
+        self._started_height = height
+        self._stretch_ms = self._lag.interval_ms(least_ms) - least_ms
+        self._stretching = False
+        self._outbox.set_timer(Timer.BUILD, least_ms)
+
+    def expired(self) -> None:
+        """The least interval is over, or what the lag has added to it."""
+        stretch_ms, self._stretch_ms = self._stretch_ms, 0
+        self._stretching = stretch_ms > 0
+        if self._stretching:
+            self._outbox.set_timer(Timer.BUILD, stretch_ms)
+
+    def runs(self, waiting: int, full: int) -> bool:
+        """Whether a block must still wait while so many operations wait and a full block has `full`. A full one does
+        not wait for a lag: it would not get any larger.
+        """
+        if not self._outbox.runs(Timer.BUILD):
+            return False
+        if not self._stretching or waiting < full:
+            return True
+        self._outbox.cancel_timer(Timer.BUILD)
+        return False
