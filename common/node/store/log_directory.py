@@ -121,6 +121,7 @@ class FileDirectory:
                 disk.write_all(file, content, "vote_log.append")
             except OSError:
                 disk.cut(file, self._length, "vote_log.undo")
+                os.lseek(file, self._length, os.SEEK_SET)
                 raise
             self._length += len(content)
         except OSError as error:
