@@ -128,6 +128,5 @@ class FrameDecoder:
             raise FrameError("frame_type_unknown", "a frame is of an unknown type", type=number)
         if kind not in self.allowed:
             raise FrameError("frame_unexpected", f"a {kind.name} frame is not due at this stage", type=number)
-        if size > FRAME_LIMITS[kind]:
-            _check(kind, size)
+        _check(kind, size)
         return kind
