@@ -130,6 +130,16 @@ async def _run(
         opened.close()
 
 
+def _node_limits(settings: NodeSettings) -> NodeLimits:
+    limits = settings.limits
+    return NodeLimits(
+        mempool_transactions=limits.mempool_transactions,
+        mempool_bytes=limits.mempool_bytes,
+        mempool_signer_transactions=limits.mempool_signer_transactions,
+        checkpoint_blocks=settings.storage.checkpoint_blocks,
+    )
+
+
 class NodeProcess:
     """Everything that lives between start and stop, for one event loop."""
 
@@ -153,12 +163,7 @@ class NodeProcess:
             chain=chain,
             seed=key.seed,
             recovered=opened.votes.recovered,
-            limits=NodeLimits(
-                mempool_transactions=limits.mempool_transactions,
-                mempool_bytes=limits.mempool_bytes,
-                mempool_signer_transactions=limits.mempool_signer_transactions,
-                checkpoint_blocks=settings.storage.checkpoint_blocks,
-            ),
+            limits=_node_limits(settings),
             stopwatch=time.thread_time_ns,
             may_vote=opened.may_vote,
             abstain_through_height=opened.abstain_through_height,
