@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,12 @@ def test_a_restarted_node_keeps_what_it_has_and_fetches_what_was_committed_meanw
     run(case())
 
 
-def test_s2_a_damaged_copy_is_fetched_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [(lambda copy: copy.write_bytes(b"rotten"), "body_damaged"), (Path.unlink, "body_missing")],
+    ids=["damaged", "deleted"],
+)
+def test_s2_a_spoilt_copy_is_fetched_anew(tmp_path: Path, spoil: Callable[[Path], Any], code: str) -> None:
     async def case() -> None:
         _, (first, second) = nodes(tmp_path, 2)
         async with keeping(first, second):
@@ -107,8 +113,8 @@ def test_s2_a_damaged_copy_is_fetched_anew(tmp_path: Path) -> None:
                 node.ledger.commit(sealed(ORDER))
             await first.keeper.put(digest(ORDER), ORDER, "market")
             await until(lambda: first.store.is_kept(digest(ORDER)) and second.store.is_kept(digest(ORDER)))
-            (tmp_path / "1" / "kept" / digest(ORDER)).write_bytes(b"rotten")
-            with pytest.raises(Rejected, match="body_damaged"):
+            spoil(tmp_path / "1" / "kept" / digest(ORDER))
+            with pytest.raises(Rejected, match=code):
                 await first.keeper.read(digest(ORDER))
             await until(lambda: first.store.is_kept(digest(ORDER)))
             assert await first.keeper.read(digest(ORDER)) == ORDER
@@ -301,23 +307,6 @@ def test_k5_a_wrong_size_is_the_commitments_fault_and_keeps_no_node_from_the_bod
             await until(lambda: first.keeper.numbers()["bodies_misstated"] == 3)
             assert second.keeper.numbers()["bodies_misstated"] == 3
             assert not first.warnings + second.warnings, "nobody is blamed"
-
-    run(case())
-
-
-def test_s2_a_deleted_copy_is_fetched_anew(tmp_path: Path) -> None:
-    async def case() -> None:
-        _, (first, second) = nodes(tmp_path, 2)
-        async with keeping(first, second):
-            for node in (first, second):
-                node.ledger.commit(sealed(ORDER))
-            await first.keeper.put(digest(ORDER), ORDER, "market")
-            await until(lambda: first.store.is_kept(digest(ORDER)) and second.store.is_kept(digest(ORDER)))
-            (tmp_path / "1" / "kept" / digest(ORDER)).unlink()
-            with pytest.raises(Rejected, match="body_missing"):
-                await first.keeper.read(digest(ORDER))
-            await until(lambda: first.store.is_kept(digest(ORDER)))
-            assert await first.keeper.read(digest(ORDER)) == ORDER
 
     run(case())
 
