@@ -228,7 +228,7 @@ def code_index_key(kind: Literal["enterprise", "investor", "credit"], code: str)
     return f"code/{kind}/{code}".encode("ascii")
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def decode_account(data: bytes) -> Account:
     """Cached: accounts are read with every movement and rarely change."""
     return _account_decoder.decode(data)
