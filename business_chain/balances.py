@@ -79,6 +79,10 @@ class Holding(msgspec.Struct, frozen=True):
                 return balance
         return Balance(share_nature, 0)
 
+    def with_held(self, share_nature: int, change: int) -> Holding:
+        """The holding after `change` free shares of one nature came or went. Raises as `Balance.with_held`."""
+        return self.replace(self.balance(share_nature).with_held(change))
+
     def replace(self, changed: Balance) -> Holding:
         """The holding with another balance of that share nature."""
         if len(self.balances) == 1 and self.balances[0].share_nature == changed.share_nature:

@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from business_chain.balances import NOTHING_HELD, Holding, decode_holding, encode_holding
+from business_chain.movement import AffectedHolder, Movement
 from business_chain.operations.operation_records import Operation, Registration
 from business_chain.refusals import refuse
 from business_chain.sealed_index import note_sealed
@@ -59,33 +60,6 @@ from common.model.values import date_time, reference
 _MARKET_CREATED_KEY: Final = b"market-created"
 
 
-class Movement(msgspec.Struct):
-    """What an operation has done to a product so far; settled once by `Ledger.settle`."""
-
-    code: str
-    product: Product
-    authorised_quantity: int | None = None
-    holders_change: int = 0
-    issue_price_e4: int | None = None
-    shareholders_change: int = 0
-    registrations: int = 0
-    totals_change: dict[int, int] = {}
-    """Share nature -> what is registered newly."""
-
-    def issue(self, share_nature: int, quantity: int) -> None:
-        """Count what is registered newly; else the product's totals stay as they are."""
-        self.totals_change[share_nature] = self.totals_change.get(share_nature, 0) + quantity
-
-    def totals(self) -> tuple[tuple[int, int], ...]:
-        """The product's totals after this operation."""
-        if not self.totals_change:
-            return self.product.totals
-        totals = dict(self.product.totals)
-        for share_nature, change in self.totals_change.items():
-            totals[share_nature] = totals.get(share_nature, 0) + change
-        return tuple(sorted(totals.items()))
-
-
 class Ledger:
     """State, the block that it runs in, and the snapshots that one transaction made so far.
 
@@ -99,6 +73,7 @@ class Ledger:
         "market",
         "metadata",
         "objects",
+        "occurred_at",
         "operation",
         "snapshots",
         "state",
@@ -116,12 +91,14 @@ class Ledger:
         self.snapshots: list[bytes] = []
         self.objects: list[tuple[str, int]] = []
         self.operation: Operation
+        self.occurred_at: str
         self.effective_date: str | None
         self.metadata: dict[str, Any]
 
     def begin(self, operation: Operation) -> None:
         """Start on the next operation: its id, type, basis and sealed bodies go into the metadata of what it makes."""
         self.operation = operation
+        self.occurred_at = date_time(operation.occurred_at_ms)
         self.effective_date = operation.effective_date if isinstance(operation, Registration) else None
         self.metadata = {"business_id": operation.business_id, "operation": operation.TYPE}
         if operation.basis is not None:
@@ -274,10 +251,21 @@ class Ledger:
 
     # balances
 
-    def holding(self, code: str, account_id: str) -> Holding:
-        """Balances of an account in a product, none if it holds nothing."""
-        data = self.state.get(holding_key(code, account_id))
-        return NOTHING_HELD if data is None else decode_holding(data)
+    def movement(self, code: str) -> Movement:
+        """Begin to move quantity of a product. Raises `product_unknown`."""
+        product = self.product(code)
+        return Movement(code, product, reference(code, product.version))
+
+    def holder(self, movement: Movement, account_id: str, account: Account) -> AffectedHolder:
+        """An account with what it holds of the product."""
+        key = holding_key(movement.code, account_id)
+        data = self.state.get(key)
+        before = NOTHING_HELD if data is None else decode_holding(data)
+        return AffectedHolder(account_id, account, self.subject_reference(account.subject), key, before)
+
+    def open_holder(self, movement: Movement, account_id: str) -> AffectedHolder:
+        """The same of an account on which securities may move. Raises as `open_securities_account`."""
+        return self.holder(movement, account_id, self.open_securities_account(account_id))
 
     def registration_id(self, number: int) -> str:
         """Object id of this operation's n-th registration, counting from 1; 0 is its transfer report."""
@@ -286,12 +274,9 @@ class Ledger:
     def move(
         self,
         movement: Movement,
-        account_id: str,
-        account: Account,
-        before: Holding,
+        holder: AffectedHolder,
         after: Holding,
         *,
-        subject_ref: str | None = None,
         report_ref: str | None = None,
         trading: bool = False,
         freeze_description: str | None = None,
@@ -299,32 +284,30 @@ class Ledger:
     ) -> None:
         """Set the balances of one holder and make the registration (create) that says so (L3).
 
-        `subject_ref` is the holder's reference, if the caller has looked it up; `encumbrance` names the pledge or
-        freeze to which the registration belongs.
+        `encumbrance` names the pledge or freeze to which the registration belongs.
         """
-        key = holding_key(movement.code, account_id)
+        account, before, product = holder.account, holder.before, movement.product
         if after.balances:
-            self.state.put(key, encode_holding(after))
+            self.state.put(holder.key, encode_holding(after))
         else:
-            self.state.delete(key)
+            self.state.delete(holder.key)
         if bool(before.balances) != bool(after.balances):
-            self._count_holder(movement, account_id, account.subject, 1 if after.balances else -1)
-        product = movement.product
+            self._count_holder(movement, holder.account_id, account.subject, 1 if after.balances else -1)
         figures_before, figures_after = before.figures, after.figures
         body = registration_body(
+            figures_before,
+            figures_after,
             business_id=self.operation.business_id,
             event_type=TRADING if trading else NOT_TRADING,
-            product_ref=reference(movement.code, product.version),
+            product_ref=movement.product_ref,
             unit=product.unit,
             currency=product.currency,
             scale=product.scale,
-            account_ref=reference(account_id, account.version),
-            subject_ref=subject_ref or self.subject_reference(account.subject),
+            account_ref=reference(holder.account_id, account.version),
+            subject_ref=holder.subject_ref,
             subject_kind=account.subject_kind,
             report_ref=report_ref,
-            before=figures_before,
-            after=figures_after,
-            registered_at=date_time(self.operation.occurred_at_ms),
+            registered_at=self.occurred_at,
             maintained_at=self.maintained_at,
             note=self.operation.TYPE,
             freeze_description=freeze_description,

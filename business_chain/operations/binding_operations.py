@@ -15,7 +15,8 @@ from typing import Any
 
 from business_chain.balances import Holding
 from business_chain.bindings import Binding, BindingKind, BindingPart, decode_binding, in_order
-from business_chain.ledger import Ledger, Movement
+from business_chain.ledger import Ledger
+from business_chain.movement import AffectedHolder, Movement
 from business_chain.operations.operation_records import Freeze, Pledge, Release, Unfreeze
 from business_chain.operations.registrations import check_available
 from business_chain.refusals import refuse
@@ -45,12 +46,12 @@ def _check_parts(operation: Pledge | Freeze) -> None:
 
 def pledge(operation: Pledge, ledger: Ledger) -> None:
     """Raises `subject_unknown` (the pledgee), `pledgee_is_holder`, `insufficient_available` and account refusals."""
-    ledger.product(operation.product)
-    account = ledger.open_securities_account(operation.account)
+    movement = ledger.movement(operation.product)
+    holder = ledger.open_holder(movement, operation.account)
     ledger.subject(operation.pledgee)
-    if operation.pledgee == account.subject:
+    if operation.pledgee == holder.account.subject:
         raise refuse("pledgee_is_holder", pledgee=operation.pledgee)
-    before = after = ledger.holding(operation.product, operation.account)
+    after = holder.before
     binding = Binding(
         account=operation.account,
         contract_number=operation.contract_number,
@@ -64,20 +65,23 @@ def pledge(operation: Pledge, ledger: Ledger) -> None:
         check_available(balance, part.quantity, operation.account)
         after = after.replace(balance.with_bindings(part.quantity, 0, part.quantity))
     _save(ledger, operation.business_id, binding)
-    _register(ledger, binding, before, after, _pledge_metadata(operation.business_id, binding, ledger))
+    _register(
+        ledger, movement, holder, binding, after, _pledge_metadata(operation.business_id, binding, movement, ledger)
+    )
 
 
 def release(operation: Release, ledger: Ledger) -> None:
     """Raises `pledge_unknown`, `insufficient_pledged`. Without a quantity, all that is left is released."""
     binding = _pledge(ledger, operation.pledge)
-    before = after = ledger.holding(binding.product, binding.account)
+    movement, holder = _place_of(binding, ledger)
+    after = holder.before
     for part, quantity in _taken(binding, operation.pledge, operation.quantity, operation.share_nature):
         left = part.with_quantity(-quantity)
         binding = binding.replace(left)
         balance = after.balance(part.share_nature)
         after = after.replace(balance.with_bindings(-quantity, 0, left.height - part.height))
     _save(ledger, operation.pledge, binding)
-    _register(ledger, binding, before, after, _pledge_metadata(operation.pledge, binding, ledger))
+    _register(ledger, movement, holder, binding, after, _pledge_metadata(operation.pledge, binding, movement, ledger))
 
 
 def freeze(operation: Freeze, ledger: Ledger) -> None:
@@ -85,9 +89,9 @@ def freeze(operation: Freeze, ledger: Ledger) -> None:
 
     A frozen account may be frozen in part as well.
     """
-    ledger.product(operation.product)
-    ledger.securities_account(operation.account)
-    before = after = ledger.holding(operation.product, operation.account)
+    movement = ledger.movement(operation.product)
+    holder = ledger.holder(movement, operation.account, ledger.securities_account(operation.account))
+    after = holder.before
     binding = Binding(
         account=operation.account,
         authority=operation.authority,
@@ -107,7 +111,7 @@ def freeze(operation: Freeze, ledger: Ledger) -> None:
             bound = _cover(ledger, part.pledge, part.share_nature, part.quantity)
         after = after.replace(balance.with_bindings(0, part.quantity, bound))
     _save(ledger, operation.business_id, binding)
-    _register(ledger, binding, before, after, _freeze_metadata(operation.business_id, binding, ledger))
+    _register(ledger, movement, holder, binding, after, _freeze_metadata(operation.business_id, binding, movement))
 
 
 def unfreeze(operation: Unfreeze, ledger: Ledger) -> None:
@@ -115,13 +119,14 @@ def unfreeze(operation: Unfreeze, ledger: Ledger) -> None:
     binding = _read(ledger, operation.freeze, "freeze")
     if binding is None:
         raise refuse("freeze_unknown", freeze=operation.freeze)
-    before = after = ledger.holding(binding.product, binding.account)
+    movement, holder = _place_of(binding, ledger)
+    after = holder.before
     for part, quantity in _taken(binding, operation.freeze, operation.quantity, operation.share_nature):
         binding = binding.replace(part.with_quantity(-quantity))
         free = -quantity if part.pledge is None else _cover(ledger, part.pledge, part.share_nature, -quantity)
         after = after.replace(after.balance(part.share_nature).with_bindings(0, -quantity, free))
     _save(ledger, operation.freeze, binding)
-    _register(ledger, binding, before, after, _freeze_metadata(operation.freeze, binding, ledger))
+    _register(ledger, movement, holder, binding, after, _freeze_metadata(operation.freeze, binding, movement))
 
 
 def _parts_of(
@@ -218,42 +223,50 @@ def _save(ledger: Ledger, binding_id: str, binding: Binding) -> None:
         ledger.state.delete(binding_key(binding_id))
 
 
-def _register(ledger: Ledger, binding: Binding, before: Holding, after: Holding, encumbrance: dict[str, Any]) -> None:
-    """Make the registration of what a binding changed, whatever the account's standing."""
-    movement = Movement(binding.product, ledger.product(binding.product))
+def _place_of(binding: Binding, ledger: Ledger) -> tuple[Movement, AffectedHolder]:
+    """Where a binding lies, whatever the account's standing."""
+    movement = ledger.movement(binding.product)
+    return movement, ledger.holder(movement, binding.account, ledger.account(binding.account))
+
+
+def _register(
+    ledger: Ledger,
+    movement: Movement,
+    holder: AffectedHolder,
+    binding: Binding,
+    after: Holding,
+    encumbrance: dict[str, Any],
+) -> None:
+    """Make the registration of what a binding changed."""
     description = f"{binding.authority} {binding.order_number}" if binding.kind == "freeze" else None
-    account = ledger.account(binding.account)
-    ledger.move(
-        movement, binding.account, account, before, after, freeze_description=description, encumbrance=encumbrance
-    )
+    ledger.move(movement, holder, after, freeze_description=description, encumbrance=encumbrance)
     ledger.settle(movement)
 
 
-def _pledge_metadata(pledge_id: str, binding: Binding, ledger: Ledger) -> dict[str, Any]:
+def _pledge_metadata(pledge_id: str, binding: Binding, movement: Movement, ledger: Ledger) -> dict[str, Any]:
     """What supervision needs to find one contract pledged twice (重复质押)."""
     return {
         "pledge": pledge_id,
         "pledgee_ref": ledger.subject_reference(binding.pledgee or ""),
         "contract_number": binding.contract_number,
-        "parts": _stated(binding, ledger),
+        "parts": _stated(binding, movement.product.scale),
     }
 
 
-def _freeze_metadata(freeze_id: str, binding: Binding, ledger: Ledger) -> dict[str, Any]:
+def _freeze_metadata(freeze_id: str, binding: Binding, movement: Movement) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "freeze": freeze_id,
         "authority": binding.authority,
         "order_number": binding.order_number,
-        "parts": _stated(binding, ledger),
+        "parts": _stated(binding, movement.product.scale),
     }
     if binding.until_ms is not None:
         metadata["until_ms"] = binding.until_ms
     return metadata
 
 
-def _stated(binding: Binding, ledger: Ledger) -> list[StatedPart]:
+def _stated(binding: Binding, scale: int) -> list[StatedPart]:
     """What is left of a binding, by share nature and by the pledge that it lies on."""
-    scale = ledger.product(binding.product).scale
     return [
         StatedPart(share_nature=part.share_nature, quantity=exact_quantity(part.quantity, scale), pledge=part.pledge)
         for part in binding.parts

@@ -11,10 +11,10 @@ all markets (custody chain); a product may carry its own `holder_limit`.
 from __future__ import annotations
 
 from business_chain.balances import Balance
-from business_chain.ledger import Ledger, Movement
+from business_chain.ledger import Ledger
+from business_chain.movement import Movement
 from business_chain.operations.operation_records import Increase, RegisterInitially, Transfer
 from business_chain.refusals import refuse
-from business_chain.state import Product
 from common.model.enumerations import ISSUE, NON_TRADING_TRANSFER, TRANSFER_BY_TRADE
 from common.model.kinds.transactionreport import (
     TRANSACTION_REPORT,
@@ -24,7 +24,7 @@ from common.model.kinds.transactionreport import (
     report_metadata,
     transfer_parties,
 )
-from common.model.values import date_time, reference
+from common.model.values import reference
 
 
 def check_transfer_shape(operation: Transfer) -> None:
@@ -44,72 +44,48 @@ def check_increase_shape(operation: Increase) -> None:
 
 def register_initially(operation: RegisterInitially, ledger: Ledger) -> None:
     """Register quantity that exists already. Raises what the account, product and total demand."""
-    movement = Movement(operation.product, ledger.product(operation.product))
-    account = ledger.open_securities_account(operation.account)
-    before = ledger.holding(operation.product, operation.account)
+    movement = ledger.movement(operation.product)
+    holder = ledger.open_holder(movement, operation.account)
     check_room(movement, operation.quantity)
-    after = before.replace(before.balance(operation.share_nature).with_held(operation.quantity))
     movement.issue(operation.share_nature, operation.quantity)
-    ledger.move(movement, operation.account, account, before, after)
+    ledger.move(movement, holder, holder.before.with_held(operation.share_nature, operation.quantity))
     ledger.settle(movement)
 
 
 def increase(operation: Increase, ledger: Ledger) -> None:
     """Issue new quantity to holders; `authorised_quantity`, if given, is the new authorised quantity."""
-    product = ledger.product(operation.product)
-    movement = Movement(
-        operation.product,
-        product,
-        authorised_quantity=operation.authorised_quantity,
-        issue_price_e4=operation.price_e4,
-    )
+    movement = ledger.movement(operation.product)
+    movement.authorised_quantity, movement.issue_price_e4 = operation.authorised_quantity, operation.price_e4
+    product = movement.product
     if operation.authorised_quantity is not None and operation.authorised_quantity < product.authorised_quantity:
         raise refuse("authorised_reduced", product=operation.product, authorised=product.authorised_quantity)
     quantity = sum(entry.quantity for entry in operation.entries)
     check_room(movement, quantity)
-    accounts = [ledger.open_securities_account(entry.account) for entry in operation.entries]
-    investor_ref = ledger.subject_reference(accounts[0].subject) if len(accounts) == 1 else None
+    holders = [ledger.open_holder(movement, entry.account) for entry in operation.entries]
+    investor_ref = holders[0].subject_ref if len(holders) == 1 else None
     parties = issue_parties(ledger.subject_reference(product.issuer), investor_ref)
-    report_ref = emit_report(ledger, operation, product, ISSUE, quantity, parties)
-    for entry, account in zip(operation.entries, accounts, strict=True):
-        before = ledger.holding(operation.product, entry.account)
-        after = before.replace(before.balance(entry.share_nature).with_held(entry.quantity))
+    report_ref = emit_report(ledger, operation, movement, ISSUE, quantity, parties)
+    for entry, holder in zip(operation.entries, holders, strict=True):
         movement.issue(entry.share_nature, entry.quantity)
-        ledger.move(movement, entry.account, account, before, after, report_ref=report_ref, trading=True)
+        after = holder.before.with_held(entry.share_nature, entry.quantity)
+        ledger.move(movement, holder, after, report_ref=report_ref, trading=True)
     ledger.settle(movement)
 
 
 def transfer(operation: Transfer, ledger: Ledger) -> None:
     """Move available quantity. Raises `insufficient_available` and what accounts and product demand."""
-    product = ledger.product(operation.product)
-    seller = ledger.open_securities_account(operation.from_account)
-    buyer = ledger.open_securities_account(operation.to_account)
-    quantity = operation.quantity
-    seller_before = ledger.holding(operation.product, operation.from_account)
-    sold = seller_before.balance(operation.share_nature)
-    check_available(sold, quantity, operation.from_account)
-    buyer_before = ledger.holding(operation.product, operation.to_account)
-    bought = buyer_before.balance(operation.share_nature)
+    movement = ledger.movement(operation.product)
+    seller = ledger.open_holder(movement, operation.from_account)
+    buyer = ledger.open_holder(movement, operation.to_account)
+    nature, quantity = operation.share_nature, operation.quantity
+    check_available(seller.before.balance(nature), quantity, operation.from_account)
     trading = operation.price_e4 is not None
     kind = TRANSFER_BY_TRADE if trading else NON_TRADING_TRANSFER
-    seller_ref, buyer_ref = ledger.subject_reference(seller.subject), ledger.subject_reference(buyer.subject)
-    parties = transfer_parties(seller_ref, buyer_ref)
-    report_ref = emit_report(ledger, operation, product, kind, quantity, parties)
-    movement = Movement(operation.product, product)
-    for account_id, account, subject_ref, before, after in (
-        (operation.from_account, seller, seller_ref, seller_before, seller_before.replace(sold.with_held(-quantity))),
-        (operation.to_account, buyer, buyer_ref, buyer_before, buyer_before.replace(bought.with_held(quantity))),
-    ):
-        ledger.move(
-            movement,
-            account_id,
-            account,
-            before,
-            after,
-            subject_ref=subject_ref,
-            report_ref=report_ref,
-            trading=trading,
-        )
+    parties = transfer_parties(seller.subject_ref, buyer.subject_ref)
+    report_ref = emit_report(ledger, operation, movement, kind, quantity, parties)
+    for holder, change in (seller, -quantity), (buyer, quantity):
+        after = holder.before.with_held(nature, change)
+        ledger.move(movement, holder, after, report_ref=report_ref, trading=trading)
     ledger.settle(movement)
 
 
@@ -137,22 +113,22 @@ def check_available(balance: Balance, quantity: int, account_id: str) -> None:
 def emit_report(
     ledger: Ledger,
     operation: Increase | Transfer,
-    product: Product,
+    movement: Movement,
     transaction_type: int,
     quantity: int,
     parties: Parties,
 ) -> str:
     """Make the transfer report; its reference goes into the registrations."""
-    object_id = ledger.registration_id(0)
+    object_id, product = ledger.registration_id(0), movement.product
     body = report_body(
         business_id=operation.business_id,
         transaction_type=transaction_type,
         currency=product.currency,
-        product_ref=reference(operation.product, product.version),
+        product_ref=movement.product_ref,
         quantity=quantity,
         scale=product.scale,
         price_e4=operation.price_e4,
-        settled_at=date_time(operation.occurred_at_ms),
+        settled_at=ledger.occurred_at,
         maintained_at=ledger.maintained_at,
         parties=parties,
     )

@@ -53,6 +53,8 @@ class StatedBalances(Protocol):
 
 
 def registration_body(
+    before: StatedBalances,
+    after: StatedBalances,
     *,
     business_id: str,
     event_type: int,
@@ -64,8 +66,6 @@ def registration_body(
     subject_ref: str,
     subject_kind: str,
     report_ref: str | None,
-    before: StatedBalances,
-    after: StatedBalances,
     registered_at: str,
     maintained_at: str,
     note: str,
@@ -76,12 +76,7 @@ def registration_body(
     `event_type` is `TRADING` or `NOT_TRADING`; balances are integers with `scale` decimal places.
     """
     available_before, available, available_change = _course(before.available, after.available, scale)
-    pledged_before, pledged, pledged_change = _course(before.pledged, after.pledged, scale)
-    frozen_before, frozen, frozen_change = _course(before.frozen, after.frozen, scale)
     report = "" if report_ref is None else f',"register_transaction_ref":"{report_ref}"'
-    thaw = ""
-    if freeze_description is not None:
-        thaw = f',"register_thaw_description":{encode_document(freeze_description).decode()}'
     text = (
         '{"registration_information":{"register_basic_information":{'
         f'"register_event_type":{event_type},"register_object_type":{RIGHTS}}},'
@@ -93,19 +88,38 @@ def registration_body(
         f'"register_serial_number":"{business_id}","register_subject_account_ref":"{account_ref}",'
         f'"register_subject_ref":"{subject_ref}","register_subject_type":{SUBJECT_TYPES[subject_kind]},'
         f'"register_time":"{registered_at}"{report}}},"description_status_information":{{'
-        f'"register_asset_note":"{note}","register_source_type":{OTHER}}},"freezing_registration":{{'
-        f'"register_frozen_balance":{frozen_before},"register_frozen_balance_after":{frozen},'
-        f'"register_frozen_balance_change":{frozen_change}{thaw}}},"pledge_registration":{{'
-        f'"register_pledge_balance_after":{pledged},"register_pledge_balance_before":{pledged_before},'
-        f'"register_pledge_balance_change":{pledged_change}}}}}}}}}}}'
+        f'"register_asset_note":"{note}","register_source_type":{OTHER}}},'
+        f"{_bound_text(before, after, scale, freeze_description)}}}}}}}}}"
     )
     return text.encode()
 
 
+def _bound_text(before: StatedBalances, after: StatedBalances, scale: int, freeze_description: str | None) -> str:
+    """What is frozen and pledged: nothing, mostly."""
+    thaw = ""
+    if freeze_description is not None:
+        thaw = f',"register_thaw_description":{encode_document(freeze_description).decode()}'
+    elif before.pledged == after.pledged == before.frozen == after.frozen == 0:
+        return _NOTHING_BOUND
+    pledged_before, pledged, pledged_change = _course(before.pledged, after.pledged, scale)
+    frozen_before, frozen, frozen_change = _course(before.frozen, after.frozen, scale)
+    return (
+        f'"freezing_registration":{{"register_frozen_balance":{frozen_before},'
+        f'"register_frozen_balance_after":{frozen},"register_frozen_balance_change":{frozen_change}{thaw}}},'
+        f'"pledge_registration":{{"register_pledge_balance_after":{pledged},'
+        f'"register_pledge_balance_before":{pledged_before},"register_pledge_balance_change":{pledged_change}}}'
+    )
+
+
+_NOTHING_BOUND: Final = (
+    '"freezing_registration":{"register_frozen_balance":0,"register_frozen_balance_after":0,'
+    '"register_frozen_balance_change":0},"pledge_registration":{"register_pledge_balance_after":0,'
+    '"register_pledge_balance_before":0,"register_pledge_balance_change":0}'
+)
+
+
 def _course(before: int, after: int, scale: int) -> tuple[int | str, int | str, int | str]:
     """A figure before and after the movement, and its change, as they stand in the text."""
-    if before == after == 0:
-        return "0", "0", "0"  # nothing pledged or frozen, mostly
     if not scale:
         return before, after, after - before
     return decimal_text(before, scale), decimal_text(after, scale), decimal_text(after - before, scale)

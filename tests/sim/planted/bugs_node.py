@@ -240,10 +240,10 @@ def transfer_credits_without_debit(original: Original) -> Any:
     """The buyer gets shares that the seller keeps."""
 
     @functools.wraps(original)
-    def move(self: Any, movement: Any, account_id: str, account: Any, before: Any, after: Any, **rest: Any) -> None:
-        if after.figures.held < before.figures.held:
-            after = before
-        original(self, movement, account_id, account, before, after, **rest)
+    def move(self: Any, movement: Any, holder: Any, after: Any, **rest: Any) -> None:
+        if after.figures.held < holder.before.figures.held:
+            after = holder.before
+        original(self, movement, holder, after, **rest)
 
     return move
 

@@ -10,6 +10,7 @@ import pytest
 import custody_chain.anchoring
 from business_chain.balances import Holding
 from business_chain.ledger import Ledger
+from business_chain.movement import AffectedHolder
 from common.core.validators import ValidatorSet
 from common.node.logic.node import Node
 from common.node.logic.node_status import TransactionState
@@ -70,12 +71,10 @@ def test_shares_out_of_nothing_are_found_out(monkeypatch: pytest.MonkeyPatch) ->
     """All nodes agree on it, and every replay gives the same: only the model tells."""
     move = Ledger.move
 
-    def generous(
-        self: Ledger, movement: Any, name: str, account: Any, before: Holding, after: Holding, **more: Any
-    ) -> None:
-        gift = 1 if after.figures.available > before.figures.available > 0 else 0
+    def generous(self: Ledger, movement: Any, holder: AffectedHolder, after: Holding, **more: Any) -> None:
+        gift = 1 if after.figures.available > holder.before.figures.available > 0 else 0
         given = Holding((after.balances[0].with_held(gift), *after.balances[1:])) if gift else after
-        move(self, movement, name, account, before, given, **more)
+        move(self, movement, holder, given, **more)
 
     monkeypatch.setattr(Ledger, "move", generous)
     assert any("the register holds" in text for text in found(4))

@@ -89,6 +89,8 @@ def test_a_registration_is_its_canonical_json(
         }
     }
     body = registration_body(
+        before,
+        after,
         **texts,
         scale=scale,
         unit=unit,
@@ -96,8 +98,6 @@ def test_a_registration_is_its_canonical_json(
         event_type=event_type,
         report_ref=report_ref,
         freeze_description=thaw,
-        before=before,
-        after=after,
     )
     assert body == encode_document(plain)
 
