@@ -4,20 +4,19 @@ A block's execution reads each value it changes, and its commit reads it again f
 products of one block are often those of the last one. Absence is cached too. New business ids and nonces are looked up
 because they should be absent, once at admission and once in execution, and the database takes longest to say so.
 
-Both keep their entries in an `OrderedDict`, which finds its oldest entry at once. A plain dict finds it behind all the
-places that earlier removals left empty, which made each entry above the limit cost thousands of steps.
+Both keep two generations. When the young one holds half of what is allowed it becomes the old one, and the one that was
+old is forgotten as a whole: nothing is kept in order, and nobody looks for the oldest entry.
 
-Left out: locking, and which entries were written (`chain_store.py`).
+Left out: locking of writers, and which entries were written (`chain_store.py`). Readers may come from any thread.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
-_ENTRY_BYTES: Final = 270
-"""What Python adds to a cached entry: places in dict and order, object headers."""
+_ENTRY_BYTES: Final = 200
+"""What Python adds to a cached entry: its place in the dict, object headers."""
 
 
 class StateCache:
@@ -25,29 +24,27 @@ class StateCache:
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
-        self._size_bytes = 0
-        self._entries: OrderedDict[bytes, bytes | None] = OrderedDict()
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory in use, about."""
-        return self._size_bytes
+        self._young_bytes = 0
+        self._young: dict[bytes, bytes | None] = {}
+        self._old: dict[bytes, bytes | None] = {}
 
     def lookup(self, key: bytes) -> tuple[bool, bytes | None]:
         """(whether the cache knows, the stored form or None if the key is absent)."""
-        entry = self._entries.get(key)
-        return entry is not None or key in self._entries, entry
+        young = self._young
+        if key in young:
+            return True, young[key]
+        old = self._old
+        return key in old, old.get(key)
 
     def store(self, key: bytes, entry: bytes | None) -> None:
-        """Keep an entry, and drop the oldest ones above the budget."""
-        entries = self._entries
-        if key in entries:
-            self._size_bytes -= _size_bytes(key, entries[key])
-            entries.move_to_end(key)
-        entries[key] = entry
-        self._size_bytes += _size_bytes(key, entry)
-        while self._size_bytes > self._budget_bytes:
-            self._size_bytes -= _size_bytes(*entries.popitem(last=False))
+        """Keep an entry, and forget the old ones where half the budget is young."""
+        young = self._young
+        if key in young:
+            self._young_bytes -= _size_bytes(key, young[key])
+        young[key] = entry
+        self._young_bytes += _size_bytes(key, entry)
+        if 2 * self._young_bytes > self._budget_bytes:
+            self._old, self._young, self._young_bytes = young, {}, 0
 
 
 def _size_bytes(key: bytes, entry: bytes | None) -> int:
@@ -58,19 +55,20 @@ class AbsentKeys:
     """Keys of the database that the tip does not have; the most recently found are kept."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._keys: OrderedDict[bytes, None] = OrderedDict()
+        self._most_young = most // 2
+        self._young: set[bytes] = set()
+        self._old: set[bytes] = set()
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._keys
+        return key in self._young or key in self._old
 
     def found(self, key: bytes) -> None:
         """The tip has no such key."""
-        self._keys[key] = None
-        if len(self._keys) > self._most:
-            self._keys.popitem(last=False)
+        self._young.add(key)
+        if len(self._young) >= self._most_young:
+            self._old, self._young = self._young, set()
 
-    def written(self, keys: Iterable[bytes]) -> None:
+    def written(self, keys: Collection[bytes]) -> None:
         """These may be there now."""
-        for key in self._keys.keys() & keys:
-            del self._keys[key]
+        self._young.difference_update(keys)
+        self._old.difference_update(keys)

@@ -13,7 +13,7 @@ from common.core.state_proof import verify_state_proof
 from common.node.store import schema
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
-from common.node.store.state_cache import AbsentKeys
+from common.node.store.state_cache import AbsentKeys, StateCache
 from common.node.store.state_tree import _NodeCache
 from common.node.store.storage import KeyValueStore, LevelDBStore, MemoryStore, ReadView
 from common.node.store.store_errors import DamagedStore, WrongDatabase
@@ -318,12 +318,27 @@ def test_an_absent_entry_is_looked_up_once_a_tip_and_found_once_it_is_written() 
 
 
 def test_absent_entries_are_remembered_up_to_a_number() -> None:
-    absent = AbsentKeys(2)
-    for key in (b"a", b"b", b"c"):
+    absent, keys = AbsentKeys(4), [b"a", b"b", b"c", b"d", b"e"]
+    for key in keys:
         absent.found(key)
-    assert [key in absent for key in (b"a", b"b", b"c")] == [False, True, True]
-    absent.written([b"b", b"d"])
-    assert [key in absent for key in (b"b", b"c")] == [False, True]
+    assert [key in absent for key in keys] == [False, False, True, True, True]
+    absent.written([b"a", b"c", b"e"])
+    assert [key in absent for key in keys] == [False, False, False, True, False]
+
+
+def test_the_most_recently_stored_entries_are_kept_within_a_budget() -> None:
+    entry_bytes = 1_000
+    cache = StateCache(10 * entry_bytes)
+    for number in range(200):
+        cache.store(b"always", b"%d" % number)
+        cache.store(b"%d" % number, bytes(entry_bytes // 2))
+        assert cache.lookup(b"always") == (True, b"%d" % number)
+        assert cache.lookup(b"%d" % number) == (True, bytes(entry_bytes // 2))
+    known = [number for number in range(200) if cache.lookup(b"%d" % number)[0]]
+    assert known == list(range(known[0], 200))
+    assert 5 <= len(known) <= 20
+    cache.store(b"gone", None)
+    assert (cache.lookup(b"gone"), cache.lookup(b"never")) == ((True, None), (False, None))
 
 
 def test_that_nothing_is_below_a_prefix_holds_until_something_is_written_there() -> None:
