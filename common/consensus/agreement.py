@@ -68,16 +68,16 @@ class VoteBook:
         tally = self._tallies.get((vote.phase, vote.view))
         if tally is None:
             tally = self._tallies[vote.phase, vote.view] = Tally()
-        if vote.voter in tally.votes:
+        if vote.signer in tally.votes:
             raise InvariantBroken("a vote would be counted twice")
-        tally.votes[vote.voter] = vote
+        tally.votes[vote.signer] = vote
         count = tally.counts[vote.block_id] = tally.counts.get(vote.block_id, 0) + 1
         if count >= self._quorum and tally.decided is None:
             tally.decided = vote.block_id
-        views = self._views.setdefault((vote.phase, vote.voter), [])
+        views = self._views.setdefault((vote.phase, vote.signer), [])
         views.append(vote.view)
         if len(views) > MAX_VOTED_VIEWS_PER_MEMBER:
-            self._forget(vote.phase, vote.voter, views)
+            self._forget(vote.phase, vote.signer, views)
 
     def _forget(self, phase: Phase, voter: int, views: list[int]) -> None:
         """Drop the vote of the lowest view that has no quorum: where there is one, the vote belongs to the proof."""
@@ -255,9 +255,9 @@ class Agreement:
         A repeated vote is dropped unread; so is one that agrees with a quorum already reached (protocol rule 15). One
         that contradicts the member's earlier vote is proof against it (attack C1).
         """
-        earlier = self.book.find(vote.phase, vote.view, vote.voter)
+        earlier = self.book.find(vote.phase, vote.view, vote.signer)
         if earlier is not None:
-            if earlier.block_id != vote.block_id and (vote.voter, vote.mark) not in self._accused:
+            if earlier.block_id != vote.block_id and (vote.signer, vote.mark) not in self._accused:
                 self._verifier.check_signature(vote)
                 self.accuse(earlier, vote)
             return False
@@ -285,8 +285,8 @@ class Agreement:
         if self._dissents_shown < MAX_SHOWN_DISSENTS:
             self._dissents_shown += 1
             self._outbox.emit(Broadcast(vote))
-            if vote.phase is Phase.PREPARE and self.proposal.leader not in (vote.voter, self._voice.index):
-                self._outbox.emit(Send(vote.voter, self.proposal))
+            if vote.phase is Phase.PREPARE and self.proposal.leader not in (vote.signer, self._voice.index):
+                self._outbox.emit(Send(vote.signer, self.proposal))
 
     def compare(self, message: ConsensusMessage) -> None:
         """Hold a message that can change nothing any more against what its signer said in the same place.
@@ -295,7 +295,7 @@ class Agreement:
         """
         known: Vote | Proposal | None = None
         if isinstance(message, Vote):
-            known = self.book.find(message.phase, message.view, message.voter)
+            known = self.book.find(message.phase, message.view, message.signer)
         elif isinstance(message, Proposal) and self.proposal is not None and self.proposal.mark == message.mark:
             known = self.proposal
         if known is None or known.signer != message.signer or (message.signer, message.mark) in self._accused:

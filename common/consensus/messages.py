@@ -18,9 +18,10 @@ message holds (`verification`) and what it does (`replica`).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, NamedTuple, Self
+from typing import ClassVar, Final, NamedTuple, Self
+
+import msgspec
 
 from common.core.certificate import commit_payload, encode_signed, signed_prefix
 from common.core.codec import Reader, Writer
@@ -90,21 +91,16 @@ def _start(type_: Type, height: int, view: int, signer: int) -> Writer:
     return Writer().fixed(start, _START.size)
 
 
-@dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(msgspec.Struct, frozen=True, gc=False):
     """PREPARE or COMMIT: `… | b32 block_id | blob signature`."""
 
     phase: Phase
     height: int
     view: int
     block_id: bytes
-    voter: int
+    signer: int
+    """Index of the signing member in this height's set."""
     signature: bytes
-
-    @property
-    def signer(self) -> int:
-        """Index of the signing member in this height's set."""
-        return self.voter
 
     @property
     def stage(self) -> Stage:
@@ -123,7 +119,7 @@ class Vote:
     def encode(self) -> bytes:
         """Wire bytes."""
         size = len(self.signature)
-        start = _VOTE.pack(_WIRE_VERSION, self.phase, self.height, self.view, self.voter, self.block_id, size)
+        start = _VOTE.pack(_WIRE_VERSION, self.phase, self.height, self.view, self.signer, self.block_id, size)
         return start + self.signature
 
 
@@ -136,8 +132,7 @@ def vote_payload(
     return suite.tagged_hash(PREPARE_TAG, signed_prefix(genesis_id, network, height, view) + block_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(msgspec.Struct, frozen=True):
     """PRE-PREPARE: `… | blob header | u32 count | b32 envelope_hash* | blob signature`.
 
     Compact: the body travels as envelopes, which most replicas hold already (protocol rules 9 and 14). Whether the
@@ -150,16 +145,12 @@ class Proposal:
     envelope_hashes: tuple[bytes, ...]
     leader: int
     signature: bytes
+    stage: ClassVar[Stage] = Stage.PROPOSAL
 
     @property
     def signer(self) -> int:
         """Index of the signing member in this height's set."""
         return self.leader
-
-    @property
-    def stage(self) -> Stage:
-        """Place in the signer's order within the view."""
-        return Stage.PROPOSAL
 
     @property
     def mark(self) -> Mark:
@@ -180,8 +171,7 @@ class Proposal:
         return writer.fixed(hashes, HASH_SIZE * len(self.envelope_hashes)).blob(self.signature).bytes()
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedCertificate:
+class PreparedCertificate(msgspec.Struct, frozen=True):
     """q PREPARE signatures of one view.
 
     `u8 1 | u64 height | u64 view | b32 block_id | u16 count | (u16 index | blob signature)*`, indexes ascending.
@@ -218,8 +208,7 @@ class PreparedCertificate:
         return cls(height, view, block_id, tuple(signatures))
 
 
-@dataclass(frozen=True, slots=True)
-class ViewChange:
+class ViewChange(msgspec.Struct, frozen=True):
     """VIEW-CHANGE: `… | u8 0 | blob signature` or `… | u8 1 | blob prepared | blob signature`.
 
     `view` is the view asked for; `prepared` the highest certificate the voter holds, of a lower view.
@@ -228,18 +217,10 @@ class ViewChange:
     height: int
     view: int
     prepared: PreparedCertificate | None
-    voter: int
+    signer: int
+    """Index of the signing member in this height's set."""
     signature: bytes
-
-    @property
-    def signer(self) -> int:
-        """Index of the signing member in this height's set."""
-        return self.voter
-
-    @property
-    def stage(self) -> Stage:
-        """Place in the signer's order within the view."""
-        return Stage.VIEW_CHANGE
+    stage: ClassVar[Stage] = Stage.VIEW_CHANGE
 
     @property
     def mark(self) -> Mark:
@@ -254,7 +235,7 @@ class ViewChange:
 
     def encode(self) -> bytes:
         """Wire bytes."""
-        writer = _start(Type.VIEW_CHANGE, self.height, self.view, self.voter)
+        writer = _start(Type.VIEW_CHANGE, self.height, self.view, self.signer)
         if self.prepared is None:
             writer.u8(0)
         else:
@@ -262,8 +243,7 @@ class ViewChange:
         return writer.blob(self.signature).bytes()
 
 
-@dataclass(frozen=True, slots=True)
-class NewView:
+class NewView(msgspec.Struct, frozen=True):
     """NEW-VIEW: `… | u16 count | blob view_change* | blob proposal | blob signature`.
 
     The view changes are the evidence from which everybody recomputes which block the proposal must repeat.
@@ -275,16 +255,12 @@ class NewView:
     proposal: Proposal
     leader: int
     signature: bytes
+    stage: ClassVar[Stage] = Stage.PROPOSAL
 
     @property
     def signer(self) -> int:
         """Index of the signing member in this height's set."""
         return self.leader
-
-    @property
-    def stage(self) -> Stage:
-        """Place in the signer's order within the view."""
-        return Stage.PROPOSAL
 
     @property
     def mark(self) -> Mark:
@@ -320,14 +296,16 @@ def decode_message(data: bytes) -> ConsensusMessage:
 
 def _read_vote(data: bytes) -> Vote | None:
     """A vote, as most messages are, read at once; None for all else, and for a vote that `_decode` refuses."""
-    if len(data) < _VOTE.size:
+    signature_bytes = len(data) - _VOTE.size
+    if not 0 <= signature_bytes <= MAX_SIGNATURE_BYTES:
         return None
-    version, type_number, height, view, voter, block_id, size = _VOTE.unpack_from(data)
-    if version != _WIRE_VERSION or type_number not in _PHASES or not 0 < height <= MAX_HEIGHT_OR_VIEW:
+    version, type_number, height, view, signer, block_id, size = _VOTE.unpack_from(data)
+    phase = _PHASES.get(type_number)
+    if version != _WIRE_VERSION or phase is None or not 0 < height <= MAX_HEIGHT_OR_VIEW:
         return None
-    if view > MAX_HEIGHT_OR_VIEW or size > MAX_SIGNATURE_BYTES or size != len(data) - _VOTE.size:
+    if view > MAX_HEIGHT_OR_VIEW or size != signature_bytes:
         return None
-    return Vote(_PHASES[type_number], height, view, block_id, voter, data[_VOTE.size :])
+    return Vote(phase, height, view, block_id, signer, data[_VOTE.size :])
 
 
 def _decode(data: bytes, expected: Type | None) -> ConsensusMessage:
@@ -392,7 +370,7 @@ def _read_new_view(reader: Reader, height: int, view: int, signer: int) -> NewVi
         change = _decode(reader.blob(MAX_VIEW_CHANGE_BYTES), Type.VIEW_CHANGE)
         if not isinstance(change, ViewChange) or (change.height, change.view) != (height, view):
             raise CodecError("new_view_evidence", "The evidence holds something else than its view changes.")
-        _check_ascending(change.voter, changes[-1].voter if changes else -1)
+        _check_ascending(change.signer, changes[-1].signer if changes else -1)
         changes.append(change)
     proposal = _decode(reader.blob(MAX_PROPOSAL_BYTES), Type.PROPOSAL)
     if not isinstance(proposal, Proposal) or (proposal.height, proposal.view, proposal.leader) != (

@@ -258,8 +258,8 @@ class Replica:
         """Judge it; or, if its voter is behind us, show it the way to our view."""
         if message.view > self.view or (message.view == self.view and self._changer.changing):
             return self._changer.on_view_change(message)
-        if sender == message.voter:
-            self._send_own(message.voter)
+        if sender == message.signer:
+            self._send_own(message.signer)
         return False
 
     def _on_proposal(self, message: Proposal) -> bool:

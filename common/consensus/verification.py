@@ -134,7 +134,7 @@ class Verifier:
             raise RuleBroken("new_view_proposal", "The proposal is not this view's.", view=proposal.view)
         if any((change.height, change.view) != (new_view.height, new_view.view) for change in changes):
             raise RuleBroken("new_view_wrong_evidence", "A view change asks for another view.")
-        if len({change.voter for change in changes}) != len(changes):
+        if len({change.signer for change in changes}) != len(changes):
             raise RuleBroken("new_view_duplicate_voter", "A member's view change is counted twice.")
         if len(changes) < self._validators.quorum:
             raise RuleBroken("new_view_too_few", "Fewer view changes than a quorum.", count=len(changes))

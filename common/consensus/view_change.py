@@ -41,7 +41,7 @@ class ViewChangeBook:
 
     def add(self, change: ViewChange) -> None:
         """Keep a verified view change, later than what the member sent before."""
-        self._latest[change.voter] = change
+        self._latest[change.signer] = change
 
     def view_to_join(self, current: int, fault_bound: int) -> int | None:
         """The smallest view above `current`, if f+1 members ask for views above it (protocol rule 3)."""
@@ -123,7 +123,7 @@ class ViewChanger:
 
     def on_view_change(self, change: ViewChange) -> bool:
         """Judge and keep a member's view change; True if it was verified and is news."""
-        earlier = self.book.find(change.voter)
+        earlier = self.book.find(change.signer)
         if earlier is not None and change.view <= earlier.view:
             if change.view == earlier.view and change != earlier:
                 self._verifier.check_view_change(change)
@@ -161,7 +161,7 @@ class ViewChanger:
             self._refused[message.leader] = message.view
             raise
         for change in message.view_changes:
-            earlier = self.book.find(change.voter)
+            earlier = self.book.find(change.signer)
             if earlier is None or earlier.view < change.view:
                 self.book.add(change)
         self._enter(message.view, changing=False)

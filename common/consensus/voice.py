@@ -12,7 +12,7 @@ Left out: durability; callers put what they get here behind a `Persist`.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from common.consensus.messages import (
     ConsensusMessage,

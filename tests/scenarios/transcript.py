@@ -146,7 +146,7 @@ class Transcript:
                 held = message.prepared
                 return place if held is None else f"{place}, prepared {held.view} {self._name(held.block_id)}"
             case _:
-                voters = ",".join(str(change.voter) for change in message.view_changes)
+                voters = ",".join(str(change.signer) for change in message.view_changes)
                 return f"{place} {self._name(message.proposal.header.id(CHEAP))} by view changes of {voters}"
 
     def _record(self, data: bytes) -> str:

@@ -57,7 +57,7 @@ def certificate_holds(certificate: Certificate, members: tuple[int, ...], genesi
 def vote_holds(vote: Vote, members: tuple[int, ...]) -> bool:
     """Whether the named member signed this vote."""
     payload = _vote_payload(GENESIS_ID, vote.phase.name.lower(), vote.height, vote.view, vote.block_id)
-    return vote.voter < len(members) and vote.signature == _cheap_signature(members[vote.voter], payload)
+    return vote.signer < len(members) and vote.signature == _cheap_signature(members[vote.signer], payload)
 
 
 @dataclass
@@ -125,7 +125,7 @@ def culprits(messages: Iterable[ConsensusMessage], members: tuple[int, ...]) -> 
     for message in messages:
         if not isinstance(message, Vote) or not vote_holds(message, members):
             continue
-        kept = first.setdefault((message.voter, message.height, message.view, message.phase), message)
+        kept = first.setdefault((message.signer, message.height, message.view, message.phase), message)
         if kept.block_id != message.block_id:
-            found.setdefault(message.voter, (kept, message))
+            found.setdefault(message.signer, (kept, message))
     return found

@@ -19,7 +19,7 @@ def described(message: object) -> list[object] | None:
     """[kind, signer, height, view, what] of a consensus message; None for anything else."""
     match message:
         case Vote():
-            return [message.phase.name, message.voter, message.height, message.view, message.block_id.hex()]
+            return [message.phase.name, message.signer, message.height, message.view, message.block_id.hex()]
         case Proposal():
             return ["PROPOSAL", message.leader, message.height, message.view, message.header.id(SUITE).hex()]
         case NewView():
@@ -27,7 +27,7 @@ def described(message: object) -> list[object] | None:
             return ["PROPOSAL", message.leader, message.height, message.view, block_id]
         case ViewChange():
             prepared = None if message.prepared is None else message.prepared.view
-            return ["VIEW_CHANGE", message.voter, message.height, message.view, prepared]
+            return ["VIEW_CHANGE", message.signer, message.height, message.view, prepared]
     return None
 
 

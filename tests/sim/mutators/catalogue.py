@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -20,6 +20,7 @@ from common.core.certificate import Certificate
 from common.core.header import Header
 from common.node.logic.wire.peer_messages import PeerPayload
 from tests.sim.toys import CHEAP, seed_of
+from tests.support.changed import replace
 
 MOST_REMEMBERED: Final = 300
 TARGETS: Final = (
@@ -180,7 +181,7 @@ def with_header(workshop: Workshop, proposal: Proposal, **changes: Any) -> Conse
 
 def signatures_of(votes: Iterable[Vote]) -> tuple[tuple[int, bytes], ...]:
     """(member, signature), ascending, one for each member."""
-    return tuple(sorted({vote.voter: vote.signature for vote in votes}.items()))
+    return tuple(sorted({vote.signer: vote.signature for vote in votes}.items()))
 
 
 def recertified(certificate: Certificate, **changes: Any) -> Certificate:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from common.consensus.messages import Phase, Vote
 from common.core.certificate import Certificate, commit_payload
 from tests.sim.mutators.catalogue import Workshop, mutator, signatures_of
 from tests.sim.toys import CHEAP
+from tests.support.changed import replace
 
 
 @mutator("certificate")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from common.consensus.messages import ConsensusMessage, Proposal
 from common.core import merkle
 from tests.sim.mutators.catalogue import Workshop, mutator, with_header
 from tests.sim.toys import CHEAP
+from tests.support.changed import replace
 
 HOUR_MS = 3_600_000
 
@@ -161,7 +160,7 @@ def proposal_in_the_name_of_another_proposer(workshop: Workshop, proposal: Propo
 @mutator("pre-prepare")
 def proposal_with_the_leaders_name(workshop: Workshop, proposal: Proposal) -> ConsensusMessage:
     """Signed by the liar, sent in the name of another leader."""
-    return replace(workshop.signed(proposal), leader=workshop.another_member())  # type: ignore[arg-type]
+    return replace(workshop.signed(proposal), leader=workshop.another_member())
 
 
 @mutator("pre-prepare")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from common.consensus.messages import (
     ConsensusMessage,
     NewView,
@@ -13,6 +11,7 @@ from common.consensus.messages import (
     ViewChange,
 )
 from tests.sim.mutators.catalogue import MUTATORS, Workshop, mutator, signatures_of
+from tests.support.changed import replace
 
 
 @mutator("view-change")
@@ -91,7 +90,7 @@ def view_change_to_a_far_view(workshop: Workshop, change: ViewChange) -> Consens
 @mutator("view-change")
 def view_change_in_anothers_name(workshop: Workshop, change: ViewChange) -> ConsensusMessage:
     """The liar's signature under another member's VIEW-CHANGE (attack C8)."""
-    return replace(workshop.signed(replace(change, prepared=None)), voter=workshop.another_member())  # type: ignore[arg-type]
+    return replace(workshop.signed(replace(change, prepared=None)), signer=workshop.another_member())
 
 
 @mutator("view-change")
@@ -159,7 +158,7 @@ def new_view_with_invented_evidence(workshop: Workshop, message: NewView) -> Con
     """View changes of a whole quorum, all signed by the liar, none of which has prepared anything (attack C4)."""
     own = workshop.signed(ViewChange(message.height, message.view, None, message.leader, b""))
     changes = tuple(
-        replace(own, voter=change.voter) if isinstance(own, ViewChange) else change for change in message.view_changes
+        replace(own, signer=change.signer) if isinstance(own, ViewChange) else change for change in message.view_changes
     )
     return workshop.signed(replace(message, view_changes=changes))
 
@@ -200,13 +199,13 @@ def new_view_with_an_older_block(workshop: Workshop, message: NewView) -> Consen
 def new_view_with_evidence_of_another_view(workshop: Workshop, message: NewView) -> ConsensusMessage | None:
     """View changes for another view than the one that is announced (attack C4)."""
     others = {
-        held.voter: held
+        held.signer: held
         for held in workshop.heard_of(ViewChange, message.height)
-        if held.view != message.view and held.voter != message.leader
+        if held.view != message.view and held.signer != message.leader
     }
     if not others:
         return None
-    changes = tuple(others.get(change.voter, change) for change in message.view_changes)
+    changes = tuple(others.get(change.signer, change) for change in message.view_changes)
     return workshop.signed(replace(message, view_changes=changes))
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from common.consensus.messages import ConsensusMessage, Phase, Proposal, Vote
 from tests.sim.mutators.catalogue import Workshop, mutator
 from tests.sim.toys import CHEAP
+from tests.support.changed import replace
 
 
 @mutator("prepare")
@@ -37,13 +36,13 @@ def prepare_a_far_height(workshop: Workshop, vote: Vote) -> ConsensusMessage:
 def prepare_in_anothers_name(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """The liar's signature under another member's name (attack C8)."""
     forged = workshop.vote(Phase.PREPARE, vote.height, vote.view, workshop.another_id())
-    return replace(forged, voter=workshop.another_member())
+    return replace(forged, signer=workshop.another_member())
 
 
 @mutator("prepare")
 def prepare_by_a_foreigner(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """A signer that is no member of the set (attack C9)."""
-    return replace(vote, voter=workshop.members + workshop.random.randrange(3))
+    return replace(vote, signer=workshop.members + workshop.random.randrange(3))
 
 
 @mutator("prepare")
@@ -97,13 +96,13 @@ def commit_a_later_view(workshop: Workshop, vote: Vote) -> ConsensusMessage:
 @mutator("commit")
 def commit_in_anothers_name(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """The liar's signature under another member's name (attack C8)."""
-    return replace(vote, voter=workshop.another_member())
+    return replace(vote, signer=workshop.another_member())
 
 
 @mutator("commit")
 def commit_by_a_foreigner(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """A signer that is no member of the set (attack C9)."""
-    return replace(vote, voter=workshop.members + workshop.random.randrange(3))
+    return replace(vote, signer=workshop.members + workshop.random.randrange(3))
 
 
 @mutator("commit")

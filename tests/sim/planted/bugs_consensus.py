@@ -43,7 +43,7 @@ def duplicate_vote_counted(original: Original) -> Any:
 
     def add(self: Any, vote: Any) -> None:
         tally = self._tallies.setdefault((vote.phase, vote.view), Tally())
-        tally.votes[vote.voter] = vote
+        tally.votes[vote.signer] = vote
         tally.counts[vote.block_id] += 1
         if tally.counts[vote.block_id] >= self._quorum and tally.decided is None:
             tally.decided = vote.block_id

@@ -102,12 +102,12 @@ class StrictConduct(ConductChecker, Generic[AnyNode]):
             return
         match message:
             case Vote(phase=Phase.PREPARE):
-                self._prepares[message.height, message.view, message.block_id].add(message.voter)
+                self._prepares[message.height, message.view, message.block_id].add(message.signer)
             case ViewChange():
                 self._note_change(message)
             case NewView():
                 for change in message.view_changes:
-                    if self._signed(change, change.voter):
+                    if self._signed(change, change.signer):
                         self._note_change(change)
                 if self._justifies(message):
                     block_id = _tagged("tongjian/header/v1", message.proposal.header.encode())
@@ -116,7 +116,7 @@ class StrictConduct(ConductChecker, Generic[AnyNode]):
                 pass
 
     def _note_change(self, change: ViewChange) -> None:
-        self._asked[change.height][change.voter].add(change.view)
+        self._asked[change.height][change.signer].add(change.view)
         if change.prepared is not None and self._prepared_holds(change.prepared, change.view):
             held = change.prepared
             for index, _ in held.signatures:
@@ -140,11 +140,13 @@ class StrictConduct(ConductChecker, Generic[AnyNode]):
         changes = message.view_changes
         if message.leader != (message.height + message.view) % self._size:
             return False
-        if len({change.voter for change in changes}) < max(len(changes), least_quorum(self._size)):
+        if len({change.signer for change in changes}) < max(len(changes), least_quorum(self._size)):
             return False
         highest: tuple[int, bytes] | None = None
         for change in changes:
-            if (change.height, change.view) != (message.height, message.view) or not self._signed(change, change.voter):
+            if (change.height, change.view) != (message.height, message.view) or not self._signed(
+                change, change.signer
+            ):
                 return False
             held = change.prepared
             if held is not None:

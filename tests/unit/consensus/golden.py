@@ -73,7 +73,7 @@ def messages() -> dict[str, ConsensusMessage]:
     block_id = head.id(SUITE)
     proposal = members[1].proposal(0, head, (envelope_hash,))
     prepares = [members[at].vote(Phase.PREPARE, 0, block_id) for at in (0, 1, 2)]
-    certificate = PreparedCertificate(1, 0, block_id, tuple((vote.voter, vote.signature) for vote in prepares))
+    certificate = PreparedCertificate(1, 0, block_id, tuple((vote.signer, vote.signature) for vote in prepares))
     commit = members[0].vote(Phase.COMMIT, 0, block_id)
     changes = (members[0].view_change(1, certificate), members[2].view_change(1, None), members[3].view_change(1, None))
     new_view = members[2].new_view(1, changes, head, (envelope_hash,))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from common.consensus import effects as fx
@@ -19,6 +18,7 @@ from common.consensus.messages import (
 from common.core.block import Block
 from tests.sim.bench import Bench, kind_of
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, seed_of, toy_block
+from tests.support.changed import replace
 
 Message = TypeVar("Message", Proposal, Vote, ViewChange, NewView)
 
@@ -66,7 +66,7 @@ def commit(voter: int, of: bytes, *, height: int = 1, view: int = 0) -> Vote:
 def prepared(voters: Iterable[int], of: bytes, *, height: int = 1, view: int = 0) -> PreparedCertificate:
     """A certificate of real PREPAREs."""
     votes = [prepare(voter, of, height=height, view=view) for voter in voters]
-    return PreparedCertificate(height, view, of, tuple((one.voter, one.signature) for one in votes))
+    return PreparedCertificate(height, view, of, tuple((one.signer, one.signature) for one in votes))
 
 
 def view_change(

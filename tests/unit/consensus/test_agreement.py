@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -20,6 +19,7 @@ from common.core.suite import ED25519_SHA256
 from tests.sim.bench import Bench, kind_of
 from tests.sim.checkers import least_quorum
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, CheapSuite, genesis_tip, toy_block, validator_set
+from tests.support.changed import replace
 from tests.unit.consensus import parts
 from tests.unit.consensus.parts import codes, quiet_bench, sent
 
@@ -122,7 +122,7 @@ def test_c7_one_signature_short_of_a_quorum_proves_nothing(size: int) -> None:
         verifier.check_prepared(parts.prepared(range(quorum - 1), of))
     for count in (quorum - 1, quorum):
         votes = [parts.commit(at, of) for at in range(count)]
-        certificate = Certificate(1, 0, of, tuple((vote.voter, vote.signature) for vote in votes))
+        certificate = Certificate(1, 0, of, tuple((vote.signer, vote.signature) for vote in votes))
         if count == quorum:
             verify_certificate(CHEAP, members, block.header, certificate)
         else:

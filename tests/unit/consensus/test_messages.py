@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +27,7 @@ from common.core.errors import InvariantBroken, Malformed, Rejected
 from common.core.parameters import ChainParameters
 from common.core.suite import ED25519_SHA256
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK
+from tests.support.changed import replace
 from tests.unit.consensus import golden, parts
 from tests.unit.consensus.parts import quiet_bench
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from common.consensus import effects as fx
 from common.consensus import events as ev
 from common.consensus.messages import NewView, PreparedCertificate, ViewChange
 from tests.sim.bench import Bench, kind_of
+from tests.support.changed import replace
 from tests.unit.consensus import parts
 from tests.unit.consensus.parts import codes, kinds, prepared_at, quiet_bench, voted
 
@@ -149,7 +148,7 @@ def test_c4_c6_a_view_change_with_a_bad_certificate_is_dropped(certificate: obje
 
 def _with_commits(of: bytes) -> PreparedCertificate:
     votes = [parts.commit(number, of) for number in (1, 2, 3)]
-    return PreparedCertificate(1, 0, of, tuple((vote.voter, vote.signature) for vote in votes))
+    return PreparedCertificate(1, 0, of, tuple((vote.signer, vote.signature) for vote in votes))
 
 
 def test_c5_one_bad_view_change_hides_no_other() -> None:
@@ -163,7 +162,7 @@ def test_c5_one_bad_view_change_hides_no_other() -> None:
     bench.deliver(target=2, kind="view-change")
     (announced,) = [message for message in bench.signed(2) if isinstance(message, NewView)]
     assert announced.proposal.header == block.header
-    assert [change.voter for change in announced.view_changes] == [0, 2, 3]
+    assert [change.signer for change in announced.view_changes] == [0, 2, 3]
     bench.settle(until_height=1)
     assert bench.decided(1) == {parts.block_id(block)}
 

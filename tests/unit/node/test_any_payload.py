@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -14,6 +13,7 @@ from common.node.logic.node_effects import Disconnect
 from common.node.logic.node_events import PeerDisconnected, PeerMessage, TimerExpired
 from common.node.logic.wire import checkpoint_messages as cm
 from common.node.logic.wire import peer_messages as pm
+from tests.support.changed import replace
 from tests.unit.growth.world import GENESIS, grown
 from tests.unit.node.toy import START_MS, SUITE, key_of, seed_of, transfer
 from tests.unit.node.victim import Victim

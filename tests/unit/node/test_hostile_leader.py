@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from common.consensus.effects import Persist
@@ -14,6 +13,7 @@ from common.core.transaction import parse_envelope
 from common.node.logic.node_effects import SendToPeers
 from common.node.logic.node_events import PeerConnected, Timer
 from common.node.logic.wire import peer_messages as pm
+from tests.support.changed import replace
 from tests.unit.node.solo import Solo
 from tests.unit.node.toy import START_MS, SUITE, ToyApplication, key_of, make_genesis, seed_of, transfer
 from tests.unit.node.victim import NAMES, Victim

@@ -211,7 +211,7 @@ def test_c16_forged_evidence_in_a_hello_silences_nobody() -> None:
     bus.submit("node-0", transfer(GENESIS, "a"))
     bus.run_to_height(1)
     vote = next(decode_message(p[1:]) for _, p in bus.machines["node-1"].sent if p[:3] == b"\x01\x01\x02")
-    forged = type(vote)(**{**{f: getattr(vote, f) for f in vote.__slots__}, "height": 500, "voter": 3})
+    forged = type(vote)(**{**{f: getattr(vote, f) for f in vote.__struct_fields__}, "height": 500, "signer": 3})
     original = bus.machines["node-1"].running.hello_for
     bus.machines["node-1"].running.hello_for = lambda peer: pm.Hello(1, bytes(32), forged.encode()).encode()
     bus.start("node-3")
