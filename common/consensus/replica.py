@@ -52,6 +52,7 @@ from common.consensus.future import FutureMessages
 from common.consensus.messages import ConsensusMessage, Mark, NewView, Proposal, Stage, ViewChange, Vote
 from common.consensus.params import ConsensusParameters
 from common.consensus.past import PastMessages
+from common.consensus.payloads import Payloads
 from common.consensus.recovery import Recovered, recover
 from common.consensus.step_effects import StepEffects
 from common.consensus.verification import Verifier
@@ -80,10 +81,9 @@ class Replica:
         self.parameters = parameters
         """Who runs the replica may exchange them between two events: time-outs are never voted on."""
         self._suite = suite
-        self._genesis_id = genesis_id
-        self._network = network
+        self._payloads = Payloads(suite, genesis_id, network)
         self._first_index = own_index
-        self._voice = Voice(suite, genesis_id, network, seed)
+        self._voice = Voice(self._payloads, seed)
         self._outbox = StepEffects()
         self._future = FutureMessages()
         self._past = PastMessages()
@@ -112,7 +112,8 @@ class Replica:
         node whose log or database is known to have gone backwards. Raises `InvariantBroken` on damaged records, and
         if `own_index` is not our place in `validators`.
         """
-        self._voice.may_vote = may_vote
+        if not may_vote:
+            self._voice.be_silent()
         self._open(tip, validators)
         if self._voice.index != self._first_index:
             raise InvariantBroken(f"own index is {self._voice.index}, not {self._first_index}")
@@ -131,7 +132,7 @@ class Replica:
         self.height = tip.height + 1
         self.validators = validators
         self._voice.open_height(self.height, None if key is None else validators.index_of(key))
-        self._verifier = Verifier(self._suite, self._genesis_id, self._network, validators, tip)
+        self._verifier = Verifier(self._payloads, validators, tip)
         self._agreement = Agreement(
             self._suite, self.height, validators.quorum, self._verifier, self._voice, self._outbox
         )
@@ -188,6 +189,8 @@ class Replica:
         match event:
             case Received():
                 self._receive(event.message, event.sender)
+                if isinstance(event.message, Vote) and not self._outbox.effects:
+                    return []  # it was counted, or dropped: nothing that the timer waits for has changed
             case BlockValidated():
                 self._agreement.on_validated(event.block)
             case BlockBuilt():
@@ -338,7 +341,7 @@ class Replica:
 
     def _awaited(self) -> tuple[int, int, str] | None:
         agreement, changer = self._agreement, self._changer
-        if agreement.decision is not None or not self._voice.can_sign or len(self.validators.members) == 1:
+        if agreement.decision is not None or not self._voice.can_sign or self.validators.size == 1:
             return None
         if changer.changing:
             return self.height, changer.view, "new view" if changer.has_quorum else "view changes"
@@ -390,8 +393,7 @@ class Replica:
             self._abstain(message.height, code)
 
     def _abstain(self, height: int, code: str) -> None:
-        if height > self._voice.abstain_through:
-            self._voice.abstain_through = height
+        if self._voice.abstain(height):
             self._outbox.emit(Abstaining(height, code))
 
     # Questions of the node

@@ -10,17 +10,18 @@ class StepEffects:
     """Effects in the order in which they must be performed."""
 
     def __init__(self) -> None:
-        self._effects: list[Effect] = []
+        self.effects: list[Effect] = []
+        """Those since the last `take`."""
 
     def emit(self, effect: Effect) -> None:
         """Append one effect."""
-        self._effects.append(effect)
+        self.effects.append(effect)
 
     def persist(self, *records: Record) -> None:
         """Append a `Persist` of these records; everything behind it waits until they are durable."""
-        self._effects.append(Persist(tuple([encode_record(record) for record in records])))
+        self.effects.append(Persist(tuple([encode_record(record) for record in records])))
 
     def take(self) -> list[Effect]:
         """All effects since the last call."""
-        effects, self._effects = self._effects, []
+        effects, self.effects = self.effects, []
         return effects

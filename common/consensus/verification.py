@@ -23,11 +23,10 @@ from common.consensus.messages import (
     PreparedCertificate,
     Proposal,
     ViewChange,
-    vote_payload,
 )
 from common.consensus.params import MAX_VERIFIED_SIGNATURES
+from common.consensus.payloads import Payloads
 from common.core.errors import RuleBroken, Unauthorised
-from common.core.suite import Suite
 from common.core.validators import ValidatorSet
 
 
@@ -43,20 +42,16 @@ def highest_prepared(changes: Iterable[ViewChange]) -> PreparedCertificate | Non
 class Verifier:
     """Checks under one height's validator set, on top of one parent."""
 
-    def __init__(
-        self, suite: Suite, genesis_id: bytes, network: str, validators: ValidatorSet, parent: ChainTip
-    ) -> None:
-        self._suite = suite
-        self._genesis_id = genesis_id
-        self._network = network
+    def __init__(self, payloads: Payloads, validators: ValidatorSet, parent: ChainTip) -> None:
+        self._payloads = payloads
+        self._suite = payloads.suite
         self._validators = validators
         self._parent = parent
         self._verified: set[tuple[int, bytes, bytes]] = set()
 
     def check_signature(self, message: ConsensusMessage) -> None:
         """Raise `Unauthorised` unless the named member signed exactly this message (attacks C4, C9, C10)."""
-        payload = message.payload(self._suite, self._genesis_id, self._network)
-        self._check_signature(message.signer, payload, message.signature)
+        self._check_signature(message.signer, self._payloads.of(message), message.signature)
 
     def _check_signature(self, index: int, payload: bytes, signature: bytes) -> None:
         if index >= self._validators.size:
@@ -80,7 +75,7 @@ class Verifier:
         A fresh proposal names its leader as proposer; a re-proposal keeps the first one's (protocol rule 2, C21).
         """
         header = proposal.header
-        if (header.genesis_id, header.network) != (self._genesis_id, self._network):
+        if (header.genesis_id, header.network) != (self._payloads.genesis_id, self._payloads.network):
             raise RuleBroken("proposal_wrong_chain", "The block belongs to another chain.")
         if header.height != proposal.height or header.height != self._parent.height + 1:
             raise RuleBroken("proposal_wrong_height", "The block is of another height.", height=header.height)
@@ -100,15 +95,7 @@ class Verifier:
             raise RuleBroken("prepared_too_few", "Fewer PREPARE signatures than a quorum.", count=len(signers))
         if len(set(signers)) != len(signers):
             raise RuleBroken("prepared_duplicate_signer", "A member is counted twice.")
-        payload = vote_payload(
-            self._suite,
-            self._genesis_id,
-            self._network,
-            Phase.PREPARE,
-            prepared.height,
-            prepared.view,
-            prepared.block_id,
-        )
+        payload = self._payloads.of_vote(Phase.PREPARE, prepared.height, prepared.view, prepared.block_id)
         for index, signature in prepared.signatures:
             self._check_signature(index, payload, signature)
 

@@ -24,26 +24,26 @@ from common.consensus.messages import (
     Stage,
     ViewChange,
     Vote,
-    vote_payload,
 )
+from common.consensus.payloads import Payloads
 from common.core.errors import InvariantBroken
 from common.core.header import Header
-from common.core.suite import Suite
 
 
 class Voice:
     """Signs for one validator. Without a seed, or without a place in the set, it is silent."""
 
-    def __init__(self, suite: Suite, genesis_id: bytes, network: str, seed: bytes | None) -> None:
-        self._suite = suite
-        self._genesis_id = genesis_id
-        self._network = network
+    def __init__(self, payloads: Payloads, seed: bytes | None) -> None:
+        self._payloads = payloads
+        self._suite = payloads.suite
         self._seed = seed
-        self.public_key = None if seed is None else suite.public_key(seed)
+        self.public_key = None if seed is None else self._suite.public_key(seed)
         self.index: int | None = None
         self.height = 0
-        self.may_vote = True
-        self.abstain_through = 0
+        self.can_sign = False
+        """Whether we vote at the open height at all."""
+        self._may_vote = True
+        self._abstain_through = 0
         self.highest: Mark | None = None
         self._latest: dict[Stage, ConsensusMessage] = {}
 
@@ -52,13 +52,24 @@ class Voice:
         self.height = height
         self.index = index
         self._latest.clear()
+        self._refresh()
 
-    @property
-    def can_sign(self) -> bool:
-        """Whether we vote at the open height at all."""
-        if self._seed is None or self.index is None:
+    def be_silent(self) -> None:
+        """Sign nothing at any height."""
+        self._may_vote = False
+        self._refresh()
+
+    def abstain(self, height: int) -> bool:
+        """Sign nothing up to this height; whether that is more than before."""
+        if height <= self._abstain_through:
             return False
-        return self.may_vote and self.height > self.abstain_through
+        self._abstain_through = height
+        self._refresh()
+        return True
+
+    def _refresh(self) -> None:
+        has_place = self._seed is not None and self.index is not None
+        self.can_sign = has_place and self._may_vote and self.height > self._abstain_through
 
     def _sign(self, mark: Mark, *payloads: bytes) -> list[bytes]:
         """Signatures of the payloads that make up one act, the act being later than every one before."""
@@ -76,7 +87,7 @@ class Voice:
 
     def vote(self, phase: Phase, view: int, block_id: bytes) -> Vote:
         """Sign PREPARE or COMMIT."""
-        payload = vote_payload(self._suite, self._genesis_id, self._network, phase, self.height, view, block_id)
+        payload = self._payloads.of_vote(phase, self.height, view, block_id)
         stage = Stage.PREPARE if phase is Phase.PREPARE else Stage.COMMIT
         (signature,) = self._sign(Mark(self.height, view, stage), payload)
         vote = Vote(phase, self.height, view, block_id, self._own_index(), signature)
@@ -86,7 +97,7 @@ class Voice:
     def proposal(self, view: int, header: Header, envelope_hashes: tuple[bytes, ...]) -> Proposal:
         """Sign PRE-PREPARE."""
         unsigned = Proposal(self.height, view, header, envelope_hashes, self._own_index(), b"")
-        (signature,) = self._sign(unsigned.mark, unsigned.payload(self._suite, self._genesis_id, self._network))
+        (signature,) = self._sign(unsigned.mark, self._payloads.of(unsigned))
         proposal = replace(unsigned, signature=signature)
         self._latest[Stage.PROPOSAL] = proposal
         return proposal
@@ -97,7 +108,7 @@ class Voice:
         """Sign NEW-VIEW and the proposal in it, as one act."""
         proposal = Proposal(self.height, view, header, envelope_hashes, self._own_index(), b"")
         unsigned = NewView(self.height, view, changes, proposal, proposal.leader, b"")
-        payloads = [part.payload(self._suite, self._genesis_id, self._network) for part in (proposal, unsigned)]
+        payloads = [self._payloads.of(part) for part in (proposal, unsigned)]
         of_proposal, of_new_view = self._sign(unsigned.mark, *payloads)
         new_view = replace(unsigned, proposal=replace(proposal, signature=of_proposal), signature=of_new_view)
         self._latest[Stage.PROPOSAL] = new_view
@@ -106,7 +117,7 @@ class Voice:
     def view_change(self, view: int, prepared: PreparedCertificate | None) -> ViewChange:
         """Sign VIEW-CHANGE to `view`, reporting the highest prepared certificate."""
         unsigned = ViewChange(self.height, view, prepared, self._own_index(), b"")
-        (signature,) = self._sign(unsigned.mark, unsigned.payload(self._suite, self._genesis_id, self._network))
+        (signature,) = self._sign(unsigned.mark, self._payloads.of(unsigned))
         change = replace(unsigned, signature=signature)
         self._latest[Stage.VIEW_CHANGE] = change
         return change
@@ -146,13 +157,11 @@ class Voice:
             known = known.proposal  # signed as one act; anybody may take it out and show it alone
         if known == message:
             return None
-        payload = message.payload(self._suite, self._genesis_id, self._network)
+        payload = self._payloads.of(message)
         if not self._suite.verify(self.public_key, payload, message.signature):
             return None
         if self.highest is None or message.mark > self.highest:
             return "own_messages_forgotten"
-        if known is not None and known.mark == message.mark:
-            ours = known.payload(self._suite, self._genesis_id, self._network)
-            if ours != payload:
-                return "own_key_used_elsewhere"
+        if known is not None and known.mark == message.mark and self._payloads.of(known) != payload:
+            return "own_key_used_elsewhere"
         return None

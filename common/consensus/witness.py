@@ -13,11 +13,6 @@ from common.consensus.messages import ConsensusMessage
 from common.core.validators import ValidatorSet
 
 
-def _place(message: ConsensusMessage) -> tuple[int, int, int]:
-    """The order of marks, without making them."""
-    return message.height, message.view, message.stage
-
-
 class Witness:
     """See the module docstring."""
 
@@ -31,7 +26,11 @@ class Witness:
             return
         key = validators.members[signer].public_key
         known = self._furthest.get(key)
-        if known is None or message.height > known.height or _place(message) > _place(known):
+        if (
+            known is None
+            or message.height > known.height
+            or (message.height == known.height and (message.view, message.stage) > (known.view, known.stage))
+        ):
             self._furthest[key] = message
 
     def furthest_of(self, public_key: bytes) -> ConsensusMessage | None:

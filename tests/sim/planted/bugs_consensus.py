@@ -263,8 +263,8 @@ def vote_sent_before_it_is_durable(original: Original) -> Any:
         self._late = [*getattr(self, "_late", []), *[encode_record(record) for record in records]]
 
     def take(self: Any) -> list[Any]:
-        effects, late = self._effects, getattr(self, "_late", [])
-        self._effects, self._late = [], []
+        effects, late = self.effects, getattr(self, "_late", [])
+        self.effects, self._late = [], []
         return [*effects, Persist(tuple(late))] if late else list(effects)
 
     return persist if original.__name__ == "persist" else take
@@ -305,8 +305,7 @@ def prepared_certificate_lost_in_a_restart(original: Original) -> Any:
     "safety",
     "replica",
     "common.consensus.messages:vote_payload",
-    "common.consensus.verification:vote_payload",
-    "common.consensus.voice:vote_payload",
+    "common.consensus.payloads:vote_payload",
 )
 def type_missing_from_signed_bytes(original: Original) -> Any:
     """PREPARE and COMMIT sign the same bytes (protocol rule 6, attack C10)."""
@@ -331,8 +330,7 @@ def _payload_without(original: Original, place: int, instead: Any) -> Any:
 
 _VOTE_PAYLOADS = (
     "common.consensus.messages:vote_payload",
-    "common.consensus.verification:vote_payload",
-    "common.consensus.voice:vote_payload",
+    "common.consensus.payloads:vote_payload",
 )
 
 

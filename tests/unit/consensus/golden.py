@@ -19,6 +19,7 @@ from common.consensus.messages import (
     ViewChange,
     Vote,
 )
+from common.consensus.payloads import Payloads
 from common.consensus.voice import Voice
 from common.core.header import Header
 from common.core.suite import ED25519_SHA256 as SUITE
@@ -35,7 +36,7 @@ VALIDATORS = ValidatorSet(
 
 def voices(height: int) -> list[Voice]:
     """The four test validators, ready to sign at a height."""
-    made = [Voice(SUITE, GENESIS_ID, NETWORK, seed) for seed in SEEDS]
+    made = [Voice(Payloads(SUITE, GENESIS_ID, NETWORK), seed) for seed in SEEDS]
     for at, voice in enumerate(made):
         voice.open_height(height, at)
     return made

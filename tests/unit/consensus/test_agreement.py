@@ -10,6 +10,7 @@ import pytest
 from common.consensus import effects as fx
 from common.consensus import events as ev
 from common.consensus.messages import Phase, PreparedCertificate, Proposal, Vote
+from common.consensus.payloads import Payloads
 from common.consensus.verification import Verifier
 from common.consensus.vote_records import decode_record
 from common.core.block import Block
@@ -114,7 +115,7 @@ def test_c7_one_signature_short_of_a_quorum_proves_nothing(size: int) -> None:
     if size <= 7:
         groups = [set(group) for group in combinations(range(size), quorum)]
         assert all(len(one & other) > faults for one in groups for other in groups)
-    verifier = Verifier(CHEAP, GENESIS_ID, NETWORK, members, genesis_tip())
+    verifier = Verifier(Payloads(CHEAP, GENESIS_ID, NETWORK), members, genesis_tip())
     block = toy_block(genesis_tip(), members, 0)
     of = parts.block_id(block)
     verifier.check_prepared(parts.prepared(range(quorum), of))
