@@ -58,6 +58,8 @@ class ValidatorSet:
     """
 
     members: tuple[Validator, ...]
+    size: int = field(init=False, repr=False, compare=False)
+    """Number of members, n."""
     _index: dict[bytes, int] = field(init=False, repr=False, compare=False)
     _hashes: dict[str, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
 
@@ -68,12 +70,8 @@ class ValidatorSet:
         index = {member.public_key: at for at, member in enumerate(self.members)}
         if len(index) != len(self.members) or len({member.name for member in self.members}) != len(self.members):
             raise Malformed("validator_duplicate", "Names and keys of validators must be unique.")
+        object.__setattr__(self, "size", len(self.members))
         object.__setattr__(self, "_index", index)
-
-    @property
-    def size(self) -> int:
-        """Number of members, n."""
-        return len(self.members)
 
     @property
     def fault_bound(self) -> int:

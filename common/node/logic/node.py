@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 
 from common.chain.application import Application
 from common.chain.schedule import check_supported
-from common.consensus.events import Committed, WorkPending
+from common.consensus.events import WorkPending
 from common.core.errors import Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.protocol import supported_versions as versions_of_software
@@ -404,10 +404,7 @@ class Node(NodeQuestions):
         if self._limits.checkpoint_blocks and height % self._limits.checkpoint_blocks == 0:
             self._outbox.add(MakeCheckpoint(self._chain.moment()))
         self._update_work()
-        if self._driver.started:
-            self._driver.deliver(Committed(done.block.header, done.execution.next_validators))
-        else:
-            self._driver.start_if_ready()
+        self._driver.committed(done.block.header, done.execution.next_validators)
         self._sync.committed()
 
     def _halts_before(self, height: int) -> bool:

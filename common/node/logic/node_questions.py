@@ -77,7 +77,7 @@ class NodeQuestions:
             own_index=own_index,
             validators=tuple([member.name for member in validators.members]),
             connected=tuple([validators.members[at].name for at in self._peers.members(validators)]),
-            best_peer_height=self._peers.best_claim(),
+            best_peer_height=self._peers.best_claim,
             syncing=self._sync.syncing,
             voting=self._driver.can_vote,
             level_with_quorum=level >= validators.quorum,

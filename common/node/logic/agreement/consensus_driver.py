@@ -34,11 +34,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from common.consensus import effects
-from common.consensus.events import ChainTip, Event, MemberConnected, OwnMessageShown, Received, ViewTimerExpired
+from common.consensus.events import (
+    ChainTip,
+    Committed,
+    Event,
+    MemberConnected,
+    OwnMessageShown,
+    Received,
+    ViewTimerExpired,
+)
 from common.consensus.messages import ConsensusMessage, Mark, Stage, decode_message
 from common.consensus.params import ConsensusParameters
 from common.consensus.replica import Replica
 from common.core.genesis import Genesis
+from common.core.header import Header
+from common.core.validators import ValidatorSet
 from common.node.logic.agreement.block_assembly import BlockAssembly
 from common.node.logic.agreement.committer import Committer
 from common.node.logic.catchup.peer_table import PeerTable
@@ -83,8 +93,6 @@ class ConsensusDriver:
         self._genesis = genesis
         self._chain = chain
         self._next = next_block
-        self._parameters_of: bytes | None = None
-        """The tip on which the replica's parameters hold."""
         self._seed = seed
         self._public_key = None if seed is None else genesis.suite.public_key(seed)
         self._recovered = tuple(recovered)
@@ -211,8 +219,18 @@ class ConsensusDriver:
 
     def received(self, peer: PeerKey, message: bytes) -> bool:
         """Give the replica what a peer sent; see `deliver`. Raises `Malformed` if it is no message."""
-        validators = self._chain.validators(self._chain.tip().height + 1)
-        return self.deliver(Received(decode_message(message), validators.index_of(peer)))
+        decoded = decode_message(message)
+        if self._replica is None:
+            return False
+        return self.deliver(Received(decoded, self._replica.validators.index_of(peer)))
+
+    def committed(self, header: Header, validators: ValidatorSet) -> None:
+        """Tell the replica that a block is durable: `validators` and the parameters on it hold for the next height."""
+        if self._replica is None:
+            self.start_if_ready()
+        else:
+            self._replica.parameters = self._parameters
+            self.deliver(Committed(header, validators))
 
     def deliver(self, event: Event) -> bool:
         """Give the replica an event, after those that wait already. Before the replica starts, drop the event.
@@ -228,16 +246,12 @@ class ConsensusDriver:
         """Handle these effects, then step the waiting events one after the other (D1); whether there were effects."""
         self._draining, any_asked = True, bool(asked)
         try:
-            if asked:
-                self._handle(asked)
+            for effect in asked:
+                self._handle(effect)
             while self._inbox:
-                tip_id = self._chain.tip().block_id
-                if tip_id != self._parameters_of:
-                    self._parameters_of, replica.parameters = tip_id, self._parameters
-                asked = replica.step(self._inbox.popleft())
-                if asked:
+                for effect in replica.step(self._inbox.popleft()):
                     any_asked = True
-                    self._handle(asked)
+                    self._handle(effect)
         finally:
             self._draining = False
         return any_asked
@@ -272,11 +286,7 @@ class ConsensusDriver:
         if validators.members[validators.leader(timer.height, timer.view)].public_key == peer:
             self._set_timer(timer)
 
-    def _handle(self, asked: Sequence[effects.Effect]) -> None:
-        for effect in asked:
-            self._handle_one(effect)
-
-    def _handle_one(self, effect: effects.Effect) -> None:
+    def _handle(self, effect: effects.Effect) -> None:
         match effect:
             case effects.Persist():
                 self._outbox.add(effect)

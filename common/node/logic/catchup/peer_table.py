@@ -32,7 +32,8 @@ class PeerTable:
 
     def __init__(self) -> None:
         self._connected: dict[PeerKey, _Connected] = {}
-        self._best_claim = 0
+        self.best_claim = 0
+        """The highest claim of a connected peer, 0 if there is none."""
 
     @property
     def keys(self) -> Sequence[PeerKey]:
@@ -100,12 +101,8 @@ class PeerTable:
         state = self._connected.get(peer)
         return None if state is None else state.claimed_height
 
-    def best_claim(self) -> int:
-        """The highest claim of a connected peer, 0 if there is none."""
-        return self._best_claim
-
     def _claims_changed(self) -> None:
-        self._best_claim = max([state.claimed_height for state in self._connected.values()], default=0)
+        self.best_claim = max([state.claimed_height for state in self._connected.values()], default=0)
 
     def believed_height(self, validators: ValidatorSet) -> int:
         """The highest tip that f+1 connected members claim, so that at least one honest one does; 0 if they are

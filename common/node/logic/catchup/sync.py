@@ -101,7 +101,7 @@ class CatchUp:
         f+1 members must say so: one liar must not silence a validator (attack C17).
         """
         height = self._chain.tip().height
-        if self._peers.best_claim() <= height + 1:
+        if self._peers.best_claim <= height + 1:
             return False
         return self._peers.believed_height(self._chain.validators(height + 1)) > height + 1
 
@@ -109,7 +109,7 @@ class CatchUp:
         """Ask if a peer claims to be ahead. If it claims one block only, wait for `GRACE_MS` first."""
         if self._asked is not None or self._queue or self._busy():
             return
-        ahead = self._peers.best_claim() - self._chain.tip().height
+        ahead = self._peers.best_claim - self._chain.tip().height
         if ahead <= 0:
             self._outbox.cancel_timer(Timer.SYNC)
         elif ahead > 1:
@@ -127,7 +127,7 @@ class CatchUp:
         if self._asked is not None:
             self._peers.disappointed(self._asked, self._chain.tip().height)
             self._asked = None
-        if not self._queue and not self._busy() and self._peers.best_claim() > self._chain.tip().height:
+        if not self._queue and not self._busy() and self._peers.best_claim > self._chain.tip().height:
             self._ask()
 
     def peer_disconnected(self, peer: PeerKey) -> None:
@@ -180,7 +180,7 @@ class CatchUp:
         self._peers.set_claim(peer, answer.tip_height)
         self._peers.has_pruned(peer, answer.lowest)
         height = self._chain.tip().height
-        if self._peers.best_claim() > height and not self._peers.ahead_of(height):
+        if self._peers.best_claim > height and not self._peers.ahead_of(height):
             self._outbox.add(
                 Warned("sync_needs_checkpoint", f"every peer has pruned block {height + 1}: use `tongjian node join`")
             )
