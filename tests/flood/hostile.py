@@ -13,7 +13,7 @@ from common.consensus.messages import Phase, ViewChange, Vote, vote_payload
 from common.node.logic.node_effects import Channel
 from common.node.logic.wire import peer_messages as pm
 from common.node.logic.wire.peer_messages import Hello
-from common.node.peer.frames import FRAME_TYPE_OF, FrameDecoder, FrameType, encode_frame
+from common.node.peer.frames import FRAME_LIMITS, FRAME_TYPE_OF, FrameDecoder, FrameType, encode_frame
 from common.node.peer.hello import ChannelBinding, ChannelIdentity, ChannelRole, Side, make_hello
 from common.node.peer.tls import PeerTls
 from tests.e2e.toy_network import ToyNetwork, ToyNode
@@ -79,7 +79,7 @@ class HostilePeer:
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Read everything, so that the node can go on; note why it hangs up."""
         decoder = FrameDecoder()
-        decoder.allowed = frozenset(FrameType)
+        decoder.allowed = FRAME_LIMITS
         while data := await reader.read(1 << 16):
             for kind, payload in decoder.feed(data):
                 if kind is FrameType.REFUSAL:

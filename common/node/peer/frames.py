@@ -12,7 +12,7 @@ Reference: docs/protocol-transport.md, "Frames".
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -45,7 +45,7 @@ class FrameType(IntEnum):
     """A payload of `peer_messages` on the sync channel."""
 
 
-FRAME_LIMITS: Final[dict[FrameType, int]] = {
+FRAME_LIMITS: Final[Mapping[int, int]] = {
     FrameType.HELLO: 1024,
     FrameType.GREETING: MAX_CONSENSUS_BYTES + 64,
     FrameType.REFUSAL: 64,
@@ -65,10 +65,18 @@ FRAME_TYPE_OF: Final[dict[Channel, FrameType]] = {
 
 _TYPES: Final = {int(kind): kind for kind in FrameType}
 
-HELLO_STAGE: Final = frozenset({FrameType.HELLO, FrameType.REFUSAL})
-GREETING_STAGE: Final = frozenset({FrameType.GREETING, FrameType.REFUSAL})
-OPEN_STAGE: Final = frozenset(FrameType) - {FrameType.HELLO, FrameType.GREETING}
-"""The types that are allowed before the hello, before the greeting and afterwards."""
+Stage = Mapping[int, int]
+"""The types that are allowed, with their limits."""
+
+
+def _stage(kinds: Iterable[FrameType]) -> Stage:
+    return {kind: FRAME_LIMITS[kind] for kind in kinds}
+
+
+HELLO_STAGE: Final = _stage((FrameType.HELLO, FrameType.REFUSAL))
+GREETING_STAGE: Final = _stage((FrameType.GREETING, FrameType.REFUSAL))
+OPEN_STAGE: Final = _stage(frozenset(FrameType) - {FrameType.HELLO, FrameType.GREETING})
+"""Before the hello, before the greeting and afterwards."""
 
 
 class FrameError(Malformed):
@@ -94,7 +102,7 @@ class FrameDecoder:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self.allowed: frozenset[FrameType] = HELLO_STAGE
+        self.allowed: Stage = HELLO_STAGE
 
     @property
     def buffered_bytes(self) -> int:
@@ -112,21 +120,21 @@ class FrameDecoder:
         try:
             while len(buffer) - at >= HEADER_BYTES:
                 size, number = _HEADER.unpack_from(buffer, at)
-                kind = self._admit(number, size)
+                if size > self.allowed.get(number, -1):
+                    self._refuse(number, size)
                 end = at + HEADER_BYTES + size
                 if len(buffer) < end:
                     break
                 payload = bytes(memoryview(buffer)[at + HEADER_BYTES : end])
                 at = end
-                yield kind, payload
+                yield _TYPES[number], payload
         finally:
             del buffer[:at]
 
-    def _admit(self, number: int, size: int) -> FrameType:
+    def _refuse(self, number: int, size: int) -> None:
         kind = _TYPES.get(number)
         if kind is None:
             raise FrameError("frame_type_unknown", "a frame is of an unknown type", type=number)
         if kind not in self.allowed:
             raise FrameError("frame_unexpected", f"a {kind.name} frame is not due at this stage", type=number)
         _check(kind, size)
-        return kind

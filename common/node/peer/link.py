@@ -251,7 +251,11 @@ class Link(asyncio.BufferedProtocol):
         turn_ends, over = time.perf_counter() + TURN_S, False
         try:
             for kind, payload in self._decoder.feed(data):
-                self._take(kind, payload)
+                channel = _CHANNEL_OF.get(kind)
+                if channel is None:
+                    self._take(kind, payload)
+                else:
+                    self._owner.link_payload(self, channel, payload)
                 if self.stage is LinkStage.CLOSED:
                     return
                 if time.perf_counter() > turn_ends:
@@ -276,9 +280,8 @@ class Link(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _take(self, kind: FrameType, payload: bytes) -> None:
+        """Take a frame that is about the channel itself."""
         match kind:
-            case FrameType.CONSENSUS | FrameType.TRANSACTIONS | FrameType.SYNC:
-                self._owner.link_payload(self, _CHANNEL_OF[kind], payload)
             case FrameType.HELLO:
                 self.hello = self._owner.check_hello(self, payload)
                 self.peer = self.hello.public_key

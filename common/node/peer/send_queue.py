@@ -27,21 +27,22 @@ class SendQueue:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._queues: dict[Channel, deque[bytes]] = {channel: deque() for channel in Channel}
+        self._queues: tuple[deque[bytes], ...] = tuple([deque() for _ in Channel])
         self.waiting_bytes = 0
         self.dropped = 0
 
     def put(self, channel: Channel, frame: bytes) -> None:
         """Queue one frame, dropping older ones if need be. Raises QuotaExceeded('peer_too_slow') (Q3)."""
-        if self.waiting_bytes + len(frame) > self._limit_bytes:
-            self._make_room(channel, len(frame))
-        if self.waiting_bytes and self.waiting_bytes + len(frame) > self._limit_bytes:
-            if channel is Channel.CONSENSUS:
-                raise QuotaExceeded("peer_too_slow", "the peer does not take its consensus messages")
-            self.dropped += 1
-            return
+        size = len(frame)
+        if self.waiting_bytes + size > self._limit_bytes:
+            self._make_room(channel, size)
+            if self.waiting_bytes and self.waiting_bytes + size > self._limit_bytes:
+                if channel is Channel.CONSENSUS:
+                    raise QuotaExceeded("peer_too_slow", "the peer does not take its consensus messages")
+                self.dropped += 1
+                return
         self._queues[channel].append(frame)
-        self.waiting_bytes += len(frame)
+        self.waiting_bytes += size
 
     def _make_room(self, channel: Channel, size: int) -> None:
         for victim in _DROPPED_FIRST:
@@ -56,7 +57,7 @@ class SendQueue:
         """Remove and return the next frames: at least one if there is any, and no more than reach `size_bytes`."""
         taken: list[bytes] = []
         total = 0
-        for queue in self._queues.values():
+        for queue in self._queues:
             while queue and total < size_bytes:
                 frame = queue.popleft()
                 total += len(frame)

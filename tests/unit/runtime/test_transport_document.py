@@ -69,4 +69,4 @@ def test_the_table_of_frames_is_the_code_s() -> None:
         millions = re.fullmatch(r"(\d+) MiB(?: \+ (\d+))?", size.strip())
         limit = int(millions[1]) * 2**20 + int(millions[2] or 0) if millions else int(size.replace(",", ""))
         table[FrameType(int(number))] = (name, limit)
-    assert table == {kind: (kind.name, limit) for kind, limit in FRAME_LIMITS.items()}
+    assert table == {kind: (FrameType(kind).name, limit) for kind, limit in FRAME_LIMITS.items()}
