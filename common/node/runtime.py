@@ -35,7 +35,6 @@ from common.node.logic.node_effects import (
     Disconnect,
     Halt,
     MakeCheckpoint,
-    NodeEffect,
     SendToPeer,
     SendToPeers,
     SetTimer,
@@ -136,7 +135,7 @@ class Runtime(EffectPorts):
         self._stopped = False
         self.failed: asyncio.Future[str] = self._loop.create_future()
         """Set, with the reason, when the node must stop (R4)."""
-        self.counters = RuntimeCounters()
+        self._counters = RuntimeCounters()
 
     def start(self, channels: PeerChannels) -> None:
         """Give the node its first event."""
@@ -153,6 +152,12 @@ class Runtime(EffectPorts):
 
     # What the service asks.
 
+    @property
+    def counters(self) -> RuntimeCounters:
+        """Totals until now."""
+        self._counters.effects = self._performer.performed
+        return self._counters
+
     def submit(self, envelope: bytes) -> SubmitResult:
         """Hand a transaction to the node. Raises Rejected; Unavailable('stopping') once the node is stopping, also if
         this very transaction is what stops it: it may complete a block, and so lead to votes as any event does (R4).
@@ -165,7 +170,7 @@ class Runtime(EffectPorts):
             except Exception as error:  # as broad as in `_step`, for the same reason
                 self._fail("the node broke an invariant", error)
             else:
-                self._take(effects)
+                self._performer.take(effects)
                 return result
         raise Unavailable("stopping", "this node is stopping; send the transaction to another node")
 
@@ -195,7 +200,7 @@ class Runtime(EffectPorts):
 
     def peer_message(self, peer: PeerKey, payload: bytes, member: bool) -> None:
         """A payload has arrived; observers may only read (attack C9)."""
-        self.counters.peer_messages += 1
+        self._counters.peer_messages += 1
         if member or (payload and payload[0] in OBSERVER_KINDS):
             self._step(PeerMessage(peer, payload))
 
@@ -215,15 +220,12 @@ class Runtime(EffectPorts):
             self._fail("the node broke an invariant", error)
             return
         spent_us = (time.perf_counter_ns() - began) // 1000
-        self.counters.events += 1
-        self.counters.step_us += spent_us
-        self.counters.longest_step_us = max(self.counters.longest_step_us, spent_us)
+        self._counters.events += 1
+        self._counters.step_us += spent_us
+        if spent_us > self._counters.longest_step_us:
+            self._counters.longest_step_us = spent_us
         if effects:
-            self._take(effects)
-
-    def _take(self, effects: Sequence[NodeEffect]) -> None:
-        self._performer.take(effects)
-        self.counters.effects = self._performer.performed
+            self._performer.take(effects)
 
     def _fail(self, what: str, error: BaseException) -> None:
         if self._stopped:
@@ -290,13 +292,12 @@ class Runtime(EffectPorts):
         """Append records and sync them off the loop."""
 
         def synced(spent_us: int) -> None:
-            self.counters.vote_syncs += 1
-            self.counters.vote_sync_us += spent_us
-            self.counters.recent_sync_us += (spent_us - self.counters.recent_sync_us) // RECENT_SYNCS
+            self._counters.vote_syncs += 1
+            self._counters.vote_sync_us += spent_us
+            self._counters.recent_sync_us += (spent_us - self._counters.recent_sync_us) // RECENT_SYNCS
             durable()
-            self.counters.effects = self._performer.performed
 
-        self.counters.vote_records += len(records)
+        self._counters.vote_records += len(records)
         try:
             self._votes.append(records)
         except (InvariantBroken, OSError) as error:
@@ -310,8 +311,8 @@ class Runtime(EffectPorts):
         """Write one block off the loop; if it is durable then, its votes are obsolete. The node hears of it."""
 
         def written(spent_us: int) -> None:
-            self.counters.blocks_written += 1
-            self.counters.block_write_us += spent_us
+            self._counters.blocks_written += 1
+            self._counters.block_write_us += spent_us
             try:
                 if block.synced:
                     self._votes.compact(block.height, block.block_id)
@@ -377,5 +378,5 @@ class Runtime(EffectPorts):
         if self._stopped:
             return
         self._timers.cancel(effect.timer)
-        self.counters.timers_expired += 1
+        self._counters.timers_expired += 1
         self._step(TimerExpired(effect.timer, effect.token, max(0, late_us)))

@@ -263,7 +263,8 @@ class Node(NodeQuestions):
 
     def _update_work(self) -> None:
         """N2."""
-        pending = (len(self._mempool) > 0 or self._heartbeat.due) and self._driver.started and not self._sync.syncing
+        due = self._mempool.size_bytes > 0 or self._heartbeat.due
+        pending = due and self._driver.started and not self._sync.syncing
         if pending != self._work_pending:
             self._work_pending = pending
             self._driver.deliver(WorkPending(pending))

@@ -106,6 +106,8 @@ class ConsensusDriver:
         self._peers = peers
         self._accused = accused
         self._replica: Replica | None = None
+        self.started = False
+        """Whether the replica takes part."""
         self._greeted: set[PeerKey] = set()
         """Who has said hello before the replica starts; empty afterwards."""
         self._reminded: dict[PeerKey, int] = {}
@@ -115,11 +117,6 @@ class ConsensusDriver:
         self._draining = False
         self._timer: effects.SetViewTimer | None = None
         self._hastened = False
-
-    @property
-    def started(self) -> bool:
-        """Whether the replica takes part."""
-        return self._replica is not None
 
     @property
     def view(self) -> int:
@@ -196,6 +193,7 @@ class ConsensusDriver:
             self._abstain_after_rejoining(tip.height)
         genesis = self._genesis
         own_index = None if self._public_key is None else validators.index_of(self._public_key)
+        self.started = True
         self._replica = Replica(self._parameters, genesis.suite, genesis.id, genesis.network, own_index, self._seed)
         floor = self._floor if self._floor is not None and self._floor.height > tip.height else None
         restored = self._replica.restore(
