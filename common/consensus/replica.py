@@ -112,8 +112,7 @@ class Replica:
         node whose log or database is known to have gone backwards. Raises `InvariantBroken` on damaged records, and
         if `own_index` is not our place in `validators`.
         """
-        if not may_vote:
-            self._voice.be_silent()
+        self._voice.let_vote(may_vote)
         self._open(tip, validators)
         if self._voice.index != self._first_index:
             raise InvariantBroken(f"own index is {self._voice.index}, not {self._first_index}")
@@ -127,11 +126,10 @@ class Replica:
         return self._outbox.take()
 
     def _open(self, tip: ChainTip, validators: ValidatorSet) -> None:
-        key = self._voice.public_key
         self.tip = tip
         self.height = tip.height + 1
         self.validators = validators
-        self._voice.open_height(self.height, None if key is None else validators.index_of(key))
+        self._voice.open_height(self.height, validators.index_of(self._voice.public_key))
         self._verifier = Verifier(self._payloads, validators, tip)
         self._agreement = Agreement(
             self._suite, self.height, validators.quorum, self._verifier, self._voice, self._outbox

@@ -54,9 +54,9 @@ class Voice:
         self._latest.clear()
         self._refresh()
 
-    def be_silent(self) -> None:
-        """Sign nothing at any height."""
-        self._may_vote = False
+    def let_vote(self, may_vote: bool) -> None:
+        """Say whether we may sign at all."""
+        self._may_vote = may_vote
         self._refresh()
 
     def abstain(self, height: int) -> bool:

@@ -60,7 +60,7 @@ class ValidatorSet:
     members: tuple[Validator, ...]
     size: int = field(init=False, repr=False, compare=False)
     """Number of members, n."""
-    _index: dict[bytes, int] = field(init=False, repr=False, compare=False)
+    _index: dict[bytes | None, int] = field(init=False, repr=False, compare=False)
     _hashes: dict[str, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,8 +87,8 @@ class ValidatorSet:
         """Index of the member that proposes at this height and view."""
         return (height + view) % len(self.members)
 
-    def index_of(self, public_key: bytes) -> int | None:
-        """Index of the member with this key, or None."""
+    def index_of(self, public_key: bytes | None) -> int | None:
+        """Index of the member with this key, or None; no key is nobody's."""
         return self._index.get(public_key)
 
     def encode(self) -> bytes:

@@ -239,7 +239,7 @@ class Node(NodeQuestions):
         """Take a client's transaction, or say what became of it (protocol rule 25). Raises `Rejected`; an observer
         refuses with `Unavailable('not_a_validator')`, since nobody takes transactions from it (attack C9).
         """
-        if self._own_key is None or self._validators.index_of(self._own_key) is None:
+        if self._validators.index_of(self._own_key) is None:
             raise Unavailable("not_a_validator", "this node observes; send the transaction to a validator of its chain")
         self._clock.now_ms = now_ms
         admission = self._mempool.admit(envelope)

@@ -66,7 +66,7 @@ class NodeQuestions:
         """The node's place in its network."""
         tip = self._chain.tip()
         validators = self._chain.validators(tip.height + 1)
-        own_index = None if self._own_key is None else validators.index_of(self._own_key)
+        own_index = validators.index_of(self._own_key)
         level = self._peers.level(validators, tip.height + 1) + (own_index is not None)
         return NodeStatus(
             network=self._genesis.network,

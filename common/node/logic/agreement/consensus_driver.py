@@ -192,7 +192,7 @@ class ConsensusDriver:
                 return
             self._abstain_after_rejoining(tip.height)
         genesis = self._genesis
-        own_index = None if self._public_key is None else validators.index_of(self._public_key)
+        own_index = validators.index_of(self._public_key)
         self.started = True
         self._replica = Replica(self._parameters, genesis.suite, genesis.id, genesis.network, own_index, self._seed)
         floor = self._floor if self._floor is not None and self._floor.height > tip.height else None
