@@ -134,36 +134,32 @@ def test_n1_what_waits_and_what_is_shown_is_bounded(monkeypatch: pytest.MonkeyPa
     assert watched.board.of("beijing").to_json()["skipped_bodies"] == 2 * SHOWN_MISSING
 
 
-def test_n1_a_flood_delays_neither_other_regions_nor_what_is_newer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_n1_a_flood_delays_neither_other_regions_nor_what_is_newer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body_watch, "MAX_WAITING", MAX_SEALED_BODIES)
     other = ChainBuilder("shanghai").client_state(established_ms=START_MS)
+    watched = Watched()
+    asked = watched.source.asked
 
-    async def case() -> None:
-        watched = Watched()
-        asked = watched.source.asked
+    class Other:
+        async def hands_out(self, state: ClientState, body: SealedBody) -> bool | None:
+            asked.append(body.digest)
+            return True
 
-        class Other:
-            async def hands_out(self, state: ClientState, body: SealedBody) -> bool | None:
-                asked.append(body.digest)
-                return True
-
-        watched.watch = BodyWatch(
-            {"beijing": watched.source, "shanghai": Other()}, watched.clock, watched.board, watched.metrics
-        )
-        watched.source.have[sealed(99).digest] = 0
-        for first in (0, 16, 32):
-            watched.watch.delivered(STATE, [snapshot(*range(first, first + MAX_SEALED_BODIES))])
-        watched.watch.delivered(STATE, [snapshot(99)])
-        watched.watch.delivered(other, [snapshot(7)])
-        assert watched.board.of("shanghai").skipped_bodies == 0
-        assert watched.board.of("beijing").skipped_bodies == 2 * MAX_SEALED_BODIES + 1
-        task = asyncio.create_task(watched.watch.run())
-        await until(lambda: len(asked) >= 2, 20)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert set(asked[:2]) == {sealed(99).digest, sealed(7).digest}
-
-    asyncio.run(case())
+    watched.watch = BodyWatch(
+        {"beijing": watched.source, "shanghai": Other()}, watched.clock, watched.board, watched.metrics
+    )
+    watched.source.have[sealed(99).digest] = 0
+    for first in (0, 16, 32):
+        watched.watch.delivered(STATE, [snapshot(*range(first, first + MAX_SEALED_BODIES))])
+    watched.watch.delivered(STATE, [snapshot(99)])
+    watched.watch.delivered(other, [snapshot(7)])
+    assert watched.board.of("shanghai").skipped_bodies == 0
+    assert watched.board.of("beijing").skipped_bodies == 2 * MAX_SEALED_BODIES + 1
+    task = asyncio.create_task(watched.watch.run())
+    await until(lambda: len(asked) >= 2, 20)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert set(asked[:2]) == {sealed(99).digest, sealed(7).digest}
 
 
 @pytest.mark.parametrize(

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
-
-import uvloop
 
 from common.node.peer.frames import FrameType, encode_frame
 from common.node.peer.hello import ChannelBinding, ChannelIdentity, ChannelRole, Side, make_hello
 from common.node.peer.transport import PeerTransport
 from common.node.settings import LimitSettings
-from tests.unit.runtime.network import Site, key_of, now_ms
+from tests.unit.runtime.network import Site, identity_of, key_of, now_ms
 
 MEMBERS = {f"node-{number}": key_of(number) for number in (1, 2, 3, 4)}
 QUICK = LimitSettings(handshake_timeout_ms=400, keepalive_ms=100, idle_timeout_ms=300)
-
-
-def run(
-    case: Coroutine[Any, Any, None], factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-) -> None:
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(case)
 
 
 @asynccontextmanager
@@ -62,6 +52,11 @@ class RawPeer:
 
     def hello(self, identity: ChannelIdentity) -> None:
         self.send(FrameType.HELLO, make_hello(identity, self.binding, ChannelRole.VALIDATOR, now_ms()))
+
+    def greet(self, number: int) -> None:
+        """Say hello as the validator of this number, and whatever a node says after it."""
+        self.hello(identity_of(number))
+        self.send(FrameType.GREETING, b"")
 
     async def read(self) -> tuple[FrameType, bytes]:
         header = await self.reader.readexactly(5)
