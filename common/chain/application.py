@@ -182,6 +182,16 @@ class OverlayView:
                 changes[key] = before if isinstance(before, bytes) else None
         self._journal.clear()
 
+    def differences(self) -> dict[bytes, bytes | None]:
+        """Authenticated values that are not what the base holds, None for one that is removed: what a commit changes.
+
+        Most of them were read before they were written.
+        """
+        read, ask = self._state_read, self._base.get
+        return {
+            key: value for key, value in self.state_changes.items() if (read[key] if key in read else ask(key)) != value
+        }
+
     def get(self, key: bytes) -> bytes | None:
         if key in self.state_changes:
             return self.state_changes[key]

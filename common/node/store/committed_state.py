@@ -11,16 +11,12 @@ from common.node.store.chain_store import ChainStore
 class CommittedState:
     """Reads the state after the last committed block."""
 
-    __slots__ = ("_chain",)
+    __slots__ = ("_chain", "get", "get_index")
 
     def __init__(self, chain: ChainStore) -> None:
         self._chain = chain
-
-    def get(self, key: bytes) -> bytes | None:
-        return self._chain.state_get(key)
-
-    def get_index(self, key: bytes) -> bytes | None:
-        return self._chain.index_get(key)
+        self.get = chain.state_get
+        self.get_index = chain.index_get
 
     def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
         if limit == 1 and self._chain.nothing_below(prefix):

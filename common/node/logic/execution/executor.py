@@ -326,8 +326,7 @@ class Executor:
         suite = self._genesis.suite
         run.buckets.write(run.view)
         next_validators = take_due_set(run.view, run.context)
-        before = self._state.get
-        changes = {key: value for key, value in run.view.state_changes.items() if before(key) != value}
+        changes = run.view.differences()
         tree_update = self._chain.tree.apply(changes)
         return Execution(
             protocol_version=run.context.protocol_version,
