@@ -25,6 +25,7 @@ from business_chain.settings import parse_settings
 from business_chain.state import (
     BusinessIds,
     Subject,
+    check_unused,
     encode_value,
     read_business,
     subject_key,
@@ -48,8 +49,8 @@ from common.node.store.chain_reader import ChainReader
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000
 """Holders of increases, and parts of pledges and freezes, that one transaction may list: as many as operations."""
-MAX_KEPT_OPERATIONS: Final = 24_000
-"""Records that wait for their execution; they take about 4 MB."""
+MAX_KEPT_OPERATIONS: Final = 48_000
+"""Records that wait for their execution: as many as a full mempool has operations. They take about 8 MB."""
 KEPT_BLOCKS: Final = 256
 
 
@@ -115,10 +116,14 @@ class BusinessApplication:
         self._authorise(tx, operations, state, context)
         seen: set[str] = set()
         for index, operation in enumerate(operations):
-            if operation.business_id in seen:
-                raise refuse("business_id_used", business_id=operation.business_id, operation_index=index)
-            seen.add(operation.business_id)
-            self._check_business_id(operation.business_id, index, state)
+            try:
+                if operation.business_id in seen:
+                    raise refuse("business_id_used", business_id=operation.business_id)
+                seen.add(operation.business_id)
+                check_unused(state, operation.business_id)
+            except Rejected as refusal:
+                refusal.parameters["operation_index"] = index
+                raise
 
     def begin_block(self, context: BlockContext, state: StateView) -> Outcome:
         """Work that operations queued is done; nothing else happens by itself."""
@@ -139,10 +144,9 @@ class BusinessApplication:
         business_ids = BusinessIds(state, self._suite, tx.id)
         latest_ms = context.time_ms + context.parameters.max_clock_ahead_ms
         for index, operation in enumerate(operations):
-            self._check_business_id(operation.business_id, index, state)
-            business_ids.enter(operation.business_id, operation_hash(self._suite, tx.operations[index]))
             ledger.begin(operation)
             try:
+                business_ids.enter(operation.business_id, operation_hash(self._suite, tx.operations[index]))
                 if operation.occurred_at_ms > latest_ms:
                     raise refuse("occurred_in_future", field="occurred_at_ms")
                 if ledger.effective_date is not None and ledger.effective_date > date(latest_ms):
@@ -225,12 +229,3 @@ class BusinessApplication:
                 raise
             operations.append(operation)
         return operations
-
-    @staticmethod
-    def _check_business_id(business_id: str, index: int, state: StateReader) -> None:
-        """B1. Raises `business_id_used`, naming the transaction that applied it."""
-        record = read_business(state, business_id)
-        if record is not None:
-            raise refuse(
-                "business_id_used", business_id=business_id, first_tx_id=record.tx_id.hex(), operation_index=index
-            )

@@ -172,24 +172,6 @@ class Ledger:
             raise refuse("account_unknown", account=account_id)
         return decode_account(data)
 
-    def open_securities_account(self, account_id: str) -> Account:
-        """An account on which securities may move. Raises `account_unknown`, `account_type_wrong`, `account_closed`,
-        `account_frozen`.
-        """
-        account = self.securities_account(account_id)
-        if account.status == "frozen":
-            raise refuse("account_frozen", account=account_id)
-        return account
-
-    def securities_account(self, account_id: str) -> Account:
-        """An account that is not closed. Raises `account_unknown`, `account_type_wrong`, `account_closed`."""
-        account = self.account(account_id)
-        if account.account_type != "securities":
-            raise refuse("account_type_wrong", account=account_id)
-        if account.status == "closed":
-            raise refuse("account_closed", account=account_id)
-        return account
-
     def save_account(self, account_id: str, account: Account) -> None:
         """Write an account and make its snapshot."""
         depository_ref = self.market_reference()
@@ -256,16 +238,27 @@ class Ledger:
         product = self.product(code)
         return Movement(code, product, reference(code, product.version))
 
-    def holder(self, movement: Movement, account_id: str, account: Account) -> AffectedHolder:
-        """An account with what it holds of the product."""
+    def holder(self, movement: Movement, account_id: str) -> AffectedHolder:
+        """An account with what it holds of the product. Raises `account_unknown`."""
+        account = self.account(account_id)
         key = holding_key(movement.code, account_id)
         data = self.state.get(key)
         before = NOTHING_HELD if data is None else decode_holding(data)
         return AffectedHolder(account_id, account, self.subject_reference(account.subject), key, before)
 
-    def open_holder(self, movement: Movement, account_id: str) -> AffectedHolder:
-        """The same of an account on which securities may move. Raises as `open_securities_account`."""
-        return self.holder(movement, account_id, self.open_securities_account(account_id))
+    def open_holder(self, movement: Movement, account_id: str, *, or_frozen: bool = False) -> AffectedHolder:
+        """The same of an account on which securities may move. Raises `account_unknown`, `account_type_wrong`,
+        `account_closed`, `account_frozen`.
+        """
+        holder = self.holder(movement, account_id)
+        account = holder.account
+        if account.account_type != "securities":
+            raise refuse("account_type_wrong", account=account_id)
+        if account.status == "closed":
+            raise refuse("account_closed", account=account_id)
+        if account.status == "frozen" and not or_frozen:
+            raise refuse("account_frozen", account=account_id)
+        return holder
 
     def registration_id(self, number: int) -> str:
         """Object id of this operation's n-th registration, counting from 1; 0 is its transfer report."""

@@ -38,6 +38,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from business_chain.refusals import refuse
 from common.chain.application import StateReader, StateView
 from common.core.errors import InvariantBroken
 from common.core.suite import HASH_SIZE, Suite
@@ -262,6 +263,18 @@ def read_business(state: StateReader, business_id: str) -> BusinessRecord | None
     return None if data is None else BusinessRecord(data[:HASH_SIZE], data[HASH_SIZE:])
 
 
+def check_unused(state: StateReader, business_id: str) -> bytes:
+    """The index key of a business id that was not applied before.
+
+    Raises `business_id_used`, naming the transaction that applied it.
+    """
+    key = business_index_key(business_id)
+    data = state.get_index(key)
+    if data is not None:
+        raise refuse("business_id_used", business_id=business_id, first_tx_id=data[HASH_SIZE:].hex())
+    return key
+
+
 class BusinessIds:
     """The business ids that one transaction applies: entered for ever, by an index record and in a chained hash.
 
@@ -279,10 +292,10 @@ class BusinessIds:
         self._entries: dict[int, list[bytes]] = {}
 
     def enter(self, business_id: str, content: bytes) -> None:
-        """Apply an id that is not used; what follows in the transaction finds it used."""
-        name = business_id.encode("ascii")
-        self._state.put_index(b"business/" + name, content + self._tx_id)
-        self._entries.setdefault(content[0] >> 4, []).append(b"%c%b%b" % (len(name), name, content))
+        """Apply an id; what follows in the transaction finds it used. Raises as `check_unused`."""
+        self._state.put_index(check_unused(self._state, business_id), content + self._tx_id)
+        entry = b"%c%b%b" % (len(business_id), business_id.encode("ascii"), content)
+        self._entries.setdefault(content[0] >> 4, []).append(entry)
 
     def write(self) -> None:
         """Chain what was entered: the transaction is applied."""

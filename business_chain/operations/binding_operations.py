@@ -90,7 +90,7 @@ def freeze(operation: Freeze, ledger: Ledger) -> None:
     A frozen account may be frozen in part as well.
     """
     movement = ledger.movement(operation.product)
-    holder = ledger.holder(movement, operation.account, ledger.securities_account(operation.account))
+    holder = ledger.open_holder(movement, operation.account, or_frozen=True)
     after = holder.before
     binding = Binding(
         account=operation.account,
@@ -226,7 +226,7 @@ def _save(ledger: Ledger, binding_id: str, binding: Binding) -> None:
 def _place_of(binding: Binding, ledger: Ledger) -> tuple[Movement, AffectedHolder]:
     """Where a binding lies, whatever the account's standing."""
     movement = ledger.movement(binding.product)
-    return movement, ledger.holder(movement, binding.account, ledger.account(binding.account))
+    return movement, ledger.holder(movement, binding.account)
 
 
 def _register(
