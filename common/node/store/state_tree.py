@@ -17,9 +17,10 @@ updates would otherwise push out the branches near the top, which every update n
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final, Protocol
@@ -49,6 +50,8 @@ _CACHE_ENTRY_BYTES: Final = 220
 """What Python adds to the bytes of a cached node: dict slot, path, object headers."""
 
 _HEX: Final = "0123456789abcdef"
+_CHILD: Final = struct.Struct(">I32s")
+"""A child in a branch: number of entries, node hash."""
 _Change = tuple[bytes, bytes | None]
 """(key hash, value hash or None to delete)."""
 
@@ -67,6 +70,8 @@ class TreeUpdate:
 
     base_root: bytes
     root: bytes
+    entries: int
+    """How many keys the state has then."""
     value_hashes: Mapping[bytes, bytes | None]
     """Key -> hash of the value it is set to, None if it is deleted; what a block's `change_root` is made of."""
     writes: tuple[tuple[bytes, bytes | None], ...]
@@ -76,31 +81,25 @@ class TreeUpdate:
     """Path -> the node that stood there before, of those in `nodes` where one did; the empty tree has its top node."""
 
 
-class _NodeCache:
+class _NodeCache(OrderedDict[str, bytes]):
     """Encoded nodes by path, the most recently stored kept, up to a number of bytes."""
 
     def __init__(self, budget_bytes: int) -> None:
+        super().__init__()
         self._budget_bytes = budget_bytes
         self._size_bytes = 0
-        self._nodes: OrderedDict[str, bytes] = OrderedDict()
-
-    def get(self, path: str) -> bytes | None:
-        """The cached node, or None."""
-        return self._nodes.get(path)
 
     def store(self, path: str, node: bytes) -> None:
         """Keep `node`, and drop the oldest ones above the budget."""
-        self.drop(path)
-        self._nodes[path] = node
-        self._size_bytes += len(node) + _CACHE_ENTRY_BYTES
+        before = self.pop(path, None)
+        self[path] = node
+        self._size_bytes += len(node) + (_CACHE_ENTRY_BYTES if before is None else -len(before))
         while self._size_bytes > self._budget_bytes:
-            self._size_bytes -= len(self._nodes.popitem(last=False)[1]) + _CACHE_ENTRY_BYTES
+            self._size_bytes -= len(self.popitem(last=False)[1]) + _CACHE_ENTRY_BYTES
 
     def drop(self, path: str) -> None:
-        """Forget a node, if it is there."""
-        node = self._nodes.pop(path, None)
-        if node is not None:
-            self._size_bytes -= len(node) + _CACHE_ENTRY_BYTES
+        """Forget a node that is there."""
+        self._size_bytes -= len(self.pop(path)) + _CACHE_ENTRY_BYTES
 
 
 class StateTree:
@@ -125,6 +124,7 @@ class StateTree:
         self._root = node_hash(suite, self._top)
         if root is not None and root != self._root:
             raise _damaged("", "the top of the state tree is not the one that the tip names")
+        self._entries = _entries_of(self._top)
 
     @property
     def root(self) -> bytes:
@@ -134,7 +134,7 @@ class StateTree:
     @property
     def entries(self) -> int:
         """How many keys the state has."""
-        return _entries_of(self._top)
+        return self._entries
 
     def apply(self, changes: Mapping[bytes, bytes | None]) -> TreeUpdate:
         """The update that sets these keys to these values; None deletes. Raises DamagedStore."""
@@ -142,11 +142,14 @@ class StateTree:
         value_hashes = {key: None if value is None else value_hash(suite, value) for key, value in changes.items()}
         hashed: list[_Change] = [(key_hash(suite, key), digest) for key, digest in value_hashes.items()]
         hashed.sort(key=itemgetter(0))
-        batch = _Batch(self)
+        batch = _Batch(suite, self.load)
         with self._lock:
-            top = batch.update("", self._top, self.entries, hashed)[0] if hashed else self._top
-            writes = tuple((schema.tree_node(path), node) for path, node in batch.nodes.items())
-            return TreeUpdate(self._root, node_hash(suite, top), value_hashes, writes, batch.nodes, batch.replaced)
+            top, entries = self._top, self._entries
+            if hashed:
+                top, entries = batch.update("", top, entries, hashed)
+            root = node_hash(suite, top)
+            writes = tuple([(schema.tree_node(path), node) for path, node in batch.nodes.items()])
+            return TreeUpdate(self._root, root, entries, value_hashes, writes, batch.nodes, batch.replaced)
 
     def advance(self, update: TreeUpdate, store: NodeSource | None = None) -> None:
         """The update's writes are stored: go on from there, reading from `store` if it is another one now."""
@@ -156,13 +159,14 @@ class StateTree:
             self._store = store or self._store
             for path, node in update.nodes.items():
                 if node is None:
-                    self._branches.drop(path)
-                    self._buckets.drop(path)
+                    for cache in (self._branches, self._buckets):
+                        if path in cache:
+                            cache.drop(path)
                 elif path:
                     self._remember(path, node)
                 else:
                     self._top = node
-            self._root = update.root
+            self._root, self._entries = update.root, update.entries
 
     def prove(self, key: bytes) -> StateProof:
         """The proof that `key` has its value, or is absent, under `root`. Raises DamagedStore."""
@@ -192,24 +196,21 @@ class StateTree:
             self._remember(path, node)
         return node
 
-    def hash_of(self, node: bytes) -> bytes:
-        """Node hash under this chain's suite."""
-        return node_hash(self._suite, node)
-
     def _remember(self, path: str, node: bytes) -> None:
-        if node[0] == BRANCH:
-            self._buckets.drop(path)
-            self._branches.store(path, node)
-        else:
-            self._branches.drop(path)
-            self._buckets.store(path, node)
+        kind, other = self._branches, self._buckets
+        if node[0] == BUCKET:
+            kind, other = other, kind
+        if path in other:
+            other.drop(path)
+        kind.store(path, node)
 
 
 class _Batch:
     """One batch on its way through the tree: collects the nodes that change, by path; None is a node that is gone."""
 
-    def __init__(self, tree: StateTree) -> None:
-        self._tree = tree
+    def __init__(self, suite: Suite, load: Callable[..., bytes]) -> None:
+        self._suite = suite
+        self._load = load
         self.nodes: dict[str, bytes | None] = {}
         self.replaced: dict[str, bytes] = {}
 
@@ -226,25 +227,32 @@ class _Batch:
             return node, entries
         if entries or not path:
             self.replaced[path] = node
-        return self._build(path, merged)
+        return build_subtree(self._suite, path, merged, self.nodes)
 
     def _update_branch(self, path: str, node: bytes, entries: int, changes: list[_Change]) -> tuple[bytes, int]:
         branch = bytearray(node)
-        depth = len(path)
-        start = 0
-        while start < len(changes):
-            nibble = _nibble(changes[start][0], depth)
+        present = int.from_bytes(node[1:BRANCH_START], "big")
+        half, shift = _nibble_place(len(path))
+        start, last = 0, len(changes)
+        while start < last:
+            nibble = changes[start][0][half] >> shift & 15
             end = start + 1
-            while end < len(changes) and _nibble(changes[end][0], depth) == nibble:
+            while end < last and changes[end][0][half] >> shift & 15 == nibble:
                 end += 1
-            child_path = path + _HEX[nibble]
-            count, child_hash = child_of(branch, nibble)
-            child = EMPTY_BUCKET if child_hash is None else self._tree.load(child_path, child_hash, remember=False)
+            bit, child_path = 1 << nibble, path + _HEX[nibble]
+            at = BRANCH_START + (present & bit - 1).bit_count() * CHILD_BYTES
+            if present & bit:
+                count, child_hash = _CHILD.unpack_from(branch, at)
+                child, behind = self._load(child_path, child_hash, remember=False), at + CHILD_BYTES
+            else:
+                count, child, behind = 0, EMPTY_BUCKET, at
             new_child, new_count = self.update(child_path, child, count, changes[start:end])
             if new_child is not child:
-                set_child(branch, nibble, new_count, self._tree.hash_of(new_child) if new_count else None)
+                present = present | bit if new_count else present & ~bit
+                branch[at:behind] = _CHILD.pack(new_count, node_hash(self._suite, new_child)) if new_count else b""
                 entries += new_count - count
             start = end
+        branch[1:BRANCH_START] = present.to_bytes(2, "big")
         if branch == node:
             return node, entries
         self.replaced[path] = node
@@ -252,9 +260,6 @@ class _Batch:
             return self._collapse(path, branch), entries
         result = self.nodes[path] = bytes(branch)
         return result, entries
-
-    def _build(self, path: str, body: bytes) -> tuple[bytes, int]:
-        return build_subtree(self._tree.hash_of, path, body, self.nodes)
 
     def _collapse(self, path: str, branch: bytearray) -> bytes:
         """The bucket that replaces a branch with few entries. All its children are buckets, being no larger."""
@@ -265,15 +270,13 @@ class _Batch:
                 child_path = path + _HEX[nibble]
                 child = self.nodes.get(child_path)
                 if child is None:
-                    child = self.replaced[child_path] = self._tree.load(child_path, child_hash)
+                    child = self.replaced[child_path] = self._load(child_path, child_hash)
                 parts.append(child[BUCKET_START:])
                 self.nodes[child_path] = None
-        return self._build(path, b"".join(parts))[0]
+        return build_subtree(self._suite, path, b"".join(parts), self.nodes)[0]
 
 
-def build_subtree(
-    hash_of: Callable[[bytes], bytes], path: str, body: bytes, nodes: dict[str, bytes | None]
-) -> tuple[bytes, int]:
+def build_subtree(suite: Suite, path: str, body: bytes, nodes: dict[str, bytes | None]) -> tuple[bytes, int]:
     """The subtree at `path` that holds these encoded entries, which ascend: its node and its number of entries.
 
     All its nodes are put into `nodes`.
@@ -283,24 +286,32 @@ def build_subtree(
         bucket = bytes((BUCKET, count)) + body
         nodes[path] = bucket if count or not path else None
         return bucket, count
-    depth = len(path)
-    branch = bytearray((BRANCH, 0, 0))
-    half, shift = depth // 2, 0 if depth % 2 else 4
+    children: list[tuple[int, int, bytes]] = []
+    half, shift = _nibble_place(len(path))
     start = 0
     while start < len(body):
         nibble = body[start + half] >> shift & 15
         end = start + ENTRY_BYTES
         while end < len(body) and body[end + half] >> shift & 15 == nibble:
             end += ENTRY_BYTES
-        child, child_count = build_subtree(hash_of, path + _HEX[nibble], body[start:end], nodes)
-        set_child(branch, nibble, child_count, hash_of(child))
+        child, child_count = build_subtree(suite, path + _HEX[nibble], body[start:end], nodes)
+        children.append((nibble, child_count, node_hash(suite, child)))
         start = end
-    result = nodes[path] = bytes(branch)
-    return result, count
+    branch = nodes[path] = branch_of(children)
+    return branch, count
 
 
-def _nibble(digest: bytes, depth: int) -> int:
-    return digest[depth // 2] >> (0 if depth % 2 else 4) & 15
+def branch_of(children: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """The branch with these children, which ascend: (nibble, number of entries, node hash) each."""
+    present = sum(1 << nibble for nibble, _, _ in children)
+    return bytes((BRANCH, present >> 8, present & 255)) + b"".join(
+        [_CHILD.pack(count, digest) for _, count, digest in children]
+    )
+
+
+def _nibble_place(depth: int) -> tuple[int, int]:
+    """Which byte of a key hash holds the nibble of this depth, and by how many bits it has to be shifted down."""
+    return depth // 2, 0 if depth % 2 else 4
 
 
 def _merged(body: bytes, changes: list[_Change]) -> bytes:
@@ -336,23 +347,8 @@ def child_of(branch: bytes | bytearray, nibble: int) -> tuple[int, bytes | None]
     bit = 1 << nibble
     if not present & bit:
         return 0, None
-    at = BRANCH_START + (present & bit - 1).bit_count() * CHILD_BYTES
-    return int.from_bytes(branch[at : at + 4], "big"), bytes(branch[at + 4 : at + CHILD_BYTES])
-
-
-def set_child(branch: bytearray, nibble: int, entries: int, child_hash: bytes | None) -> None:
-    """Put, replace or (None) remove a branch's child."""
-    present = branch[1] << 8 | branch[2]
-    bit = 1 << nibble
-    at = BRANCH_START + (present & bit - 1).bit_count() * CHILD_BYTES
-    end = at + CHILD_BYTES if present & bit else at
-    if child_hash is None:
-        branch[at:end] = b""
-        present &= ~bit
-    else:
-        branch[at:end] = entries.to_bytes(4, "big") + child_hash
-        present |= bit
-    branch[1:BRANCH_START] = present.to_bytes(2, "big")
+    entries, child_hash = _CHILD.unpack_from(branch, BRANCH_START + (present & bit - 1).bit_count() * CHILD_BYTES)
+    return entries, child_hash
 
 
 def _entries_of(node: bytes) -> int:

@@ -27,12 +27,12 @@ from common.core.codec import Reader, Writer
 from common.core.errors import InvariantBroken, Malformed
 from common.core.genesis import Genesis
 from common.core.header import Header
-from common.core.state_proof import BRANCH, BUCKET_SIZE, EMPTY_BUCKET, key_hash, node_hash, value_hash
+from common.core.state_proof import BUCKET_SIZE, EMPTY_BUCKET, key_hash, node_hash, value_hash
 from common.core.suite import HASH_SIZE
 from common.node.logic.catchup.checkpoint_format import KINDS, Manifest, chunk_id, read_chunk
 from common.node.logic.execution.used_nonces import EMPTY_CHAIN, NonceBuckets, decode_bucket, leaf_key, nonce_key
 from common.node.store import schema
-from common.node.store.state_tree import build_subtree, set_child
+from common.node.store.state_tree import branch_of, build_subtree
 from common.node.store.storage import KeyValueStore
 from common.node.upkeep.join_headers import HeaderChain
 from common.node.upkeep.spill import Spill
@@ -187,30 +187,31 @@ class CheckpointImport:
         if sum(counts) <= BUCKET_SIZE:
             self._write_subtree("", spill, range(TREE_PARTS))
             return
-        top = bytearray((BRANCH, 0, 0))
+        suite = self._genesis.suite
+        top: list[tuple[int, int, bytes]] = []
         for first in range(16):
             parts = range(first * 16, first * 16 + 16)
             path = f"{first:x}"
             entries = sum(counts[part] for part in parts)
             if entries > BUCKET_SIZE:
-                branch = bytearray((BRANCH, 0, 0))
+                children: list[tuple[int, int, bytes]] = []
                 for second, part in enumerate(parts):
                     if counts[part]:
                         child, count = self._write_subtree(f"{path}{second:x}", spill, (part,))
-                        set_child(branch, second, count, node_hash(self._genesis.suite, child))
-                self._store.write([(schema.tree_node(path), bytes(branch))], sync=False)
-                set_child(top, first, entries, node_hash(self._genesis.suite, bytes(branch)))
+                        children.append((second, count, node_hash(suite, child)))
+                branch = branch_of(children)
+                self._store.write([(schema.tree_node(path), branch)], sync=False)
+                top.append((first, entries, node_hash(suite, branch)))
             elif entries:
                 child, count = self._write_subtree(path, spill, parts)
-                set_child(top, first, count, node_hash(self._genesis.suite, child))
+                top.append((first, count, node_hash(suite, child)))
             yield
-        self._store.write([(schema.tree_node(""), bytes(top))], sync=False)
+        self._store.write([(schema.tree_node(""), branch_of(top))], sync=False)
 
     def _write_subtree(self, path: str, spill: Spill, parts: range | tuple[int]) -> tuple[bytes, int]:
-        suite = self._genesis.suite
         nodes: dict[str, bytes | None] = {}
         body = b"".join(chained.from_iterable(spill.sorted(part) for part in parts))
-        result = build_subtree(lambda node: node_hash(suite, node), path, body, nodes)
+        result = build_subtree(self._genesis.suite, path, body, nodes)
         for batch in _batches((schema.tree_node(at), node) for at, node in nodes.items()):
             self._store.write(batch, sync=False)
         return result

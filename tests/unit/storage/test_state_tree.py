@@ -176,8 +176,8 @@ def test_caches_stay_within_their_budget() -> None:
     for first in range(0, 5000, 500):
         commit(store, tree, {b"k%d" % number: b"v" for number in range(first, first + 500)})
     for cache, budget in ((tree._branches, 20_000), (tree._buckets, 10_000)):
-        assert sum(len(node) + 220 for node in cache._nodes.values()) == cache._size_bytes <= budget
-        assert cache._nodes
+        assert sum(len(node) + 220 for node in cache.values()) == cache._size_bytes <= budget
+        assert cache
 
 
 def test_tree_on_leveldb_survives_a_restart(tmp_path: Path) -> None:
