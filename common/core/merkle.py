@@ -35,13 +35,14 @@ def node_hash(hash: Hash, left: bytes, right: bytes) -> bytes:
 
 def _levels(hash: Hash, leaf_hashes: Sequence[bytes]) -> list[Sequence[bytes]]:
     """All levels from the leaves to the root; a last odd node moves up unchanged, which gives RFC 6962's shape."""
-    levels: list[Sequence[bytes]] = [leaf_hashes]
-    while len(levels[-1]) > 1:
-        below = levels[-1]
-        above = [hash(NODE_PREFIX + below[at] + below[at + 1]) for at in range(0, len(below) - 1, 2)]
-        if len(below) % 2:
-            above.append(below[-1])
-        levels.append(above)
+    level = leaf_hashes
+    levels = [level]
+    while len(level) > 1:
+        above = [hash(NODE_PREFIX + left + right) for left, right in zip(level[::2], level[1::2], strict=False)]
+        if len(level) % 2:
+            above.append(level[-1])
+        level = above
+        levels.append(level)
     return levels
 
 

@@ -198,10 +198,10 @@ class ChainStore(ChainReader):
             self.tree.advance(pending.tree_update, view)
             self._view = view
             self._tip = pending.tip
-            for key, entry in pending.state_entries.items():
-                self._state_cache.store(key, entry)
+            self._state_cache.store(pending.state_entries)
             self._absent.written(pending.written)
-            if self._empty and any(key.startswith(tuple(self._empty)) for key in pending.state_entries):
+            empty = tuple(self._empty)
+            if any(key.startswith(empty) for key in pending.state_entries):
                 self._empty.clear()
             self._keep_set(height + 1, pending.next_validators)
             self._pending = None
@@ -245,7 +245,7 @@ class ChainStore(ChainReader):
         entry = view.get(schema.state(key))
         with self._lock:
             if view is self._view:
-                self._state_cache.store(key, entry)
+                self._state_cache.store({key: entry})
         return entry
 
     def look_up(self, key: bytes) -> bytes | None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from common.core.errors import Malformed
@@ -44,20 +45,20 @@ _LENGTH: Final = struct.Struct(">I")
 
 def write_pages(items: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
     """(index of its first item, page) of each page, in order; nothing for no items."""
+    lengths = [len(item) for item in items]
     first, size_bytes = 0, 0
-    parts: list[bytes] = []
-    for index, item in enumerate(items):
-        if parts and size_bytes + len(item) > PAGE_BYTES:
-            yield first, _compressed(parts)
-            first, size_bytes, parts = index, 0, []
-        parts += (_LENGTH.pack(len(item)), item)
-        size_bytes += _LENGTH.size + len(item)
-    if parts:
-        yield first, _compressed(parts)
+    for index, length in enumerate(lengths):
+        if index > first and size_bytes + length > PAGE_BYTES:
+            yield first, _page(lengths[first:index], items[first:index])
+            first, size_bytes = index, 0
+        size_bytes += _LENGTH.size + length
+    if lengths:
+        yield first, _page(lengths[first:], items[first:])
 
 
-def _compressed(parts: list[bytes]) -> bytes:
-    return _COMPRESSOR.compress(b"".join(parts), zstd.ZstdCompressor.FLUSH_FRAME)
+def _page(lengths: Sequence[int], items: Sequence[bytes]) -> bytes:
+    content = b"".join(chain.from_iterable(zip(map(_LENGTH.pack, lengths), items, strict=True)))
+    return _COMPRESSOR.compress(content, zstd.ZstdCompressor.FLUSH_FRAME)
 
 
 def read_page(page: bytes) -> list[bytes]:

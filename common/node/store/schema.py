@@ -200,7 +200,7 @@ def object_revisions(object_id: str) -> bytes:
 
 def object_revision(object_id: str, height: int, index: int) -> bytes:
     """Key of one revision of an object."""
-    return object_revisions(object_id) + _PLACE.pack(MAX_U64 - height, _MAX_U32 - index)
+    return OBJECTS + object_id.encode("utf-8") + b"\0" + _PLACE.pack(MAX_U64 - height, _MAX_U32 - index)
 
 
 def read_object_revision(key: bytes) -> tuple[int, int]:

@@ -12,7 +12,7 @@ Left out: locking of writers, and which entries were written (`chain_store.py`).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 _ENTRY_BYTES: Final = 200
@@ -36,13 +36,14 @@ class StateCache:
         old = self._old
         return key in old, old.get(key)
 
-    def store(self, key: bytes, entry: bytes | None) -> None:
-        """Keep an entry, and forget the old ones where half the budget is young."""
+    def store(self, entries: Mapping[bytes, bytes | None]) -> None:
+        """Keep these, and forget the old ones where half the budget is young."""
         young = self._young
-        if key in young:
-            self._young_bytes -= _size_bytes(key, young[key])
-        young[key] = entry
-        self._young_bytes += _size_bytes(key, entry)
+        for key, entry in entries.items():
+            if key in young:
+                self._young_bytes -= _size_bytes(key, young[key])
+            young[key] = entry
+            self._young_bytes += _size_bytes(key, entry)
         if 2 * self._young_bytes > self._budget_bytes:
             self._old, self._young, self._young_bytes = young, {}, 0
 

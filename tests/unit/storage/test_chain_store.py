@@ -330,14 +330,14 @@ def test_the_most_recently_stored_entries_are_kept_within_a_budget() -> None:
     entry_bytes = 1_000
     cache = StateCache(10 * entry_bytes)
     for number in range(200):
-        cache.store(b"always", b"%d" % number)
-        cache.store(b"%d" % number, bytes(entry_bytes // 2))
+        cache.store({b"always": b"%d" % number})
+        cache.store({b"%d" % number: bytes(entry_bytes // 2)})
         assert cache.lookup(b"always") == (True, b"%d" % number)
         assert cache.lookup(b"%d" % number) == (True, bytes(entry_bytes // 2))
     known = [number for number in range(200) if cache.lookup(b"%d" % number)[0]]
     assert known == list(range(known[0], 200))
     assert 5 <= len(known) <= 20
-    cache.store(b"gone", None)
+    cache.store({b"gone": None})
     assert (cache.lookup(b"gone"), cache.lookup(b"never")) == ((True, None), (False, None))
 
 
