@@ -51,7 +51,7 @@ from common.node.logic.node_events import (
     Timer,
     TimerExpired,
 )
-from common.node.logic.node_status import SubmitResult
+from common.node.logic.node_status import TransactionState
 from common.node.logic.wire.checkpoint_messages import (
     KIND_ANSWER_CHECKPOINTS,
     KIND_ANSWER_HEADERS,
@@ -158,7 +158,7 @@ class Runtime(EffectPorts):
         self._counters.effects = self._performer.performed
         return self._counters
 
-    def submit(self, envelope: bytes) -> SubmitResult:
+    def submit(self, envelope: bytes) -> TransactionState:
         """Hand a transaction to the node. Raises Rejected; Unavailable('stopping') once the node is stopping, also if
         this very transaction is what stops it: it may complete a block, and so lead to votes as any event does (R4).
         """

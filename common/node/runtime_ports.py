@@ -12,7 +12,7 @@ from typing import Protocol
 
 from common.node.logic.node_effects import Accusation, BlockCommitted, Channel, NodeEffect, Warned
 from common.node.logic.node_events import NodeEvent, PeerKey
-from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.node_status import NodeStatus, TransactionState
 
 Writes = Sequence[tuple[bytes, bytes | None]]
 """A batch: keys and values, None to delete."""
@@ -23,7 +23,7 @@ class NodeLogic(Protocol):
 
     def step(self, event: NodeEvent, now_ms: int) -> list[NodeEffect]: ...
 
-    def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]: ...
+    def submit(self, envelope: bytes, now_ms: int) -> tuple[TransactionState, list[NodeEffect]]: ...
 
     def hello_for(self, peer: PeerKey) -> bytes: ...
 

@@ -26,7 +26,7 @@ from common.node.diagnosis.self_judgement import NodeFacts
 from common.node.log_limit import LimitedLog
 from common.node.logic.execution.next_block import NextBlock
 from common.node.logic.node_effects import Accusation, BlockCommitted, Warned
-from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.node_status import NodeStatus, TransactionState
 from common.node.peer.transport import PeerReport, PeerTransport
 from common.node.runtime import Runtime
 from common.node.runtime_ports import NodeLogic
@@ -112,7 +112,7 @@ class NodeService:
         """The tier's rules."""
         return self._application
 
-    def submit(self, envelope: bytes) -> SubmitResult:
+    def submit(self, envelope: bytes) -> TransactionState:
         """Admit one envelope. The same transaction again is the same answer. Raises Rejected."""
         return self._running().submit(envelope)
 

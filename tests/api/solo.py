@@ -24,7 +24,7 @@ from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node import Node
 from common.node.logic.node_effects import BlockCommitted, CancelTimer, CommitBlock, SetTimer, Warned
 from common.node.logic.node_events import BlockWritten, NodeEvent, Started, Timer, TimerExpired
-from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.node_status import NodeStatus, TransactionState
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
 from tests.support.facts import healthy_facts
@@ -125,7 +125,7 @@ class Solo(EffectPorts):
         """The rules."""
         return self._application
 
-    def submit(self, envelope: bytes) -> SubmitResult:
+    def submit(self, envelope: bytes) -> TransactionState:
         """Admit one envelope."""
         if self.fail_with is not None:
             raise self.fail_with

@@ -17,7 +17,7 @@ from common.core.transaction import SignedTransaction, parse_envelope, sign_enve
 from common.node.diagnosis.self_judgement import NodeFacts
 from common.node.logic.execution.executor import Executor
 from common.node.logic.execution.genesis_state import initialise_chain
-from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.node_status import NodeStatus, TransactionState
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
 from crosslink.lightclient.delivery import BlockDelivery, Delivery
@@ -129,7 +129,7 @@ class CustodyNode:
         )
         return TrustFile((custody, *(chain.trust_root() for chain in self.chains)))
 
-    async def submit_envelope(self, envelope: bytes) -> SubmitResult:
+    async def submit_envelope(self, envelope: bytes) -> TransactionState:
         raise Unavailable("test_node", "This node takes no transactions over HTTP.")
 
     async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> None:

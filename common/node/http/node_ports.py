@@ -16,7 +16,7 @@ from common.core.genesis import Genesis
 from common.core.suite import Suite
 from common.core.transaction import SignedTransaction
 from common.node.diagnosis.self_judgement import NodeFacts
-from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.node_status import NodeStatus, TransactionState
 from common.node.store.chain_store import ChainStore
 
 
@@ -43,7 +43,7 @@ class ServedNode(Protocol):
         """The tier's rules."""
         ...
 
-    def submit(self, envelope: bytes) -> SubmitResult:
+    def submit(self, envelope: bytes) -> TransactionState:
         """Admit one envelope, as it came. The same transaction again is the same answer. Raises `Rejected`."""
         ...
 

@@ -113,13 +113,12 @@ class SubmitRoute:
     def _submit(self, body: bytes) -> TransactionState:
         """Hand the bytes to the node; where the transaction is now. Raises `Rejected`."""
         try:
-            tx_id = self._service.submit(body).tx_id
+            return self._service.submit(body)
         except Conflict as refusal:
             first = self._first_application(body) if refusal.code == BUSINESS_ID_USED else None
             if first is None:
                 raise
-            tx_id = first
-        return self._service.transaction_state(tx_id)
+        return self._service.transaction_state(first)
 
     def _told(self, body: bytes, state: TransactionState) -> TransactionState:
         """What the client is told: of the first application, if this is the same content again (X2)."""

@@ -51,7 +51,7 @@ from common.node.logic.node_events import (
 )
 from common.node.logic.node_outbox import NodeOutbox
 from common.node.logic.node_questions import NodeQuestions
-from common.node.logic.node_status import NodeLimits, SubmitResult
+from common.node.logic.node_status import NodeLimits, TransactionState
 from common.node.logic.pool.body_fetch import BodyFetch, FetchProgress
 from common.node.logic.pool.gossip import Gossip
 from common.node.logic.pool.mempool import Mempool
@@ -235,7 +235,7 @@ class Node(NodeQuestions):
                 self._heartbeat.arm(self._clock.now_ms, just_committed=False)
         return self._finish()
 
-    def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]:
+    def submit(self, envelope: bytes, now_ms: int) -> tuple[TransactionState, list[NodeEffect]]:
         """Take a client's transaction, or say what became of it (protocol rule 25). Raises `Rejected`; an observer
         refuses with `Unavailable('not_a_validator')`, since nobody takes transactions from it (attack C9).
         """
@@ -245,12 +245,12 @@ class Node(NodeQuestions):
         admission = self._mempool.admit(envelope)
         tx = admission.tx
         if admission.committed:
-            return SubmitResult(tx.id, self.transaction_state(tx.id).status), []
+            return self.transaction_state(tx.id), []
         if admission.fresh:
             self._gossip.add(tx.envelope)
             if self._bodies.arrived([tx.envelope_hash]):
                 self._assembly.bodies_complete()
-        return SubmitResult(tx.id, "pending"), self._finish()
+        return TransactionState(tx.id, "pending"), self._finish()
 
     def _finish(self) -> list[NodeEffect]:
         """What follows from every event: tell the replica about work, start what has become possible."""

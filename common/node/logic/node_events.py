@@ -8,7 +8,7 @@ The rest of a node's face (`node.Node`), called from the same thread::
     Node(genesis=, application=, chain=<ChainStore>, seed=<own seed | None>, recovered=<vote-log records>,
          limits=NodeLimits(), stopwatch=<() -> processor ns, for block sizing only>, may_vote=True,
          abstain_through_height=0)
-    submit(envelope, now_ms) -> (SubmitResult, list[NodeEffect])      raises Rejected
+    submit(envelope, now_ms) -> (TransactionState, list[NodeEffect])      raises Rejected
     hello_for(peer: PeerKey) -> bytes        what our hello tells this peer (`peer_messages.Hello`, encoded)
     transaction_state(tx_id) -> TransactionState          status() -> NodeStatus
     peer_keys() -> frozenset[PeerKey]        who may connect: the current and the next set (protocol rule 7)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from common.core.receipt import Receipt
 
 TransactionStatus = Literal["pending", "applied", "rejected", "expired", "unknown"]
@@ -38,16 +40,7 @@ class NodeLimits:
     """A checkpoint is due after every block whose height is a multiple of this; 0 for never."""
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitResult:
-    """The node's answer to a submission: admitted earlier or now, or already final."""
-
-    tx_id: bytes
-    status: TransactionStatus
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionState:
+class TransactionState(msgspec.Struct, frozen=True):
     """Where a transaction is. `height`, `index` and `receipt` are set once it is final."""
 
     tx_id: bytes

@@ -41,7 +41,7 @@ from common.node.logic.node_events import (
     Timer,
     TimerExpired,
 )
-from common.node.logic.node_status import NodeStatus, SubmitResult, TransactionState
+from common.node.logic.node_status import NodeStatus, TransactionState
 from common.node.logic.wire.peer_messages import KIND_CONSENSUS, KIND_GET_BLOCKS, Status, decode_payload
 from common.node.peer.frames import FrameType, encode_frame
 from common.node.peer.hello import ChannelBinding, ChannelRole, Side, make_hello
@@ -93,10 +93,10 @@ class Journal:
         queued = self.answers.get(type(event), [])
         return queued.pop(0) if queued else []
 
-    def submit(self, envelope: bytes, now_ms: int) -> tuple[SubmitResult, list[NodeEffect]]:
+    def submit(self, envelope: bytes, now_ms: int) -> tuple[TransactionState, list[NodeEffect]]:
         if self.fail_step is not None:
             raise self.fail_step
-        return SubmitResult(envelope, "pending"), [SendToPeers(envelope, Channel.TRANSACTIONS)]
+        return TransactionState(envelope, "pending"), [SendToPeers(envelope, Channel.TRANSACTIONS)]
 
     def hello_for(self, peer: PeerKey) -> bytes:
         return b""
