@@ -3,7 +3,7 @@
 Pure; works on the effects of the replica's step and signs through `voice`.
 Reference: Castro & Liskov, "Practical Byzantine Fault Tolerance" (OSDI '99), section 4.2.
 
-  I1  At most one own vote per (view, height, phase), and only in the current view (`voice`, rule O1).
+  I1  At most one own vote per (view, height, stage), and only in the current view (`voice`, rule O1).
   I2  A vote is durable before it is sent, and so is what it rests on: the body before PREPARE, the prepared certificate
       before COMMIT (protocol rule 1).
   I3  Prepared means: validated here, and q members signed PREPARE for it in one view, the leader among the candidates
@@ -23,7 +23,16 @@ from __future__ import annotations
 from enum import Enum
 
 from common.consensus.effects import Accuse, Broadcast, Decide, DecideById, Send, ValidateBlock
-from common.consensus.messages import ConsensusMessage, Mark, NewView, Phase, PreparedCertificate, Proposal, Vote
+from common.consensus.messages import (
+    VOTE_STAGES,
+    ConsensusMessage,
+    Mark,
+    NewView,
+    PreparedCertificate,
+    Proposal,
+    Stage,
+    Vote,
+)
 from common.consensus.params import MAX_ACCUSATIONS, MAX_SHOWN_DISSENTS, MAX_VOTED_VIEWS_PER_MEMBER
 from common.consensus.step_effects import StepEffects
 from common.consensus.verification import Verifier
@@ -36,7 +45,7 @@ from common.core.suite import Suite
 
 
 class Tally:
-    """The votes of one phase and view."""
+    """The votes of one stage and view."""
 
     def __init__(self) -> None:
         self.votes: dict[int, Vote] = {}
@@ -46,60 +55,60 @@ class Tally:
 
 
 class VoteBook:
-    """Verified votes of one height, at most one for each member, phase and view (attack C8)."""
+    """Verified votes of one height, at most one for each member, stage and view (attack C8)."""
 
     def __init__(self, quorum: int) -> None:
         self._quorum = quorum
-        self._tallies: dict[tuple[Phase, int], Tally] = {}
-        self._views: dict[tuple[Phase, int], list[int]] = {}
+        self._tallies: dict[tuple[Stage, int], Tally] = {}
+        self._views: dict[tuple[Stage, int], list[int]] = {}
 
-    def find(self, phase: Phase, view: int, voter: int) -> Vote | None:
+    def find(self, stage: Stage, view: int, voter: int) -> Vote | None:
         """The member's vote, if it is kept."""
-        tally = self._tallies.get((phase, view))
+        tally = self._tallies.get((stage, view))
         return None if tally is None else tally.votes.get(voter)
 
-    def quorum_of(self, phase: Phase, view: int) -> bytes | None:
+    def quorum_of(self, stage: Stage, view: int) -> bytes | None:
         """The block that a quorum voted for."""
-        tally = self._tallies.get((phase, view))
+        tally = self._tallies.get((stage, view))
         return None if tally is None else tally.decided
 
     def add(self, vote: Vote) -> None:
-        """Count a verified vote of a member who has none yet in this phase and view."""
-        tally = self._tallies.get((vote.phase, vote.view))
+        """Count a verified vote of a member who has none yet in this stage and view."""
+        tally = self._tallies.get((vote.stage, vote.view))
         if tally is None:
-            tally = self._tallies[vote.phase, vote.view] = Tally()
+            tally = self._tallies[vote.stage, vote.view] = Tally()
         if vote.signer in tally.votes:
             raise InvariantBroken("a vote would be counted twice")
         tally.votes[vote.signer] = vote
         count = tally.counts[vote.block_id] = tally.counts.get(vote.block_id, 0) + 1
         if count >= self._quorum and tally.decided is None:
             tally.decided = vote.block_id
-        views = self._views.setdefault((vote.phase, vote.signer), [])
+        views = self._views.setdefault((vote.stage, vote.signer), [])
         views.append(vote.view)
         if len(views) > MAX_VOTED_VIEWS_PER_MEMBER:
-            self._forget(vote.phase, vote.signer, views)
+            self._forget(vote.stage, vote.signer, views)
 
-    def _forget(self, phase: Phase, voter: int, views: list[int]) -> None:
+    def _forget(self, stage: Stage, voter: int, views: list[int]) -> None:
         """Drop the vote of the lowest view that has no quorum: where there is one, the vote belongs to the proof."""
-        open_views = [view for view in views if self._tallies[phase, view].decided is None]
+        open_views = [view for view in views if self._tallies[stage, view].decided is None]
         if not open_views:
             return
         lowest = min(open_views)
         views.remove(lowest)
-        tally = self._tallies[phase, lowest]
+        tally = self._tallies[stage, lowest]
         tally.counts[tally.votes.pop(voter).block_id] -= 1
         if not tally.votes:
-            del self._tallies[phase, lowest]
+            del self._tallies[stage, lowest]
 
     def against(self, view: int, block_id: bytes) -> list[Vote]:
         """The votes of a view for other blocks, PREPAREs first."""
-        tallies = [self._tallies.get((phase, view)) for phase in Phase]
+        tallies = [self._tallies.get((stage, view)) for stage in VOTE_STAGES]
         votes = [vote for tally in tallies if tally is not None for vote in tally.votes.values()]
         return [vote for vote in votes if vote.block_id != block_id]
 
-    def signatures(self, phase: Phase, view: int, block_id: bytes) -> tuple[tuple[int, bytes], ...]:
+    def signatures(self, stage: Stage, view: int, block_id: bytes) -> tuple[tuple[int, bytes], ...]:
         """(member, signature) of all votes for this block, ascending."""
-        votes = self._tallies[phase, view].votes
+        votes = self._tallies[stage, view].votes
         return tuple([(at, votes[at].signature) for at in sorted(votes) if votes[at].block_id == block_id])
 
 
@@ -161,7 +170,7 @@ class Agreement:
             return
         for index, signature in prepared.signatures:
             if index != self._voice.index:
-                vote = Vote(Phase.PREPARE, self._height, prepared.view, prepared.block_id, index, signature)
+                vote = Vote(Stage.PREPARE, self._height, prepared.view, prepared.block_id, index, signature)
                 self.book.add(vote)
 
     def resume_vote(self, vote: Vote, proposal: Proposal | None) -> None:
@@ -169,7 +178,7 @@ class Agreement:
         self.book.add(vote)
         if vote.view == self.view:
             self.state, self.block_id, self.proposal = SlotState.VALID, vote.block_id, proposal
-            self._is_prepared = self._is_prepared or vote.phase is Phase.COMMIT
+            self._is_prepared = self._is_prepared or vote.stage is Stage.COMMIT
 
     def resume(self) -> None:
         """Do what the resumed votes call for: COMMIT if prepared, decide if a quorum committed."""
@@ -241,7 +250,7 @@ class Agreement:
                 records.append(self.bodies[self.block_id])
             if announcement is not None:
                 records.append(announcement)
-            vote = self._voice.vote(Phase.PREPARE, self.view, self.block_id)
+            vote = self._voice.vote(Stage.PREPARE, self.view, self.block_id)
             self._outbox.persist(*records, vote)
             if announcement is not None:
                 self._outbox.emit(Broadcast(announcement))
@@ -255,20 +264,20 @@ class Agreement:
         A repeated vote is dropped unread; so is one that agrees with a quorum already reached (protocol rule 15). One
         that contradicts the member's earlier vote is proof against it (attack C1).
         """
-        earlier = self.book.find(vote.phase, vote.view, vote.signer)
+        earlier = self.book.find(vote.stage, vote.view, vote.signer)
         if earlier is not None:
             if earlier.block_id != vote.block_id and (vote.signer, vote.mark) not in self._accused:
                 self._verifier.check_signature(vote)
                 self.accuse(earlier, vote)
             return False
-        if vote.phase is Phase.PREPARE and vote.view < self.view:
+        if vote.stage is Stage.PREPARE and vote.view < self.view:
             return False
-        if self.book.quorum_of(vote.phase, vote.view) == vote.block_id:
+        if self.book.quorum_of(vote.stage, vote.view) == vote.block_id:
             return False
         self._verifier.check_signature(vote)
         self.book.add(vote)
         self._confront(vote)
-        if vote.phase is Phase.COMMIT:
+        if vote.stage is Stage.COMMIT:
             self._decide_if_certain(vote.view)
         elif vote.view == self.view:
             self.advance()
@@ -285,7 +294,7 @@ class Agreement:
         if self._dissents_shown < MAX_SHOWN_DISSENTS:
             self._dissents_shown += 1
             self._outbox.emit(Broadcast(vote))
-            if vote.phase is Phase.PREPARE and self.proposal.leader not in (vote.signer, self._voice.index):
+            if vote.stage is Stage.PREPARE and self.proposal.leader not in (vote.signer, self._voice.index):
                 self._outbox.emit(Send(vote.signer, self.proposal))
 
     def compare(self, message: ConsensusMessage) -> None:
@@ -295,7 +304,7 @@ class Agreement:
         """
         known: Vote | Proposal | None = None
         if isinstance(message, Vote):
-            known = self.book.find(message.phase, message.view, message.signer)
+            known = self.book.find(message.stage, message.view, message.signer)
         elif isinstance(message, Proposal) and self.proposal is not None and self.proposal.mark == message.mark:
             known = self.proposal
         if known is None or known.signer != message.signer or (message.signer, message.mark) in self._accused:
@@ -316,9 +325,9 @@ class Agreement:
     def cross_examine(self, prepared: PreparedCertificate) -> None:
         """Hold the votes in somebody's certificate against those that we got from the same members."""
         for index, signature in prepared.signatures:
-            ours = self.book.find(Phase.PREPARE, prepared.view, index)
+            ours = self.book.find(Stage.PREPARE, prepared.view, index)
             if ours is not None and ours.block_id != prepared.block_id:
-                theirs = Vote(Phase.PREPARE, prepared.height, prepared.view, prepared.block_id, index, signature)
+                theirs = Vote(Stage.PREPARE, prepared.height, prepared.view, prepared.block_id, index, signature)
                 self.accuse(ours, theirs)
 
     def accuse(self, first: ConsensusMessage, second: ConsensusMessage) -> None:
@@ -332,23 +341,23 @@ class Agreement:
         """Become prepared if a quorum has prepared the current view's valid block; then COMMIT."""
         if self.state is not SlotState.VALID or self._is_prepared:
             return
-        if self.book.quorum_of(Phase.PREPARE, self.view) != self.block_id:
+        if self.book.quorum_of(Stage.PREPARE, self.view) != self.block_id:
             return
         self._is_prepared = True
-        signatures = self.book.signatures(Phase.PREPARE, self.view, self.block_id)
+        signatures = self.book.signatures(Stage.PREPARE, self.view, self.block_id)
         self.prepared = PreparedCertificate(self._height, self.view, self.block_id, signatures)
         if self._voice.can_sign:
-            vote = self._voice.vote(Phase.COMMIT, self.view, self.block_id)
+            vote = self._voice.vote(Stage.COMMIT, self.view, self.block_id)
             self._outbox.persist(self.prepared, vote)
             self._outbox.emit(Broadcast(vote))
             self.book.add(vote)
             self._decide_if_certain(self.view)
 
     def _decide_if_certain(self, view: int) -> None:
-        block_id = self.book.quorum_of(Phase.COMMIT, view)
+        block_id = self.book.quorum_of(Stage.COMMIT, view)
         if block_id is None or self.decision is not None:
             return
-        signatures = self.book.signatures(Phase.COMMIT, view, block_id)
+        signatures = self.book.signatures(Stage.COMMIT, view, block_id)
         self.decision = Certificate(self._height, view, block_id, signatures)
         block = self.bodies.get(block_id)
         if block is not None:

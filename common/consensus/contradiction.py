@@ -32,8 +32,8 @@ from common.consensus.messages import (
     VIEW_CHANGE_TAG,
     ConsensusMessage,
     NewView,
-    Phase,
     Proposal,
+    Stage,
     ViewChange,
     Vote,
 )
@@ -86,7 +86,7 @@ class Statement:
         """What a message says under its signature."""
         match message:
             case Vote():
-                kind, value = "prepare" if message.phase is Phase.PREPARE else "commit", message.block_id
+                kind, value = "prepare" if message.stage is Stage.PREPARE else "commit", message.block_id
             case Proposal():
                 kind = "proposal"
                 value = message.header.id(suite) + suite.hash(b"".join(message.envelope_hashes))

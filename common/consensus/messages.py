@@ -59,16 +59,6 @@ class Type(IntEnum):
     NEW_VIEW = 5
 
 
-class Phase(IntEnum):
-    """Which of the two votes; the numbers are those of the message types."""
-
-    PREPARE = Type.PREPARE
-    COMMIT = Type.COMMIT
-
-
-_PHASES: Final = {int(phase): phase for phase in Phase}
-
-
 class Stage(IntEnum):
     """Order in which a correct validator signs within one view."""
 
@@ -76,6 +66,11 @@ class Stage(IntEnum):
     PROPOSAL = 1
     PREPARE = 2
     COMMIT = 3
+
+
+VOTE_STAGES: Final = (Stage.PREPARE, Stage.COMMIT)
+"""The two that are votes; the numbers are those of the message types."""
+_VOTE_STAGE_OF: Final = {int(stage): stage for stage in VOTE_STAGES}
 
 
 class Mark(NamedTuple):
@@ -94,7 +89,7 @@ def _start(type_: Type, height: int, view: int, signer: int) -> Writer:
 class Vote(msgspec.Struct, frozen=True, gc=False):
     """PREPARE or COMMIT: `… | b32 block_id | blob signature`."""
 
-    phase: Phase
+    stage: Stage
     height: int
     view: int
     block_id: bytes
@@ -103,31 +98,26 @@ class Vote(msgspec.Struct, frozen=True, gc=False):
     signature: bytes
 
     @property
-    def stage(self) -> Stage:
-        """Place in the signer's order within the view."""
-        return Stage.PREPARE if self.phase is Phase.PREPARE else Stage.COMMIT
-
-    @property
     def mark(self) -> Mark:
         """Place in the signer's order."""
         return Mark(self.height, self.view, self.stage)
 
     def payload(self, suite: Suite, genesis_id: bytes, network: str) -> bytes:
         """The 32 signed bytes; a COMMIT's are those of the certificate that it becomes part of."""
-        return vote_payload(suite, genesis_id, network, self.phase, self.height, self.view, self.block_id)
+        return vote_payload(suite, genesis_id, network, self.stage, self.height, self.view, self.block_id)
 
     def encode(self) -> bytes:
         """Wire bytes."""
         size = len(self.signature)
-        start = _VOTE.pack(_WIRE_VERSION, self.phase, self.height, self.view, self.signer, self.block_id, size)
+        start = _VOTE.pack(_WIRE_VERSION, self.stage, self.height, self.view, self.signer, self.block_id, size)
         return start + self.signature
 
 
 def vote_payload(
-    suite: Suite, genesis_id: bytes, network: str, phase: Phase, height: int, view: int, block_id: bytes
+    suite: Suite, genesis_id: bytes, network: str, stage: Stage, height: int, view: int, block_id: bytes
 ) -> bytes:
-    """What a vote signs: `tagged_hash(tag, prefix | b32 block_id)`, the tag by phase."""
-    if phase is Phase.COMMIT:
+    """What a vote signs: `tagged_hash(tag, prefix | b32 block_id)`, the tag by stage."""
+    if stage is Stage.COMMIT:
         return commit_payload(suite, genesis_id, network, height, view, block_id)
     return suite.tagged_hash(PREPARE_TAG, signed_prefix(genesis_id, network, height, view) + block_id)
 
@@ -300,12 +290,12 @@ def _read_vote(data: bytes) -> Vote | None:
     if not 0 <= signature_bytes <= MAX_SIGNATURE_BYTES:
         return None
     version, type_number, height, view, signer, block_id, size = _VOTE.unpack_from(data)
-    phase = _PHASES.get(type_number)
-    if version != _WIRE_VERSION or phase is None or not 0 < height <= MAX_HEIGHT_OR_VIEW:
+    stage = _VOTE_STAGE_OF.get(type_number)
+    if version != _WIRE_VERSION or stage is None or not 0 < height <= MAX_HEIGHT_OR_VIEW:
         return None
     if view > MAX_HEIGHT_OR_VIEW or size != signature_bytes:
         return None
-    return Vote(phase, height, view, block_id, signer, data[_VOTE.size :])
+    return Vote(stage, height, view, block_id, signer, data[_VOTE.size :])
 
 
 def _decode(data: bytes, expected: Type | None) -> ConsensusMessage:
@@ -322,7 +312,9 @@ def _decode(data: bytes, expected: Type | None) -> ConsensusMessage:
     match type_number:
         case Type.PREPARE | Type.COMMIT:
             block_id = reader.fixed(HASH_SIZE)
-            message = Vote(_PHASES[type_number], height, view, block_id, signer, reader.blob(MAX_SIGNATURE_BYTES))
+            message = Vote(
+                _VOTE_STAGE_OF[type_number], height, view, block_id, signer, reader.blob(MAX_SIGNATURE_BYTES)
+            )
         case Type.PROPOSAL:
             message = _read_proposal(reader, height, view, signer)
         case Type.VIEW_CHANGE:

@@ -16,14 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from common.consensus.events import ChainTip
-from common.consensus.messages import (
-    ConsensusMessage,
-    NewView,
-    Phase,
-    PreparedCertificate,
-    Proposal,
-    ViewChange,
-)
+from common.consensus.messages import ConsensusMessage, NewView, PreparedCertificate, Proposal, Stage, ViewChange
 from common.consensus.params import MAX_VERIFIED_SIGNATURES
 from common.consensus.payloads import Payloads
 from common.core.errors import RuleBroken, Unauthorised
@@ -95,7 +88,7 @@ class Verifier:
             raise RuleBroken("prepared_too_few", "Fewer PREPARE signatures than a quorum.", count=len(signers))
         if len(set(signers)) != len(signers):
             raise RuleBroken("prepared_duplicate_signer", "A member is counted twice.")
-        payload = self._payloads.of_vote(Phase.PREPARE, prepared.height, prepared.view, prepared.block_id)
+        payload = self._payloads.of_vote(Stage.PREPARE, prepared.height, prepared.view, prepared.block_id)
         for index, signature in prepared.signatures:
             self._check_signature(index, payload, signature)
 

@@ -18,7 +18,6 @@ from common.consensus.messages import (
     ConsensusMessage,
     Mark,
     NewView,
-    Phase,
     PreparedCertificate,
     Proposal,
     Stage,
@@ -85,12 +84,11 @@ class Voice:
             raise InvariantBroken("a replica without a place in the set signs nothing")
         return self.index
 
-    def vote(self, phase: Phase, view: int, block_id: bytes) -> Vote:
+    def vote(self, stage: Stage, view: int, block_id: bytes) -> Vote:
         """Sign PREPARE or COMMIT."""
-        payload = self._payloads.of_vote(phase, self.height, view, block_id)
-        stage = Stage.PREPARE if phase is Phase.PREPARE else Stage.COMMIT
+        payload = self._payloads.of_vote(stage, self.height, view, block_id)
         (signature,) = self._sign(Mark(self.height, view, stage), payload)
-        vote = Vote(phase, self.height, view, block_id, self._own_index(), signature)
+        vote = Vote(stage, self.height, view, block_id, self._own_index(), signature)
         self._latest[stage] = vote
         return vote
 

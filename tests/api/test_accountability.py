@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common.consensus.contradiction import Statement
-from common.consensus.messages import Phase, Vote, vote_payload
+from common.consensus.messages import Stage, Vote, vote_payload
 from common.core.suite import ED25519_SHA256 as SUITE
 from crosslink.lightclient.delivery import MisbehaviourDelivery
 from tests.api.custody_server import CustodyServer
@@ -56,12 +56,12 @@ def double_vote(height: int, view: int = 0) -> dict[str, Any]:
     first, second = (
         Statement.of(
             Vote(
-                Phase.COMMIT,
+                Stage.COMMIT,
                 height,
                 view,
                 block,
                 0,
-                SUITE.sign(seed("v1"), vote_payload(SUITE, chain.id, "beijing", Phase.COMMIT, height, view, block)),
+                SUITE.sign(seed("v1"), vote_payload(SUITE, chain.id, "beijing", Stage.COMMIT, height, view, block)),
             ),
             SUITE,
             chain.id,

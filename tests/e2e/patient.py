@@ -19,7 +19,7 @@ import tomli_w
 from cli.doctor.network_observation import observe
 from cli.localnet import processes
 from cli.localnet.layout import Chain, Process
-from common.consensus.messages import Phase, Vote, vote_payload
+from common.consensus.messages import Stage, Vote, vote_payload
 from common.core.genesis import Genesis, parse_genesis
 from common.node.diagnosis.comparison import diagnose
 from common.node.keys import load_key_file
@@ -195,9 +195,9 @@ class DoubleVoter:
 
     def vote(self, height: int, block_id: bytes) -> bytes:
         suite = self.genesis.suite
-        payload = vote_payload(suite, self.genesis.id, self.genesis.network, Phase.COMMIT, height, 0, block_id)
+        payload = vote_payload(suite, self.genesis.id, self.genesis.network, Stage.COMMIT, height, 0, block_id)
         signature = suite.sign(self._seed, payload)
-        return Consensus(Vote(Phase.COMMIT, height, 0, block_id, self._index, signature).encode()).encode()
+        return Consensus(Vote(Stage.COMMIT, height, 0, block_id, self._index, signature).encode()).encode()
 
 
 async def vote_twice(patient: Patient, name: str) -> int:

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-from common.consensus.messages import Phase, ViewChange, Vote, vote_payload
+from common.consensus.messages import Stage, ViewChange, Vote, vote_payload
 from common.node.logic.node_effects import Channel
 from common.node.logic.wire import peer_messages as pm
 from common.node.logic.wire.peer_messages import Hello
@@ -86,11 +86,11 @@ class HostilePeer:
                     self.refusals.append(payload.decode("ascii"))
 
 
-def _signed_vote(peer: HostilePeer, phase: Phase, height: int, view: int, block_id: bytes) -> bytes:
+def _signed_vote(peer: HostilePeer, stage: Stage, height: int, view: int, block_id: bytes) -> bytes:
     genesis = peer.network.genesis
-    payload = vote_payload(SUITE, genesis.id, genesis.network, phase, height, view, block_id)
+    payload = vote_payload(SUITE, genesis.id, genesis.network, stage, height, view, block_id)
     signature = SUITE.sign(seed_of(peer.name), payload)
-    return pm.Consensus(Vote(phase, height, view, block_id, peer.index, signature).encode()).encode()
+    return pm.Consensus(Vote(stage, height, view, block_id, peer.index, signature).encode()).encode()
 
 
 def far_heights(peer: HostilePeer) -> Payloads:
@@ -100,7 +100,7 @@ def far_heights(peer: HostilePeer) -> Payloads:
         ahead = number % 8 + 2 if number % 2 else chance.randrange(10, 2**40)
         yield (
             Channel.CONSENSUS,
-            _signed_vote(peer, Phase.COMMIT, peer.height + ahead, number % 64, chance.randbytes(32)),
+            _signed_vote(peer, Stage.COMMIT, peer.height + ahead, number % 64, chance.randbytes(32)),
         )
 
 
@@ -108,8 +108,8 @@ def far_views(peer: HostilePeer) -> Payloads:
     """Votes of the open height for ever higher views."""
     chance = random.Random(2)
     for view in itertools.count(1):
-        phase = Phase.PREPARE if view % 2 else Phase.COMMIT
-        yield Channel.CONSENSUS, _signed_vote(peer, phase, peer.height + 1, view, chance.randbytes(32))
+        stage = Stage.PREPARE if view % 2 else Stage.COMMIT
+        yield Channel.CONSENSUS, _signed_vote(peer, stage, peer.height + 1, view, chance.randbytes(32))
 
 
 def view_changes(peer: HostilePeer) -> Payloads:

@@ -12,16 +12,7 @@ from dataclasses import dataclass, field
 
 from common.consensus import effects as fx
 from common.consensus import events as ev
-from common.consensus.messages import (
-    ConsensusMessage,
-    Mark,
-    NewView,
-    Phase,
-    Proposal,
-    ViewChange,
-    Vote,
-    decode_message,
-)
+from common.consensus.messages import ConsensusMessage, Mark, NewView, Proposal, Stage, ViewChange, Vote, decode_message
 from common.consensus.params import ConsensusParameters
 from common.consensus.replica import Replica
 from common.consensus.vote_records import encode_record
@@ -39,7 +30,7 @@ def kind_of(message: ConsensusMessage) -> str:
     match message:
         case Proposal():
             return "proposal"
-        case Vote(phase=Phase.PREPARE):
+        case Vote(stage=Stage.PREPARE):
             return "prepare"
         case Vote():
             return "commit"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.consensus.messages import ConsensusMessage, NewView, Phase, Proposal, ViewChange, Vote, decode_message
+from common.consensus.messages import ConsensusMessage, NewView, Proposal, Stage, ViewChange, Vote, decode_message
 from common.core.block import Block
 from common.core.errors import InvariantBroken, Rejected
 from tests.sim.mutators.liar import Liar, proposal_in
@@ -93,9 +93,9 @@ class TwinNode(ReplicaNode):
             return
         height, numbers = self.replica.height, self.simulation.members(self.replica.height)
         for at in range(count):
-            phase = (Phase.PREPARE, Phase.COMMIT)[at % 2]
+            stage = (Stage.PREPARE, Stage.COMMIT)[at % 2]
             where = (height, 10 + at) if at % 4 < 2 else (height + 1 + at, 0)
-            vote = self.liar.workshop.vote(phase, *where, CHEAP.hash(b"flood %d" % at))
+            vote = self.liar.workshop.vote(stage, *where, CHEAP.hash(b"flood %d" % at))
             for target in numbers:
                 if target != self.number:
                     self._send(target, ("consensus", vote.encode()))

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from common.consensus.messages import ConsensusMessage, Phase, ViewChange, Vote
+from common.consensus.messages import ConsensusMessage, Stage, ViewChange, Vote
 from common.core.block import Block
 from common.core.certificate import Certificate
 from tests.sim.toys import GENESIS_ID, NETWORK, seed_of
@@ -37,10 +37,10 @@ def _cheap_signature(number: int, payload: bytes) -> bytes:
     return hashlib.sha256(key + payload).digest()[:16]
 
 
-def _vote_payload(genesis_id: bytes, phase: str, height: int, view: int, block_id: bytes) -> bytes:
+def _vote_payload(genesis_id: bytes, stage: str, height: int, view: int, block_id: bytes) -> bytes:
     network = NETWORK.encode()
     data = genesis_id + bytes((len(network),)) + network + struct.pack(">QQ", height, view) + block_id
-    return _tagged(f"tongjian/vote/{phase}/v1", data)
+    return _tagged(f"tongjian/vote/{stage}/v1", data)
 
 
 def certificate_holds(certificate: Certificate, members: tuple[int, ...], genesis_id: bytes = GENESIS_ID) -> bool:
@@ -56,7 +56,7 @@ def certificate_holds(certificate: Certificate, members: tuple[int, ...], genesi
 
 def vote_holds(vote: Vote, members: tuple[int, ...]) -> bool:
     """Whether the named member signed this vote."""
-    payload = _vote_payload(GENESIS_ID, vote.phase.name.lower(), vote.height, vote.view, vote.block_id)
+    payload = _vote_payload(GENESIS_ID, vote.stage.name.lower(), vote.height, vote.view, vote.block_id)
     return vote.signer < len(members) and vote.signature == _cheap_signature(members[vote.signer], payload)
 
 
@@ -86,7 +86,7 @@ class AgreementChecker:
 
 @dataclass
 class ConductChecker:
-    """A correct node signs at most one block for each (height, view, phase), and nothing in a view that it left.
+    """A correct node signs at most one block for each (height, view, stage), and nothing in a view that it left.
 
     A COMMIT may come to light after its view was left, if a crash kept it back: it was signed before, and the proof is
     that the VIEW-CHANGE reported the certificate that it rests on. That is all that safety needs of it.
@@ -100,12 +100,12 @@ class ConductChecker:
         """A correct node sends its own message. Raises `Violation`."""
         match message:
             case Vote():
-                key = (node, message.height, message.view, message.phase)
+                key = (node, message.height, message.view, message.stage)
                 before = self._votes.setdefault(key, message.block_id)
                 if before != message.block_id:
                     raise Violation(f"node {node} votes twice in {key[1:]}")
                 view, reported = self._left.get((node, message.height), (0, -1))
-                if message.view < view and (message.phase is Phase.PREPARE or reported < message.view):
+                if message.view < view and (message.stage is Stage.PREPARE or reported < message.view):
                     raise Violation(f"node {node} votes in view {message.view}, which it left")
             case ViewChange():
                 at = (node, message.height)
@@ -116,16 +116,16 @@ class ConductChecker:
 
 
 def culprits(messages: Iterable[ConsensusMessage], members: tuple[int, ...]) -> dict[int, tuple[Vote, Vote]]:
-    """Who signed two different blocks in one (height, view, phase), with the two votes that prove it (attack C20).
+    """Who signed two different blocks in one (height, view, stage), with the two votes that prove it (attack C20).
 
     Two certificates in different views accuse nobody: correct replicas may commit in both (protocol rule 20).
     """
-    first: dict[tuple[int, int, int, Phase], Vote] = {}
+    first: dict[tuple[int, int, int, Stage], Vote] = {}
     found: dict[int, tuple[Vote, Vote]] = {}
     for message in messages:
         if not isinstance(message, Vote) or not vote_holds(message, members):
             continue
-        kept = first.setdefault((message.signer, message.height, message.view, message.phase), message)
+        kept = first.setdefault((message.signer, message.height, message.view, message.stage), message)
         if kept.block_id != message.block_id:
             found.setdefault(message.signer, (kept, message))
     return found

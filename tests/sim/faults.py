@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Generic, Protocol, TypeVar
 
-from common.consensus.messages import ConsensusMessage, Phase, Vote
+from common.consensus.messages import ConsensusMessage, Stage, Vote
 from common.core.block import Block
 from common.core.certificate import Certificate
 from tests.sim.bench import kind_of
@@ -139,7 +139,7 @@ class FaultyNetwork(ABC, Generic[AnyNode]):
         ambush = plan.ambush
         if ambush is None or message.height < ambush.height or self.world.now_ms >= ambush.end_ms:
             return False
-        return target != ambush.victim and isinstance(message, Vote) and message.phase is Phase.COMMIT
+        return target != ambush.victim and isinstance(message, Vote) and message.stage is Stage.COMMIT
 
     def _spring_ambush(self, number: int, height: int) -> None:
         ambush = self.plan.ambush

@@ -127,7 +127,7 @@ def test_c20_enough_colluding_twins_fork_the_network_and_are_named(size: int) ->
     assert set(evidence) == set(range(twins))
     for number, (one, two) in evidence.items():
         assert one.signer == two.signer == number
-        assert (one.phase, one.height, one.view) == (two.phase, two.height, two.view)
+        assert (one.stage, one.height, one.view) == (two.stage, two.height, two.view)
         assert one.block_id != two.block_id
 
 

@@ -19,7 +19,7 @@ def described(message: object) -> list[object] | None:
     """[kind, signer, height, view, what] of a consensus message; None for anything else."""
     match message:
         case Vote():
-            return [message.phase.name, message.signer, message.height, message.view, message.block_id.hex()]
+            return [message.stage.name, message.signer, message.height, message.view, message.block_id.hex()]
         case Proposal():
             return ["PROPOSAL", message.leader, message.height, message.view, message.header.id(SUITE).hex()]
         case NewView():
@@ -57,7 +57,7 @@ class Heard:
             self.what.setdefault(place, set()).add(str(what))
 
     def contradictions(self) -> list[str]:
-        """Two blocks in one phase of a view, votes of two views that forget what was prepared (protocol rule 1)."""
+        """Two blocks in one stage of a view, votes of two views that forget what was prepared (protocol rule 1)."""
         found = [f"{place}: {sorted(blocks)}" for place, blocks in self.what.items() if len(blocks) > 1]
         commits = [place for place in self.what if place[0] == "COMMIT"]
         for (_, signer, height, view), reports in self.reported.items():

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Protocol
 
-from common.consensus.messages import ConsensusMessage, NewView, Phase, Proposal, ViewChange, Vote
+from common.consensus.messages import ConsensusMessage, NewView, Proposal, Stage, ViewChange, Vote
 from common.core.certificate import Certificate
 from common.core.header import Header
 from common.node.logic.wire.peer_messages import PeerPayload
@@ -74,9 +74,9 @@ class Workshop:
         """The liar's signature."""
         return CHEAP.sign(seed_of(self.number), payload)
 
-    def vote(self, phase: Phase, height: int, view: int, block_id: bytes) -> Vote:
+    def vote(self, stage: Stage, height: int, view: int, block_id: bytes) -> Vote:
         """Any vote, signed."""
-        vote = self.signed(Vote(phase, height, view, block_id, self.number, b""))
+        vote = self.signed(Vote(stage, height, view, block_id, self.number, b""))
         assert isinstance(vote, Vote)
         return vote
 
@@ -163,7 +163,7 @@ def target_of(message: ConsensusMessage) -> str:
     match message:
         case Proposal():
             return "pre-prepare"
-        case Vote(phase=Phase.PREPARE):
+        case Vote(stage=Stage.PREPARE):
             return "prepare"
         case Vote():
             return "commit"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.consensus.messages import Phase, Vote
+from common.consensus.messages import Stage, Vote
 from common.core.certificate import Certificate, commit_payload
 from tests.sim.mutators.catalogue import Workshop, mutator, signatures_of
 from tests.sim.toys import CHEAP
@@ -83,7 +83,7 @@ def certificate_of_prepares(workshop: Workshop, certificate: Certificate) -> Cer
     prepares = [
         vote
         for vote in workshop.heard_of(Vote, certificate.height)
-        if vote.phase is Phase.PREPARE and (vote.view, vote.block_id) == (certificate.view, certificate.block_id)
+        if vote.stage is Stage.PREPARE and (vote.view, vote.block_id) == (certificate.view, certificate.block_id)
     ]
     if not prepares:
         return None

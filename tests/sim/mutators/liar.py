@@ -6,7 +6,7 @@ from collections import OrderedDict
 from random import Random
 from typing import Final
 
-from common.consensus.messages import ConsensusMessage, NewView, Phase, Proposal, decode_message
+from common.consensus.messages import ConsensusMessage, NewView, Proposal, Stage, decode_message
 from common.core.errors import InvariantBroken, Rejected
 from common.node.logic.wire.peer_messages import AnswerBlocks, decode_payload
 from tests.sim.mutators import MUTATORS
@@ -79,8 +79,8 @@ class Liar:
         if told is None:
             return []
         block_id = told.header.id(CHEAP)
-        phases = (Phase.PREPARE, Phase.COMMIT)
-        return [self.workshop.vote(phase, told.height, told.view, block_id).encode() for phase in phases]
+        phases = (Stage.PREPARE, Stage.COMMIT)
+        return [self.workshop.vote(stage, told.height, told.view, block_id).encode() for stage in phases]
 
     def spoil_payload(self, payload: bytes, members: int) -> bytes | None:
         """What is said instead of a payload that is no consensus message; None for the truth."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from common.consensus.messages import Phase
+from common.consensus.messages import Stage
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.errors import Rejected
@@ -73,7 +73,7 @@ def _forged(workshop: Workshop, answer: PeerPayload, *, certify: bool) -> Lie:
     block = Block.decode(data)
     header = replace(block.header, time_ms=block.header.time_ms + 1)
     if certify:
-        own = workshop.vote(Phase.COMMIT, header.height, 0, header.id(CHEAP))
+        own = workshop.vote(Stage.COMMIT, header.height, 0, header.id(CHEAP))
         signatures = tuple((at, own.signature) for at in range(workshop.members))
         certificate = Certificate(header.height, 0, header.id(CHEAP), signatures).encode()
     return replace(answer, blocks=((replace(block, header=header).encode(), certificate), *answer.blocks[1:]))

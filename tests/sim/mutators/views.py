@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from common.consensus.messages import (
-    ConsensusMessage,
-    NewView,
-    Phase,
-    PreparedCertificate,
-    Proposal,
-    ViewChange,
-)
+from common.consensus.messages import ConsensusMessage, NewView, PreparedCertificate, Proposal, Stage, ViewChange
 from tests.sim.mutators.catalogue import MUTATORS, Workshop, mutator, signatures_of
 from tests.support.changed import replace
 
@@ -30,7 +23,7 @@ def view_change_forges_a_certificate(workshop: Workshop, change: ViewChange) -> 
 def view_change_certificate_of_one(workshop: Workshop, change: ViewChange) -> ConsensusMessage:
     """A certificate with the liar's signature alone (attack C4)."""
     block_id = workshop.another_id()
-    own = workshop.vote(Phase.PREPARE, change.height, change.view - 1, block_id)
+    own = workshop.vote(Stage.PREPARE, change.height, change.view - 1, block_id)
     return _reporting(workshop, change, change.view - 1, block_id, signatures_of([own]))
 
 
@@ -126,7 +119,7 @@ def _reporting(
 ) -> ConsensusMessage:
     """A VIEW-CHANGE that reports a certificate; without signatures, the liar signs for all."""
     if signatures is None:
-        own = workshop.vote(Phase.PREPARE, change.height, view, block_id)
+        own = workshop.vote(Stage.PREPARE, change.height, view, block_id)
         signatures = tuple((at, own.signature) for at in range(workshop.members))
     return workshop.signed(replace(change, prepared=PreparedCertificate(change.height, view, block_id, signatures)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.consensus.messages import ConsensusMessage, Phase, Proposal, Vote
+from common.consensus.messages import ConsensusMessage, Proposal, Stage, Vote
 from tests.sim.mutators.catalogue import Workshop, mutator
 from tests.sim.toys import CHEAP
 from tests.support.changed import replace
@@ -11,31 +11,31 @@ from tests.support.changed import replace
 @mutator("prepare")
 def prepare_another_block(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """PREPARE for another block to some peers: equivocation (attack C1)."""
-    return workshop.vote(Phase.PREPARE, vote.height, vote.view, workshop.another_id())
+    return workshop.vote(Stage.PREPARE, vote.height, vote.view, workshop.another_id())
 
 
 @mutator("prepare")
 def prepare_a_later_view(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """PREPARE in a view that has not begun."""
-    return workshop.vote(Phase.PREPARE, vote.height, vote.view + workshop.random.choice((1, 2)), vote.block_id)
+    return workshop.vote(Stage.PREPARE, vote.height, vote.view + workshop.random.choice((1, 2)), vote.block_id)
 
 
 @mutator("prepare")
 def prepare_a_far_view(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """PREPARE in a view nobody will reach: what is kept of it must be bounded (attack C13)."""
-    return workshop.vote(Phase.PREPARE, vote.height, 2**40 + workshop.random.randrange(2**20), vote.block_id)
+    return workshop.vote(Stage.PREPARE, vote.height, 2**40 + workshop.random.randrange(2**20), vote.block_id)
 
 
 @mutator("prepare")
 def prepare_a_far_height(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """PREPARE for a height far above the tip (attack C13)."""
-    return workshop.vote(Phase.PREPARE, vote.height + workshop.random.choice((3, 2**40)), vote.view, vote.block_id)
+    return workshop.vote(Stage.PREPARE, vote.height + workshop.random.choice((3, 2**40)), vote.view, vote.block_id)
 
 
 @mutator("prepare")
 def prepare_in_anothers_name(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """The liar's signature under another member's name (attack C8)."""
-    forged = workshop.vote(Phase.PREPARE, vote.height, vote.view, workshop.another_id())
+    forged = workshop.vote(Stage.PREPARE, vote.height, vote.view, workshop.another_id())
     return replace(forged, signer=workshop.another_member())
 
 
@@ -48,20 +48,20 @@ def prepare_by_a_foreigner(workshop: Workshop, vote: Vote) -> ConsensusMessage:
 @mutator("prepare")
 def prepare_made_a_commit(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """The PREPARE's signature under a COMMIT: types are part of what is signed (attack C10)."""
-    return replace(vote, phase=Phase.COMMIT)
+    return replace(vote, stage=Stage.COMMIT)
 
 
 @mutator("prepare")
 def prepare_replayed_as_a_commit(workshop: Workshop, vote: Vote) -> ConsensusMessage | None:
     """Another member's PREPARE is passed on as its COMMIT (attack C10)."""
-    heard = [item for item in workshop.heard_of(Vote, vote.height) if item.phase is Phase.PREPARE]
-    return replace(workshop.random.choice(heard), phase=Phase.COMMIT) if heard else None
+    heard = [item for item in workshop.heard_of(Vote, vote.height) if item.stage is Stage.PREPARE]
+    return replace(workshop.random.choice(heard), stage=Stage.COMMIT) if heard else None
 
 
 @mutator("prepare")
 def prepare_replayed_in_another_view(workshop: Workshop, vote: Vote) -> ConsensusMessage | None:
     """Another member's PREPARE of an earlier view is passed on as one of this view (attack C10)."""
-    heard = [item for item in workshop.heard_of(Vote, vote.height) if item.phase is Phase.PREPARE]
+    heard = [item for item in workshop.heard_of(Vote, vote.height) if item.stage is Stage.PREPARE]
     return replace(workshop.random.choice(heard), view=vote.view + workshop.random.randrange(2)) if heard else None
 
 
@@ -84,13 +84,13 @@ def prepare_with_a_broken_signature(workshop: Workshop, vote: Vote) -> Consensus
 @mutator("commit")
 def commit_another_block(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """COMMIT for another block to some peers: equivocation (attack C1)."""
-    return workshop.vote(Phase.COMMIT, vote.height, vote.view, workshop.another_id())
+    return workshop.vote(Stage.COMMIT, vote.height, vote.view, workshop.another_id())
 
 
 @mutator("commit")
 def commit_a_later_view(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """COMMIT in a view that has not begun."""
-    return workshop.vote(Phase.COMMIT, vote.height, vote.view + workshop.random.choice((1, 2)), vote.block_id)
+    return workshop.vote(Stage.COMMIT, vote.height, vote.view + workshop.random.choice((1, 2)), vote.block_id)
 
 
 @mutator("commit")
@@ -108,21 +108,21 @@ def commit_by_a_foreigner(workshop: Workshop, vote: Vote) -> ConsensusMessage:
 @mutator("commit")
 def commit_replayed_at_another_height(workshop: Workshop, vote: Vote) -> ConsensusMessage | None:
     """Another member's COMMIT of an earlier height is passed on as one of this height (attack C10)."""
-    heard = [item for item in workshop.heard_of(Vote) if item.phase is Phase.COMMIT and item.height < vote.height]
+    heard = [item for item in workshop.heard_of(Vote) if item.stage is Stage.COMMIT and item.height < vote.height]
     return replace(workshop.random.choice(heard), height=vote.height) if heard else None
 
 
 @mutator("commit")
 def commit_replayed_in_another_view(workshop: Workshop, vote: Vote) -> ConsensusMessage | None:
     """Another member's COMMIT is passed on as one of another view (attack C10)."""
-    heard = [item for item in workshop.heard_of(Vote, vote.height) if item.phase is Phase.COMMIT]
+    heard = [item for item in workshop.heard_of(Vote, vote.height) if item.stage is Stage.COMMIT]
     return replace(workshop.random.choice(heard), view=vote.view + 1) if heard else None
 
 
 @mutator("commit")
 def commit_made_a_prepare(workshop: Workshop, vote: Vote) -> ConsensusMessage:
     """The COMMIT's signature under a PREPARE (attack C10)."""
-    return replace(vote, phase=Phase.PREPARE)
+    return replace(vote, stage=Stage.PREPARE)
 
 
 @mutator("commit")

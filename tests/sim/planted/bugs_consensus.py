@@ -9,7 +9,7 @@ from typing import Any
 
 from common.consensus.agreement import SlotState, Tally
 from common.consensus.effects import Broadcast, Persist
-from common.consensus.messages import Mark, NewView, Phase, PreparedCertificate, ViewChange, Vote
+from common.consensus.messages import Mark, NewView, PreparedCertificate, Stage, ViewChange, Vote
 from common.consensus.params import MAX_HEIGHTS_AHEAD
 from common.consensus.verification import highest_prepared
 from common.consensus.vote_records import Record, encode_record
@@ -38,11 +38,11 @@ def quorum_one_too_high(original: property) -> Any:
 def duplicate_vote_counted(original: Original) -> Any:
     """A vote that comes twice counts twice (attack C8)."""
 
-    def find(self: Any, phase: Any, view: Any, voter: Any) -> None:
+    def find(self: Any, stage: Any, view: Any, voter: Any) -> None:
         return None
 
     def add(self: Any, vote: Any) -> None:
-        tally = self._tallies.setdefault((vote.phase, vote.view), Tally())
+        tally = self._tallies.setdefault((vote.stage, vote.view), Tally())
         tally.votes[vote.signer] = vote
         tally.counts[vote.block_id] += 1
         if tally.counts[vote.block_id] >= self._quorum and tally.decided is None:
@@ -70,9 +70,9 @@ def votes_of_other_views_counted(original: Original) -> Any:
     @functools.wraps(original)
     def add(self: Any, vote: Any) -> None:
         original(self, vote)
-        tallies = [tally for (phase, _), tally in self._tallies.items() if phase == vote.phase]
+        tallies = [tally for (stage, _), tally in self._tallies.items() if stage == vote.stage]
         if sum(tally.counts[vote.block_id] for tally in tallies) >= self._quorum:
-            tally = self._tallies[vote.phase, vote.view]
+            tally = self._tallies[vote.stage, vote.view]
             tally.decided = tally.decided or vote.block_id
 
     return add
@@ -86,7 +86,7 @@ def commit_without_prepares(original: Original) -> Any:
     def advance(self: Any) -> None:
         if self.state is SlotState.VALID and not self._is_prepared and self._voice.can_sign:
             self._is_prepared = True
-            vote = self._voice.vote(Phase.COMMIT, self.view, self.block_id)
+            vote = self._voice.vote(Stage.COMMIT, self.view, self.block_id)
             self._outbox.persist(vote)
             self._outbox.emit(Broadcast(vote))
             self.book.add(vote)
@@ -222,8 +222,8 @@ def votes_in_a_view_that_was_left(original: Original) -> Any:
     def to_resend(self: Any, view: int, *, changing: bool) -> list[Any]:
         again = original(self, view, changing=changing)
         return [
-            self.vote(Phase.PREPARE, item.view, self._suite.hash(item.block_id))
-            if isinstance(item, Vote) and item.phase is Phase.PREPARE
+            self.vote(Stage.PREPARE, item.view, self._suite.hash(item.block_id))
+            if isinstance(item, Vote) and item.stage is Stage.PREPARE
             else item
             for item in again
         ]
@@ -313,7 +313,7 @@ def type_missing_from_signed_bytes(original: Original) -> Any:
     @functools.wraps(original)
     def vote_payload(*arguments: Any) -> bytes:
         suite, genesis_id, network, _, height, view, block_id = arguments
-        return bytes(original(suite, genesis_id, network, Phase.COMMIT, height, view, block_id))
+        return bytes(original(suite, genesis_id, network, Stage.COMMIT, height, view, block_id))
 
     return vote_payload
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from common.consensus.messages import (
     ConsensusMessage,
     NewView,
-    Phase,
     PreparedCertificate,
     Proposal,
+    Stage,
     ViewChange,
     Vote,
     decode_message,
@@ -101,7 +101,7 @@ class StrictConduct(ConductChecker, Generic[AnyNode]):
         if not self._signed(message, message.signer):
             return
         match message:
-            case Vote(phase=Phase.PREPARE):
+            case Vote(stage=Stage.PREPARE):
                 self._prepares[message.height, message.view, message.block_id].add(message.signer)
             case ViewChange():
                 self._note_change(message)
@@ -165,7 +165,7 @@ class StrictConduct(ConductChecker, Generic[AnyNode]):
         if not self._judges_members:
             return
         match message:
-            case Vote(phase=Phase.PREPARE):
+            case Vote(stage=Stage.PREPARE):
                 self._prepares[message.height, message.view, message.block_id].add(node)
                 key = (message.height, message.view, message.block_id)
                 if message.view > 0 and key not in self._justified:

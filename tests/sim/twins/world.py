@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from common.consensus import effects as fx
 from common.consensus import events as ev
-from common.consensus.messages import ConsensusMessage, Phase, Vote
+from common.consensus.messages import ConsensusMessage, Stage, Vote
 from common.consensus.params import ConsensusParameters
 from common.consensus.replica import Replica
 from common.core.block import Block
@@ -190,8 +190,8 @@ class TwinsWorld:
                 self._wires.append((source.number, target.number, said))
 
     def _passes(self, target: Process, said: Said) -> bool:
-        is_prepare = isinstance(said, Vote) and said.phase is Phase.PREPARE
-        is_commit = isinstance(said, tuple) or (isinstance(said, Vote) and said.phase is Phase.COMMIT)
+        is_prepare = isinstance(said, Vote) and said.stage is Stage.PREPARE
+        is_commit = isinstance(said, tuple) or (isinstance(said, Vote) and said.stage is Stage.COMMIT)
         only = self._round.prepares_to if is_prepare else self._round.commits_to if is_commit else None
         return only is None or target.number in only
 

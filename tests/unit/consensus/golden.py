@@ -10,15 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.consensus.messages import (
-    ConsensusMessage,
-    NewView,
-    Phase,
-    PreparedCertificate,
-    Proposal,
-    ViewChange,
-    Vote,
-)
+from common.consensus.messages import ConsensusMessage, NewView, PreparedCertificate, Proposal, Stage, ViewChange, Vote
 from common.consensus.payloads import Payloads
 from common.consensus.voice import Voice
 from common.core.header import Header
@@ -73,9 +65,9 @@ def messages() -> dict[str, ConsensusMessage]:
     members, head = voices(1), header(SUITE.hash(b"an envelope"))
     block_id = head.id(SUITE)
     proposal = members[1].proposal(0, head, (envelope_hash,))
-    prepares = [members[at].vote(Phase.PREPARE, 0, block_id) for at in (0, 1, 2)]
+    prepares = [members[at].vote(Stage.PREPARE, 0, block_id) for at in (0, 1, 2)]
     certificate = PreparedCertificate(1, 0, block_id, tuple((vote.signer, vote.signature) for vote in prepares))
-    commit = members[0].vote(Phase.COMMIT, 0, block_id)
+    commit = members[0].vote(Stage.COMMIT, 0, block_id)
     changes = (members[0].view_change(1, certificate), members[2].view_change(1, None), members[3].view_change(1, None))
     new_view = members[2].new_view(1, changes, head, (envelope_hash,))
     made: dict[str, Proposal | Vote | ViewChange | NewView] = {

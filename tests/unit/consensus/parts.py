@@ -6,15 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from common.consensus import effects as fx
-from common.consensus.messages import (
-    ConsensusMessage,
-    NewView,
-    Phase,
-    PreparedCertificate,
-    Proposal,
-    ViewChange,
-    Vote,
-)
+from common.consensus.messages import ConsensusMessage, NewView, PreparedCertificate, Proposal, Stage, ViewChange, Vote
 from common.core.block import Block
 from tests.sim.bench import Bench, kind_of
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, seed_of, toy_block
@@ -48,19 +40,19 @@ def proposal(block: Block, leader: int, view: int = 0) -> Proposal:
     return signed(Proposal(block.header.height, view, block.header, hashes, leader, b""))
 
 
-def vote(phase: Phase, voter: int, of: bytes, *, height: int = 1, view: int = 0) -> Vote:
+def vote(stage: Stage, voter: int, of: bytes, *, height: int = 1, view: int = 0) -> Vote:
     """PREPARE or COMMIT."""
-    return signed(Vote(phase, height, view, of, voter, b""))
+    return signed(Vote(stage, height, view, of, voter, b""))
 
 
 def prepare(voter: int, of: bytes, *, height: int = 1, view: int = 0) -> Vote:
     """PREPARE."""
-    return vote(Phase.PREPARE, voter, of, height=height, view=view)
+    return vote(Stage.PREPARE, voter, of, height=height, view=view)
 
 
 def commit(voter: int, of: bytes, *, height: int = 1, view: int = 0) -> Vote:
     """COMMIT."""
-    return vote(Phase.COMMIT, voter, of, height=height, view=view)
+    return vote(Stage.COMMIT, voter, of, height=height, view=view)
 
 
 def prepared(voters: Iterable[int], of: bytes, *, height: int = 1, view: int = 0) -> PreparedCertificate:

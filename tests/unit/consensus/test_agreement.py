@@ -9,7 +9,7 @@ import pytest
 
 from common.consensus import effects as fx
 from common.consensus import events as ev
-from common.consensus.messages import Phase, PreparedCertificate, Proposal, Vote
+from common.consensus.messages import VOTE_STAGES, PreparedCertificate, Proposal, Stage, Vote
 from common.consensus.payloads import Payloads
 from common.consensus.verification import Verifier
 from common.consensus.vote_records import decode_record
@@ -80,7 +80,7 @@ def test_s1_what_a_vote_rests_on_is_durable_before_it_is_sent() -> None:
             durable = persisted_before(seat.log, at)
             assert effect.message in durable
             match effect.message:
-                case Vote(phase=Phase.PREPARE):
+                case Vote(stage=Stage.PREPARE):
                     assert any(isinstance(item, Block) and item.header.height == 1 for item in durable)
                 case Vote():
                     assert any(isinstance(item, PreparedCertificate) and item.height == 1 for item in durable)
@@ -100,7 +100,7 @@ def test_the_body_is_persisted_once_though_voted_for_in_two_views() -> None:
         bench.expire(number)
     bench.deliver(kind="view-change")
     bench.deliver(kind="new-view")
-    prepares = [m for m in bench.signed(0) if isinstance(m, Vote) and m.phase is Phase.PREPARE]
+    prepares = [m for m in bench.signed(0) if isinstance(m, Vote) and m.stage is Stage.PREPARE]
     assert [vote.view for vote in prepares] == [0, 1]
     bodies = [record for record in bench.seats[0].records if isinstance(decode_record(record), Block)]
     assert len(bodies) == 1
@@ -172,18 +172,18 @@ def test_c1_a_forged_second_proposal_accuses_nobody() -> None:
     assert not [effect for effect in effects if isinstance(effect, fx.Accuse)]
 
 
-@pytest.mark.parametrize("phase", list(Phase))
-def test_c1_a_double_vote_is_accused_and_counts_once(phase: Phase) -> None:
+@pytest.mark.parametrize("stage", VOTE_STAGES)
+def test_c1_a_double_vote_is_accused_and_counts_once(stage: Stage) -> None:
     bench = quiet_bench(4)
     block = parts.block_by(bench, 1)
     of = parts.block_id(block)
     bench.inject(0, parts.proposal(block, 1), 1)
-    other = parts.vote(phase, 2, bytes(32))
+    other = parts.vote(stage, 2, bytes(32))
     bench.inject(0, other, 2)
-    effects = bench.inject(0, parts.vote(phase, 2, of), 2)
+    effects = bench.inject(0, parts.vote(stage, 2, of), 2)
     (accusation,) = [effect for effect in effects if isinstance(effect, fx.Accuse)]
-    assert (accusation.first, accusation.second) == (other, parts.vote(phase, 2, of))
-    effects = bench.inject(0, parts.vote(phase, 3, of), 3)
+    assert (accusation.first, accusation.second) == (other, parts.vote(stage, 2, of))
+    effects = bench.inject(0, parts.vote(stage, 3, of), 3)
     assert not sent(effects), "the first vote of member 2 counts, the second does not"
     assert bench.seats[0].tip.height == 0
 
@@ -207,14 +207,14 @@ def test_c8_a_vote_counts_once_whatever_its_signature_looks_like() -> None:
     assert [kind_of(message) for message in sent(bench.inject(0, parts.prepare(3, of), 3))] == ["commit"]
 
 
-@pytest.mark.parametrize("phase", list(Phase))
-def test_c8_votes_are_verified_before_they_count(phase: Phase) -> None:
+@pytest.mark.parametrize("stage", VOTE_STAGES)
+def test_c8_votes_are_verified_before_they_count(stage: Stage) -> None:
     bench = quiet_bench(4)
     block = parts.block_by(bench, 1)
     of = parts.block_id(block)
     bench.inject(0, parts.proposal(block, 1), 1)
     for number in (1, 2, 3):
-        effects = bench.inject(0, replace(parts.vote(phase, number, of), signature=bytes(16)), number)
+        effects = bench.inject(0, replace(parts.vote(stage, number, of), signature=bytes(16)), number)
         assert codes(effects) == ["consensus_bad_signature"]
     assert not [m for m in bench.signed(0) if kind_of(m) == "commit"]
     assert bench.seats[0].tip.height == 0
@@ -333,11 +333,11 @@ def test_c1_a_forged_proposal_is_refused_and_takes_nobodys_place() -> None:
     assert [m.block_id for m in bench.signed(0) if isinstance(m, Vote)] == [parts.block_id(real)]
 
 
-@pytest.mark.parametrize("phase", list(Phase))
-def test_c1_a_forged_second_vote_accuses_nobody(phase: Phase) -> None:
+@pytest.mark.parametrize("stage", VOTE_STAGES)
+def test_c1_a_forged_second_vote_accuses_nobody(stage: Stage) -> None:
     bench = quiet_bench(4)
-    bench.inject(0, parts.vote(phase, 2, bytes(32)), 2)
-    forged = parts.signed(parts.vote(phase, 2, b"\x01" * 32), number=3)
+    bench.inject(0, parts.vote(stage, 2, bytes(32)), 2)
+    forged = parts.signed(parts.vote(stage, 2, b"\x01" * 32), number=3)
     effects = bench.inject(0, forged, 3)
     assert codes(effects) == ["consensus_bad_signature"]
     assert not [effect for effect in effects if isinstance(effect, fx.Accuse)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.consensus import effects as fx
 from common.consensus.future import FutureMessages, kept_size_bytes
-from common.consensus.messages import ConsensusMessage, Phase, Proposal
+from common.consensus.messages import VOTE_STAGES, ConsensusMessage, Proposal
 from common.consensus.params import (
     MAX_HEIGHTS_AHEAD,
     MAX_KEPT_BYTES_PER_PEER,
@@ -54,9 +54,9 @@ def test_future_messages_come_back_in_order_of_arrival() -> None:
 
 def test_c13_votes_for_ever_higher_views_are_bounded() -> None:
     bench = quiet_bench(4)
-    for phase in Phase:
+    for stage in VOTE_STAGES:
         for view in range(200):
-            bench.inject(0, parts.vote(phase, 3, bytes(32), view=view), 3)
+            bench.inject(0, parts.vote(stage, 3, bytes(32), view=view), 3)
     book = bench.seats[0].replica._agreement.book
     assert sum(len(tally.votes) for tally in book._tallies.values()) == 2 * MAX_VOTED_VIEWS_PER_MEMBER
     assert len(book._tallies) == 2 * MAX_VOTED_VIEWS_PER_MEMBER

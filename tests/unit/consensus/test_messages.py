@@ -13,7 +13,6 @@ from common.consensus.messages import (
     ConsensusMessage,
     Mark,
     NewView,
-    Phase,
     PreparedCertificate,
     Stage,
     Type,
@@ -211,4 +210,4 @@ def test_golden_messages_cover_every_type() -> None:
     vectors = json.loads(VECTORS.read_text())
     types = {bytes.fromhex(case["wire"])[1] for case in vectors["messages"]}
     assert types == set(Type)
-    assert {Phase.PREPARE, Phase.COMMIT} <= types
+    assert {Stage.PREPARE, Stage.COMMIT} <= types

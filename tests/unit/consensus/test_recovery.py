@@ -8,7 +8,7 @@ import pytest
 
 from common.consensus import effects as fx
 from common.consensus import events as ev
-from common.consensus.messages import Mark, NewView, Phase, Proposal, Stage, ViewChange, Vote
+from common.consensus.messages import Mark, NewView, Proposal, Stage, ViewChange, Vote
 from common.consensus.params import ConsensusParameters
 from common.consensus.recovery import recover
 from common.consensus.replica import Replica
@@ -349,9 +349,9 @@ def test_c8_nobody_else_can_silence_us() -> None:
     own = next(iter(bench.signed(0)))
     for message in (
         own,
-        parts.signed(Vote(Phase.COMMIT, 1, 0, bytes(32), 0, b""), number=3),
+        parts.signed(Vote(Stage.COMMIT, 1, 0, bytes(32), 0, b""), number=3),
         parts.commit(3, bytes(32), view=9),
-        Vote(Phase.COMMIT, 1, 7, bytes(32), 0, bytes(16)),
+        Vote(Stage.COMMIT, 1, 7, bytes(32), 0, bytes(16)),
     ):
         assert not bench.step(0, ev.OwnMessageShown(message))
     assert bench.seats[0].replica.can_vote

@@ -12,7 +12,7 @@ from common.chain import evidence
 from common.chain.application import BlockContext, Outcome, OverlayView, StateReader, StateView
 from common.chain.validator_history import KEPT_SETS, record_set, set_at
 from common.consensus.contradiction import Statement
-from common.consensus.messages import Phase, Vote, decode_message, vote_payload
+from common.consensus.messages import Stage, Vote, decode_message, vote_payload
 from common.consensus.params import MAX_SHOWN_DISSENTS
 from common.core.certificate import Certificate, commit_payload
 from common.core.errors import Rejected
@@ -65,10 +65,10 @@ def network() -> Bus:
     return bus
 
 
-def vote(signer: str, height: int, block: bytes, *, view: int = 0, phase: Phase = Phase.COMMIT) -> Vote:
+def vote(signer: str, height: int, block: bytes, *, view: int = 0, stage: Stage = Stage.COMMIT) -> Vote:
     """A vote of a validator that says what it likes."""
-    payload = vote_payload(SUITE, GENESIS.id, GENESIS.network, phase, height, view, block)
-    return Vote(phase, height, view, block, NAMES.index(signer), SUITE.sign(seed_of(signer), payload))
+    payload = vote_payload(SUITE, GENESIS.id, GENESIS.network, stage, height, view, block)
+    return Vote(stage, height, view, block, NAMES.index(signer), SUITE.sign(seed_of(signer), payload))
 
 
 def statement(signer: str = "node-3", height: int = 1, block: bytes = bytes(32), **options: Any) -> Statement:
@@ -94,11 +94,11 @@ def tell(bus: Bus, message: Vote, *targets: str) -> None:
         bus.inject("node-3", target, Consensus(message.encode()).encode())
 
 
-@pytest.mark.parametrize("phase", [Phase.PREPARE, Phase.COMMIT])
-def test_c1_a_double_vote_becomes_evidence_on_chain_once(phase: Phase) -> None:
+@pytest.mark.parametrize("stage", [Stage.PREPARE, Stage.COMMIT])
+def test_c1_a_double_vote_becomes_evidence_on_chain_once(stage: Stage) -> None:
     bus = network()
     for block in (A, B):
-        tell(bus, vote("node-3", 1, block, phase=phase), *NAMES[:3])
+        tell(bus, vote("node-3", 1, block, stage=stage), *NAMES[:3])
     bus.run(lambda: all(listed(bus, name) for name in NAMES[:3]))
     bus.pass_time(30_000)
     for name in NAMES[:3]:
@@ -109,7 +109,7 @@ def test_c1_a_double_vote_becomes_evidence_on_chain_once(phase: Phase) -> None:
             "organisation": "of-node-3",
             "public_key": SUITE.format_key(key_of("node-3")),
         }
-        assert (entry["kind"], entry["height"], entry["view"]) == (phase.name.lower(), 1, 0)
+        assert (entry["kind"], entry["height"], entry["view"]) == (stage.name.lower(), 1, 0)
         assert {entry["first"]["value"], entry["second"]["value"]} == {A.hex(), B.hex()}
     receipts = [receipt for committed in bus.machines["node-0"].committed for receipt in committed.receipts]
     assert [receipt.status for receipt in receipts] == ["applied"]
@@ -136,7 +136,7 @@ def refusal_of(bus: Bus, envelope: bytes) -> str:
         (statement(block=A), statement(block=A), "accusation_same_value"),
         (statement(block=A), statement(block=B, view=1), "accusation_other_place"),
         (statement(block=A), statement(block=B, height=2), "accusation_other_place"),
-        (statement(block=A), statement(block=B, phase=Phase.PREPARE), "accusation_other_place"),
+        (statement(block=A), statement(block=B, stage=Stage.PREPARE), "accusation_other_place"),
         (statement(block=A), statement("node-2", block=B), "accusation_other_place"),
         (statement(block=A), replace(statement(block=B), signature=bytes(64)), "accusation_bad_signature"),
         (statement(block=A), replace(statement(block=B), value=bytes(32)), "accusation_bad_signature"),
@@ -159,7 +159,7 @@ def test_c10_votes_of_another_chain_prove_nothing() -> None:
         replace(
             statement(block=block),
             signature=SUITE.sign(
-                seed_of("node-3"), vote_payload(SUITE, other.id, other.network, Phase.COMMIT, 1, 0, block)
+                seed_of("node-3"), vote_payload(SUITE, other.id, other.network, Stage.COMMIT, 1, 0, block)
             ),
         )
         for block in (A, B)
@@ -364,8 +364,8 @@ def test_c13_votes_against_a_proposal_are_passed_on_a_few_times_only() -> None:
     bus = Bus(genesis, names, application=Accountable())
     bus.start(*names[:11])
     for name in liars:
-        payload = vote_payload(SUITE, genesis.id, genesis.network, Phase.PREPARE, 1, 0, A)
-        lie = Vote(Phase.PREPARE, 1, 0, A, names.index(name), SUITE.sign(seed_of(name), payload))
+        payload = vote_payload(SUITE, genesis.id, genesis.network, Stage.PREPARE, 1, 0, A)
+        lie = Vote(Stage.PREPARE, 1, 0, A, names.index(name), SUITE.sign(seed_of(name), payload))
         bus.inject("node-1", "node-0", Consensus(lie.encode()).encode())
     bus.submit("node-0", transfer(genesis, "n"))
     bus.run_to_height(1)

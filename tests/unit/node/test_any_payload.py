@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from common.consensus.messages import NewView, Phase, PreparedCertificate, Proposal, ViewChange, Vote
+from common.consensus.messages import VOTE_STAGES, NewView, PreparedCertificate, Proposal, ViewChange, Vote
 from common.core.block import Block
 from common.node.logic.node_effects import Disconnect
 from common.node.logic.node_events import PeerDisconnected, PeerMessage, TimerExpired
@@ -73,9 +73,9 @@ def with_numbers(number: int) -> Iterator[pm.PeerPayload]:
     yield cm.GetPart(word, number, word)
     yield cm.AnswerPart(word, b"")
     yield cm.Pruned(word, number, number)
-    for phase in Phase:
+    for stage in VOTE_STAGES:
         for height, view, voter in ((number, 0, 0), (HEIGHT + 1, number, 0), (HEIGHT + 1, 0, small)):
-            yield pm.Consensus(Vote(phase, height, view, some, voter, bytes(64)).encode())
+            yield pm.Consensus(Vote(stage, height, view, some, voter, bytes(64)).encode())
     if number:
         for height in (number, HEIGHT + 1):
             held = PreparedCertificate(height, number - 1, some, ((small, bytes(64)),))
@@ -101,7 +101,7 @@ def real_messages(victim: Victim, chain: tuple[tuple[bytes, bytes], ...]) -> lis
         payload = message.payload(SUITE, genesis.id, genesis.network)
         return replace(message, signature=SUITE.sign(seed_of(f"node-{message.signer}"), payload))
 
-    votes = [signed(Vote(phase, height, 0, of, at, b"")) for phase in Phase for at in range(3)]
+    votes = [signed(Vote(stage, height, 0, of, at, b"")) for stage in VOTE_STAGES for at in range(3)]
     held = PreparedCertificate(height, 0, of, tuple([(vote.signer, vote.signature) for vote in votes[:3]]))
     changes = tuple([signed(ViewChange(height, 1, held, at, b"")) for at in range(3)])
     leader, next_leader = height % 4, (height + 1) % 4

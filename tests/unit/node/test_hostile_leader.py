@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from common.consensus.effects import Persist
-from common.consensus.messages import Phase, Proposal, Vote, vote_payload
+from common.consensus.messages import Proposal, Stage, Vote, vote_payload
 from common.core import merkle
 from common.core.block import Block
 from common.core.header import Header
@@ -99,8 +99,8 @@ def test_body_with_a_bad_signature_costs_the_sender_its_channel_and_the_block_it
 
 def test_c16_a_vote_shown_in_a_hello_keeps_a_restored_machine_silent() -> None:
     """node-0 proves that we signed PREPARE in view 3 of height 1, of which our records know nothing."""
-    payload = vote_payload(SUITE, GENESIS.id, GENESIS.network, Phase.PREPARE, 1, 3, bytes(32))
-    vote = Vote(Phase.PREPARE, 1, 3, bytes(32), 3, SUITE.sign(seed_of("node-3"), payload))
+    payload = vote_payload(SUITE, GENESIS.id, GENESIS.network, Stage.PREPARE, 1, 3, bytes(32))
+    vote = Vote(Stage.PREPARE, 1, 3, bytes(32), 3, SUITE.sign(seed_of("node-3"), payload))
     forged = replace(vote, view=9)
     for shown, silent in ((vote, True), (forged, False)):
         for late in (False, True):
