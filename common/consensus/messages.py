@@ -279,23 +279,17 @@ ConsensusMessage = Proposal | Vote | ViewChange | NewView
 
 def decode_message(data: bytes) -> ConsensusMessage:
     """Parse exactly one message. Raises `Malformed` (mostly `CodecError`) on any other input, whatever its length."""
-    if len(data) > MAX_MESSAGE_BYTES:
-        raise CodecError("consensus_too_large", "The message is larger than any valid one.", length=len(data))
-    return _read_vote(data) or _decode(data, None)
-
-
-def _read_vote(data: bytes) -> Vote | None:
-    """A vote, as most messages are, read at once; None for all else, and for a vote that `_decode` refuses."""
     signature_bytes = len(data) - _VOTE.size
-    if not 0 <= signature_bytes <= MAX_SIGNATURE_BYTES:
-        return None
-    version, type_number, height, view, signer, block_id, size = _VOTE.unpack_from(data)
-    stage = _VOTE_STAGE_OF.get(type_number)
-    if version != _WIRE_VERSION or stage is None or not 0 < height <= MAX_HEIGHT_OR_VIEW:
-        return None
-    if view > MAX_HEIGHT_OR_VIEW or size != signature_bytes:
-        return None
-    return Vote(stage, height, view, block_id, signer, data[_VOTE.size :])
+    if 0 <= signature_bytes <= MAX_SIGNATURE_BYTES:
+        # A vote, as most messages are, is read at once; `_decode` says what is wrong with one.
+        version, type_number, height, view, signer, block_id, size = _VOTE.unpack_from(data)
+        stage = _VOTE_STAGE_OF.get(type_number)
+        in_range = 0 < height <= MAX_HEIGHT_OR_VIEW and view <= MAX_HEIGHT_OR_VIEW
+        if version == _WIRE_VERSION and stage is not None and in_range and size == signature_bytes:
+            return Vote(stage, height, view, block_id, signer, data[_VOTE.size :])
+    elif len(data) > MAX_MESSAGE_BYTES:
+        raise CodecError("consensus_too_large", "The message is larger than any valid one.", length=len(data))
+    return _decode(data, None)
 
 
 def _decode(data: bytes, expected: Type | None) -> ConsensusMessage:
@@ -311,10 +305,8 @@ def _decode(data: bytes, expected: Type | None) -> ConsensusMessage:
     message: ConsensusMessage
     match type_number:
         case Type.PREPARE | Type.COMMIT:
-            block_id = reader.fixed(HASH_SIZE)
-            message = Vote(
-                _VOTE_STAGE_OF[type_number], height, view, block_id, signer, reader.blob(MAX_SIGNATURE_BYTES)
-            )
+            stage, block_id = _VOTE_STAGE_OF[type_number], reader.fixed(HASH_SIZE)
+            message = Vote(stage, height, view, block_id, signer, reader.blob(MAX_SIGNATURE_BYTES))
         case Type.PROPOSAL:
             message = _read_proposal(reader, height, view, signer)
         case Type.VIEW_CHANGE:

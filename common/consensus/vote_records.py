@@ -43,13 +43,15 @@ def encode_record(record: Record) -> bytes:
     """Bytes for the vote log."""
     match record:
         case Block():
-            return _with_blob(_BODY, record.header.height, record.encode())
+            kind, height = _BODY, record.header.height
         case PreparedCertificate():
-            return _with_blob(_PREPARED, record.height, record.encode())
+            kind, height = _PREPARED, record.height
         case CurrentView():
             return Writer().u8(_VERSION).u8(_VIEW).u64(record.height).u64(record.view).bytes()
         case _:
-            return _with_blob(_OWN_MESSAGE, record.height, record.encode())
+            kind, height = _OWN_MESSAGE, record.height
+    blob = record.encode()
+    return _BEFORE_BLOB.pack(_VERSION, kind, height, len(blob)) + blob
 
 
 def record_height(data: bytes) -> int:
@@ -70,10 +72,6 @@ def decode_record(data: bytes) -> Record:
     except Rejected as error:
         raise InvariantBroken(f"a record of the vote log is damaged: {error}") from error
     return record
-
-
-def _with_blob(kind: int, height: int, blob: bytes) -> bytes:
-    return _BEFORE_BLOB.pack(_VERSION, kind, height, len(blob)) + blob
 
 
 def _read_start(reader: Reader) -> tuple[int, int]:

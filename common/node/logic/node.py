@@ -276,7 +276,7 @@ class Node(NodeQuestions):
             return
         self._view_told, validators = entered, self._validators
         leader = validators.members[validators.leader(*entered)].public_key
-        if leader in self._peers:
+        if leader in self._peers.keys:
             self._gossip.tell(leader, self._mempool.oldest(self._mempool.max_block_bytes))
 
     # -- peers ---------------------------------------------------------------------------------------------------------
@@ -311,7 +311,7 @@ class Node(NodeQuestions):
 
     def _on_message(self, peer: PeerKey, payload: bytes) -> bool:
         """Whether anything may follow: nothing does from most votes, those before a quorum and those after it."""
-        if peer not in self._peers:
+        if peer not in self._peers.keys:
             return False
         try:
             message = decode_payload(payload)

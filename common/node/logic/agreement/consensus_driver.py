@@ -265,7 +265,7 @@ class ConsensusDriver:
         self._timer = effect
         validators = self._chain.validators(self._chain.tip().height + 1)
         leader = validators.members[validators.leader(effect.height, effect.view)].public_key
-        heard = leader == self._public_key or leader in self._peers
+        heard = leader == self._public_key or leader in self._peers.keys
         self._hastened = not heard
         self._outbox.set_timer(Timer.VIEW, effect.delay_ms if heard else effect.delay_ms // UNHEARD_LEADER_DIVISOR)
 

@@ -9,7 +9,7 @@ Left out: channels (`transport`), verification of what peers send.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import KeysView
 from dataclasses import dataclass
 
 from common.core.validators import ValidatorSet
@@ -32,16 +32,10 @@ class PeerTable:
 
     def __init__(self) -> None:
         self._connected: dict[PeerKey, _Connected] = {}
+        self.keys: KeysView[PeerKey] = self._connected.keys()
+        """Connected peers."""
         self.best_claim = 0
         """The highest claim of a connected peer, 0 if there is none."""
-
-    @property
-    def keys(self) -> Sequence[PeerKey]:
-        """Connected peers."""
-        return tuple(self._connected)
-
-    def __contains__(self, peer: PeerKey) -> bool:
-        return peer in self._connected
 
     def connect(self, peer: PeerKey, claimed_height: int) -> None:
         """A channel is up."""

@@ -244,7 +244,7 @@ class CatchUp:
         self._queue = deque([received for received in self._queue if received.peer != peer])
         self._peers.disappointed(peer, self._chain.tip().height)
         self._outbox.add(Warned("sync_peer_lied", refusal.code, peer))
-        if peer in self._peers:
+        if peer in self._peers.keys:
             self._outbox.add(Disconnect(peer, refusal.code, self._limits.misbehaviour_pause_ms))
             self._peers.disconnect(peer)
         self.consider()

@@ -264,13 +264,14 @@ class Hello:
 
 def decode_payload(data: bytes) -> PeerPayload:
     """Parse exactly one payload. Raises CodecError on any other input (attacks E2, N1)."""
-    if not data:
+    size = len(data)
+    if size == 0:
         raise CodecError("peer_message_empty", "a peer message needs at least its kind")
-    if len(data) > MAX_PAYLOAD_BYTES:
-        raise CodecError("peer_message_too_large", "a peer message exceeds 17 MiB", size=len(data))
+    if size > MAX_PAYLOAD_BYTES:
+        raise CodecError("peer_message_too_large", "a peer message exceeds 17 MiB", size=size)
     if data[0] == KIND_CONSENSUS:
-        if len(data) > MAX_CONSENSUS_BYTES + 1:
-            raise CodecError("peer_message_too_large", "a consensus message exceeds 8 MiB", size=len(data))
+        if size > MAX_CONSENSUS_BYTES + 1:
+            raise CodecError("peer_message_too_large", "a consensus message exceeds 8 MiB", size=size)
         return Consensus(data[1:])
     reader = Reader(data)
     message = _decode_fields(reader.u8(), reader)
