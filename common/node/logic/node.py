@@ -258,7 +258,8 @@ class Node(NodeQuestions):
             return self._outbox.take()
         self._update_work()
         self._assembly.try_build()
-        self._tell_leader()
+        if view := self._driver.view:
+            self._tell_leader(view)
         return self._outbox.take()
 
     def _update_work(self) -> None:
@@ -269,10 +270,10 @@ class Node(NodeQuestions):
             self._work_pending = pending
             self._driver.deliver(WorkPending(pending))
 
-    def _tell_leader(self) -> None:
+    def _tell_leader(self, view: int) -> None:
         """On entering a view, pending transactions go to its leader: it cannot censor longer than a view (rule 4)."""
-        view = self._driver.view
-        if view == 0 or (entered := (self._chain.tip().height + 1, view)) == self._view_told:
+        entered = (self._chain.tip().height + 1, view)
+        if entered == self._view_told:
             return
         self._view_told, validators = entered, self._validators
         leader = validators.members[validators.leader(*entered)].public_key

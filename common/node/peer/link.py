@@ -69,6 +69,9 @@ class LinkStage(Enum):
 class LinkOwner(Protocol):
     """What a link asks of the transport that owns it. Any method may raise Rejected: the link closes with its code."""
 
+    received_bytes: int
+    """Everything that has arrived at its links, complete or not."""
+
     def link_made(self, link: Link, binding: ChannelBinding) -> bytes:
         """TLS is up; return our HELLO payload for this channel."""
         ...
@@ -88,10 +91,6 @@ class LinkOwner(Protocol):
     @property
     def read_buffer(self) -> memoryview:
         """Where every link of this owner reads to: what one of them has read is taken before another reads."""
-        ...
-
-    def bytes_received(self, count: int) -> None:
-        """Something has arrived, complete or not."""
         ...
 
     def link_payload(self, link: Link, channel: Channel, payload: bytes) -> None:
@@ -265,7 +264,7 @@ class Link(asyncio.BufferedProtocol):
             self.refuse(error.code)
             return
         held_bytes = self._decoder.buffered_bytes if over else 0
-        self._owner.bytes_received(self._held_bytes - held_bytes)
+        self._owner.received_bytes += self._held_bytes - held_bytes
         self._held_bytes = held_bytes
         if over and self._next_turn is None and self._transport is not None:
             self._transport.pause_reading()

@@ -140,7 +140,7 @@ class PeerTransport:
         self._sweep: asyncio.TimerHandle | None = None
         self._closing = False
         self.received_bytes = 0
-        """Everything that has arrived, complete or not."""
+        """See LinkOwner."""
         # A buffer made for each read would be larger than what the C library keeps (`allocator`): it would be mapped,
         # cut down and unmapped for every vote.
         self.read_buffer = memoryview(bytearray(READ_BYTES))
@@ -349,10 +349,6 @@ class PeerTransport:
         if newer.side is older.side or newer.opened_at - older.opened_at > RACE_S:
             return True
         return (newer.side is Side.DIALLER) == self.dials_first(peer)
-
-    def bytes_received(self, count: int) -> None:
-        """See LinkOwner."""
-        self.received_bytes += count
 
     def link_payload(self, link: Link, channel: Channel, payload: bytes) -> None:
         """See LinkOwner. Consensus, transactions and floods of observers are not for the node (T3)."""

@@ -235,24 +235,29 @@ class ConsensusDriver:
 
         Returns whether anything may follow: the replica asked for something, or has not come to the event yet.
         """
-        if self._replica is None:
+        replica = self._replica
+        if replica is None:
             return False
-        self._inbox.append(event)
-        return self._draining or self._run(self._replica, [])
+        if self._draining:
+            self._inbox.append(event)
+            return True
+        asked = replica.step(event)
+        if asked:
+            self._run(replica, asked)
+        return bool(asked)
 
-    def _run(self, replica: Replica, asked: Sequence[effects.Effect]) -> bool:
-        """Handle these effects, then step the waiting events one after the other (D1); whether there were effects."""
-        self._draining, any_asked = True, bool(asked)
+    def _run(self, replica: Replica, asked: Sequence[effects.Effect]) -> None:
+        """Handle these effects, then step the events that wait, one after the other (D1)."""
+        self._draining = True
         try:
-            for effect in asked:
-                self._handle(effect)
-            while self._inbox:
-                for effect in replica.step(self._inbox.popleft()):
-                    any_asked = True
+            while True:
+                for effect in asked:
                     self._handle(effect)
+                if not self._inbox:
+                    return
+                asked = replica.step(self._inbox.popleft())
         finally:
             self._draining = False
-        return any_asked
 
     def timer_expired(self) -> None:
         """Tell the replica that the view timer ran out."""
