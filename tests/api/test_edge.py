@@ -193,22 +193,6 @@ def test_n2_a_trickling_body_gains_nothing(hasty: LiveServer) -> None:
     assert status_of(answer) == 408
 
 
-def test_n2_honest_clients_are_served_beside_200_half_sent_heads(hasty: LiveServer) -> None:
-    """uvicorn alone keeps such connections open; that they end is the business of `http.server`, and tested there."""
-    slow = [socket.create_connection(("127.0.0.1", hasty.port)) for _ in range(200)]
-    try:
-        for connection in slow:
-            connection.sendall(b"GET /v1/networks HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-        started = time.monotonic()
-        for number in range(20):
-            answer = submit(hasty, transfer(hasty.node.genesis, f"n2-{number}"), Prefer="wait=10")
-            assert answer.status_code == 200
-        assert time.monotonic() - started < 60
-    finally:
-        for connection in slow:
-            connection.close()
-
-
 def test_a_body_cut_short_hurts_nobody(live: LiveServer) -> None:
     with socket.create_connection(("127.0.0.1", live.port), timeout=60) as connection:
         connection.sendall(head(live, "POST /v1/transactions HTTP/1.1", "Content-Length: 1000") + b"{")

@@ -207,14 +207,6 @@ def test_what_was_held_on_a_date_is_proven_under_the_header_of_that_date(custody
         assert (proven["available"], proven["pledged"]) == (row["available"], row["pledged"])
 
 
-def test_the_proven_figures_are_those_of_the_answer(custody: CustodyServer) -> None:
-    answer = custody.get(INVESTOR, proof="true")
-    values = {entry["key"]: json.loads(entry["value"]) for entry in answer["evidence"]["state"]}
-    for row in answer["data"]["positions"]:
-        proven = values[f"position/Q000000001/{row['region']}/{row['product']}/{row['account']}"]
-        assert (proven["available"], proven["pledged"]) == (row["available"], row["pledged"])
-
-
 def test_evidence_for_a_snapshot(custody: CustodyServer) -> None:
     answer = custody.ask("/v1/evidence/beijing/pledge")
     findings = verify_evidence_file(answer.content, custody.on_node(lambda node: node.trust()))

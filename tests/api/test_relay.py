@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from crosslink.relay.settings import load_relay_settings
 from tests.api.relay_servers import RelayFixture, Sites, as_json, build_world, problem, wait_for
 from tests.support.chains import ChainBuilder, member_names, sample_snapshot, validator_set
 from tests.support.custody import person
-from tests.support.relay_world import honest
 
 
 def a_chain(network: str = "beijing", blocks: int = 12) -> ChainBuilder:
@@ -126,16 +124,6 @@ def test_bodies_off_the_chain_are_looked_for_and_a_node_that_gives_other_bytes_i
     assert all(result.applied for result in world.model.results)
 
 
-def test_r10_a_lying_node_is_left_for_the_honest_one(sites: Sites) -> None:
-    world = build_world(sites, [a_chain()])
-    world.nodes["beijing"][0].tamper = lambda block: replace(honest(block), snapshots=block.snapshots[1:])
-    with running(world) as relay:
-        wait_for(world.complete, "all anchored through the honest node")
-        assert relay.region()["nodes"][0]["lies"] >= 1
-        assert relay.region()["nodes"][1]["lies"] == 0
-    assert all(result.applied for result in world.model.results)
-
-
 def huge() -> Response:
     return PlainTextResponse("x" * (30 << 20))
 
@@ -199,28 +187,6 @@ def test_custody_node_that_is_behind_or_down_is_passed_over(sites: Sites) -> Non
         chain.grow(1, snapshots_each=1)
         wait_for(world.complete, "goes on with the other custody node")
         assert relay.status()["custody"]["endpoint"] == world.custody[1].url
-
-
-def test_r7_two_relays_on_one_world(sites: Sites) -> None:
-    chain = a_chain(blocks=60)
-    world = build_world(sites, [chain])
-    with running(world), running(world):
-        wait_for(world.complete, "all anchored")
-        for _ in range(20):
-            chain.grow(1, snapshots_each=2)
-            time.sleep(0.02)
-        wait_for(world.complete, "all anchored, nothing twice")
-
-
-def test_r9_relays_that_come_and_go(sites: Sites) -> None:
-    chain = a_chain(blocks=40)
-    world = build_world(sites, [chain])
-    for _ in range(6):
-        with running(world):
-            time.sleep(0.06)
-        chain.grow(2, snapshots_each=1)
-    with running(world):
-        wait_for(world.complete, "all anchored")
 
 
 def test_region_that_the_custody_chain_does_not_know_waits_with_the_reason(sites: Sites) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import random
-import resource
 import shutil
 import signal
-import socket
-import ssl
 import threading
 import time
 import tomllib
@@ -143,80 +140,6 @@ def test_without_a_quorum_an_idle_validator_is_not_ready_for_long(start: Start) 
     until(lambda: ready(network, first) and ready(network, second), "the quorum is back")
 
 
-def test_s1_killed_nodes_lose_nothing_that_was_acknowledged(start: Start) -> None:
-    """Each node in turn is killed under load and started again."""
-    network = start()
-    with Load(network) as load:
-        for node in network.nodes:
-            load.goes_on("the load goes on")
-            node.kill()
-            load.goes_on("three of four go on")
-            node.start()
-            until(lambda node=node: network.height(node) >= 1, f"{node.name} is back")
-    check_history(network, load.final)
-    assert network.get(network.nodes[0], "/readyz") is not None
-
-
-def test_s1_a_power_cut_of_all_nodes_loses_nothing_that_was_acknowledged(start: Start) -> None:
-    network = start()
-    acknowledged: list[str] = []
-    for cut in range(2):
-        with Load(network, f"cut{cut}") as load:
-            until(lambda: len(load.final) > 10, "the load runs")
-            for node in network.nodes:
-                node.signal(signal.SIGKILL)
-        for node in network.nodes:
-            node.wait()
-        acknowledged += load.final
-        for node in network.nodes:
-            node.start()
-        for node in network.nodes:
-            until(lambda node=node: network.height(node) >= 1, f"{node.name} is back", 30)
-    assert network.submit(network.nodes[1], transfer(network.genesis, "after")).status_code == 200
-    check_history(network, acknowledged)
-    for node in network.nodes:
-        assert not [line for line in node.log_lines if line["message"] == "this node does not vote"]
-
-
-def test_s3_a_stopped_process_comes_back_without_a_fork(start: Start) -> None:
-    network = start(limits={"keepalive_ms": 500, "idle_timeout_ms": 2_000})
-    with Load(network) as load:
-        for node in network.nodes[:2]:
-            node.signal(signal.SIGSTOP)
-            time.sleep(4)
-            node.signal(signal.SIGCONT)
-            load.goes_on("the load goes on")
-    check_history(network, load.final)
-
-
-def test_readiness_follows_the_quorum(start: Start) -> None:
-    network = start(heartbeat_ms=1_000, view_timeout_ms=500)
-    for node in network.nodes[2:]:
-        node.kill()
-    first = network.nodes[0]
-    until(lambda: not ready(network, first), "a node without a quorum is not ready", 20)
-    assert network.get(first, "/healthz") is not None
-    for node in network.nodes[2:]:
-        node.start()
-    until(lambda: ready(network, first), "the quorum is back", 30)
-
-
-def test_c16_a_node_without_its_vote_log_serves_but_does_not_vote(start: Start) -> None:
-    network = start()
-    first = network.nodes[0]
-    assert network.submit(first, transfer(network.genesis, "n1")).status_code == 200
-    first.kill()
-    (first.directory / "data" / "votes" / "votes.log").unlink()
-    first.start()
-    until(lambda: network.height(first) >= 1, "it serves")
-    assert network.submit(network.nodes[1], transfer(network.genesis, "n2")).status_code == 200
-    until(lambda: network.height(first) == network.height(network.nodes[1]), "it follows")
-    assert [line for line in first.log_lines if line["message"] == "this node does not vote"]
-    height = network.height(first)
-    state = network.get(first, f"/v1/networks/toytown/blocks/{height}/consensus-state")
-    assert "v1" not in str(state["voters"])
-
-
 def voting(network: ToyNetwork, node: ToyNode) -> bool:
     """Whether a node votes at its open height."""
     return "tongjian_voting 1.0" in metrics(network, node)
@@ -226,32 +149,6 @@ def metrics(network: ToyNetwork, node: ToyNode) -> str:
     """A node's numbers."""
     with network.client(node) as http:
         return http.get("/metrics").text
-
-
-@pytest.mark.parametrize("restored", ["chain", "whole"])
-def test_c16_a_restored_image_catches_up_before_it_votes_again(start: Start, tmp_path: Path, restored: str) -> None:
-    """An old copy of the database alone (the vote log tells), or of everything (the peers' hellos tell)."""
-    network = start()
-    first = network.nodes[0]
-    first.kill()
-    data, copy = first.directory / "data", tmp_path / "copy"
-    shutil.copytree(data, copy)
-    first.start()
-    with Load(network) as load:
-        until(lambda: voting(network, first) if network.height(first) > 0 else None, "it votes")
-        load.goes_on("with all four")
-        first.kill()
-        part = Path("chain") if restored == "chain" else Path()
-        shutil.rmtree(data / part)
-        shutil.copytree(copy / part, data / part)
-        first.start()
-        until(lambda: network.height(first) > 0 and voting(network, first), "it votes again", 30)
-        load.goes_on("with all four again")
-    check_history(network, load.final)
-    refused = [line for line in first.log_lines if line["message"] == "this node does not vote"]
-    assert len(refused) == (1 if restored == "chain" else 0)
-    for node in network.nodes:
-        assert "tongjian_accusations_total 0.0" in metrics(network, node)
 
 
 def test_c8_a_second_process_with_the_same_key_neither_forks_nor_stalls(start: Start, tmp_path: Path) -> None:
@@ -277,24 +174,6 @@ def test_c8_a_second_process_with_the_same_key_neither_forks_nor_stalls(start: S
     check_history(network, load.final)
 
 
-def test_s2_s5_a_full_disk_stops_a_node_and_a_restart_with_space_resumes(start: Start) -> None:
-    """Files may not grow beyond a bound: the node ends with a reason, the others go on, nothing is lost."""
-    network = start()
-    victim = network.nodes[3]
-    with Load(network) as load:
-        until(lambda: len(load.final) > 5, "the load runs")
-        bound = (victim.directory / "node.log").stat().st_size + 32 * 1024
-        resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, (bound, resource.RLIM_INFINITY))
-        assert victim.wait(40) == 1
-        critical = [line for line in victim.log_lines if line["level"] == "critical"]
-        assert len(critical) == 1
-        assert "cannot be written" in str(critical[0]) or "durable" in str(critical[0])
-        load.goes_on("three of four go on")
-        victim.start()
-        until(lambda: network.height(victim) >= 1, "it is back")
-    check_history(network, load.final)
-
-
 def test_c9_an_observer_follows_every_block_without_a_vote(start: Start) -> None:
     network = start(observers=1)
     observer = network.nodes[-1]
@@ -306,48 +185,3 @@ def test_c9_an_observer_follows_every_block_without_a_vote(start: Start) -> None
     assert len(voters) >= 3
     assert "o1" not in str(voters)
     assert ready(network, observer)
-
-
-def test_n2_n5_floods_of_slow_and_half_open_connections_stop_neither_clients_nor_consensus(start: Start) -> None:
-    network = start()
-    target = network.nodes[0]
-    host, api_port = "127.0.0.1", int(target.api.rsplit(":", 1)[1])
-    context = ssl.create_default_context(cafile=str(network.ca_file))
-    peer_port = network.peer_port(target)
-    connections: list[socket.socket] = []
-    try:
-        for number in range(500):
-            connections.append(socket.create_connection((host, api_port if number % 2 else peer_port)))
-        for _ in range(50):
-            slow = context.wrap_socket(socket.create_connection((host, api_port)), server_hostname=host)
-            slow.sendall(b"POST /v1/transactions HTTP/1.1\r\nhost: x\r\nx-slow: ")
-            connections.append(slow)
-        for number in range(5):
-            assert network.submit(target, transfer(network.genesis, f"n{number}")).status_code == 200
-        assert target.running
-        status = network.get(target, "/v1/networks/toytown/status")
-        assert status is not None
-    finally:
-        for connection in connections:
-            connection.close()
-
-
-def test_a_node_that_cannot_start_says_why(start: Start) -> None:
-    network = start(1)
-    (only,) = network.nodes
-    twin = ToyNode(only.directory, only.name, 1)
-    twin.start()
-    assert twin.wait(20) == 1
-    assert only.log_lines[-1]["code"] == "database_in_use"
-    only.signal(signal.SIGTERM)
-    assert only.wait() == 0
-    with socket.create_server(("127.0.0.1", int(only.api.rsplit(":", 1)[1]))):
-        only.start()
-        assert only.wait(20) == 1
-    assert only.log_lines[-1]["code"] == "port_in_use"
-    assert "cannot listen on 127.0.0.1" in only.log_lines[-1]["detail"]
-    (only.directory / "node.key").chmod(0o644)
-    only.start()
-    assert only.wait(20) == 1
-    assert only.log_lines[-1]["code"] == "key_file_permissions"
-    assert "chmod 600" in only.log_lines[-1]["detail"]

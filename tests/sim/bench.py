@@ -15,7 +15,6 @@ from common.consensus import events as ev
 from common.consensus.messages import ConsensusMessage, Mark, NewView, Proposal, Stage, ViewChange, Vote, decode_message
 from common.consensus.params import ConsensusParameters
 from common.consensus.replica import Replica
-from common.consensus.vote_records import encode_record
 from common.core.block import Block
 from common.core.certificate import Certificate
 from common.core.suite import Suite
@@ -347,8 +346,3 @@ class Bench:
         for effect in self.seats[number].log:
             if isinstance(effect, fx.Broadcast):
                 yield effect.message
-
-
-def records_of(*parts: Block | ConsensusMessage) -> list[bytes]:
-    """Vote-log records, for tests that start from a given past."""
-    return [encode_record(part) for part in parts]

@@ -90,10 +90,6 @@ class SimulatedChannels:
         """Whether the peer broke the protocol a short while ago."""
         return self._paused_until_ms.get(peer, 0) > self._machine.world.now_ms
 
-    def forgive(self) -> None:
-        """Dial everybody again, as an operator's restart would."""
-        self._paused_until_ms.clear()
-
     def greeted(self, line: Line, greeting: bytes) -> None:
         """The other end's greeting has arrived: the channel is open."""
         machine, peer = self._machine, line.other(self._machine)

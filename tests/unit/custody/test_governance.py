@@ -188,7 +188,7 @@ def test_a_frozen_region_comes_back_by_governance_and_its_history_stays(custody:
     ids = custody.get("anchored", "beijing", "0")["ids"]
     assert ids[:4] == [chain.id_at(height).hex() for height in range(4)]
     assert ids[4:] == ["", chain.id_at(5).hex()], "heights that were never delivered hold an empty id"
-    custody.deliver(chain, *market_with_product(), *holder(1, 10))
+    custody.report(*market_with_product(), *holder(1, 10))
     assert custody.region()["anchored"]["height"] == 6
 
 

@@ -19,22 +19,13 @@ LEGACY = "LEGACY-1"
 FIRST, SECOND = "BJ000001.ESVUFR2601", "BJ000001.ESVUFR2602"
 
 
-def test_an_issuer_that_is_reported_after_its_product_is_its_issuer(custody: Custody, chain: ChainBuilder) -> None:
-    custody.deliver(chain, product(LEGACY, "issuer"))
-    custody.deliver(chain, company("issuer", "SH000001"))
-    drain(custody)
-    assert custody.get("product", "beijing", LEGACY)["issuer"] == "SH000001"
-    assert custody.get("issued", "SH000001", "beijing", LEGACY) == {"product": LEGACY}
-    assert [alert["rule"] for alert in custody.alerts()] == ["issuer_outside_region"]
-
-
 def test_a_corrected_enterprise_code_is_the_issuer_of_all_products_that_name_it_a_bounded_number_a_block(
-    custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch
+    custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refile, "MAX_UNITS", 4)
-    custody.deliver(chain, company("issuer", "SH000001"), *(product(f"L{number}", "issuer") for number in range(10)))
+    custody.report(company("issuer", "SH000001"), *(product(f"L{number}", "issuer") for number in range(10)))
     assert len(custody.alerts("issuer_outside_region")) == 10
-    custody.deliver(chain, company("issuer", "BJ000001", operation="overwrite"))
+    custody.report(company("issuer", "BJ000001", operation="overwrite"))
     corrected = []
     for _ in range(4):
         custody.empty_block()
@@ -44,44 +35,28 @@ def test_a_corrected_enterprise_code_is_the_issuer_of_all_products_that_name_it_
     assert (custody.scan("issued/SH000001/"), custody.scan("work/")) == ({}, {})
 
 
-def test_a_deleted_product_is_listed_under_no_issuer_that_changes_later(custody: Custody, chain: ChainBuilder) -> None:
-    custody.deliver(
-        chain,
-        company("issuer", "SH000001"),
-        product(LEGACY, "issuer"),
-        snapshot("product", LEGACY, None, version=1, operation="delete"),
-    )
-    custody.deliver(chain, company("issuer", "SH000002", operation="overwrite"))
-    drain(custody)
-    assert (custody.alerts(), custody.scan("issued/")) == ([], {})
-
-
-def test_holders_of_a_product_whose_code_comes_later_are_holders_of_its_security(
-    custody: Custody, chain: ChainBuilder
-) -> None:
-    custody.deliver(chain, *(part for number in range(1, 151) for part in holder(number, 1, "p1")))
-    custody.deliver(chain, *(part for number in range(151, 251) for part in holder(number, 1, "p2")))
+def test_holders_of_a_product_whose_code_comes_later_are_holders_of_its_security(custody: Custody) -> None:
+    custody.report(*(part for number in range(1, 151) for part in holder(number, 1, "p1")))
+    custody.report(*(part for number in range(151, 251) for part in holder(number, 1, "p2")))
     both = (registration(f"both-{number}", "p2", f"A{number}", change=(1, 0, 0)) for number in range(101, 151))
-    custody.deliver(chain, *both)
-    custody.deliver(chain, product(FIRST, "issuer", object_id="p1"), product(SECOND, "issuer", object_id="p2"))
+    custody.report(*both)
+    custody.report(product(FIRST, "issuer", object_id="p1"), product(SECOND, "issuer", object_id="p2"))
     drain(custody)
     assert custody.get("security", "BJ000001.ESVUFR")["holders"] == 250
     assert [alert["rule"] for alert in custody.alerts()] == ["holder_cap_instalments"]
-    custody.deliver(chain, product("BJ000001.DCFGFR2601", "issuer", object_id="p2", operation="overwrite"))
+    custody.report(product("BJ000001.DCFGFR2601", "issuer", object_id="p2", operation="overwrite"))
     drain(custody)
     assert custody.get("security", "BJ000001.ESVUFR")["holders"] == 150
     assert custody.get("security", "BJ000001.DCFGFR")["holders"] == 150
     assert custody.alerts() == []
 
 
-def test_holder_cap_instalments_names_no_product_that_is_no_instalment_any_more(
-    custody: Custody, chain: ChainBuilder
-) -> None:
+def test_holder_cap_instalments_names_no_product_that_is_no_instalment_any_more(custody: Custody) -> None:
     third = "BJ000001.ESVUFR2603"
     held = ((third, range(211, 251)), (FIRST, range(1, 151)), (SECOND, range(151, 211)))
-    custody.deliver(chain, *(product(code, "issuer") for code, _ in held))
+    custody.report(*(product(code, "issuer") for code, _ in held))
     for code, numbers in held:
-        custody.deliver(chain, *(part for number in numbers for part in holder(number, 1, code)))
+        custody.report(*(part for number in numbers for part in holder(number, 1, code)))
     security = {"kind": "security", "id": "BJ000001.ESVUFR"}
 
     def named() -> tuple[int, list[dict[str, str]]]:
@@ -89,21 +64,19 @@ def test_holder_cap_instalments_names_no_product_that_is_no_instalment_any_more(
         return alert["details"]["holders"], alert["objects"]
 
     assert named() == (250, [security, {"kind": "product", "id": third}])
-    custody.deliver(chain, product("BJ000001.DCFGFR2601", "issuer", object_id=third, operation="overwrite"))
+    custody.report(product("BJ000001.DCFGFR2601", "issuer", object_id=third, operation="overwrite"))
     drain(custody)
     assert named() == (210, [security])
-    custody.deliver(chain, registration("more", SECOND, "A1", change=(1, 0, 0)))
+    custody.report(registration("more", SECOND, "A1", change=(1, 0, 0)))
     assert named() == (210, [security, {"kind": "product", "id": SECOND}])
 
 
-def test_holder_cap_instalments_names_no_product_that_nobody_holds_any_more(
-    custody: Custody, chain: ChainBuilder
-) -> None:
+def test_holder_cap_instalments_names_no_product_that_nobody_holds_any_more(custody: Custody) -> None:
     third = "BJ000001.ESVUFR2603"
     held = ((third, range(211, 251)), (FIRST, range(1, 151)), (SECOND, range(151, 211)))
     for code, numbers in held:
-        custody.deliver(chain, product(code, "issuer"))
-        custody.deliver(chain, *(part for number in numbers for part in holder(number, 1, code)))
+        custody.report(product(code, "issuer"))
+        custody.report(*(part for number in numbers for part in holder(number, 1, code)))
     assert [named["id"] for named in custody.alerts("holder_cap_instalments")[0]["objects"]] == [
         "BJ000001.ESVUFR",
         third,
@@ -112,7 +85,7 @@ def test_holder_cap_instalments_names_no_product_that_nobody_holds_any_more(
         registration(f"gone-{number}", third, f"A{number}", before=(1, 0, 0), change=(-1, 0, 0))
         for number in held[0][1]
     )
-    custody.deliver(chain, *gone)
+    custody.report(*gone)
     (alert,) = custody.alerts("holder_cap_instalments")
     assert (alert["details"]["holders"], [named["id"] for named in alert["objects"]]) == (210, ["BJ000001.ESVUFR"])
 

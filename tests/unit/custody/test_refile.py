@@ -28,7 +28,7 @@ CODE, SECOND = "BJ000001.ESVUFR2601", "BJ000001.ESVUFR2602"
 def custody(chain: ChainBuilder) -> Custody:
     """A market with two products and one holder of 100 shares in the first."""
     custody = Custody([chain])
-    custody.deliver(chain, *market_with_product(), product(SECOND, "issuer"), *holder(1, 100))
+    custody.report(*market_with_product(), product(SECOND, "issuer"), *holder(1, 100))
     return custody
 
 
@@ -44,63 +44,6 @@ def drain(custody: Custody) -> None:
 def filed(custody: Custody) -> set[str]:
     """Investor, product and account of every position."""
     return {key.removeprefix("position/").replace("beijing/", "") for key in custody.scan("position/")}
-
-
-@pytest.mark.parametrize("wrong", ["Q000000077", "no code"])
-def test_a_code_that_was_wrong_for_less_than_a_block_keeps_no_position(
-    custody: Custody, chain: ChainBuilder, wrong: str
-) -> None:
-    custody.deliver(
-        chain,
-        person("person-1", wrong, version=1),
-        registration("new", SECOND, "A1", change=(5, 0, 0)),
-        person("person-1", "Q000000001", version=1, operation="overwrite"),
-    )
-    drain(custody)
-    assert filed(custody) == {f"Q000000001/{CODE}/A1", f"Q000000001/{SECOND}/A1"}
-    assert custody.alerts() == []
-
-
-def test_a_code_that_changes_again_before_all_positions_are_moved_leaves_none_behind(
-    custody: Custody, chain: ChainBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refile, "MAX_UNITS", 4)
-    products = [f"BJ000001.ESVUFR27{number:02d}" for number in range(20)]
-    custody.deliver(chain, *(product(code, "issuer") for code in products))
-    custody.deliver(chain, *(registration(f"i{code}", code, "A1", change=(1, 0, 0)) for code in products))
-    custody.deliver(chain, person("person-1", "Q000000002", version=1))
-    custody.empty_block()
-    custody.deliver(chain, person("person-1", "Q000000003", version=2))
-    drain(custody)
-    assert filed(custody) == {f"Q000000003/{code}/A1" for code in [CODE, *products]}
-
-
-def test_an_account_that_left_a_subject_whose_code_came_back_is_moved(custody: Custody, chain: ChainBuilder) -> None:
-    custody.deliver(
-        chain,
-        person("person-2", "Q000000002"),
-        person("person-1", "Q000000077", version=1),
-        account("A1", "person-2", version=1),
-        person("person-1", "Q000000001", version=1, operation="overwrite"),
-    )
-    drain(custody)
-    assert filed(custody) == {f"Q000000002/{CODE}/A1"}
-
-
-def test_a_position_that_ends_before_it_is_moved_leaves_no_work_and_may_begin_again(
-    custody: Custody, chain: ChainBuilder
-) -> None:
-    custody.deliver(
-        chain,
-        person("person-1", "Q000000077", version=1),
-        registration("out", CODE, "A1", before=(100, 0, 0), change=(-100, 0, 0), report="r"),
-    )
-    drain(custody)
-    assert filed(custody) == set()
-    custody.deliver(chain, registration("in", CODE, "A1", change=(7, 0, 0), report="r"))
-    custody.deliver(chain, person("person-1", "Q000000078", version=2))
-    drain(custody)
-    assert custody.position("Q000000078", CODE, "A1") == (7, 0, 0)
 
 
 @pytest.mark.parametrize("busy", ["beijing", "shanghai"])

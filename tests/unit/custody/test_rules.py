@@ -100,13 +100,13 @@ def drained(custody: Custody) -> int:
 
 
 def test_a_setting_is_applied_to_everything_that_stands_a_few_records_a_block(
-    monkeypatch: pytest.MonkeyPatch, custody: Custody, chain: ChainBuilder
+    monkeypatch: pytest.MonkeyPatch, custody: Custody
 ) -> None:
     """Ten products with one account each."""
     add_rule(monkeypatch, since=2)
     for number in range(10):
         code = f"BJ000001.ESVUFR27{number:02d}"
-        custody.deliver(chain, product(code, "issuer"), registration(f"r{number}:0", code, "A1", change=(10, 0, 0)))
+        custody.report(product(code, "issuer"), registration(f"r{number}:0", code, "A1", change=(10, 0, 0)))
     monkeypatch.setattr(refile, "MAX_UNITS", 3)
     set_rule(custody, (custody.height + 2, {}))
     custody.empty_block()

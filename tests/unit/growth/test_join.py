@@ -28,7 +28,6 @@ from common.node.store import schema
 from common.node.store.chain_prune import prune
 from common.node.store.chain_store import ChainStore
 from common.node.store.storage import MemoryStore
-from common.node.upkeep import checkpoint_import
 from common.node.upkeep.audit import audit
 from common.node.upkeep.chain_rebuild import no_progress
 from common.node.upkeep.checkpoint_import import CheckpointFalse
@@ -37,7 +36,7 @@ from common.node.upkeep.join import JoinPhase
 from common.node.upkeep.join_headers import TrustedBlock
 from tests.unit.growth.world import GENESIS, NAMES, Joiner, Peer, grow, grown, make_checkpoint
 from tests.unit.node.solo import Solo
-from tests.unit.node.toy import SUITE, make_envelope, make_genesis, transfer
+from tests.unit.node.toy import SUITE, make_envelope, make_genesis
 
 
 @pytest.fixture(autouse=True)
@@ -107,10 +106,6 @@ def test_a_joined_chain_is_sound_to_the_audit(place: Place) -> None:
         report = DataReport()
         audit(chain.store.snapshot(), place.solo.genesis, place.solo.application, MemoryStore(), report, no_progress)
         assert (report.findings, report.height) == ([], 30 + grown_by)
-
-
-def lie_about(change: Callable[[object], object | None]) -> Callable[[object], object | None]:
-    return change
 
 
 def changed_header(answer: object) -> object:
@@ -461,11 +456,3 @@ def test_genesis_of_another_chain_is_refused(place: Place) -> None:
     joiner.meet(*place.peers())
     assert not joiner.run()
     assert set(joiner.dropped.values()) == {"sync_wrong_chain"}
-
-
-def test_the_envelopes_of_the_fixture_differ() -> None:
-    """The fixture's chain has applied and rejected transactions, so nonces of both are proven."""
-    solo = grown(3)
-    assert [receipt.status for receipt in solo.chain.receipts(3)] == ["applied", "applied", "rejected"]
-    assert transfer(GENESIS, "a") != transfer(GENESIS, "b")
-    assert checkpoint_import.TREE_PARTS == 256

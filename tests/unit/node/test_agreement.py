@@ -359,29 +359,6 @@ def test_leader_left_without_work_does_not_make_an_early_empty_block() -> None:
     assert warnings == {"execution_failed"}
 
 
-def test_validator_set_grows_and_the_new_member_votes() -> None:
-    names = names_of(5)
-    bus = Bus(make_genesis(names[:4]), names)
-    bus.start()
-    change = make_envelope(bus.genesis, "v", [{"type": "toy.validators", "names": names}])
-    bus.submit("node-0", change)
-    bus.run_to_height(1)
-    assert bus.machines["node-4"].running.status().own_index == 4
-    bus.kill("node-0")
-    for at in range(4):
-        bus.submit("node-1", transfer(bus.genesis, f"n{at}"))
-        bus.pass_time(2_000)
-    bus.run(lambda: all(read_balance_of(bus, name) == 4 for name in names[1:]))
-    tip = bus.machines["node-1"].chain.tip()
-    assert tip.certificate is not None
-    signers = {index for height in range(2, tip.height + 1) for index, _ in certificate_of(bus, height)}
-    assert 4 in signers
-
-
-def certificate_of(bus: Bus, height: int) -> tuple[tuple[int, bytes], ...]:
-    return bus.machines["node-1"].chain.certificate(height).signatures
-
-
 def test_removed_validator_follows_without_voting() -> None:
     names = names_of(4)
     bus = network()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -24,7 +23,6 @@ from common.core.errors import Rejected
 from common.core.genesis import Genesis, build_genesis
 from common.core.membership import check_succession, concentrated
 from common.core.validators import Validator, ValidatorSet
-from common.node.logic.wire import peer_messages as pm
 from tests.unit.node.bus import Bus, Machine, names_of
 from tests.unit.node.toy import SUITE, key_of, make_envelope, make_genesis, transfer, validator_set
 
@@ -229,28 +227,6 @@ def test_c9_every_header_commits_the_scheduled_set_at_its_height_and_no_earlier(
     assert_one_chain(bus)
 
 
-@pytest.mark.parametrize("numbers", [(1, 2, 3), (0, 1, 2, 3, 4), (0, 1, 2, 4), (3, 2, 1, 0)])
-def test_c9_a_scheduled_change_at_the_height_of_a_view_change(numbers: tuple[int, ...]) -> None:
-    """The first leader under the next set is dead when its height begins: views change under that set alone."""
-    bus = council(4, spare=1)
-    effective = 6
-    bus.submit("node-0", change(bus, "change", numbers, effective))
-    bus.run_to_height(effective - 1, limit_ms=200_000)
-    following = named(*numbers)
-    victim = following.members[following.leader(effective, 0)].name
-    bus.kill(victim)
-    alive = [name for name in bus.machines if name != victim]
-    members = [member.name for member in following.members if member.name != victim]
-    bus.submit(members[0], transfer(bus.genesis, "at the change"))
-    bus.run_to_height(effective + 2, limit_ms=200_000, names=alive)
-    certificate = bus.machines[alive[0]].chain.certificate(effective)
-    assert certificate.view > 0
-    assert victim not in signed_by(bus.machines[alive[0]], effective)
-    bus.start(victim)
-    bus.run_to_height(effective + 3, limit_ms=200_000)
-    assert_one_chain(bus)
-
-
 def test_c9_an_observer_takes_no_transactions_that_nobody_would_take_from_it() -> None:
     bus = council(4, spare=1)
     envelope = transfer(bus.genesis, "to the observer")
@@ -260,26 +236,6 @@ def test_c9_an_observer_takes_no_transactions_that_nobody_would_take_from_it() -
     assert bus.submit("node-4", envelope) == "pending"
     bus.run_to_height(5, limit_ms=200_000)
     assert bus.machines["node-0"].chain.state_get(b"balance/alice") == b"1"
-
-
-def test_c18_what_a_member_said_before_its_removal_counts_for_nothing_after_its_return() -> None:
-    """node-3 is removed at 5 and readmitted at 8; everything that it had sent arrives again afterwards, twice."""
-    bus = council(4)
-    bus.submit("node-0", change(bus, "remove", (0, 1, 2), 5))
-    bus.run_to_height(6, limit_ms=200_000)
-    queued = [(target, payload) for target, payload in bus.machines["node-3"].sent if payload[0] == pm.KIND_CONSENSUS]
-    assert queued
-    bus.submit("node-0", change(bus, "readmit", (3, 0, 1, 2), 9))
-    bus.run_to_height(8, limit_ms=200_000)
-    assert "node-3" not in signed_by(bus.machines["node-0"], 7)
-    for target, payload in queued:
-        bus.inject("node-3", target, payload)
-    bus.run_to_height(9, limit_ms=200_000)
-    for target, payload in queued:
-        bus.inject("node-3", target, payload)
-    bus.run_to_height(13, limit_ms=200_000)
-    assert any("node-3" in signed_by(bus.machines["node-0"], height) for height in range(9, 14))
-    assert_one_chain(bus)
 
 
 def activate(bus: Bus, version: int, height: int) -> bytes:
@@ -322,17 +278,3 @@ def test_c19_a_chain_whose_nodes_are_not_upgraded_stops_and_never_forks() -> Non
     bus.start("node-1", "node-2", "node-3")
     bus.run_to_height(7, limit_ms=300_000)
     assert_one_chain(bus)
-
-
-def test_c19_a_leader_of_another_version_is_not_followed() -> None:
-    """A header's version is judged like any other field: by what the state before it says."""
-    bus = council(4)
-    bus.submit("node-0", activate(bus, 2, 4))
-    bus.run_to_height(6, limit_ms=300_000)
-    headers = [bus.machines["node-1"].chain.header(height) for height in range(1, 7)]
-    assert all(later.protocol_version >= earlier.protocol_version for earlier, later in pairwise(headers))
-    receipts = bus.machines["node-0"].chain.receipts
-    bus.submit("node-0", change(bus, "nothing", (0, 1, 2, 3), 20))
-    bus.run_to_height(7, limit_ms=300_000)
-    codes = {receipt.code for height in range(4, 8) for receipt in receipts(height)}
-    assert "validators_unchanged" in codes

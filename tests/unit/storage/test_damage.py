@@ -7,20 +7,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from common.core.certificate import Certificate
 from common.core.errors import InvariantBroken
-from common.core.transaction import parse_envelope
 from common.node.store import schema
 from common.node.store.chain_store import ChainStore
 from common.node.store.storage import LevelDBStore, MemoryStore
-from common.node.store.store_errors import DamagedStore, StoreFailed, VotingUnsafe
+from common.node.store.store_errors import DamagedStore, VotingUnsafe
 from common.node.store.vote_frames import LogMark
 from common.node.store.vote_log import VoteLog
-from tests.support.stored_chain import SUITE, TwinChain
+from tests.support.stored_chain import TwinChain
 
 HEIGHTS = 12
 KEYS = [b"holding/P1/A%d" % number for number in range(300)]
@@ -189,57 +187,6 @@ def test_s2_directory_without_current_is_never_made_into_an_empty_database(origi
     assert sorted(path.name for path in (copy / "chain").iterdir()) == before
 
 
-def test_c16_lost_database_next_to_its_vote_log_forbids_voting_until_it_has_caught_up(
-    original: Original, tmp_path: Path
-) -> None:
-    """Also across restarts on the way: catching up must not make the log forget what it knows."""
-    copy = damaged_copy(original, tmp_path, "chain", shutil.rmtree)
-    genesis, twin = original.twin.genesis, original.twin
-    store = LevelDBStore(copy / "chain")
-    ChainStore(store, genesis).initialise(genesis, dict.fromkeys(KEYS, b"genesis"), {})
-    for height in range(1, HEIGHTS + 1):
-        chain = ChainStore(store, genesis)
-        log = VoteLog.open(copy / "votes", genesis.id, chain.vote_log_mark())
-        assert log.recovered[-1] == b"vote for the open height"
-        with pytest.raises(VotingUnsafe) as caught:
-            chain.check_consistency(log)
-        assert caught.value.safe_above_height == HEIGHTS
-        chain.commit(**again(twin, chain, height))
-        log.compact(height, chain.tip().block_id)
-        log.sync()
-        log.close()
-    chain = ChainStore(store, genesis)
-    log = VoteLog.open(copy / "votes", genesis.id, chain.vote_log_mark())
-    chain.check_consistency(log)
-    assert log.recovered[-1] == b"vote for the open height"
-    log.close()
-    store.close()
-
-
-def again(twin: TwinChain, chain: ChainStore, height: int) -> dict[str, Any]:
-    """The commit of a block of the original chain, for another store."""
-    block = twin.blocks[height]
-    assert block is not None
-    before, after = twin.states[height - 1], twin.states[height]
-    changes = {key: after[key] for key in after if before.get(key) != after[key]}
-    return {
-        "block": block,
-        "certificate": twin.certificate(block.header),
-        "transactions": [parse_envelope(envelope, SUITE) for envelope in block.envelopes],
-        "receipts": twin.receipts[height],
-        "snapshots": twin.snapshots[height],
-        "state_changes": changes,
-        "index_changes": {},
-        "tree_update": chain.tree.apply(changes),
-    }
-
-
-def test_c16_lost_vote_log_next_to_its_database_forbids_voting(original: Original, tmp_path: Path) -> None:
-    copy = damaged_copy(original, tmp_path, "votes", shutil.rmtree)
-    with pytest.raises(VotingUnsafe, match="missing"):
-        list(start_node(copy, original))
-
-
 def test_c16_older_copy_of_either_half_forbids_voting(original: Original, tmp_path: Path) -> None:
     """Database and vote log of different moments, as a restored backup of one of them leaves behind."""
     older = tmp_path / "older"
@@ -267,13 +214,6 @@ def test_c16_older_copy_of_either_half_forbids_voting(original: Original, tmp_pa
         shutil.copytree(votes / "votes", mixed / "votes")
         with pytest.raises(VotingUnsafe):
             list(start_node(mixed, original))
-
-
-def test_second_process_is_told_so(original: Original, tmp_path: Path) -> None:
-    copy = damaged_copy(original, tmp_path, "chain/CURRENT", lambda path: None)
-    for _ in start_node(copy, original):
-        with pytest.raises(StoreFailed, match="another process"):
-            LevelDBStore(copy / "chain")
 
 
 def memory_chain() -> tuple[MemoryStore, TwinChain]:
