@@ -32,6 +32,11 @@ from common.model.values import (
 
 REGISTRATION: Final = "registration"
 
+_RIGHTS: Final = str(RIGHTS)
+_OTHER: Final = str(OTHER)
+_UNITS: Final = {unit: str(code) for unit, code in UNITS.items()}
+_SUBJECT_TYPES: Final = {kind: str(code) for kind, code in SUBJECT_TYPES.items()}
+
 MAX_STATED: Final = 64
 """Share natures, and parts of a pledge or freeze, that are read of one registration: more than there are codes."""
 
@@ -77,21 +82,23 @@ def registration_body(
     """
     available_before, available, available_change = _course(before.available, after.available, scale)
     report = "" if report_ref is None else f',"register_transaction_ref":"{report_ref}"'
-    text = (
+    moved = (
         '{"registration_information":{"register_basic_information":{'
-        f'"register_event_type":{event_type},"register_object_type":{RIGHTS}}},'
+        f'"register_event_type":{event_type},"register_object_type":{_RIGHTS}}},'
         '"registration_rights":{"basic_information_rights":{"available_registration":{'
         f'"register_asset_balance_after":{available},"register_asset_balance_before":{available_before},'
-        f'"register_asset_balance_change":{available_change}}},"basic_information_description":{{'
-        f'"register_asset_currency":"{currency}","register_asset_type":{OTHER},"register_asset_unit":{UNITS[unit]},'
-        f'"register_create_time":"{maintained_at}","register_product_ref":"{product_ref}",'
-        f'"register_serial_number":"{business_id}","register_subject_account_ref":"{account_ref}",'
-        f'"register_subject_ref":"{subject_ref}","register_subject_type":{SUBJECT_TYPES[subject_kind]},'
-        f'"register_time":"{registered_at}"{report}}},"description_status_information":{{'
-        f'"register_asset_note":"{note}","register_source_type":{OTHER}}},'
+        f'"register_asset_balance_change":{available_change}}},'
+    )
+    described = (
+        f'"basic_information_description":{{"register_asset_currency":"{currency}","register_asset_type":{_OTHER},'
+        f'"register_asset_unit":{_UNITS[unit]},"register_create_time":"{maintained_at}",'
+        f'"register_product_ref":"{product_ref}","register_serial_number":"{business_id}",'
+        f'"register_subject_account_ref":"{account_ref}","register_subject_ref":"{subject_ref}",'
+        f'"register_subject_type":{_SUBJECT_TYPES[subject_kind]},"register_time":"{registered_at}"{report}}},'
+        f'"description_status_information":{{"register_asset_note":"{note}","register_source_type":{_OTHER}}},'
         f"{_bound_text(before, after, scale, freeze_description)}}}}}}}}}"
     )
-    return text.encode()
+    return (moved + described).encode()
 
 
 def _bound_text(before: StatedBalances, after: StatedBalances, scale: int, freeze_description: str | None) -> str:
