@@ -22,8 +22,9 @@ Left out: queries (routes read the chain store), signatures, nonces and expiry (
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
+
+import msgspec
 
 from common.core.genesis import Genesis
 from common.core.parameters import ChainParameters
@@ -77,8 +78,7 @@ class StateView(StateReader, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class BlockContext:
+class BlockContext(msgspec.Struct, frozen=True):
     """What a rule may know about the block that it runs in."""
 
     network: str
@@ -94,8 +94,7 @@ class BlockContext:
     """The numbers that hold for this block."""
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """What one applied transaction, or the beginning of a block, made."""
 
     snapshots: Sequence[bytes] = ()
@@ -223,6 +222,8 @@ class OverlayView:
         self.index_changes[key] = None
 
     def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        if not self.state_changes:
+            return self._base.scan(prefix, limit, start_after)  # what work is queued is asked before anything changes
         changes = _below(self.state_changes, prefix, start_after)
         removed = sum(1 for value in changes.values() if value is None)
         return _merge(self._base.scan(prefix, limit + removed, start_after), changes, limit)

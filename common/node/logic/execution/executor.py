@@ -23,7 +23,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from common.chain import work
 from common.chain.application import Application, BlockContext, Outcome, OverlayView
@@ -71,8 +72,7 @@ class ExecutionFailed(InvariantBroken):
         self.tx = tx
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
+class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """What executing `transactions` at `time_ms` on top of `parent_id` gives."""
 
     protocol_version: int
@@ -110,19 +110,18 @@ class Execution:
         return self.next_validators_hash != self.validators_hash
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(msgspec.Struct):
     """Execution in progress."""
 
     context: BlockContext
     view: OverlayView
     buckets: NonceBuckets
-    meter: Meter = field(default_factory=Meter)
+    meter: Meter = msgspec.field(default_factory=Meter)
     block_receipt: Receipt | None = None
-    receipts: list[Receipt] = field(default_factory=list)
-    receipt_leaves: list[bytes] = field(default_factory=list)
-    snapshots: list[bytes] = field(default_factory=list)
-    nonces: set[tuple[str, str]] = field(default_factory=set)
+    receipts: list[Receipt] = []
+    receipt_leaves: list[bytes] = []
+    snapshots: list[bytes] = []
+    nonces: set[tuple[str, str]] = set()
 
 
 class Executor:

@@ -5,7 +5,7 @@ Remembered until the tip moves: admission asks for every transaction. Left out: 
 
 from __future__ import annotations
 
-from dataclasses import replace
+import msgspec
 
 from common.chain.application import BlockContext
 from common.chain.governed_parameters import parameters_at
@@ -40,7 +40,7 @@ class NextBlock:
 
     def context_at(self, time_ms: int) -> BlockContext:
         """The block's context if it has this time."""
-        return replace(self.context(), time_ms=time_ms)
+        return msgspec.structs.replace(self.context(), time_ms=time_ms)
 
     def _read(self) -> BlockContext:
         genesis, tip = self._chain.genesis, self._chain.tip()

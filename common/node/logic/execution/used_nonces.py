@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 
 from common.chain.application import StateReader, StateView
-from common.core.codec import canonical_json, parse_json
+from common.core.codec import canonical_json_of_checked, parse_json
 from common.core.errors import InvariantBroken
 from common.core.suite import Suite
 
@@ -80,7 +80,7 @@ class NonceBuckets:
         """End the block, and put the touched leaves in key order."""
         self.end_block()
         for digit, (count, chain) in sorted(self._buckets.items()):
-            state.put(leaf_key(digit), canonical_json({"count": count, "hash": chain.hex()}))
+            state.put(leaf_key(digit), canonical_json_of_checked({"count": count, "hash": chain.hex()}))
 
 
 def decode_bucket(leaf: bytes) -> tuple[int, bytes]:
