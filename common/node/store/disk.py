@@ -26,9 +26,9 @@ def write_all(file: int, content: bytes, point: str) -> None:
         os.write(file, content[: len(content) // 2])
         fault_points.die()
     fault_points.before(point)
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(file, rest) :]
+    written = os.write(file, content)
+    while written < len(content):
+        written += os.write(file, memoryview(content)[written:])
     fault_points.after(point)
 
 

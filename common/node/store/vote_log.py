@@ -83,7 +83,8 @@ class VoteLog:
         self._queue_lock = threading.Lock()
         self._file_lock = threading.Lock()
         self._failed: str | None = None
-        self._mark = LogMark(self._log_id, self._generation, self._position, self._checksum)
+        self._durable = (self._generation, self._position, self._checksum)
+        """The last durable point; a mark is made of it when one is asked for."""
         self.recovered: tuple[bytes, ...] = (*scan.records_before_tip, *scan.records)
         """The records behind the last tip frame but one, in order, as found when the log was opened (L2)."""
         self.tip: tuple[int, bytes] = scan.tip
@@ -197,15 +198,16 @@ class VoteLog:
                 if self._position > COMPACT_ABOVE_BYTES and any(kind == TIP for kind, _ in queue):
                     self._start_file(queue)
                 else:
-                    self._append_frames(queue)
+                    self._directory.append(self._encode(queue, self._position, self._checksum))
+                    self._directory.sync()
             except StoreFailed as error:
                 self._failed = str(error)
                 raise
-            self._mark = LogMark(self._log_id, self._generation, self._position, self._checksum)
+            self._durable = (self._generation, self._position, self._checksum)
 
     def mark(self) -> bytes:
         """The last durable point, for the database to remember with the next block."""
-        return self._mark.encode()
+        return LogMark(self._log_id, *self._durable).encode()
 
     @property
     def size_bytes(self) -> int:
@@ -215,11 +217,6 @@ class VoteLog:
     def close(self) -> None:
         """Let go of the file. What was not synced is lost, as it would be in a crash."""
         self._directory.close()
-
-    def _append_frames(self, queue: Sequence[tuple[int, bytes]]) -> None:
-        content = self._encode(queue, self._position, self._checksum)
-        self._directory.append(content)
-        self._directory.sync()
 
     def _start_file(self, queue: list[tuple[int, bytes]]) -> None:
         """Replace the file by one that begins with the last tip frame but one, counting those in `queue`."""
