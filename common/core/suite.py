@@ -78,10 +78,16 @@ class Suite(Protocol):
         """Bytes of a key in text form; raises `Malformed` on any other text and on unsafe keys."""
 
 
-@lru_cache(maxsize=256)
-def _sha256_tag_state(tag: str) -> _Hash:
-    digest = hashlib.sha256(tag.encode("ascii")).digest()
-    return hashlib.sha256(digest + digest)
+class _TagStates(dict[str, "_Hash"]):
+    """SHA-256 behind a tag's two digests, by tag; tags are constants of the protocol, so there are few."""
+
+    def __missing__(self, tag: str) -> _Hash:
+        digest = hashlib.sha256(tag.encode("ascii")).digest()
+        state = self[tag] = hashlib.sha256(digest + digest)
+        return state
+
+
+_TAG_STATES: Final = _TagStates()
 
 
 @lru_cache(maxsize=1024)
@@ -125,7 +131,7 @@ class Ed25519Sha256:
 
     def tagged_hash(self, tag: str, data: bytes) -> bytes:
         """SHA-256 with the tag's two digests absorbed beforehand (cached)."""
-        state = _sha256_tag_state(tag).copy()
+        state = _TAG_STATES[tag].copy()
         state.update(data)
         return state.digest()
 
