@@ -240,7 +240,7 @@ def decode_subject(data: bytes) -> Subject:
     return _subject_decoder.decode(data)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def decode_product(data: bytes) -> Product:
     """Cached: products are read with every movement and change with their holders alone."""
     return _product_decoder.decode(data)
