@@ -196,14 +196,20 @@ class OverlayView:
             return self.state_changes[key]
         if key in self._state_read:
             return self._state_read[key]
-        return _remember(self._state_read, key, self._base.get(key))
+        value = self._base.get(key)
+        if value is None or len(value) <= REMEMBERED_BYTES:
+            self._state_read[key] = value
+        return value
 
     def get_index(self, key: bytes) -> bytes | None:
         if key in self.index_changes:
             return self.index_changes[key]
         if key in self._index_read:
             return self._index_read[key]
-        return _remember(self._index_read, key, self._base.get_index(key))
+        value = self._base.get_index(key)
+        if value is None or len(value) <= REMEMBERED_BYTES:
+            self._index_read[key] = value
+        return value
 
     def put(self, key: bytes, value: bytes) -> None:
         self._journal.append((self.state_changes, key, self.state_changes.get(key, _ABSENT)))
@@ -238,13 +244,6 @@ def _below(changes: dict[bytes, bytes | None], prefix: bytes, start_after: bytes
     """The changes that a scan sees."""
     least = b"" if start_after is None else start_after + b"\0"
     return {key: value for key, value in changes.items() if key.startswith(prefix) and key >= least}
-
-
-def _remember(known: dict[bytes, bytes | None], key: bytes, value: bytes | None) -> bytes | None:
-    """Keep what the base answered, unless it is large."""
-    if value is None or len(value) <= REMEMBERED_BYTES:
-        known[key] = value
-    return value
 
 
 def _merge(
