@@ -113,7 +113,7 @@ class BusinessApplication:
             raise refuse("personal_identifier", field="nonce")
         operations = self._read_operations(tx.operations, context.protocol_version)
         self._keep(context.protocol_version, tx.id, operations)
-        self._authorise(tx, operations, state, context)
+        self._authorise(tx, state, context)
         seen: set[str] = set()
         for index, operation in enumerate(operations):
             try:
@@ -138,7 +138,7 @@ class BusinessApplication:
             return evidence.execute(tx, context, state, _registered(state))
         version = context.protocol_version
         operations = self._take_kept(version, tx.id) or self._read_operations(tx.operations, version)
-        self._authorise(tx, operations, state, context)
+        self._authorise(tx, state, context)
         ledger = Ledger(state, self._suite, self._settings.market, context)
         types = operation_types.OPERATIONS.at(version)
         business_ids = BusinessIds(state, self._suite, tx.id)
@@ -186,11 +186,10 @@ class BusinessApplication:
         return sealed_after(chain, after, limit)
 
     @staticmethod
-    def _authorise(
-        tx: SignedTransaction, operations: Sequence[Operation], state: StateReader, context: BlockContext
-    ) -> None:
+    def _authorise(tx: SignedTransaction, state: StateReader, context: BlockContext) -> None:
+        """Every type of the transaction's operations is known. Raises as `authorise`."""
         types = operation_types.OPERATIONS.at(context.protocol_version)
-        authorise(state, tx.signers, [operation.TYPE for operation in operations], types, context.height)
+        authorise(state, tx.signers, tx.operation_types, types, context.height)
 
     def operation_types(self, version: int) -> list[str]:
         """The operation types that a block of this protocol version accepts, sorted."""

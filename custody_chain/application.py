@@ -34,7 +34,7 @@ from custody_chain import regions
 from custody_chain.anchoring import Source
 from custody_chain.intake import ANOMALY_CODES
 from custody_chain.operation_names import RULES_SET
-from custody_chain.operations import OPERATIONS, CustodyOperation, OperationScope, types_of
+from custody_chain.operations import OPERATIONS, CustodyOperation, OperationScope, known_operations
 from custody_chain.records import Records
 from custody_chain.supervision import refile, rejudging
 from custody_chain.supervision.alerts import Moment
@@ -142,8 +142,8 @@ class CustodyApplication:
     @staticmethod
     def _authorise(tx: SignedTransaction, reader: StateReader, context: BlockContext) -> Mapping[str, CustodyOperation]:
         """The operations that the block knows, once the signers may make those of `tx`. Raises `Rejected`."""
-        known = OPERATIONS.at(context.protocol_version)
-        authorise(reader, tx.signers, types_of(tx, context.protocol_version), known, context.height)
+        known = known_operations(tx, context.protocol_version)
+        authorise(reader, tx.signers, tx.operation_types, known, context.height)
         return known
 
     def operation_types(self, version: int) -> list[str]:

@@ -8,7 +8,7 @@ Left out: what the rules do (`anchoring`, `governance`, `common.chain`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,19 +52,21 @@ OPERATIONS: Final = VersionedTable[CustodyOperation]("operation of the custody c
 """Operation type -> what the custody chain does with it."""
 
 
-def types_of(tx: SignedTransaction, version: int) -> list[str]:
-    """The operation types of a transaction in a block of this version. Raises `Malformed('operation_type_unknown')`."""
+def known_operations(tx: SignedTransaction, version: int) -> Mapping[str, CustodyOperation]:
+    """The operations that a block of this version knows, once it knows those of a transaction.
+
+    Raises `Malformed('operation_type_unknown')`.
+    """
     known = OPERATIONS.at(version)
-    types = [str(operation.get("type")) for operation in tx.operations]
-    for number, operation_type in enumerate(types):
-        if operation_type not in known:
+    for number, operation in enumerate(tx.operations):
+        if operation["type"] not in known:
             raise Malformed(
                 "operation_type_unknown",
                 "This chain does not know the operation type.",
-                operation_type=ascii(operation_type[:64])[1:-1][:64],
+                operation_type=ascii(operation["type"][:64])[1:-1][:64],
                 operation_index=number,
             )
-    return types
+    return known
 
 
 def _submit(scope: OperationScope, operation: Document) -> None:

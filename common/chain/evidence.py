@@ -43,7 +43,7 @@ from common.core.validators import Validator, ValidatorSet
 
 ACCUSE: Final = "validator.accuse"
 ACCUSE_CERTIFICATES: Final = "validator.accuse_certificates"
-EVIDENCE_TYPES: Final = (ACCUSE, ACCUSE_CERTIFICATES)
+EVIDENCE_TYPES: Final = frozenset({ACCUSE, ACCUSE_CERTIFICATES})
 EVIDENCE: Final = b"evidence/"
 ACCUSED: Final = b"accused/"
 WINDOW_BLOCKS: Final = 100_000
@@ -58,7 +58,7 @@ Act = tuple[Statement, Statement]
 
 def is_evidence(tx: SignedTransaction) -> bool:
     """Whether any operation is of these; such a transaction belongs here, right or wrong."""
-    return True in [operation.get("type") in EVIDENCE_TYPES for operation in tx.operations]
+    return not EVIDENCE_TYPES.isdisjoint(tx.operation_types)
 
 
 def culprit_document(member: Validator, suite: Suite) -> dict[str, str]:

@@ -23,7 +23,7 @@ Left out: signatures (verified by the node before).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -186,7 +186,7 @@ def rules_at(state: StateReader, types: Mapping[str, OperationType], height: int
 def authorise(
     state: StateReader,
     signers: Sequence[str],
-    operation_types: Iterable[str],
+    operation_types: Set[str],
     types: Mapping[str, OperationType],
     height: int,
 ) -> None:
@@ -195,7 +195,7 @@ def authorise(
     Every one of them is a key of `types`. Raises `Forbidden` with `signer_unknown`, `approval_same_person`,
     `role_not_allowed`, `approval_missing`, `organisations_too_few`.
     """
-    names = tuple(sorted(set(operation_types)))
+    names = tuple(sorted(operation_types))
     declared = tuple([types[name] for name in names])
     records = tuple([signer_record(state, public_key) for public_key in signers])
     governance = state.get(GOVERNANCE_KEY) if True in [one.governs for one in declared] else None

@@ -16,6 +16,7 @@ operation rules.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -45,7 +46,9 @@ _TRANSACTION_MARK: Final = b'],"transaction":'
 
 
 class SignedTransaction(msgspec.Struct, frozen=True, kw_only=True):
-    """One parsed envelope; `envelope` holds its canonical bytes, `genesis`, `id` and `envelope_hash` have 32 bytes."""
+    """One parsed envelope; `envelope` holds its canonical bytes, `genesis`, `id` and `envelope_hash` have 32 bytes.
+    `operation_types` are those of its operations, each once.
+    """
 
     network: str
     genesis: bytes
@@ -53,6 +56,7 @@ class SignedTransaction(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str
     expires_at_height: int
     operations: tuple[dict[str, Any], ...]
+    operation_types: frozenset[str]
     signatures: tuple[bytes, ...]
     id: bytes
     envelope: bytes
@@ -120,7 +124,8 @@ def parse_envelope(data: bytes, suite: Suite, data_hash: bytes | None = None) ->
         signers=signers,
         nonce=_check_nonce(transaction.nonce),
         expires_at_height=_check_expiry(transaction.expires_at_height),
-        operations=_check_operations(transaction.operations),
+        operation_types=_operation_types(transaction.operations),
+        operations=tuple(transaction.operations),
         signatures=signatures,
         id=suite.tagged_hash(TRANSACTION_TAG, canonical_transaction),
         envelope=envelope,
@@ -196,7 +201,13 @@ def _parse_signatures(value: Any, count: int) -> tuple[bytes, ...]:
 def _parse_genesis_id(value: Any) -> bytes:
     if type(value) is not str:
         raise Malformed("transaction_genesis", "genesis is the genesis id in hex.")
-    return parse_hex(value, "genesis", HASH_SIZE)
+    return _genesis_id(value)
+
+
+@lru_cache(maxsize=64)
+def _genesis_id(text: str) -> bytes:
+    """Cached: the transactions of a chain name one genesis."""
+    return parse_hex(text, "genesis", HASH_SIZE)
 
 
 def _check_nonce(value: Any) -> str:
@@ -216,15 +227,19 @@ def _check_expiry(value: Any) -> int:
     return value
 
 
-def _check_operations(value: Any) -> tuple[dict[str, Any], ...]:
+def _operation_types(value: Any) -> frozenset[str]:
+    """The types of checked operations."""
     if type(value) is not list or not value:
         raise Malformed("transaction_operations", "operations is a list of at least one operation.")
     if len(value) > MAX_OPERATIONS:
         raise TooLarge(
             "transaction_too_many_operations", "Too many operations.", count=len(value), limit=MAX_OPERATIONS
         )
+    found: set[str] = set()
     for index, operation in enumerate(value):
         kind = operation.get("type") if type(operation) is dict else None
+        if type(kind) is str and kind in found:
+            continue  # mostly
         if (
             type(kind) is not str
             or not 1 <= len(kind) <= MAX_TYPE_CHARACTERS
@@ -232,7 +247,8 @@ def _check_operations(value: Any) -> tuple[dict[str, Any], ...]:
             or not kind.isprintable()
         ):
             raise Malformed("operation_type", "An operation is an object with a type.", operation_index=index)
-    return tuple(value)
+        found.add(kind)
+    return frozenset(found)
 
 
 def verify_signatures(tx: SignedTransaction, suite: Suite) -> None:

@@ -240,6 +240,7 @@ class Market(Operations):
             nonce=str(self._numbers),
             expires_at_height=1000,
             operations=operations,
+            operation_types=frozenset(str(operation.get("type")) for operation in operations),
             signatures=(b"",) * len(signers),
             id=identity,
             envelope=b"",
