@@ -41,15 +41,13 @@ class StateCache:
         young = self._young
         for key, entry in entries.items():
             if key in young:
-                self._young_bytes -= _size_bytes(key, young[key])
+                self._young_bytes -= len(young[key] or b"")
+            else:
+                self._young_bytes += _ENTRY_BYTES + len(key)
             young[key] = entry
-            self._young_bytes += _size_bytes(key, entry)
+            self._young_bytes += len(entry or b"")
         if 2 * self._young_bytes > self._budget_bytes:
             self._old, self._young, self._young_bytes = young, {}, 0
-
-
-def _size_bytes(key: bytes, entry: bytes | None) -> int:
-    return _ENTRY_BYTES + len(key) + (0 if entry is None else len(entry))
 
 
 class AbsentKeys:

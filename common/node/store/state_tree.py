@@ -20,7 +20,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final, Protocol
@@ -89,17 +89,15 @@ class _NodeCache(OrderedDict[str, bytes]):
         self._budget_bytes = budget_bytes
         self._size_bytes = 0
 
-    def store(self, path: str, node: bytes) -> None:
-        """Keep `node`, and drop the oldest ones above the budget."""
-        before = self.pop(path, None)
-        self[path] = node
-        self._size_bytes += len(node) + (_CACHE_ENTRY_BYTES if before is None else -len(before))
+    def exchange(self, paths: Collection[str], nodes: Mapping[str, bytes]) -> None:
+        """Forget what is at `paths`, keep `nodes`, whose paths are among them, and drop the oldest above the budget."""
+        for path in self.keys() & paths:
+            self._size_bytes -= len(self.pop(path)) + _CACHE_ENTRY_BYTES
+        for path, node in nodes.items():
+            self[path] = node
+            self._size_bytes += len(node) + _CACHE_ENTRY_BYTES
         while self._size_bytes > self._budget_bytes:
             self._size_bytes -= len(self.popitem(last=False)[1]) + _CACHE_ENTRY_BYTES
-
-    def drop(self, path: str) -> None:
-        """Forget a node that is there."""
-        self._size_bytes -= len(self.pop(path)) + _CACHE_ENTRY_BYTES
 
 
 class StateTree:
@@ -157,15 +155,15 @@ class StateTree:
             raise InvariantBroken("a state tree update was made for another root")
         with self._lock:
             self._store = store or self._store
+            branches: dict[str, bytes] = {}
+            buckets: dict[str, bytes] = {}
             for path, node in update.nodes.items():
-                if node is None:
-                    for cache in (self._branches, self._buckets):
-                        if path in cache:
-                            cache.drop(path)
-                elif path:
-                    self._remember(path, node)
-                else:
-                    self._top = node
+                if node is not None:
+                    kind = branches if node[0] == BRANCH else buckets
+                    kind[path] = node
+            self._top = branches.pop("", b"") or buckets.pop("", self._top)
+            self._branches.exchange(update.nodes.keys(), branches)
+            self._buckets.exchange(update.nodes.keys(), buckets)
             self._root, self._entries = update.root, update.entries
 
     def prove(self, key: bytes) -> StateProof:
@@ -193,16 +191,9 @@ class StateTree:
         if node_hash(self._suite, node) != expected:
             raise _damaged(path, "a node of the state tree is not the one that its parent names")
         if remember:
-            self._remember(path, node)
+            kind = self._branches if node[0] == BRANCH else self._buckets
+            kind.exchange((path,), {path: node})
         return node
-
-    def _remember(self, path: str, node: bytes) -> None:
-        kind, other = self._branches, self._buckets
-        if node[0] == BUCKET:
-            kind, other = other, kind
-        if path in other:
-            other.drop(path)
-        kind.store(path, node)
 
 
 class _Batch:
@@ -232,7 +223,7 @@ class _Batch:
     def _update_branch(self, path: str, node: bytes, entries: int, changes: list[_Change]) -> tuple[bytes, int]:
         branch = bytearray(node)
         present = int.from_bytes(node[1:BRANCH_START], "big")
-        half, shift = _nibble_place(len(path))
+        half, shift = len(path) // 2, 0 if len(path) % 2 else 4
         start, last = 0, len(changes)
         while start < last:
             nibble = changes[start][0][half] >> shift & 15
@@ -287,7 +278,7 @@ def build_subtree(suite: Suite, path: str, body: bytes, nodes: dict[str, bytes |
         nodes[path] = bucket if count or not path else None
         return bucket, count
     children: list[tuple[int, int, bytes]] = []
-    half, shift = _nibble_place(len(path))
+    half, shift = len(path) // 2, 0 if len(path) % 2 else 4
     start = 0
     while start < len(body):
         nibble = body[start + half] >> shift & 15
@@ -307,11 +298,6 @@ def branch_of(children: Sequence[tuple[int, int, bytes]]) -> bytes:
     return bytes((BRANCH, present >> 8, present & 255)) + b"".join(
         [_CHILD.pack(count, digest) for _, count, digest in children]
     )
-
-
-def _nibble_place(depth: int) -> tuple[int, int]:
-    """Which byte of a key hash holds the nibble of this depth, and by how many bits it has to be shifted down."""
-    return depth // 2, 0 if depth % 2 else 4
 
 
 def _merged(body: bytes, changes: list[_Change]) -> bytes:
