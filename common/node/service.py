@@ -44,6 +44,9 @@ STALL_HEARTBEATS = 3
 SHORT_S = 5.0
 """How long a validator may be short of a quorum and still count as ready: restarts of peers and networks take less."""
 
+_Waiter = asyncio.Future[TransactionState | None]
+"""Who waits for a transaction is woken with its state; who waits for a height, or in vain, with nothing."""
+
 _log = logging.getLogger("tongjian.node")
 _limited = LimitedLog(_log)
 
@@ -60,8 +63,8 @@ class NodeService:
         self._transport: PeerTransport | None = None
         self._check: SelfCheck | None = None
         self._bodies: Callable[[], Mapping[str, float]] = dict
-        self._receipt_waiters: dict[bytes, list[asyncio.Future[None]]] = {}
-        self._height_waiters: dict[int, list[asyncio.Future[None]]] = {}
+        self._receipt_waiters: dict[bytes, list[_Waiter]] = {}
+        self._height_waiters: dict[int, list[_Waiter]] = {}
         self._waiting = 0
         self._closed = False
         self._counts: Counter[str] = Counter()
@@ -116,12 +119,12 @@ class NodeService:
         """Admit one envelope. The same transaction again is the same answer. Raises Rejected."""
         return self._running().submit(envelope)
 
-    async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> None:
-        """Return when the transaction is final, when the time is over, or when the node stops."""
-        if not self.transaction_state(tx_id).final:
-            await self._wait(self._receipt_waiters.setdefault(tx_id, []), timeout_s)
-            if not self._receipt_waiters.get(tx_id, True):
-                del self._receipt_waiters[tx_id]
+    async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> TransactionState:
+        """Where a transaction that is not final now is when it is, when the time is over, or when the node stops."""
+        state = await self._wait(self._receipt_waiters.setdefault(tx_id, []), timeout_s)
+        if not self._receipt_waiters.get(tx_id, True):
+            del self._receipt_waiters[tx_id]
+        return self.transaction_state(tx_id) if state is None else state
 
     def transaction_state(self, tx_id: bytes) -> TransactionState:
         """Where a transaction is; `unknown` if this node has never heard of it."""
@@ -238,10 +241,11 @@ class NodeService:
         self._counts["blocks"] += 1
         self._counts["priced_units"] += committed.used.priced
         self._counts["priced_units_rejected"] += committed.used.rejected
-        for receipt in committed.receipts:
-            self._counts[receipt.status] += 1
-            _wake(self._receipt_waiters.pop(receipt.tx_id, None))
         height = committed.header.height
+        for index, receipt in enumerate(committed.receipts):
+            self._counts[receipt.status] += 1
+            if waiters := self._receipt_waiters.pop(receipt.tx_id, None):
+                _wake(waiters, TransactionState(receipt.tx_id, receipt.status, height, index, receipt))
         for due in [at for at in self._height_waiters if at <= height]:
             _wake(self._height_waiters.pop(due))
         if _log.isEnabledFor(logging.DEBUG):
@@ -306,22 +310,30 @@ class NodeService:
             raise Unavailable("starting", "this node is starting; ask again in a moment")
         return self._node
 
-    async def _wait(self, waiters: list[asyncio.Future[None]], timeout_s: float) -> None:
+    async def _wait(self, waiters: list[_Waiter], timeout_s: float) -> TransactionState | None:
+        """What the waiter is woken with, if it is in time."""
         if self._closed or timeout_s <= 0 or self._waiting >= MAX_WAITING:
-            return
-        future: asyncio.Future[None] = self._loop.create_future()
+            return None
+        future: _Waiter = self._loop.create_future()
         waiters.append(future)
         self._waiting += 1
+        deadline = self._loop.call_later(timeout_s, _give_up, waiters, future)
         try:
-            await asyncio.wait((future,), timeout=timeout_s)
+            return await future
         finally:
+            deadline.cancel()
             self._waiting -= 1
-            if not future.done():
-                future.cancel()
+            if future.cancelled():
                 waiters.remove(future)
 
 
-def _wake(waiters: list[asyncio.Future[None]] | None) -> None:
-    for future in waiters or ():
+def _give_up(waiters: list[_Waiter], future: _Waiter) -> None:
+    if not future.done():
+        waiters.remove(future)
+        future.set_result(None)
+
+
+def _wake(waiters: list[_Waiter], state: TransactionState | None = None) -> None:
+    for future in waiters:
         if not future.done():
-            future.set_result(None)
+            future.set_result(state)

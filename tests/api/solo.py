@@ -133,9 +133,10 @@ class Solo(EffectPorts):
         self._performer.take(effects)
         return result
 
-    async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> None:
+    async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> TransactionState:
         """Until the transaction is final."""
         await self._until(lambda: self._node.transaction_state(tx_id).final, timeout_s)
+        return self._node.transaction_state(tx_id)
 
     def transaction_state(self, tx_id: bytes) -> TransactionState:
         """Where it is."""

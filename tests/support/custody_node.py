@@ -132,7 +132,7 @@ class CustodyNode:
     async def submit_envelope(self, envelope: bytes) -> TransactionState:
         raise Unavailable("test_node", "This node takes no transactions over HTTP.")
 
-    async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> None:
+    async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> TransactionState:
         raise Unavailable("test_node", "This node takes no transactions over HTTP.")
 
     def transaction_state(self, tx_id: bytes) -> TransactionState:

@@ -47,8 +47,8 @@ class ServedNode(Protocol):
         """Admit one envelope, as it came. The same transaction again is the same answer. Raises `Rejected`."""
         ...
 
-    async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> None:
-        """Return when the transaction is final, or when the time is over."""
+    async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> TransactionState:
+        """Where a transaction that is not final now is when it is, or when the time is over."""
         ...
 
     def transaction_state(self, tx_id: bytes) -> TransactionState:

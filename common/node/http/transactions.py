@@ -90,8 +90,7 @@ class SubmitRoute:
         state = self._submit(body)
         wait_s = preferred_wait_s(scope)
         if wait_s and not state.final:
-            await self._service.wait_receipt(state.tx_id, wait_s)
-            state = self._service.transaction_state(state.tx_id)
+            state = await self._service.wait_receipt(state.tx_id, wait_s)
         reply = _reply(self._told(body, state), wait_s)
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
         await send({"type": "http.response.body", "body": reply.body})

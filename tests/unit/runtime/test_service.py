@@ -9,10 +9,11 @@ from typing import Any, cast
 import pytest
 
 from common.chain.metering import UsedUnits
+from common.core.receipt import Receipt
 from common.node import service as service_module
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.logic.node_effects import BlockCommitted
-from common.node.logic.node_status import NodeStatus
+from common.node.logic.node_status import NodeStatus, TransactionState
 from common.node.service import NodeService
 from common.node.store.chain_store import ChainStore
 from common.node.store.storage import MemoryStore
@@ -39,6 +40,9 @@ class Logic:
 
     def status(self) -> NodeStatus:
         return self.now
+
+    def transaction_state(self, tx_id: bytes) -> TransactionState:
+        return TransactionState(tx_id, "pending")
 
 
 STATUS = NodeStatus(
@@ -128,3 +132,30 @@ def test_the_units_that_blocks_have_used_are_counters_of_the_node(bench: Bench) 
         bench.service.block_committed(BlockCommitted(block.header, block.id, block.certificate, (), used))
     numbers = bench.service.counters()
     assert (numbers["priced_units_total"], numbers["priced_units_rejected_total"]) == (570, 200)
+
+
+def test_who_waits_for_a_transaction_is_told_by_its_block_or_when_the_time_is_over() -> None:
+    ours, theirs = bytes(32), bytes(31) + b"\1"
+
+    async def wait() -> list[TransactionState]:
+        service, block = Bench().service, ChainBuilder().extend([])
+        service._loop = asyncio.get_running_loop()
+        waiting = [
+            service.wait_receipt(ours, 30.0),
+            service.wait_receipt(ours, 30.0),
+            service.wait_receipt(theirs, 0.01),
+        ]
+        tasks = [asyncio.ensure_future(one) for one in waiting]
+        gone = asyncio.ensure_future(service.wait_receipt(ours, 30.0))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait((gone, tasks[2]))
+        receipt = Receipt(ours, "applied")
+        service.block_committed(BlockCommitted(block.header, block.id, block.certificate, (receipt,), UsedUnits(0, 0)))
+        told = list(await asyncio.gather(*tasks))
+        assert (service._waiting, service._receipt_waiters) == (0, {})
+        return told
+
+    first, second, late = asyncio.run(wait())
+    assert first == second == TransactionState(ours, "applied", 1, 0, Receipt(ours, "applied"))
+    assert late == TransactionState(theirs, "pending")
