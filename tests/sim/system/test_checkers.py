@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from tests.sim.system.disk import SimulatedStore
 from tests.sim.system.options import KINDS, SystemOptions, draw_options, with_overrides
 from tests.sim.system.shrink import shrink
 from tests.sim.system.simulation import SystemSimulation
+from tests.support.changed import replace
 
 
 def scenario(seed: int, *kinds: str) -> SystemOptions:
@@ -107,13 +107,13 @@ def test_c19_a_node_that_goes_on_under_unknown_rules_is_found_out(monkeypatch: p
 
 def test_answers_before_a_block_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that says "applied" as soon as it has heard of a transaction."""
-    state_of = NodeService.transaction_state
+    state_of, submit = NodeService.transaction_state, NodeService.submit
 
-    def hasty(self: NodeService, tx_id: bytes) -> TransactionState:
-        state = state_of(self, tx_id)
+    def hasty(state: TransactionState) -> TransactionState:
         return replace(state, status="applied", height=1, index=0) if state.status == "pending" else state
 
-    monkeypatch.setattr(NodeService, "transaction_state", hasty)
+    monkeypatch.setattr(NodeService, "transaction_state", lambda self, tx_id: hasty(state_of(self, tx_id)))
+    monkeypatch.setattr(NodeService, "submit", lambda self, envelope: hasty(submit(self, envelope)))
     assert any("has lost" in text or "another fate" in text for text in found(2))
 
 
