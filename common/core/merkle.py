@@ -33,24 +33,22 @@ def node_hash(hash: Hash, left: bytes, right: bytes) -> bytes:
     return hash(NODE_PREFIX + left + right)
 
 
-def _levels(hash: Hash, leaf_hashes: Sequence[bytes]) -> list[Sequence[bytes]]:
-    """All levels from the leaves to the root; a last odd node moves up unchanged, which gives RFC 6962's shape."""
-    level = leaf_hashes
-    levels = [level]
-    while len(level) > 1:
-        above = [hash(NODE_PREFIX + left + right) for left, right in zip(level[::2], level[1::2], strict=False)]
-        if len(level) % 2:
-            above.append(level[-1])
-        level = above
-        levels.append(level)
-    return levels
+def _above(hash: Hash, level: Sequence[bytes]) -> list[bytes]:
+    """The level above; a last odd node moves up unchanged, which gives RFC 6962's shape."""
+    above = [hash(NODE_PREFIX + left + right) for left, right in zip(level[::2], level[1::2], strict=False)]
+    if len(level) % 2:
+        above.append(level[-1])
+    return above
 
 
 def root_of_leaf_hashes(hash: Hash, leaf_hashes: Sequence[bytes]) -> bytes:
     """Root of a tree whose leaf hashes (prefix 0x00 applied) are given."""
     if not leaf_hashes:
         return hash(b"")
-    return _levels(hash, leaf_hashes)[-1][0]
+    level = leaf_hashes
+    while len(level) > 1:
+        level = _above(hash, level)
+    return level[0]
 
 
 def root(hash: Hash, leaves: Sequence[bytes]) -> bytes:
@@ -62,7 +60,9 @@ class Tree:
     """A tree kept with all its levels, for many proofs out of one block. Immutable."""
 
     def __init__(self, hash: Hash, leaves: Sequence[bytes]) -> None:
-        self._levels = _levels(hash, [hash(LEAF_PREFIX + leaf) for leaf in leaves])
+        self._levels: list[Sequence[bytes]] = [[hash(LEAF_PREFIX + leaf) for leaf in leaves]]
+        while len(self._levels[-1]) > 1:
+            self._levels.append(_above(hash, self._levels[-1]))
         self.count = len(leaves)
         self.root = self._levels[-1][0] if leaves else hash(b"")
 
