@@ -17,9 +17,11 @@ Left out: expiry (`transaction_rules`), the index (`chain_store`).
 from __future__ import annotations
 
 import struct
+from typing import Final
+
+import msgspec
 
 from common.chain.application import StateReader, StateView
-from common.core.codec import canonical_json_of_checked, parse_json
 from common.core.errors import InvariantBroken
 from common.core.suite import Suite
 
@@ -27,8 +29,18 @@ NONCE_TAG = "tongjian/nonce/v1"
 CHAIN_TAG = "tongjian/nonce-chain/v1"
 KEY_PREFIX = b"nonces/"
 EMPTY_CHAIN = bytes(32)
-_MAX_LEAF_BYTES = 256
 _u32 = struct.Struct(">I").pack
+
+
+class _Leaf(msgspec.Struct, forbid_unknown_fields=True):
+    """Fields in ascending order, so that encoding gives canonical JSON."""
+
+    count: int
+    hash: str
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(_Leaf).decode
 
 
 def nonce_key(suite: Suite, signer: str, nonce: str) -> bytes:
@@ -80,14 +92,15 @@ class NonceBuckets:
         """End the block, and put the touched leaves in key order."""
         self.end_block()
         for digit, (count, chain) in sorted(self._buckets.items()):
-            state.put(leaf_key(digit), canonical_json_of_checked({"count": count, "hash": chain.hex()}))
+            state.put(leaf_key(digit), _encode(_Leaf(count, chain.hex())))
 
 
 def decode_bucket(leaf: bytes) -> tuple[int, bytes]:
     """(entries so far, chained hash) of a bucket's leaf. Raises InvariantBroken: only this module writes these
     leaves.
     """
-    value = parse_json(leaf, max_size=_MAX_LEAF_BYTES)
-    if not isinstance(value, dict) or value.keys() != {"count", "hash"}:
-        raise InvariantBroken("a leaf of used nonces is damaged")
-    return int(value["count"]), bytes.fromhex(value["hash"])
+    try:
+        value = _decode(leaf)
+        return value.count, bytes.fromhex(value.hash)
+    except (msgspec.DecodeError, ValueError):
+        raise InvariantBroken("a leaf of used nonces is damaged") from None
