@@ -15,6 +15,7 @@ from common.node import access
 from common.node.access import Role, TokenStore, issue_token, list_tokens, revoke_token
 from common.node.store import disk
 from custody_chain.routes import sees
+from tests.support.refusals import refused
 
 
 def bearer(secret: str) -> bytes:
@@ -228,9 +229,8 @@ def test_the_file_is_replaced_in_one_step_and_leaves_nothing_behind(tmp_path: Pa
 def test_a_file_that_cannot_be_written_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("no directory")
     for path in (tmp_path / "absent" / "tokens.json", tmp_path / "tokens" / "tokens.json"):
-        with pytest.raises(Unavailable) as refused:
+        with refused("tokens_unwritable", Unavailable):
             issue(path)
-        assert refused.value.code == "tokens_unwritable"
 
 
 @pytest.mark.parametrize(
@@ -269,9 +269,8 @@ def test_nobody_reads_the_custody_chains_blocks_past_the_query_log() -> None:
 @pytest.mark.parametrize("role", ["provincial", "feedback"])
 def test_a_token_that_is_limited_to_regions_names_them(tmp_path: Path, role: str) -> None:
     path = tmp_path / "tokens.json"
-    with pytest.raises(Malformed) as caught:
+    with refused("token_regions_missing", Malformed):
         issue(path, role)
-    assert caught.value.code == "token_regions_missing"
     assert not path.exists()
     assert issue(path, role, regions=["beijing"]).regions == ("beijing",)
 

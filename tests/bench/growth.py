@@ -48,6 +48,7 @@ from common.node.store.storage import LevelDBStore
 from common.node.upkeep.checkpoint_store import CHECKPOINTS_DIRECTORY, CheckpointFiles
 from tests.bench.network import processor_seconds
 from tests.bench.registrations import foundations, transfers
+from tests.support.committing import commit_execution
 from tests.support.market import Market
 
 REGION = "beijing"
@@ -81,16 +82,7 @@ class OfflineChain:
         if any(receipt.status != "applied" for receipt in execution.receipts):
             raise RuntimeError(f"a transaction was refused: {execution.receipts}")
         header = self.executor.header(execution, (self.chain.tip().height + 1) % len(self.seeds))
-        self.chain.commit(
-            Block(header, tuple(envelopes)),
-            self.certificate(header),
-            execution.transactions,
-            execution.all_receipts,
-            execution.snapshots,
-            execution.state_changes,
-            execution.index_changes,
-            execution.tree_update,
-        )
+        commit_execution(self.chain, execution, Block(header, tuple(envelopes)), self.certificate(header))
         self.executor.forget()
 
     def put(self, envelopes: Sequence[bytes], state: dict[bytes, bytes], index: dict[bytes, bytes]) -> None:

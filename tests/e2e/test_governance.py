@@ -30,6 +30,7 @@ from common.node.keys import load_key_file
 from crosslink.lightclient.trust import build_trust_file
 from tests.support.council import Council
 from tests.support.market import Market
+from tests.support.refusals import refused
 from tests.support.running import Network, eventually, tongjian
 
 EVERYTHING = os.environ.get("GOVERNANCE_TEST") == "all"
@@ -118,9 +119,8 @@ def test_an_operators_key_is_rotated_and_the_old_one_signs_nothing_more(council:
     register_company(council, market, "before-rotation")
     file, public_key = new_key(council, "operator")
     replace_signer(council, "beijing", "operator", market.key.text, public_key)
-    with pytest.raises(Rejected) as refusal:
+    with refused("signer_unknown"):
         market.register_company("with-the-old-key")
-    assert refusal.value.code == "signer_unknown"
     market.key = load_key_file(file, None)
     shutil.copy(file, council.network.local.key_file("beijing-operator"))
     register_company(council, market, "with-the-new-key")
@@ -201,9 +201,8 @@ def region_nodes(council: Council, region: str) -> tuple[str, ...]:
 def test_a_region_is_registered_expires_by_silence_and_is_recovered(council: Council) -> None:
     network = council.network
     market = Market(network.local, "shanghai")
-    with pytest.raises(Rejected) as unknown:
+    with refused("region_unknown"):
         network.region("shanghai")
-    assert unknown.value.code == "region_unknown"
     genesis = str(network.local.chain("shanghai").genesis_file)
     period = ("--trusting-period-ms", str(TRUSTING_PERIOD_MS))
     planned = tongjian("region", "register", genesis, "--letters", "SH", *period, "--reason", "it joins")

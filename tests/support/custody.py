@@ -6,9 +6,8 @@ one makes a block. Bodies are minimal documents of the data model v2.0.0.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +23,7 @@ from common.model.schemas import model_schema_hash
 from crosslink.lightclient.delivery import BlockDelivery, Delivery, SnapshotItem
 from custody_chain.application import CustodyApplication
 from tests.support.chains import START_MS, BuiltBlock, ChainBuilder, seed_of, validator_set
+from tests.support.dict_state import DictState
 
 SUITE = ED25519_SHA256
 LETTERS = {"beijing": "BJ", "shanghai": "SH", "jiangsu": "JS", "zhejiang": "ZJ", "shenzhen": "SZX"}
@@ -44,46 +44,6 @@ TIME = "2026-01-01T08:00:00+08:00"
 def public_key(name: str) -> str:
     """The text form of a test signer's key."""
     return SUITE.format_key(SUITE.public_key(seed_of(name)))
-
-
-class DictState:
-    """A `StateReader` over two dicts."""
-
-    def __init__(self) -> None:
-        self.values: dict[bytes, bytes] = {}
-        self.index: dict[bytes, bytes] = {}
-
-    def get(self, key: bytes) -> bytes | None:
-        return self.values.get(key)
-
-    def get_index(self, key: bytes) -> bytes | None:
-        return self.index.get(key)
-
-    def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
-        return sorted((k, v) for k, v in self.values.items() if k.startswith(prefix) and k > (start_after or b""))[
-            :limit
-        ]
-
-    def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
-        return sorted((k, v) for k, v in self.index.items() if k.startswith(prefix) and k > (start_after or b""))[
-            :limit
-        ]
-
-    def commit(self, view: OverlayView) -> None:
-        """Make an overlay's changes permanent."""
-        for target, changes in ((self.values, view.state_changes), (self.index, view.index_changes)):
-            for key, value in changes.items():
-                if value is None:
-                    target.pop(key, None)
-                else:
-                    target[key] = value
-
-    def root(self) -> str:
-        """A hash over all authenticated values."""
-        digest = hashlib.sha256()
-        for key in sorted(self.values):
-            digest.update(repr((key, self.values[key])).encode())
-        return digest.hexdigest()
 
 
 def custody_genesis(chains: Sequence[ChainBuilder], **settings: Any) -> Genesis:
@@ -381,6 +341,11 @@ def holder(number: int, shares: int, code: str = "BJ000001.ESVUFR2601") -> list[
         account(f"A{number}", f"person-{number}"),
         registration(f"initial-{number}", code, f"A{number}", change=(shares, 0, 0)),
     ]
+
+
+def small_holders(numbers: Iterable[int], code: str = "BJ000001.ESVUFR2601") -> list[bytes]:
+    """Holders of one share each."""
+    return [snapshot for number in numbers for snapshot in holder(number, 1, code)]
 
 
 def market_with_product(code: str = "BJ000001.ESVUFR2601") -> list[bytes]:

@@ -26,6 +26,7 @@ from crosslink.lightclient.trust import TrustFile
 from crosslink.lightclient.trust_root import TrustRoot
 from custody_chain.application import CustodyApplication
 from tests.support.chains import START_MS, BuiltBlock, ChainBuilder, seed_of, sign_header
+from tests.support.committing import commit_execution
 from tests.support.custody import SUITE, custody_genesis, entry_of, public_key
 from tests.support.facts import healthy_facts
 
@@ -90,18 +91,8 @@ class CustodyNode:
         transactions = [self.sign(operations, signers)] if operations else []
         execution = self._executor.execute(self.time_ms, transactions)
         header = self._executor.header(execution, 0)
-        validators = self._chain.validators(header.height)
-        self._chain.commit(
-            self._executor.block(header, execution),
-            sign_header(header, validators),
-            execution.transactions,
-            execution.all_receipts,
-            execution.snapshots,
-            execution.state_changes,
-            execution.index_changes,
-            execution.tree_update,
-            execution.next_validators if execution.changes_validators else None,
-        )
+        block, validators = self._executor.block(header, execution), self._chain.validators(header.height)
+        commit_execution(self._chain, execution, block, sign_header(header, validators))
         self._executor.forget()
         return execution.receipts[0] if transactions else None
 

@@ -17,6 +17,7 @@ from common.node.logic.execution.executor import Executor
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.store.chain_store import ChainStore
 from common.node.store.storage import KeyValueStore
+from tests.support.committing import commit_execution
 from tests.unit.node.toy import SUITE, ToyApplication, make_envelope, make_genesis, seed_of
 
 NAMES = ["v1", "v2", "v3", "v4"]
@@ -65,17 +66,7 @@ class ExecutedChain:
         """One block with a certificate by a quorum."""
         execution = self.executor.execute(self.chain.tip().time_ms + 1_000, transactions)
         header = self.executor.header(execution, 0)
-        self.chain.commit(
-            block=self.executor.block(header, execution),
-            certificate=self.certificate(header),
-            transactions=execution.transactions,
-            receipts=execution.all_receipts,
-            snapshots=execution.snapshots,
-            state_changes=execution.state_changes,
-            index_changes=execution.index_changes,
-            tree_update=execution.tree_update,
-            validators_next=execution.next_validators if execution.changes_validators else None,
-        )
+        commit_execution(self.chain, execution, self.executor.block(header, execution), self.certificate(header))
         self.executor.forget()
 
     def certificate(self, header: Header) -> Certificate:

@@ -150,7 +150,6 @@ class ModelCustody:
 
     def _snapshots(self, region: ModelRegion, block: VerifiedBlock, entry: BlockDelivery) -> None:
         partial = region.partial
-        assert partial is not None
         items = [item for item in entry.snapshots if item.index >= partial.next_index]
         if entry.snapshots and not items:
             return

@@ -25,6 +25,7 @@ from tests.sim.system.clients import Client, MarketClient
 from tests.sim.system.founding import CUSTODY, SUITE, ChainSpec
 from tests.sim.system.register_model import RegisterModel, Row
 from tests.sim.system.watch import ChainWatch, tagged
+from tests.support.committing import commit_execution
 from tests.support.naive_state_tree import naive_root
 
 if TYPE_CHECKING:
@@ -122,17 +123,7 @@ def _replayed(machine: NodeMachine, spec: ChainSpec) -> list[list[tuple[SignedTr
         try:
             execution = executor.execute(block.header.time_ms, transactions)
             executor.check_results(block.header, execution)
-            chain.commit(
-                block,
-                certificate,
-                execution.transactions,
-                execution.all_receipts,
-                execution.snapshots,
-                execution.state_changes,
-                execution.index_changes,
-                execution.tree_update,
-                execution.next_validators if execution.changes_validators else None,
-            )
+            commit_execution(chain, execution, block, certificate)
         except (Rejected, InvariantBroken) as error:
             raise Violation(f"{spec.network} cannot be replayed at {height}: {error}") from error
         executor.forget()

@@ -27,6 +27,7 @@ from common.core.suite import ED25519_SHA256
 from common.core.transaction import SignedTransaction
 from common.core.validators import Validator, ValidatorSet
 from common.model.document import parse_document
+from tests.support.dict_state import DictState
 
 NOW_MS = 1_770_000_000_000
 PRODUCT = "BJ000001.ESVUFR2601"
@@ -53,39 +54,6 @@ def signers_for(operation: dict[str, Any]) -> tuple[str, ...]:
 def commitment(text: str) -> str:
     """A stand-in for a salted commitment."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-class DictState:
-    """A `StateReader` over two dicts."""
-
-    def __init__(self) -> None:
-        self.state: dict[bytes, bytes] = {}
-        self.index: dict[bytes, bytes] = {}
-
-    def get(self, key: bytes) -> bytes | None:
-        return self.state.get(key)
-
-    def get_index(self, key: bytes) -> bytes | None:
-        return self.index.get(key)
-
-    def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
-        return sorted(
-            item for item in self.state.items() if item[0].startswith(prefix) and item[0] > (start_after or b"")
-        )[:limit]
-
-    def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
-        return sorted(
-            item for item in self.index.items() if item[0].startswith(prefix) and item[0] > (start_after or b"")
-        )[:limit]
-
-    def commit(self, view: OverlayView) -> None:
-        """Write an overlay's changes."""
-        for target, changes in ((self.state, view.state_changes), (self.index, view.index_changes)):
-            for changed, value in changes.items():
-                if value is None:
-                    target.pop(changed, None)
-                else:
-                    target[changed] = value
 
 
 def genesis(**application: Any) -> Genesis:
@@ -288,11 +256,11 @@ class Market(Operations):
 
     def state_product(self, code: str = PRODUCT) -> Product:
         """The product's leaf."""
-        return decode_product(self.store.state[product_key(code)])
+        return decode_product(self.store.values[product_key(code)])
 
     def holding(self, number: int, code: str = PRODUCT) -> Holding | None:
         """A<number>'s balances."""
-        data = self.store.state.get(holding_key(code, f"A{number}"))
+        data = self.store.values.get(holding_key(code, f"A{number}"))
         return None if data is None else decode_holding(data)
 
     def register(self, code: str = PRODUCT) -> dict[str, Holding]:

@@ -250,8 +250,9 @@ def last_governor_becomes_operator(market: Market) -> list[dict[str, Any]]:
 
 
 def ten_thousand_signers(market: Market) -> list[dict[str, Any]]:
+    governor = market.store.values[b"signer/" + key("governor").encode()]
     for number in range(10_000):
-        market.store.state[b"signer/ed25519:%064x" % number] = market.store.state[b"signer/" + key("governor").encode()]
+        market.store.values[b"signer/ed25519:%064x" % number] = governor
     return [market.op("signer.set", public_key=key("new"), organisation="m", role="operator", reason="one too many")]
 
 

@@ -13,6 +13,7 @@ from common.node.logic.execution.executor import Executor
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
+from tests.support.committing import commit_execution
 from tests.unit.business.market import Operations, genesis, key, seed
 
 
@@ -56,16 +57,7 @@ class StoredMarket(Operations):
         block_id = header.id(suite)
         payload = commit_payload(suite, self.genesis.id, self.genesis.network, header.height, 0, block_id)
         certificate = Certificate(header.height, 0, block_id, ((0, suite.sign(seed("v1"), payload)),))
-        self.chain.commit(
-            self.executor.block(header, execution),
-            certificate,
-            execution.transactions,
-            execution.all_receipts,
-            execution.snapshots,
-            execution.state_changes,
-            execution.index_changes,
-            execution.tree_update,
-        )
+        commit_execution(self.chain, execution, self.executor.block(header, execution), certificate)
         self.executor.forget()
         return execution.receipts
 

@@ -37,13 +37,12 @@ def unfreeze(market: Market, freeze: str, quantity: int) -> None:
 def figures(market: Market) -> tuple[int, int, int, int]:
     """Held, available, pledged, frozen of A1."""
     holding = market.holding(1)
-    assert holding is not None
     stated = holding.figures
     return stated.held, stated.available, stated.pledged, stated.frozen
 
 
 def binding(market: Market, name: str) -> Binding | None:
-    data = market.store.state.get(binding_key(name))
+    data = market.store.values.get(binding_key(name))
     return None if data is None else decode_binding(data)
 
 
@@ -52,8 +51,6 @@ def test_a_freeze_of_pledged_shares_takes_nothing_free_and_leaves_the_pledge() -
     snapshots = freeze_the_loan(market, 150, free=50, business_id="order")
     assert figures(market) == (700, 250, 400, 200)
     loan, order = binding(market, "loan"), binding(market, "order")
-    assert loan is not None
-    assert order is not None
     assert (loan.quantity, loan.part(0).covered) == (400, 150)
     assert [(part.pledge, part.quantity) for part in order.parts] == [(None, 50), ("loan", 150)]
     metadata = snapshots[0]["header"]["metadata"]
@@ -148,7 +145,6 @@ def test_parts_in_one_place_are_one_part() -> None:
     parts = [{"quantity": 5, "pledge": "loan"}, {"quantity": 7, "share_nature": 0}, {"quantity": 6, "pledge": "loan"}]
     market.apply(market.freeze(1, 20, business_id="order", parts=parts))
     order = binding(market, "order")
-    assert order is not None
     assert [(part.pledge, part.quantity) for part in order.parts] == [(None, 9), ("loan", 11)]
 
 
@@ -170,7 +166,7 @@ def test_a_holding_has_one_encoding(holding: Holding, text: str) -> None:
 def test_bindings_are_canonical_and_state_no_zeros() -> None:
     market = market_with_a_loan()
     freeze_the_loan(market, 150, business_id="order")
-    loan = market.store.state[binding_key("loan")]
+    loan = market.store.values[binding_key("loan")]
     assert loan == canonical_json(
         {
             "account": "A1",

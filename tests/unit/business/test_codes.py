@@ -126,7 +126,6 @@ def test_enterprise_codes(code: str, parts: tuple[str, str, str] | None) -> None
 def test_the_standards_own_product_code_is_the_tenth_issue_of_2021() -> None:
     parts = codes.parse_product_code("BJ000001F.DCFGFR2110")
     assert parts == ("BJ000001F", "BJ", "DCFGFR", "21", "10")
-    assert parts is not None
     assert (parts.year, parts.number) == ("21", "10")
 
 

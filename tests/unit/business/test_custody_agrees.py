@@ -192,7 +192,6 @@ def _movement_and_position(tiers: BothTiers, object_id: str) -> tuple[Movement, 
     """Custody's movement of a registration, and the position that it made."""
     index = tiers.custody.state.index
     place = OBJECTS.decode(index[OBJECTS.path(ObjectKey("beijing", object_id))]).place
-    assert place is not None
     movement = MOVEMENTS.decode(
         index[MOVEMENTS.path(MovementKey("beijing", place.product, place.account, place.number))]
     )

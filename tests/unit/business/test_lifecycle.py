@@ -147,7 +147,7 @@ def test_pledge_and_release_in_parts() -> None:
     assert market.holding(1) == holding(700, pledged=250, bound=250)
     market.apply(market.op("registration.release", pledge="loan"))
     assert market.holding(1) == holding(700)
-    assert b"binding/loan" not in market.store.state
+    assert b"binding/loan" not in market.store.values
 
 
 def test_freeze_and_unfreeze_in_parts() -> None:
@@ -158,7 +158,7 @@ def test_freeze_and_unfreeze_in_parts() -> None:
     market.apply(market.op("registration.unfreeze", freeze="order", quantity=100))
     assert market.holding(1) == holding(700, frozen=300, bound=300)
     market.apply(market.op("registration.unfreeze", freeze="order"))
-    assert b"binding/order" not in market.store.state
+    assert b"binding/order" not in market.store.values
 
 
 def test_references_name_the_version_before_the_business() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from common.chain.schedule import scheduled_set
 from common.core.errors import Rejected
+from tests.support.refusals import refused
 from tests.unit.business.market import Market, genesis, key
 
 
@@ -40,9 +41,8 @@ def test_a_transfer_needs_an_operator_and_another_person_who_reviews(signers: tu
     market = four_eyes()
     operation = market.transfer(1, 2, 5)
     for judge in (market.check, market.apply):
-        with pytest.raises(Rejected) as caught:
+        with refused(code):
             judge(operation, signers=signers)
-        assert caught.value.code == code
     market.apply(operation, signers=("operator", "reviewer", "clerk"))
 
 
@@ -90,14 +90,12 @@ def test_c9_validators_change_by_a_quorum_of_organisations(signers: tuple[str, .
         market.check(operation, signers=signers)
         assert market.apply(operation, signers=signers) == []
         scheduled = scheduled_set(market.store, market.genesis.suite)
-        assert scheduled is not None
         assert scheduled.effective_height == 7
         assert [member.name for member in scheduled.validators.members] == ["v1", "v2"]
         return
     for judge in (market.check, market.apply):
-        with pytest.raises(Rejected) as caught:
+        with refused(code):
             judge(operation, signers=signers)
-        assert caught.value.code == code
 
 
 def test_a_new_signer_may_sign_and_a_removed_one_may_not() -> None:
@@ -152,9 +150,8 @@ def test_p6_the_policy_can_always_be_changed_back(rules: list[dict[str, object]]
     if possible:
         market.apply(operation, signers=("g1", "g2", "g3"))
         return
-    with pytest.raises(Rejected) as caught:
+    with refused("governance_lost"):
         market.apply(operation, signers=("g1", "g2", "g3"))
-    assert caught.value.code == "governance_lost"
 
 
 def test_p6_whom_a_rule_that_waits_needs_is_not_removed() -> None:
@@ -164,9 +161,8 @@ def test_p6_whom_a_rule_that_waits_needs_is_not_removed() -> None:
     remove = market.op("signer.remove", public_key=key("operator"), reason="left")
     clerk = {"public_key": key("operator"), "organisation": "e", "role": "clerk", "reason": "moved"}
     for operation in (remove, market.op("signer.set", **clerk)):
-        with pytest.raises(Rejected) as caught:
+        with refused("governance_lost"):
             market.apply(operation, signers=quorum)
-        assert caught.value.code == "governance_lost"
     other = {"public_key": key("next"), "organisation": "e", "role": "operator", "reason": "joined"}
     market.apply(market.op("signer.set", **other), signers=quorum)
     market.apply(remove, signers=quorum)
@@ -179,9 +175,8 @@ def test_p6_no_more_organisations_govern_than_can_sign_one_transaction() -> None
     ]
     market = Market(genesis(signers=signers))
     new = {"public_key": key("g24"), "organisation": "o24", "role": "governance", "reason": "joins"}
-    with pytest.raises(Rejected) as caught:
+    with refused("governance_lost"):
         market.apply(market.op("signer.set", **new), signers=tuple(f"g{number}" for number in range(16)))
-    assert caught.value.code == "governance_lost"
 
 
 def test_p6_one_person_with_two_keys_counts_once() -> None:

@@ -31,7 +31,6 @@ def chain() -> StoredMarket:
 
 def proven(evidence: StateEvidence | None) -> tuple[bytes, list[ProvenValue]]:
     """State root of the evidence's header, and its values."""
-    assert evidence is not None
     assert evidence.header is not None
     header = Header.decode(bytes.fromhex(evidence.header))
     values = [

@@ -35,7 +35,7 @@ def test_every_refusal_code_is_earned_here_or_by_the_policy_tests() -> None:
 def test_refusal_names_its_code_and_index_and_changes_nothing(code: str, operations: Case) -> None:
     market = Market().open_for_business(700, 300)
     refused = operations(market)
-    state, index = dict(market.store.state), dict(market.store.index)
+    state, index = dict(market.store.values), dict(market.store.index)
     first, signers = market.account(77, subject="P1"), ("operator",)
     if refused[0].get("type") in GOVERNANCE_TYPES:
         fields = {"organisation": "market", "role": "operator", "reason": "first of two"}
@@ -45,7 +45,7 @@ def test_refusal_names_its_code_and_index_and_changes_nothing(code: str, operati
     assert caught.value.code == code
     assert type(caught.value) is REFUSALS[code].kind
     assert caught.value.parameters["operation_index"] in range(1, len(refused) + 1)
-    assert (market.store.state, market.store.index) == (state, index)
+    assert (market.store.values, market.store.index) == (state, index)
 
 
 def test_n4_a_used_business_id_names_its_first_transaction() -> None:

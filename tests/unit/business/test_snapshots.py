@@ -180,7 +180,7 @@ def test_privacy_no_personal_field_holds_anything_but_a_commitment() -> None:
 
 def test_privacy_state_and_index_hold_persons_by_code_and_commitment_alone() -> None:
     market = Market().open_for_business(700)
-    subject = json.loads(market.store.state[b"subject/P1"])
+    subject = json.loads(market.store.values[b"subject/P1"])
     assert subject.keys() == {"identity_commitment", "investor_code", "kind", "name_commitment"}
 
 

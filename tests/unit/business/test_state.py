@@ -38,9 +38,9 @@ def test_every_stored_value_is_canonical_json() -> None:
     market = Market().open_for_business(700, 300)
     name = 'quotes " and \\ and 中文 𠮷'
     market.apply(market.product(product="BJ000001.ESVUFR2602", name=name), market.pledge(1, 5), market.freeze(1, 5))
-    for value in market.store.state.values():
+    for value in market.store.values.values():
         assert canonical_json(json.loads(value)) == value
-    assert len({stored.split(b"/")[0] for stored in market.store.state}) == 8
+    assert len({stored.split(b"/")[0] for stored in market.store.values}) == 8
 
 
 def test_business_ids_are_chained_into_sixteen_buckets() -> None:
@@ -64,7 +64,7 @@ def test_business_ids_are_chained_into_sixteen_buckets() -> None:
             step = chain + tx.id + b"".join(entered)
             chains[bucket] = (count + len(entered), tagged("tongjian/business-id-chain/v1", step))
     assert len(chains) == 16
-    leaves = {name: value for name, value in market.store.state.items() if name.startswith(b"business/")}
+    leaves = {name: value for name, value in market.store.values.items() if name.startswith(b"business/")}
     assert leaves == {
         name: canonical_json({"count": count, "hash": chain.hex()}) for name, (count, chain) in chains.items()
     }
@@ -88,7 +88,7 @@ def test_same_transactions_give_the_same_state_and_snapshots() -> None:
     for _ in range(2):
         market = Market().open_for_business(700, 300)
         snapshots = market.apply(market.transfer(1, 3, 5), market.pledge(1, 5))
-        runs.append((market.store.state, market.store.index, snapshots))
+        runs.append((market.store.values, market.store.index, snapshots))
     assert runs[0] == runs[1]
 
 

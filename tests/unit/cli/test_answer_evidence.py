@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from cli.answer_evidence import evidence_in
 from common.core.errors import Malformed
 from crosslink.lightclient.evidence_check import verify_evidence_file
 from tests.support.evidence import evidence_case
+from tests.support.refusals import refused
 
 
 def test_a_file_stays_as_it_is_and_an_answer_is_unwrapped() -> None:
@@ -21,9 +20,8 @@ def test_a_file_stays_as_it_is_and_an_answer_is_unwrapped() -> None:
 
 
 def test_an_answer_without_evidence_says_so() -> None:
-    with pytest.raises(Malformed) as caught:
+    with refused("evidence_absent", Malformed):
         evidence_in(b'{"data":[],"evidence":null}')
-    assert caught.value.code == "evidence_absent"
 
 
 def test_what_is_neither_is_left_to_the_verifier() -> None:

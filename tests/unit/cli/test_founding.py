@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from business_chain.main import application_for as business_rules
-from cli.main import main
 from common.core.genesis import Genesis, parse_genesis
 from custody_chain.main import application_for as custody_rules
+from tests.unit.cli.commands import run
 from tests.unit.node.toy import SUITE, key_of
 
 GUIDE = Path(__file__).parents[3] / "docs" / "operators.md"
 TIME_MS = "1700000000000"
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def example(tier: str) -> dict[str, Any]:

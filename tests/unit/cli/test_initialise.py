@@ -16,6 +16,7 @@ from common.core.genesis import parse_genesis
 from common.node.access import TokenStore
 from common.node.settings import load_settings
 from crosslink.lightclient.trust import parse_trust_file
+from tests.support.refusals import refused
 
 NOW_MS = 1_800_000_000_000
 
@@ -85,9 +86,8 @@ def test_the_custody_genesis_holds_the_regions_roots_and_the_trust_file_all(tmp_
 def test_keys_are_never_written_over(tmp_path: Path) -> None:
     network = found(tmp_path / "net")
     before = network.key_file("relay").read_bytes()
-    with pytest.raises(Conflict) as refusal:
+    with refused("directory_in_use", Conflict):
         found(tmp_path / "net")
-    assert refusal.value.code == "directory_in_use"
     assert network.key_file("relay").read_bytes() == before
 
 
@@ -102,9 +102,8 @@ def test_keys_are_never_written_over(tmp_path: Path) -> None:
     ],
 )
 def test_unusable_plans_are_refused(tmp_path: Path, options: dict[str, Any], code: str) -> None:
-    with pytest.raises(Malformed) as refusal:
+    with refused(code, Malformed):
         Plan(directory=tmp_path, **options)
-    assert refusal.value.code == code
 
 
 def test_containers_reach_each_other_by_name_and_keep_data_apart_from_keys(tmp_path: Path) -> None:

@@ -6,18 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from cli.main import main
 from common.core.suite import ED25519_SHA256
 from common.core.transaction import parse_envelope, verify_signatures
+from tests.unit.cli.commands import run
 
 OPERATION = '{"type": "validators.change", "reason": "为了试验", "effective_height": 9}'
 MAKING = ("--network", "beijing", "--genesis", "11" * 32, "--expires-at-height", "900", "--nonce", "n")
-
-
-def run(*arguments: str | Path, text: str | None = None) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=text)
 
 
 def done(*arguments: str | Path, text: str | None = None) -> Result:

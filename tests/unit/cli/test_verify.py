@@ -7,17 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from cli.main import main
 from custody_chain.audit_log import FIRST_PREVIOUS
 from tests.support.evidence import evidence_case
+from tests.unit.cli.commands import run
 
 CASE = evidence_case()
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

@@ -93,6 +93,13 @@ def quiet_bench(size: int, spare: int = 0) -> Bench:
     return bench
 
 
+def offered() -> tuple[Bench, Block, bytes]:
+    """A quiet bench of four, a block of the leader of its open height, and the block's id."""
+    bench = quiet_bench(4)
+    block = block_by(bench, 1)
+    return bench, block, block_id(block)
+
+
 def kinds(effects: list[fx.Effect]) -> list[str]:
     """Kinds of messages broadcast."""
     return [kind_of(message) for message in sent(effects)]

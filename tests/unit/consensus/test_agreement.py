@@ -22,7 +22,7 @@ from tests.sim.checkers import least_quorum
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, CheapSuite, genesis_tip, toy_block, validator_set
 from tests.support.changed import replace
 from tests.unit.consensus import parts
-from tests.unit.consensus.parts import codes, quiet_bench, sent
+from tests.unit.consensus.parts import codes, offered, quiet_bench, sent
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7, 10])
@@ -174,9 +174,7 @@ def test_c1_a_forged_second_proposal_accuses_nobody() -> None:
 
 @pytest.mark.parametrize("stage", VOTE_STAGES)
 def test_c1_a_double_vote_is_accused_and_counts_once(stage: Stage) -> None:
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     bench.inject(0, parts.proposal(block, 1), 1)
     other = parts.vote(stage, 2, bytes(32))
     bench.inject(0, other, 2)
@@ -209,9 +207,7 @@ def test_c8_a_vote_counts_once_whatever_its_signature_looks_like() -> None:
 
 @pytest.mark.parametrize("stage", VOTE_STAGES)
 def test_c8_votes_are_verified_before_they_count(stage: Stage) -> None:
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     bench.inject(0, parts.proposal(block, 1), 1)
     for number in (1, 2, 3):
         effects = bench.inject(0, replace(parts.vote(stage, number, of), signature=bytes(16)), number)
@@ -276,9 +272,7 @@ def test_what_one_height_costs_in_signatures() -> None:
 
 
 def test_c10_a_message_for_another_chain_height_or_view_is_not_counted() -> None:
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     bench.inject(0, parts.proposal(block, 1), 1)
     for number in (2, 3):
         real = parts.prepare(number, of)
@@ -345,9 +339,7 @@ def test_c1_a_forged_second_vote_accuses_nobody(stage: Stage) -> None:
 
 def test_prepared_means_validated_too() -> None:
     """A quorum of PREPAREs for a body that we do not have makes us wait, not COMMIT."""
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     bench.withheld.add((0, of))
     bench.inject(0, parts.proposal(block, 1), 1)
     for number in (1, 2, 3):
@@ -392,9 +384,7 @@ def test_only_the_leader_proposes() -> None:
 
 
 def test_votes_may_come_before_the_proposal() -> None:
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     for number in (1, 2, 3):
         bench.inject(0, parts.prepare(number, of), number)
     for number in (1, 2):
@@ -407,9 +397,7 @@ def test_votes_may_come_before_the_proposal() -> None:
 
 def test_a_quorum_of_commits_decides_though_nothing_else_was_heard() -> None:
     """The certificate is enough; the body comes by id (protocol rule 3)."""
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     bench.withheld.add((0, of))
     for number in (1, 2, 3):
         effects = bench.seats[0].replica.step(ev.Received(parts.commit(number, of), number))
@@ -422,9 +410,7 @@ def test_a_quorum_of_commits_decides_though_nothing_else_was_heard() -> None:
 
 
 def test_a_decision_is_given_once() -> None:
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     replica = bench.seats[0].replica
     given: list[fx.Effect] = []
     for event in (
@@ -441,9 +427,7 @@ def test_a_decision_is_given_once() -> None:
 
 def test_e7_a_refused_body_is_not_held_against_the_block() -> None:
     """A mangled copy may be refused first; the valid one, re-proposed later, is judged again."""
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     bench.invalid.add(of)
     bench.inject(0, parts.proposal(block, 1), 1)
     assert not list(bench.signed(0))

@@ -17,7 +17,7 @@ from common.core.certificate import verify_certificate
 from tests.sim.bench import Bench, kind_of
 from tests.sim.toys import CHEAP
 from tests.unit.consensus import parts
-from tests.unit.consensus.parts import quiet_bench
+from tests.unit.consensus.parts import offered, quiet_bench
 
 
 def test_c13_future_messages_are_bounded_for_each_peer_and_do_not_crowd_out_others() -> None:
@@ -68,9 +68,7 @@ def test_c13_votes_for_ever_higher_views_are_bounded() -> None:
 
 def test_c13_the_vote_that_completes_a_quorum_stays_in_the_certificate() -> None:
     """A member with votes in many higher views votes in this one last: the lowest of its votes is part of the proof."""
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     for view in range(1, MAX_VOTED_VIEWS_PER_MEMBER + 1):
         bench.inject(0, parts.commit(3, bytes(32), view=view), 3)
     for number in (1, 2, 3):
@@ -81,9 +79,7 @@ def test_c13_the_vote_that_completes_a_quorum_stays_in_the_certificate() -> None
 
 
 def test_c13_the_vote_that_prepares_a_block_stays_in_the_prepared_certificate() -> None:
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     for view in range(1, MAX_VOTED_VIEWS_PER_MEMBER + 1):
         bench.inject(0, parts.prepare(3, bytes(32), view=view), 3)
     bench.inject(0, parts.proposal(block, 1), 1)
@@ -95,8 +91,7 @@ def test_c13_the_vote_that_prepares_a_block_stays_in_the_prepared_certificate() 
 
 
 def test_c13_a_forgotten_vote_is_not_counted_any_more() -> None:
-    bench = quiet_bench(4)
-    of = parts.block_id(parts.block_by(bench, 1))
+    bench, _, of = offered()
     for view in range(MAX_VOTED_VIEWS_PER_MEMBER + 1):
         bench.inject(0, parts.commit(3, of, view=view), 3)
     for number in (1, 2):
@@ -105,8 +100,7 @@ def test_c13_a_forgotten_vote_is_not_counted_any_more() -> None:
 
 
 def test_c13_forgetting_one_vote_keeps_the_count_of_the_others_right() -> None:
-    bench = quiet_bench(4)
-    of = parts.block_id(parts.block_by(bench, 1))
+    bench, _, of = offered()
     bench.inject(0, parts.commit(1, of), 1)
     for view in range(MAX_VOTED_VIEWS_PER_MEMBER + 1):
         bench.inject(0, parts.commit(3, of, view=view), 3)

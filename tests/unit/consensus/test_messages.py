@@ -28,16 +28,14 @@ from common.core.suite import ED25519_SHA256
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK
 from tests.support.changed import replace
 from tests.unit.consensus import golden, parts
-from tests.unit.consensus.parts import quiet_bench
+from tests.unit.consensus.parts import offered, quiet_bench
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "consensus_v1.json"
 
 
 def all_messages() -> list[ConsensusMessage]:
     """One of each type, the richest forms among them."""
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    _, block, of = offered()
     certificate = parts.prepared((0, 1, 2), of)
     changes = [parts.view_change(0), parts.view_change(1, 1, certificate), parts.view_change(3)]
     return [

@@ -10,7 +10,7 @@ from common.consensus.messages import NewView, PreparedCertificate, ViewChange
 from tests.sim.bench import Bench, kind_of
 from tests.support.changed import replace
 from tests.unit.consensus import parts
-from tests.unit.consensus.parts import codes, kinds, prepared_at, quiet_bench, voted
+from tests.unit.consensus.parts import codes, kinds, offered, prepared_at, quiet_bench, voted
 
 
 def test_c2_a_proposal_for_a_later_view_needs_a_new_view() -> None:
@@ -103,8 +103,7 @@ def test_c4_only_the_leader_of_a_view_announces_it() -> None:
 
 
 def test_c4_certificates_are_checked_even_if_they_never_crossed_a_wire() -> None:
-    bench = quiet_bench(4)
-    of = parts.block_id(parts.block_by(bench, 1))
+    bench, _, of = offered()
     good = parts.prepared((1, 2, 3), of)
     doubled = replace(good, signatures=(good.signatures[0],) * 3)
     later = parts.prepared((1, 2, 3), of, view=2)
@@ -139,8 +138,7 @@ def test_c4_a_new_view_must_be_signed_as_a_whole() -> None:
     ids=["too few", "empty", "foreign signer", "other block", "other view", "commits"],
 )
 def test_c4_c6_a_view_change_with_a_bad_certificate_is_dropped(certificate: object, code: str) -> None:
-    bench = quiet_bench(4)
-    of = parts.block_id(parts.block_by(bench, 1))
+    bench, _, of = offered()
     assert callable(certificate)
     change = parts.view_change(3, 2, certificate(of))
     assert codes(bench.inject(0, change, 3)) == [code]
@@ -254,9 +252,7 @@ def test_c21_a_re_proposal_asks_for_no_clock_and_names_who_has_the_body() -> Non
 
 
 def test_a_new_leader_without_the_body_fetches_it() -> None:
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     certificate = parts.prepared((0, 1, 3), of)
     bench.withheld.add((2, of))
     for number in (0, 1, 3):
@@ -275,8 +271,7 @@ def test_a_new_leader_without_the_body_fetches_it() -> None:
 
 
 def test_c6_a_fresh_block_does_not_replace_one_that_is_due_and_still_under_way() -> None:
-    bench = quiet_bench(4)
-    of = parts.block_id(parts.block_by(bench, 1))
+    bench, _, of = offered()
     bench.withheld.add((2, of))
     for number in (0, 1, 3):
         certificate = parts.prepared((0, 1, 3), of) if number == 3 else None

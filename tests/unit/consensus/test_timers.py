@@ -8,7 +8,7 @@ from common.consensus import effects as fx
 from common.consensus import events as ev
 from tests.sim.bench import Bench, kind_of
 from tests.unit.consensus import parts
-from tests.unit.consensus.parts import quiet_bench
+from tests.unit.consensus.parts import offered, quiet_bench
 
 
 def timers(effects: list[fx.Effect]) -> list[fx.Effect]:
@@ -123,9 +123,7 @@ def test_c11_time_out_and_commit_in_every_order_never_vote_twice() -> None:
 
 def test_c11_an_expiry_queued_behind_the_decision_is_void() -> None:
     """Before the node's commit, after it, and in the next height."""
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     replica = bench.seats[0].replica
     for number in (1, 2, 3):
         effects = replica.step(ev.Received(parts.commit(number, of), number))

@@ -9,7 +9,7 @@ from common.consensus import events as ev
 from common.consensus.messages import ViewChange
 from tests.sim.bench import Bench
 from tests.unit.consensus import parts
-from tests.unit.consensus.parts import codes, prepared_at, quiet_bench, voted
+from tests.unit.consensus.parts import codes, offered, prepared_at, quiet_bench, voted
 
 
 def test_a_silent_leader_is_replaced() -> None:
@@ -133,9 +133,7 @@ def test_view_changes_report_the_highest_prepared_certificate() -> None:
 
 def test_nothing_is_signed_in_a_view_that_was_left() -> None:
     """Protocol rule 3: a proposal that becomes valid, or prepared, after the time-out finds no voter."""
-    bench = quiet_bench(4)
-    block = parts.block_by(bench, 1)
-    of = parts.block_id(block)
+    bench, block, of = offered()
     bench.withheld.add((0, of))
     bench.inject(0, parts.proposal(block, 1), 1)
     bench.expire(0)

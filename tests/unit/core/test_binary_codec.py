@@ -16,6 +16,7 @@ from common.core.codec import Reader, Writer
 from common.core.errors import CodecError, InvariantBroken, Malformed, TooLarge
 from common.core.header import Header
 from common.core.validators import ValidatorSet
+from tests.support.refusals import refused
 from tests.unit.core import builders
 
 FIELDS: dict[str, tuple[Callable[..., Any], st.SearchStrategy[Any]]] = {
@@ -74,9 +75,8 @@ def test_values_that_do_not_fit_are_our_own_bug(write: Callable[[Writer], Writer
     ],
 )
 def test_e2_short_long_and_trailing_bytes_are_refused(data: bytes, read: Callable[[Reader], Any], code: str) -> None:
-    with pytest.raises(CodecError) as caught:
+    with refused(code, CodecError):
         read(Reader(data))
-    assert caught.value.code == code
 
 
 def test_e2_a_claimed_length_allocates_nothing() -> None:
@@ -137,9 +137,8 @@ def test_e2_damaged_structures_are_refused_or_reencode_to_themselves(name: str, 
 
 def test_e2_a_block_that_claims_too_many_envelopes_is_refused_at_once() -> None:
     header = builders.header(builders.validator_set(1)).encode()
-    with pytest.raises(CodecError) as caught:
+    with refused("codec_truncated", CodecError):
         Block.decode(Writer().blob(header).u32(2**32 - 1).bytes() + bytes(100))
-    assert caught.value.code == "codec_truncated"
 
 
 def test_n1_a_block_above_sixteen_mebibytes_is_refused() -> None:

@@ -16,6 +16,7 @@ from common.core.genesis import GENESIS_TAG
 from common.core.header import HEADER_TAG, Header
 from common.core.transaction import ENVELOPE_TAG, TRANSACTION_TAG
 from common.core.validators import VALIDATORS_TAG, ValidatorSet
+from tests.support.refusals import refused
 from tests.unit.core import builders
 from tests.unit.core.builders import SUITE
 
@@ -97,9 +98,8 @@ def test_c8_one_list_of_votes_has_one_encoding() -> None:
     good = builders.certificate(HEADER, [0, 1, 2])
     for order in ((1, 0, 2), (0, 0, 1), (0, 1, 1)):
         broken = replace(good, signatures=tuple((at, bytes(64)) for at in order))
-        with pytest.raises(CodecError) as caught:
+        with refused("certificate_order", CodecError):
             Certificate.decode(broken.encode())
-        assert caught.value.code == "certificate_order"
 
 
 def test_c10_certificate_for_another_height_or_block_is_refused() -> None:
@@ -161,6 +161,5 @@ def test_e2_versions_and_counts_are_bounded() -> None:
             Certificate.decode(broken)
     many = Certificate(1, 0, bytes(32), tuple((at, bytes(64)) for at in range(101)))
     assert len(Certificate.decode(replace(many, signatures=many.signatures[:100]).encode()).signatures) == 100
-    with pytest.raises(CodecError) as caught:
+    with refused("certificate_too_many", CodecError):
         Certificate.decode(many.encode())
-    assert caught.value.code == "certificate_too_many"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from common.core import merkle
 from common.core.errors import InvariantBroken, ProofInvalid
+from tests.support.refusals import refused
 
 LEAVES = st.lists(st.binary(max_size=6), max_size=40)
 
@@ -80,18 +81,16 @@ def test_e8_missing_extra_and_altered_proof_items_are_refused(count: int) -> Non
             *((items, "proof_root_mismatch") for items in altered),
             *((items, "proof_item_size") for items in cut + padded),
         ]:
-            with pytest.raises(ProofInvalid) as caught:
+            with refused(code, ProofInvalid):
                 merkle.verify_inclusion(sha256, root, leaves[index], index, count, items)
-            assert caught.value.code == code
 
 
 @pytest.mark.parametrize(("index", "count"), [(0, 0), (1, 1), (-1, 1), (2, 2), (2**64, 1)])
 def test_e8_empty_trees_and_indexes_outside_have_no_members(index: int, count: int) -> None:
     leaf = b"x"
     for root in (sha256(b""), merkle.root(sha256, [leaf]), bytes(32)):
-        with pytest.raises(ProofInvalid) as caught:
+        with refused("proof_index", ProofInvalid):
             merkle.verify_inclusion(sha256, root, leaf, index, count, [])
-        assert caught.value.code == "proof_index"
 
 
 def test_e8_single_leaf_has_an_empty_proof_and_empty_tree_a_root_of_its_own() -> None:

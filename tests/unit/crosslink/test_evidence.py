@@ -307,7 +307,6 @@ def test_r2_c10_set_change_of_another_deployment_with_the_same_keys_is_refused()
 def test_r5_bucket_of_another_key_does_not_count_as_anchored() -> None:
     case = evidence_case()
     value = case.evidence.state[0].value
-    assert value is not None
     root, held = small_state({b"misbehaviour/beijing/9": value.encode()})
     proof = held.to_json()
     tip = case.custody.extend(state_root=root)

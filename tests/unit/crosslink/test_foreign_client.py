@@ -102,7 +102,6 @@ def test_r3_two_signed_blocks_at_one_slot_freeze_and_name_who_signed_both() -> N
     chain = islet(0, 2, 4)
     state, rival = followed(chain), chain.rival(-1)
     found = check_misbehaviour(state, verify(state, rival.signed, now_ms=NOW_MS))
-    assert found is not None
     assert (found.kind, found.first_id, found.second_id) == (SAME_HEIGHT, chain.tip_id, rival.id)
     pair = verify_misbehaviour(state, chain.blocks[-1].signed, rival.signed, now_ms=NOW_MS)
     assert [culprit.name for culprit in pair.culprits] == ["amber", "birch", "cedar"]
@@ -117,7 +116,6 @@ def test_r3_a_signed_block_on_another_parent_is_misbehaviour_too() -> None:
     branch = islet(0)
     branch.append(chain.rival(-1))
     found = check_misbehaviour(state, verify(state, branch.draft().signed, now_ms=NOW_MS))
-    assert found is not None
     assert found.kind == WRONG_PARENT
     assert {pair[1:] for pair in found.pairs} == {
         (chain.tip_id, branch.draft().id), (chain.tip_id, branch.tip_id),

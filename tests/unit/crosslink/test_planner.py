@@ -184,7 +184,6 @@ def test_reading_goes_on_ahead_of_submitting_but_not_without_bound() -> None:
     assert plan_read(AnchoredPosition(0, b"g"), (), 10) == Read(1, planner.READ_LIMIT, 10)
     assert plan_read(AnchoredPosition(7, b"t", Partial(8, 2)), (), 10) == Read(8, planner.READ_LIMIT, 10)
     read = plan_read(AnchoredPosition(0, b"g"), blocks, 10)
-    assert read is not None
     assert read.from_height == 3
     assert plan_read(AnchoredPosition(0, b"g"), blocks * (planner.READ_AHEAD_BYTES // blocks[0].size), 10) is None
 

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from tests.support.chains import ChainBuilder
-from tests.support.custody import Custody, company, holder, market_with_product, product, registration, snapshot
+from tests.support.custody import (
+    Custody,
+    company,
+    holder,
+    market_with_product,
+    product,
+    registration,
+    small_holders,
+    snapshot,
+)
 
 NETWORKS = ("beijing", "jiangsu", "shanghai")
 CODES = {network: f"BJ000001.ESVUFR260{number}" for number, network in enumerate(NETWORKS)}
@@ -62,7 +71,7 @@ def test_contract_on_two_chains(custody: Custody, chains: dict[str, ChainBuilder
 def test_holder_cap_instalments(custody: Custody, chains: dict[str, ChainBuilder]) -> None:
     numbers = {"beijing": range(1, 151), "jiangsu": range(151, 201), "shanghai": range(201, 202)}
     for network, held_by in numbers.items():
-        custody.deliver(chains[network], *(part for n in held_by for part in holder(n, 1, CODES[network])))
+        custody.deliver(chains[network], *small_holders(held_by, CODES[network]))
 
     def named() -> list[tuple[str, str, int]]:
         return [

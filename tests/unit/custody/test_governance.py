@@ -25,6 +25,7 @@ from tests.support.custody import (
     market_with_product,
     public_key,
 )
+from tests.support.refusals import refused
 
 QUORUM = ("governance-1", "governance-2", "governance-3")
 
@@ -34,9 +35,8 @@ def code_of(custody: Custody, operation: dict[str, Any], signers: tuple[str, ...
     with pytest.raises(Rejected) as refusal:
         custody.run([operation], signers)
     tx = custody.sign([operation], signers)
-    with pytest.raises(Rejected) as executed:
+    with refused(refusal.value.code):
         custody.execute(tx)
-    assert executed.value.code == refusal.value.code
     return refusal.value.code
 
 
@@ -146,9 +146,8 @@ def test_r4_a_genesis_with_an_unsafe_trust_root_makes_no_chain(chain: ChainBuild
 def test_r4_a_delivery_cannot_bring_a_trust_root(custody: Custody, chain: ChainBuilder) -> None:
     operation = Delivery("beijing", (entry_of(chain.grow(1)[0]),)).to_operation()
     operation["trust_root"] = chain.trust_root().to_json()
-    with pytest.raises(Rejected) as refusal:
+    with refused("field_unknown"):
         custody.run([operation])
-    assert refusal.value.code == "field_unknown"
 
 
 def frozen(custody: Custody, chain: ChainBuilder) -> None:
@@ -288,9 +287,8 @@ def test_signers_are_set_and_removed_by_governance(custody: Custody, chain: Chai
     assert code_of(custody, remove, ("operator",)) == "role_not_allowed"
     custody.run([remove], QUORUM)
     assert code_of(custody, delivery, ("relay",)) == "signer_unknown"
-    with pytest.raises(Rejected) as refusal:
+    with refused("signer_absent"):
         custody.run([remove], QUORUM)
-    assert refusal.value.code == "signer_absent"
 
 
 def test_the_quorum_follows_the_organisations_that_govern(custody: Custody) -> None:
@@ -317,9 +315,8 @@ def test_governance_cannot_end_itself(custody: Custody) -> None:
 def test_no_policy_locks_governance_out(custody: Custody, rule: dict[str, Any]) -> None:
     rules = [{"operation_type": "policy.set", **rule}]
     policy = {"type": "policy.set", "rules": rules, "height": custody.height + 9, "reason": "locked"}
-    with pytest.raises(Rejected) as refusal:
+    with refused("governance_lost"):
         custody.run([policy], QUORUM)
-    assert refusal.value.code == "governance_lost"
 
 
 @pytest.mark.parametrize("changes", [{"public_key": "ed25519:00"}, {"role": "a b"}, {"organisation": ""}, {"extra": 1}])

@@ -19,6 +19,7 @@ from tests.support.custody import (
     market_with_product,
     person,
     registration,
+    small_holders,
     snapshot,
 )
 
@@ -188,7 +189,7 @@ def test_an_account_whose_owner_was_known_for_less_than_a_block_is_found_again(c
 
 @pytest.mark.parametrize("holders", [200, 201])
 def test_moving_a_holder_to_another_code_neither_raises_nor_clears_holder_cap(custody: Custody, holders: int) -> None:
-    custody.report(*(part for number in range(2, holders + 1) for part in holder(number, 1)))
+    custody.report(*small_holders(range(2, holders + 1)))
     before = custody.alerts("holder_cap", opened=False)
     assert len(before) == holders - 200
     custody.report(person("person-7", "Q000000777", operation="overwrite"))

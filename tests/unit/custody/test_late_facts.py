@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from common.model import codes
 from custody_chain.supervision import refile
 from tests.support.chains import ChainBuilder
-from tests.support.custody import Custody, account, company, holder, product, registration, snapshot
+from tests.support.custody import Custody, account, company, product, registration, small_holders, snapshot
 from tests.unit.custody.test_refile import changes, drain, index
 
 LEGACY = "LEGACY-1"
-FIRST, SECOND = "BJ000001.ESVUFR2601", "BJ000001.ESVUFR2602"
+FIRST, SECOND, THIRD = "BJ000001.ESVUFR2601", "BJ000001.ESVUFR2602", "BJ000001.ESVUFR2603"
 
 
 def test_a_corrected_enterprise_code_is_the_issuer_of_all_products_that_name_it_a_bounded_number_a_block(
@@ -36,8 +36,8 @@ def test_a_corrected_enterprise_code_is_the_issuer_of_all_products_that_name_it_
 
 
 def test_holders_of_a_product_whose_code_comes_later_are_holders_of_its_security(custody: Custody) -> None:
-    custody.report(*(part for number in range(1, 151) for part in holder(number, 1, "p1")))
-    custody.report(*(part for number in range(151, 251) for part in holder(number, 1, "p2")))
+    custody.report(*small_holders(range(1, 151), "p1"))
+    custody.report(*small_holders(range(151, 251), "p2"))
     both = (registration(f"both-{number}", "p2", f"A{number}", change=(1, 0, 0)) for number in range(101, 151))
     custody.report(*both)
     custody.report(product(FIRST, "issuer", object_id="p1"), product(SECOND, "issuer", object_id="p2"))
@@ -51,47 +51,41 @@ def test_holders_of_a_product_whose_code_comes_later_are_holders_of_its_security
     assert custody.alerts() == []
 
 
-def test_holder_cap_instalments_names_no_product_that_is_no_instalment_any_more(custody: Custody) -> None:
-    third = "BJ000001.ESVUFR2603"
-    held = ((third, range(211, 251)), (FIRST, range(1, 151)), (SECOND, range(151, 211)))
-    custody.report(*(product(code, "issuer") for code, _ in held))
-    for code, numbers in held:
-        custody.report(*(part for number in numbers for part in holder(number, 1, code)))
-    security = {"kind": "security", "id": "BJ000001.ESVUFR"}
-
-    def named() -> tuple[int, list[dict[str, str]]]:
-        (alert,) = custody.alerts()
-        return alert["details"]["holders"], alert["objects"]
-
-    assert named() == (250, [security, {"kind": "product", "id": third}])
-    custody.report(product("BJ000001.DCFGFR2601", "issuer", object_id=third, operation="overwrite"))
-    drain(custody)
-    assert named() == (210, [security])
-    custody.report(registration("more", SECOND, "A1", change=(1, 0, 0)))
-    assert named() == (210, [security, {"kind": "product", "id": SECOND}])
-
-
-def test_holder_cap_instalments_names_no_product_that_nobody_holds_any_more(custody: Custody) -> None:
-    third = "BJ000001.ESVUFR2603"
-    held = ((third, range(211, 251)), (FIRST, range(1, 151)), (SECOND, range(151, 211)))
-    for code, numbers in held:
+@pytest.fixture
+def widely_held(custody: Custody) -> Custody:
+    """Three instalments with 250 holders; the alert names the one that was reported first."""
+    for code, numbers in ((THIRD, range(211, 251)), (FIRST, range(1, 151)), (SECOND, range(151, 211))):
         custody.report(product(code, "issuer"))
-        custody.report(*(part for number in numbers for part in holder(number, 1, code)))
-    assert [named["id"] for named in custody.alerts("holder_cap_instalments")[0]["objects"]] == [
-        "BJ000001.ESVUFR",
-        third,
-    ]
-    gone = (
-        registration(f"gone-{number}", third, f"A{number}", before=(1, 0, 0), change=(-1, 0, 0))
-        for number in held[0][1]
-    )
-    custody.report(*gone)
+        custody.report(*small_holders(numbers, code))
+    assert named(custody) == (250, ["BJ000001.ESVUFR", THIRD])
+    return custody
+
+
+def named(custody: Custody) -> tuple[int, list[str]]:
+    """How many holders the alert about instalments counts, and the ids that it names."""
     (alert,) = custody.alerts("holder_cap_instalments")
-    assert (alert["details"]["holders"], [named["id"] for named in alert["objects"]]) == (210, ["BJ000001.ESVUFR"])
+    return alert["details"]["holders"], [thing["id"] for thing in alert["objects"]]
 
 
-PRODUCTS = ["p1", "p2", "BJ000001.ESVUFR2603"]
-CODES = [FIRST, SECOND, "BJ000001.ESVUFR2603", "SH000002.ESVUFR2601", LEGACY]
+def test_holder_cap_instalments_names_no_product_that_is_no_instalment_any_more(widely_held: Custody) -> None:
+    widely_held.report(product("BJ000001.DCFGFR2601", "issuer", object_id=THIRD, operation="overwrite"))
+    drain(widely_held)
+    assert named(widely_held) == (210, ["BJ000001.ESVUFR"])
+    widely_held.report(registration("more", SECOND, "A1", change=(1, 0, 0)))
+    assert named(widely_held) == (210, ["BJ000001.ESVUFR", SECOND])
+
+
+def test_holder_cap_instalments_names_no_product_that_nobody_holds_any_more(widely_held: Custody) -> None:
+    gone = (
+        registration(f"gone-{number}", THIRD, f"A{number}", before=(1, 0, 0), change=(-1, 0, 0))
+        for number in range(211, 251)
+    )
+    widely_held.report(*gone)
+    assert named(widely_held) == (210, ["BJ000001.ESVUFR"])
+
+
+PRODUCTS = ["p1", "p2", THIRD]
+CODES = [FIRST, SECOND, THIRD, "SH000002.ESVUFR2601", LEGACY]
 SUBJECTS, BORNE = ["s1", "s2"], ["BJ000001", "SH000002", "no code", "Q000000001", "Q000000002"]
 ACCOUNTS = ["A1", "A2", "A3"]
 

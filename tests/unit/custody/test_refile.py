@@ -46,6 +46,19 @@ def filed(custody: Custody) -> set[str]:
     return {key.removeprefix("position/").replace("beijing/", "") for key in custody.scan("position/")}
 
 
+def test_a_position_that_ends_before_it_is_moved_leaves_no_work_and_may_begin_again(custody: Custody) -> None:
+    custody.report(
+        person("person-1", "Q000000077", version=1),
+        registration("out", CODE, "A1", before=(100, 0, 0), change=(-100, 0, 0), report="r"),
+    )
+    drain(custody)
+    assert filed(custody) == set()
+    custody.report(registration("in", CODE, "A1", change=(7, 0, 0), report="r"))
+    custody.report(person("person-1", "Q000000078", version=2))
+    drain(custody)
+    assert custody.position("Q000000078", CODE, "A1") == (7, 0, 0)
+
+
 @pytest.mark.parametrize("busy", ["beijing", "shanghai"])
 @pytest.mark.parametrize("steps", [4, 5])
 def test_a_region_with_endless_work_holds_up_no_other_one(

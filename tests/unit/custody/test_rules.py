@@ -68,27 +68,6 @@ def test_a_rule_is_one_function_and_one_line(
     assert custody.get("product", "beijing", CODE)["alerts"].keys() == {"reference_unresolved"}
 
 
-def test_a_later_rule_is_in_force_only_from_where_governance_says(
-    monkeypatch: pytest.MonkeyPatch, custody: Custody, chain: ChainBuilder
-) -> None:
-    add_rule(monkeypatch, since=2)
-    assert registered(custody, chain, "A1") == []
-    set_rule(custody, (custody.height + 2, {}))
-    assert registered(custody, chain, "A2") == []
-    set_rule(custody, (custody.height + 1, {"least": 5}))
-    assert registered(custody, chain, "A3") != []
-
-
-def test_a_rule_that_is_taken_out_of_force_lets_its_alerts_end(
-    monkeypatch: pytest.MonkeyPatch, custody: Custody, chain: ChainBuilder
-) -> None:
-    add_rule(monkeypatch, since=1)
-    set_rule(custody, (1, {"least": 9}))
-    assert registered(custody, chain, "A1") != []
-    set_rule(custody, (1, {"least": 9}), (custody.height + 1, None))
-    assert registered(custody, chain, "A2") == []
-
-
 def drained(custody: Custody) -> int:
     """Empty blocks until nothing is queued; how many."""
     blocks = 0

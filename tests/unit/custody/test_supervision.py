@@ -17,6 +17,7 @@ from tests.support.custody import (
     person,
     product,
     registration,
+    small_holders,
     snapshot,
 )
 
@@ -79,7 +80,7 @@ def test_two_accounts_of_one_investor_are_one_holder(custody: Custody) -> None:
 
 
 def test_rule_holder_cap(custody: Custody) -> None:
-    custody.report(*(part for number in range(2, 201) for part in holder(number, 1)))
+    custody.report(*small_holders(range(2, 201)))
     assert custody.get("product", "beijing", CODE)["holders"] == 200
     assert custody.alerts() == [], "200 holders are allowed"
     custody.report(*holder(201, 1))
@@ -97,28 +98,11 @@ def test_rule_holder_cap(custody: Custody) -> None:
     assert custody.alerts("holder_cap", opened=False)[0]["state"] == "cleared"
 
 
-def test_rule_holder_cap_instalments(custody: Custody) -> None:
-    second = "BJ000001.ESVUFR2602"
-    custody.report(product(second, "issuer"))
-    custody.report(*(part for number in range(2, 151) for part in holder(number, 1)))
-    custody.report(*(part for number in range(151, 201) for part in holder(number, 1, second)))
-    custody.report(registration("both", second, "A1", change=(7, 0, 0)))
-    assert custody.alerts() == [], "who holds both instalments is counted once"
-    custody.report(*holder(201, 1, second))
-    alert = only_alert(custody)
-    assert (alert["rule"], alert["details"]) == (
-        "holder_cap_instalments",
-        {"holders": 201, "instalments": 2, "limit": 200},
-    )
-    custody.report(registration("x", second, "A201", before=(1, 0, 0), change=(-1, 0, 0), report="r"))
-    assert custody.alerts() == []
-
-
 def test_holders_of_different_securities_are_not_added_up(custody: Custody) -> None:
     bond = "BJ000001.DCFGFR2601"
     custody.report(product(bond, "issuer"))
-    custody.report(*(part for number in range(2, 151) for part in holder(number, 1)))
-    custody.report(*(part for number in range(151, 251) for part in holder(number, 1, bond)))
+    custody.report(*small_holders(range(2, 151)))
+    custody.report(*small_holders(range(151, 251), bond))
     assert custody.alerts() == []
 
 

@@ -17,7 +17,7 @@ from common.core.errors import InvariantBroken, Malformed
 from custody_chain.records import Records
 from custody_chain.tables import TABLES
 from custody_chain.tables.table import Foreign, Number, Table
-from tests.support.custody import DictState
+from tests.support.dict_state import DictState
 
 
 class PlaceKey(NamedTuple):

@@ -15,6 +15,7 @@ from common.node.logic.execution.executor import Execution, Executor
 from common.node.logic.execution.genesis_state import initialise_chain
 from common.node.store.chain_store import ChainStore
 from common.node.store.memory_store import MemoryStore
+from tests.support.committing import commit_execution
 from tests.unit.node.toy import SUITE, ToyApplication, seed_of
 
 
@@ -58,16 +59,6 @@ class Solo:
         block = Block(header, tuple(envelopes))
         names = [member.name for member in self.chain.validators(header.height).members]
         certificate = self.certify(header, signers or names)
-        self.chain.commit(
-            block,
-            certificate,
-            execution.transactions,
-            execution.all_receipts,
-            execution.snapshots,
-            execution.state_changes,
-            execution.index_changes,
-            execution.tree_update,
-            execution.next_validators if execution.changes_validators else None,
-        )
+        commit_execution(self.chain, execution, block, certificate)
         self.executor.forget()
         return block, certificate

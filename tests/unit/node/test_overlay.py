@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.chain.application import REMEMBERED_BYTES, OverlayView
+from tests.support.dict_state import DictState
 
 KEYS = st.sampled_from([b"a/1", b"a/2", b"a/3", b"b/1", b"a"])
 ACTIONS = st.lists(
@@ -19,31 +20,11 @@ ACTIONS = st.lists(
 )
 
 
-class DictState:
-    """A committed state in two dicts."""
-
-    def __init__(self, entries: dict[bytes, bytes]) -> None:
-        self.entries = entries
-
-    def get(self, key: bytes) -> bytes | None:
-        return self.entries.get(key)
-
-    def get_index(self, key: bytes) -> bytes | None:
-        return self.entries.get(key)
-
-    def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
-        after = start_after or b""
-        return sorted(item for item in self.entries.items() if item[0].startswith(prefix) and item[0] > after)[:limit]
-
-    def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
-        return self.scan(prefix, limit, start_after)
-
-
 @given(st.dictionaries(KEYS, st.binary(max_size=2)), ACTIONS, st.integers(1, 4))
 def test_overlay_agrees_with_a_copied_dict(
     base: dict[bytes, bytes], actions: list[tuple[str, bytes, bytes]], limit: int
 ) -> None:
-    view = OverlayView(DictState(base))
+    view = OverlayView(DictState(base, base))
     twin, saved = dict(base), dict(base)
     for action, key, value in actions:
         match action:

@@ -7,7 +7,6 @@ from itertools import count
 import pytest
 
 from common.consensus.effects import Persist
-from common.consensus.messages import decode_message
 from common.core.transaction import parse_envelope
 from common.node.logic.node_effects import CommitBlock, NodeEffect, SendToPeer, SendToPeers
 from common.node.logic.wire import peer_messages as pm
@@ -98,33 +97,6 @@ def test_s1_power_cut_of_all_nodes_before_every_write_sync_and_send() -> None:
     assert reached > 10
 
 
-def test_s1_power_cut_after_commit_votes_keeps_the_block_that_may_be_decided() -> None:
-    """Everybody has sent COMMIT, nobody has decided. After the cut the very same block is decided from the vote
-    logs.
-    """
-    bus = Bus(GENESIS, NAMES)
-    bus.start()
-    commit = b"\x01\x01\x03"
-    bus.drop = lambda source, target, payload: payload[:3] == commit
-    envelope = transfer(GENESIS, "n")
-    bus.submit("node-0", envelope)
-    bus.pass_time(60)
-    assert all(any(payload[:3] == commit for _, payload in machine.sent) for machine in bus.machines.values())
-    voted = {
-        decode_message(payload[1:]).block_id
-        for m in bus.machines.values()
-        for _, payload in m.sent
-        if payload[:3] == commit
-    }
-    for name in NAMES:
-        bus.kill(name)
-    bus.drop = lambda source, target, payload: False
-    bus.start()
-    bus.run_to_height(1)
-    assert {bus.machines[name].chain.block_id(1) for name in NAMES} == voted
-    assert_no_double_vote(bus)
-
-
 def test_s1_bodies_from_the_vote_log_are_served_after_a_power_cut() -> None:
     """node-0 never saw the block that the others prepared; after the cut its vote is needed, and nobody's mempool
     knows it.
@@ -148,51 +120,6 @@ def test_s1_bodies_from_the_vote_log_are_served_after_a_power_cut() -> None:
     assert_no_double_vote(bus)
 
 
-def test_c16_restart_without_the_vote_log_signs_nothing_at_the_open_height() -> None:
-    """Its peers show what it signed; it keeps silent until that height is decided, then votes again."""
-    bus = Bus(GENESIS, NAMES)
-    bus.start()
-    bus.drop = lambda source, target, payload: payload[:3] == b"\x01\x01\x03"
-    bus.submit("node-0", transfer(GENESIS, "a"))
-    bus.pass_time(60)
-    bus.kill("node-3")
-    machine = bus.machines["node-3"]
-    machine.vote_records.clear()
-    machine.sent.clear()
-    bus.start("node-3")
-    bus.submit("node-3", transfer(GENESIS, "b"))
-    bus.pass_time(5_000)
-    assert [payload for _, payload in machine.sent if payload[0] == pm.KIND_CONSENSUS] == []
-    assert any(warning.code == "abstaining" for warning in machine.warnings)
-    assert not machine.running.status().voting
-    bus.drop = lambda source, target, payload: False
-    bus.run_to_height(1)
-    bus.submit("node-0", transfer(GENESIS, "c"))
-    bus.run_to_height(2)
-    assert machine.running.status().voting
-
-
-def test_c16_rolled_back_machine_learns_from_its_peers_and_catches_up() -> None:
-    """Vote log and database restored together from an old image: nothing local can notice."""
-    bus = Bus(GENESIS, NAMES)
-    bus.start()
-    machine = bus.machines["node-3"]
-    image = list(machine.store.scan(b""))
-    for at in range(3):
-        bus.submit("node-0", transfer(GENESIS, f"n{at}"))
-        bus.run_to_height(at + 1)
-    bus.kill("node-3")
-    machine.store.write([(key, None) for key, _ in list(machine.store.scan(b""))], sync=True)
-    machine.store.write(image, sync=True)
-    machine.vote_records.clear()
-    bus.start("node-3")
-    bus.run(lambda: machine.height >= 3)
-    bus.kill("node-0")
-    bus.submit("node-1", transfer(GENESIS, "needs node-3"))
-    bus.run_to_height(4)
-    assert_no_double_vote(bus)
-
-
 def test_c16_node_that_may_not_vote_follows_and_serves() -> None:
     bus = Bus(GENESIS, NAMES)
     bus.machines["node-3"].may_vote = False
@@ -202,24 +129,6 @@ def test_c16_node_that_may_not_vote_follows_and_serves() -> None:
     machine = bus.machines["node-3"]
     assert [payload for _, payload in machine.sent if payload[0] == pm.KIND_CONSENSUS] == []
     assert not machine.running.status().voting
-
-
-def test_c16_forged_evidence_in_a_hello_silences_nobody() -> None:
-    """A peer invents a vote of ours far in the future: without our signature it counts for nothing."""
-    bus = Bus(GENESIS, NAMES)
-    bus.start("node-0", "node-1", "node-2")
-    bus.submit("node-0", transfer(GENESIS, "a"))
-    bus.run_to_height(1)
-    vote = next(decode_message(p[1:]) for _, p in bus.machines["node-1"].sent if p[:3] == b"\x01\x01\x02")
-    forged = type(vote)(**{**{f: getattr(vote, f) for f in vote.__struct_fields__}, "height": 500, "signer": 3})
-    original = bus.machines["node-1"].running.hello_for
-    bus.machines["node-1"].running.hello_for = lambda peer: pm.Hello(1, bytes(32), forged.encode()).encode()
-    bus.start("node-3")
-    bus.machines["node-1"].running.hello_for = original
-    bus.run_to_height(1)
-    bus.submit("node-0", transfer(GENESIS, "b"))
-    bus.run_to_height(2)
-    assert bus.machines["node-3"].running.status().voting
 
 
 def test_replica_takes_part_only_after_a_quorum_said_hello() -> None:

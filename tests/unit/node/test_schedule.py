@@ -23,22 +23,9 @@ from common.core.errors import Rejected
 from common.core.genesis import Genesis, build_genesis
 from common.core.membership import check_succession, concentrated
 from common.core.validators import Validator, ValidatorSet
+from tests.support.dict_state import DictState
 from tests.unit.node.bus import Bus, Machine, names_of
 from tests.unit.node.toy import SUITE, key_of, make_envelope, make_genesis, transfer, validator_set
-
-
-class _Empty:
-    def get(self, key: bytes) -> bytes | None:
-        return None
-
-    def get_index(self, key: bytes) -> bytes | None:
-        return None
-
-    def scan(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
-        return []
-
-    def scan_index(self, prefix: bytes, limit: int, start_after: bytes | None = None) -> list[tuple[bytes, bytes]]:
-        return []
 
 
 def context(height: int, *, size: int = 4, version: int = 1, genesis: Genesis | None = None) -> BlockContext:
@@ -125,11 +112,11 @@ def test_organisations_with_more_than_f_seats_are_found_and_refused_where_genesi
         assert refusal(check_genesis_seats, broken) == "genesis_application"
     here = context(5, genesis=limited(seats(2, 1, 1), 2))
     grown = ValidatorSet((*here.validators.members, Validator("org0-2", "org0", key_of("org0-2"))))
-    assert refusal(schedule_validators, OverlayView(_Empty()), here, grown, 9, None) == "validators_seats_exceeded"
+    assert refusal(schedule_validators, OverlayView(DictState()), here, grown, 9, None) == "validators_seats_exceeded"
 
 
 def test_a_change_takes_effect_at_its_height_and_leaves_the_schedule() -> None:
-    state = OverlayView(_Empty())
+    state = OverlayView(DictState())
     assert refusal(schedule_validators, state, context(5), named(0, 1, 2), 5, None) == "effective_height_out_of_range"
     late = 5 + MAX_LEAD_BLOCKS
     assert refusal(schedule_validators, state, context(5), named(0, 1, 2), late + 1, None) == (
@@ -144,7 +131,7 @@ def test_a_change_takes_effect_at_its_height_and_leaves_the_schedule() -> None:
 
 
 def test_a_second_change_replaces_the_first_by_name_or_is_refused() -> None:
-    state = OverlayView(_Empty())
+    state = OverlayView(DictState())
     schedule_validators(state, context(5), named(0, 1, 2), 8, None)
     assert refusal(schedule_validators, state, context(6), named(0, 1, 2, 3, 4), 9, None) == "change_pending"
     assert refusal(schedule_validators, state, context(6), named(0, 1, 2, 3, 4), 9, 7) == "change_not_pending"
@@ -155,12 +142,12 @@ def test_a_second_change_replaces_the_first_by_name_or_is_refused() -> None:
 
 
 def test_a_change_that_changes_nothing_is_refused() -> None:
-    state = OverlayView(_Empty())
+    state = OverlayView(DictState())
     assert refusal(schedule_validators, state, context(9), named(0, 1, 2, 3), 12, None) == "validators_unchanged"
 
 
 def test_c19_versions_follow_each_other_and_none_comes_back() -> None:
-    state, genesis = OverlayView(_Empty()), make_genesis(names_of(4))
+    state, genesis = OverlayView(DictState()), make_genesis(names_of(4))
     for version in (0, 1, 3, 65_535):
         assert refusal(schedule_protocol, state, context(5), version, 9, None) == "protocol_version_not_next"
     assert refusal(schedule_protocol, state, context(5), 2, 5, None) == "effective_height_out_of_range"

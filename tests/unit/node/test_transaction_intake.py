@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from common.core.errors import Rejected
 from common.core.transaction import parse_envelope
 from common.node.logic.node_effects import SetTimer
 from common.node.logic.node_events import Timer
@@ -13,6 +10,7 @@ from common.node.logic.node_status import NodeLimits
 from common.node.logic.pool.body_fetch import BodyFetch
 from common.node.logic.pool.mempool import Mempool
 from common.node.logic.pool.transaction_intake import TURN, TransactionIntake
+from tests.support.refusals import refused
 from tests.unit.node.solo import Solo
 from tests.unit.node.test_mempool import GENESIS, envelope, tampered
 from tests.unit.node.toy import SUITE
@@ -51,9 +49,8 @@ def test_a_lone_transaction_takes_no_turn_unless_others_wait() -> None:
     intake.gossiped(PEER, [envelope("a")])
     intake.gossiped(PEER, [envelope("a")])
     assert (len(pool), turns(outbox)) == (1, 0)
-    with pytest.raises(Rejected) as refused:
+    with refused("bad_signature"):
         intake.gossiped(PEER, [tampered(envelope("b"))])
-    assert refused.value.code == "bad_signature"
     intake.gossiped(PEER, [envelope("c"), envelope("d")])
     intake.gossiped(PEER, [envelope("e")])
     assert (len(pool), turns(outbox)) == (1, 1)

@@ -20,6 +20,7 @@ from common.node.peer.certificates import (
     load_authority,
     read_certificates,
 )
+from tests.support.refusals import refused
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
@@ -74,20 +75,17 @@ def test_rotation_replaces_the_files_and_a_leaf_never_outlives_its_authority(tmp
 def test_refusals_are_named(tmp_path: Path) -> None:
     authority = create_authority(tmp_path / "ca.crt", tmp_path / "ca.key", name="CA", organisation="X", now_ms=NOW_MS)
     create_authority(tmp_path / "other.crt", tmp_path / "other.key", name="CA", organisation="X", now_ms=NOW_MS)
-    with pytest.raises(Malformed) as caught:
+    with refused("certificate_no_host", Malformed):
         issue_certificate(
             authority, tmp_path / "c", tmp_path / "k", name="n", organisation="X", hosts=[], now_ms=NOW_MS
         )
-    assert caught.value.code == "certificate_no_host"
-    with pytest.raises(Malformed) as caught:
+    with refused("certificate_key_mismatch", Malformed):
         load_authority(tmp_path / "ca.crt", tmp_path / "other.key")
-    assert caught.value.code == "certificate_key_mismatch"
     with pytest.raises(NotFound):
         read_certificates(tmp_path / "absent")
     (tmp_path / "bad.crt").write_text("not a certificate")
-    with pytest.raises(Malformed) as caught:
+    with refused("certificate_unreadable", Malformed):
         read_certificates(tmp_path / "bad.crt")
-    assert caught.value.code == "certificate_unreadable"
 
 
 def test_python_tls_accepts_them_at_both_ends(tmp_path: Path) -> None:

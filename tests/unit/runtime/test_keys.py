@@ -11,6 +11,7 @@ import pytest
 from common.core.errors import Conflict, Forbidden, Malformed, NotFound, Rejected
 from common.core.suite import ED25519_SHA256
 from common.node.keys import encode_key, generate_key, load_key, load_key_file, read_passphrase, write_private_file
+from tests.support.refusals import refused
 
 
 def test_a_generated_key_is_private_and_reads_back(tmp_path: Path) -> None:
@@ -34,9 +35,8 @@ def test_the_public_key_is_the_one_of_the_seed(tmp_path: Path) -> None:
 
 def test_a_key_is_never_written_over(tmp_path: Path) -> None:
     generate_key(tmp_path / "node.key")
-    with pytest.raises(Conflict) as caught:
+    with refused("key_file_exists", Conflict):
         generate_key(tmp_path / "node.key")
-    assert caught.value.code == "key_file_exists"
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o602, 0o620, 0o660])
@@ -66,16 +66,14 @@ def test_an_encrypted_key_needs_its_passphrase(tmp_path: Path) -> None:
     assert b"ENCRYPTED PRIVATE KEY" in path.read_bytes()
     assert load_key_file(path, secret) == made
     for passphrase, code in ((None, "key_file_encrypted"), (b"wrong", "key_file_passphrase")):
-        with pytest.raises(Malformed) as caught:
+        with refused(code, Malformed):
             load_key(path, passphrase=passphrase)
-        assert caught.value.code == code
 
 
 def test_a_passphrase_for_a_plain_key_is_refused(tmp_path: Path) -> None:
     generate_key(tmp_path / "node.key")
-    with pytest.raises(Malformed) as caught:
+    with refused("key_file_not_encrypted", Malformed):
         load_key(tmp_path / "node.key", passphrase=b"x")
-    assert caught.value.code == "key_file_not_encrypted"
 
 
 def test_a_readable_passphrase_file_is_refused(tmp_path: Path) -> None:
@@ -97,9 +95,8 @@ def test_what_is_no_key_is_refused_by_name(tmp_path: Path) -> None:
         path = tmp_path / "bad.key"
         path.unlink(missing_ok=True)
         write_private_file(path, data)
-        with pytest.raises(Malformed) as caught:
+        with refused("key_file_unreadable", Malformed):
             load_key(path)
-        assert caught.value.code == "key_file_unreadable"
 
 
 def test_openssl_reads_and_makes_the_same_files(tmp_path: Path) -> None:

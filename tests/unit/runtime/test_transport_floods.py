@@ -68,7 +68,6 @@ async def test_n3_pings_of_a_peer_that_does_not_read_pile_up_nothing(site: Site,
         peer.greet(2)
         await until(lambda: len(recorder.events) == 1)
         link = transport.link_to(key_of(2))
-        assert link is not None
         link.pause_writing()
         before = link.sent_bytes
         peer.send(FrameType.PING, b"12345678")
@@ -205,7 +204,6 @@ async def test_n5_a_peer_that_does_not_read_is_closed_and_memory_stays_bounded(s
         peer.greet(2)
         await until(lambda: len(recorder.events) == 1)
         link = transport.link_to(key_of(2))
-        assert link is not None
         for _ in range(64):
             transport.send(key_of(2), Channel.TRANSACTIONS, bytes(256 * 1024))
             assert link.waiting_bytes <= 1 << 20

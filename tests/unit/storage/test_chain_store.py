@@ -91,7 +91,6 @@ def test_transactions_nonces_and_objects_are_found() -> None:
     for height in (1, 2, 3):
         for index, receipt in enumerate(twin.receipts[height]):
             place = chain.transaction(receipt.tx_id)
-            assert place is not None
             assert (place.height, place.index) == (height, index)
             assert chain.receipt_of(receipt.tx_id) == receipt
             assert chain.used_nonce(signer, f"{height}-{index}") == place

@@ -39,7 +39,6 @@ def grow(twin: TwinChain, heights: int, source: random.Random) -> None:
 
 def root_at(twin: TwinChain, height: int) -> bytes:
     block = twin.blocks[height]
-    assert block is not None
     return block.header.state_root
 
 
