@@ -27,22 +27,22 @@ from common.model.values import is_day
 
 _TYPE: Final = frozenset({"type"})
 _Record = TypeVar("_Record", bound=msgspec.Struct)
-_Rest = Callable[[Any], Any]
+_Fault = Callable[[Any], Any]
 
 
 class StrictForm:
-    """A record class as msgspec reads it, and what its fields have to meet besides their types."""
+    """A record class as msgspec reads it, and what may be wrong with its fields besides their types."""
 
-    __slots__ = ("_rests", "record")
+    __slots__ = ("_faults", "record")
 
     def __init__(self, record: type[msgspec.Struct], operation_type: str | None) -> None:
         stated: list[Any] = []
-        self._rests: list[tuple[str, Any, _Rest]] = []
+        self._faults: list[tuple[str, Any, _Fault]] = []
         for field, planned in zip(msgspec.structs.fields(record), plan_of(record), strict=True):
-            kind, rest = _strictly(planned.specification)
+            kind, fault = _strictly(planned.specification)
             stated.append((field.name, kind) if field.required else (field.name, kind, field.default))
-            if rest is not None:
-                self._rests.append((field.name, field.default, rest))
+            if fault is not None:
+                self._faults.append((field.name, field.default, fault))
         self.record: Any = msgspec.defstruct(
             record.__name__,
             stated,
@@ -54,13 +54,13 @@ class StrictForm:
             tag=operation_type,
         )
 
-    def meets_rest(self, record: msgspec.Struct) -> bool:
-        """Whether the fields that are given hold what their types do not say."""
-        for name, default, rest in self._rests:
+    def has_fault(self, record: msgspec.Struct) -> bool:
+        """Whether a field that is given holds what its type does not refuse, but its specification does."""
+        for name, default, fault in self._faults:
             value = getattr(record, name)
-            if value is not default and not rest(value):
-                return False
-        return True
+            if value is not default and fault(value):
+                return True
+        return False
 
 
 @cache
@@ -76,11 +76,11 @@ def read_operation(record: type[_Record], document: Mapping[str, Any], operation
         operation: _Record = msgspec.convert(document, form.record)
     except msgspec.ValidationError:
         return read_record(record, document, beside=_TYPE)
-    return operation if form.meets_rest(operation) else read_record(record, document, beside=_TYPE)
+    return read_record(record, document, beside=_TYPE) if form.has_fault(operation) else operation
 
 
-def _strictly(specification: Specification) -> tuple[Any, _Rest | None]:
-    """A type that takes no value that the specification refuses, but for what the function then says of it."""
+def _strictly(specification: Specification) -> tuple[Any, _Fault | None]:
+    """A type that takes no value that the specification refuses, but for those in which the function finds a fault."""
     match specification:
         case fields.Whole():
             return Annotated[int, msgspec.Meta(ge=specification.minimum, le=specification.maximum)], None
@@ -90,24 +90,25 @@ def _strictly(specification: Specification) -> tuple[Any, _Rest | None]:
             return Literal[specification.words], None
         case fields.Pattern():
             kind = Annotated[str, msgspec.Meta(pattern=rf"\A(?:{specification.pattern})\Z")]
-            return kind, is_day if isinstance(specification, fields.Date) else _names_nobody
+            return kind, _is_no_day if isinstance(specification, fields.Date) else holds_resident_number
         case fields.Text():
             length = msgspec.Meta(min_length=1, max_length=specification.maximum)
-            return Annotated[str, length], lambda text: fields.is_one_line(text) and _names_nobody(text)
+            return Annotated[str, length], lambda text: not fields.is_one_line(text) or holds_resident_number(text)
         case fields.Code():
-            return str, specification.holds
+            holds = specification.holds
+            return str, lambda text: not holds(text)
         case fields.Open():
-            return specification.kind, lambda value: all(_names_nobody(text) for text in fields.texts_in(value))
+            return specification.kind, lambda value: any(map(holds_resident_number, fields.texts_in(value)))
         case fields.Nested():
             form = strict_form(specification.record)
-            return form.record, form.meets_rest
+            return form.record, form.has_fault
         case fields.Entries():
             form = strict_form(specification.record)
             count = msgspec.Meta(min_length=1, max_length=specification.maximum)
             entries: Any = Annotated[GenericAlias(tuple, (form.record, ...)), count]
-            return entries, lambda records: all(map(form.meets_rest, records))
+            return entries, lambda records: any(map(form.has_fault, records))
     raise InvariantBroken(f"no strict type for {type(specification).__name__}")
 
 
-def _names_nobody(text: str) -> bool:
-    return not holds_resident_number(text)
+def _is_no_day(text: str) -> bool:
+    return not is_day(text)
