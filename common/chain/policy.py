@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -73,6 +74,9 @@ class OperationType:
 
     makers: tuple[str, ...] = (GOVERNANCE_ROLE,)
     governs: bool = True
+
+
+_governs: Final = attrgetter("governs")
 
 
 def parse_policy(
@@ -196,9 +200,9 @@ def authorise(
     `role_not_allowed`, `approval_missing`, `organisations_too_few`.
     """
     names = tuple(sorted(operation_types))
-    declared = tuple([types[name] for name in names])
+    declared = tuple(map(types.__getitem__, names))
     records = tuple([signer_record(state, public_key) for public_key in signers])
-    governance = state.get(GOVERNANCE_KEY) if True in [one.governs for one in declared] else None
+    governance = state.get(GOVERNANCE_KEY) if True in map(_governs, declared) else None
     _authorise(tuple(signers), records, names, declared, state.get(POLICY_KEY), governance, height)
 
 
