@@ -192,6 +192,11 @@ class Bench:
         seat.timer = None
         return self.step(number, ev.ViewTimerExpired(height, view))
 
+    def expire_all(self, *numbers: int) -> None:
+        """The timers of these seats run out, one after the other."""
+        for number in numbers:
+            self.expire(number)
+
     def work(self, number: int, pending: bool) -> None:
         """The seat's mempool has something, or nothing."""
         self.step(number, ev.WorkPending(pending))

@@ -100,6 +100,12 @@ def offered() -> tuple[Bench, Block, bytes]:
     return bench, block, block_id(block)
 
 
+def hear(bench: Bench, seat: int, messages: Iterable[Proposal | Vote | ViewChange | NewView]) -> None:
+    """The seat gets these messages, each from whoever signed it."""
+    for message in messages:
+        bench.inject(seat, message, message.signer)
+
+
 def kinds(effects: list[fx.Effect]) -> list[str]:
     """Kinds of messages broadcast."""
     return [kind_of(message) for message in sent(effects)]

@@ -22,7 +22,7 @@ from tests.sim.checkers import least_quorum
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, CheapSuite, genesis_tip, toy_block, validator_set
 from tests.support.changed import replace
 from tests.unit.consensus import parts
-from tests.unit.consensus.parts import codes, offered, quiet_bench, sent
+from tests.unit.consensus.parts import codes, hear, offered, quiet_bench, sent
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7, 10])
@@ -96,8 +96,7 @@ def test_the_body_is_persisted_once_though_voted_for_in_two_views() -> None:
     bench.deliver(kind="proposal")
     bench.deliver(kind="prepare")
     bench.drop()
-    for number in range(4):
-        bench.expire(number)
+    bench.expire_all(*range(4))
     bench.deliver(kind="view-change")
     bench.deliver(kind="new-view")
     prepares = [m for m in bench.signed(0) if isinstance(m, Vote) and m.stage is Stage.PREPARE]
@@ -143,8 +142,7 @@ def test_c7_a_replica_commits_and_decides_with_q_votes_and_not_with_one_less(siz
         assert not sent(bench.inject(seat, parts.prepare(number, of), number))
     effects = bench.inject(seat, parts.prepare(others[quorum - 2], of), others[quorum - 2])
     assert [kind_of(message) for message in sent(effects)] == ["commit"]
-    for number in others[: quorum - 2]:
-        bench.inject(seat, parts.commit(number, of), number)
+    hear(bench, seat, (parts.commit(number, of) for number in others[: quorum - 2]))
     assert bench.seats[seat].tip.height == 0
     bench.inject(seat, parts.commit(others[quorum - 2], of), others[quorum - 2])
     assert bench.seats[seat].tip.height == 1
@@ -214,8 +212,7 @@ def test_c8_votes_are_verified_before_they_count(stage: Stage) -> None:
         assert codes(effects) == ["consensus_bad_signature"]
     assert not [m for m in bench.signed(0) if kind_of(m) == "commit"]
     assert bench.seats[0].tip.height == 0
-    for number in (2, 3):
-        bench.inject(0, parts.prepare(number, of), number)
+    hear(bench, 0, (parts.prepare(number, of) for number in (2, 3)))
     assert [m for m in bench.signed(0) if kind_of(m) == "commit"], "a forged vote took the place of the real one"
 
 
@@ -236,8 +233,7 @@ def test_votes_behind_a_quorum_are_verified_only_if_they_differ() -> None:
     block = parts.block_by(bench, 1)
     of = parts.block_id(block)
     bench.inject(0, parts.proposal(block, 1), 1)
-    for number in (1, 2, 3, 4):
-        bench.inject(0, parts.prepare(number, of), number)
+    hear(bench, 0, (parts.prepare(number, of) for number in (1, 2, 3, 4)))
     verified = suite.verified
     bench.inject(0, parts.prepare(5, of), 5)
     bench.inject(0, parts.prepare(5, of), 5)
@@ -342,8 +338,7 @@ def test_prepared_means_validated_too() -> None:
     bench, block, of = offered()
     bench.withheld.add((0, of))
     bench.inject(0, parts.proposal(block, 1), 1)
-    for number in (1, 2, 3):
-        bench.inject(0, parts.prepare(number, of), number)
+    hear(bench, 0, (parts.prepare(number, of) for number in (1, 2, 3)))
     assert not list(bench.signed(0))
     bench.step(0, ev.BlockValidated(1, 0, block))
     bench.step(0, ev.BlockValidated(1, 0, block))
@@ -359,8 +354,7 @@ def test_c14_commits_out_of_order_are_refused_loudly() -> None:
     block = parts.block_by(bench, 1)
     bench.step(0, ev.Committed(block.header, members))
     assert bench.seats[0].replica.height == 2
-    for number in (1, 2):
-        bench.inject(0, parts.view_change(number, 3, height=2), number)
+    hear(bench, 0, (parts.view_change(number, 3, height=2) for number in (1, 2)))
     assert bench.step(0, ev.Committed(block.header, members)) == []
     assert (bench.seats[0].replica.height, bench.seats[0].replica.view) == (2, 3)
 
@@ -385,10 +379,8 @@ def test_only_the_leader_proposes() -> None:
 
 def test_votes_may_come_before_the_proposal() -> None:
     bench, block, of = offered()
-    for number in (1, 2, 3):
-        bench.inject(0, parts.prepare(number, of), number)
-    for number in (1, 2):
-        bench.inject(0, parts.commit(number, of), number)
+    hear(bench, 0, (parts.prepare(number, of) for number in (1, 2, 3)))
+    hear(bench, 0, (parts.commit(number, of) for number in (1, 2)))
     assert not list(bench.signed(0))
     bench.inject(0, parts.proposal(block, 1), 1)
     assert [kind_of(message) for message in bench.signed(0)] == ["prepare", "commit"]

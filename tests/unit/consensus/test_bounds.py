@@ -17,7 +17,7 @@ from common.core.certificate import verify_certificate
 from tests.sim.bench import Bench, kind_of
 from tests.sim.toys import CHEAP
 from tests.unit.consensus import parts
-from tests.unit.consensus.parts import offered, quiet_bench
+from tests.unit.consensus.parts import hear, offered, quiet_bench
 
 
 def test_c13_future_messages_are_bounded_for_each_peer_and_do_not_crowd_out_others() -> None:
@@ -61,8 +61,7 @@ def test_c13_votes_for_ever_higher_views_are_bounded() -> None:
     assert sum(len(tally.votes) for tally in book._tallies.values()) == 2 * MAX_VOTED_VIEWS_PER_MEMBER
     assert len(book._tallies) == 2 * MAX_VOTED_VIEWS_PER_MEMBER
     block = parts.block_by(bench, 1)
-    for number in (1, 2, 3):
-        bench.inject(0, parts.commit(number, parts.block_id(block), view=300), number)
+    hear(bench, 0, (parts.commit(number, parts.block_id(block), view=300) for number in (1, 2, 3)))
     assert bench.seats[0].tip.height == 1, "real votes still count"
 
 
@@ -71,8 +70,7 @@ def test_c13_the_vote_that_completes_a_quorum_stays_in_the_certificate() -> None
     bench, block, of = offered()
     for view in range(1, MAX_VOTED_VIEWS_PER_MEMBER + 1):
         bench.inject(0, parts.commit(3, bytes(32), view=view), 3)
-    for number in (1, 2, 3):
-        bench.inject(0, parts.commit(number, of), number)
+    hear(bench, 0, (parts.commit(number, of) for number in (1, 2, 3)))
     assert bench.seats[0].tip.height == 1
     certificate = bench.seats[0].chain[0][1]
     verify_certificate(CHEAP, bench.seats[0].sets[0], block.header, certificate)
@@ -83,8 +81,7 @@ def test_c13_the_vote_that_prepares_a_block_stays_in_the_prepared_certificate() 
     for view in range(1, MAX_VOTED_VIEWS_PER_MEMBER + 1):
         bench.inject(0, parts.prepare(3, bytes(32), view=view), 3)
     bench.inject(0, parts.proposal(block, 1), 1)
-    for number in (1, 3):
-        bench.inject(0, parts.prepare(number, of), number)
+    hear(bench, 0, (parts.prepare(number, of) for number in (1, 3)))
     prepared = bench.seats[0].replica._agreement.prepared
     assert prepared is not None
     bench.seats[0].replica._verifier.check_prepared(prepared)
@@ -94,8 +91,7 @@ def test_c13_a_forgotten_vote_is_not_counted_any_more() -> None:
     bench, _, of = offered()
     for view in range(MAX_VOTED_VIEWS_PER_MEMBER + 1):
         bench.inject(0, parts.commit(3, of, view=view), 3)
-    for number in (1, 2):
-        bench.inject(0, parts.commit(number, of), number)
+    hear(bench, 0, (parts.commit(number, of) for number in (1, 2)))
     assert bench.seats[0].tip.height == 0
 
 

@@ -10,7 +10,7 @@ from common.consensus.messages import NewView, PreparedCertificate, ViewChange
 from tests.sim.bench import Bench, kind_of
 from tests.support.changed import replace
 from tests.unit.consensus import parts
-from tests.unit.consensus.parts import codes, kinds, offered, prepared_at, quiet_bench, voted
+from tests.unit.consensus.parts import codes, hear, kinds, offered, prepared_at, quiet_bench, voted
 
 
 def test_c2_a_proposal_for_a_later_view_needs_a_new_view() -> None:
@@ -18,8 +18,7 @@ def test_c2_a_proposal_for_a_later_view_needs_a_new_view() -> None:
     block = parts.block_by(bench, 2)
     effects = bench.inject(0, parts.proposal(block, 2, 1), 2)
     assert codes(effects) == ["proposal_without_new_view"]
-    for number in (0, 1, 3):
-        bench.expire(number)
+    bench.expire_all(0, 1, 3)
     effects = bench.inject(0, parts.proposal(block, 2, 1), 2)
     assert codes(effects) == ["proposal_without_new_view"]
     assert ("prepare", 1) not in voted(bench, 0)
@@ -153,8 +152,7 @@ def test_c5_one_bad_view_change_hides_no_other() -> None:
     """The leader gets a view change with a broken certificate, and still finds and repeats the prepared block."""
     bench = quiet_bench(4)
     block = prepared_at(bench, (3,))
-    for number in (0, 2, 3):
-        bench.expire(number)
+    bench.expire_all(0, 2, 3)
     broken = parts.prepared((0, 1), parts.block_id(block))
     assert codes(bench.inject(2, parts.view_change(1, 1, broken), 1)) == ["prepared_too_few"]
     bench.deliver(target=2, kind="view-change")
@@ -178,8 +176,7 @@ def test_c5_a_new_view_that_somebody_spoiled_does_not_discredit_the_real_one() -
 def test_c6_the_new_leader_must_not_bring_its_own_block_where_one_is_due() -> None:
     bench = quiet_bench(4)
     block = prepared_at(bench, (3,))
-    for number in (0, 2, 3):
-        bench.expire(number)
+    bench.expire_all(0, 2, 3)
     bench.deliver(target=2, kind="view-change")
     own = parts.block_by(bench, 2, "own")
     bench.seats[2].log.clear()
@@ -209,8 +206,7 @@ def test_c12_no_lock_stands_against_a_justified_new_view(size: int) -> None:
     x, y = parts.block_by(bench, 1, "X"), parts.block_by(bench, 2, "Y")
     locked = bench.seats[0]
     bench.inject(0, parts.proposal(x, 1), 1)
-    for number in range(1, quorum):
-        bench.inject(0, parts.prepare(number, parts.block_id(x)), number)
+    hear(bench, 0, (parts.prepare(number, parts.block_id(x)) for number in range(1, quorum)))
     assert voted(bench, 0) == [("prepare", 0), ("commit", 0)]
     of_y = parts.prepared(range(1, quorum + 1) if quorum < size else range(quorum), parts.block_id(y), view=1)
     changes = [parts.view_change(number, 2, of_y if number == 1 else None) for number in range(1, size)][:quorum]
@@ -255,8 +251,7 @@ def test_a_new_leader_without_the_body_fetches_it() -> None:
     bench, block, of = offered()
     certificate = parts.prepared((0, 1, 3), of)
     bench.withheld.add((2, of))
-    for number in (0, 1, 3):
-        bench.inject(2, parts.view_change(number, 1, certificate if number == 3 else None), number)
+    hear(bench, 2, (parts.view_change(number, 1, certificate if number == 3 else None) for number in (0, 1, 3)))
     (request,) = bench.seats[2].logged(fx.FetchBlock)
     assert request == fx.FetchBlock(1, 1, of, (0, 1, 3))
     assert "new-view" not in kinds(bench.seats[2].log)
@@ -284,8 +279,7 @@ def test_a_certificate_that_turns_up_late_replaces_the_block_under_construction(
     bench = quiet_bench(5)
     block = parts.block_by(bench, 1)
     of = parts.block_id(block)
-    for number in (0, 1, 3):
-        bench.inject(2, parts.view_change(number), number)
+    hear(bench, 2, (parts.view_change(number) for number in (0, 1, 3)))
     assert bench.seats[2].logged(fx.BuildBlock)[-1] == fx.BuildBlock(1, 1)
     bench.inject(2, parts.view_change(4, 1, parts.prepared((0, 1, 3, 4), of)), 4)
     bench.step(2, ev.BlockBuilt(1, 1, parts.block_by(bench, 2, "fresh")))
@@ -296,8 +290,7 @@ def test_a_certificate_that_turns_up_late_replaces_the_block_under_construction(
 def test_c22_replicas_in_one_view_do_not_answer_each_other_for_ever() -> None:
     """A VIEW-CHANGE that arrives after its NEW-VIEW is answered once, and the answer asks for nothing."""
     bench = quiet_bench(4)
-    for number in range(4):
-        bench.expire(number)
+    bench.expire_all(*range(4))
     late = bench.select(source=0, target=1, kind="view-change")[0].message
     bench.deliver(kind="view-change")
     bench.build(2, 1, 1)

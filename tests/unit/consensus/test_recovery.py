@@ -18,7 +18,7 @@ from common.core.validators import ValidatorSet
 from tests.sim.bench import Bench, kind_of
 from tests.sim.toys import CHEAP, GENESIS_ID, NETWORK, genesis_tip, seed_of
 from tests.unit.consensus import parts
-from tests.unit.consensus.parts import quiet_bench, sent
+from tests.unit.consensus.parts import hear, quiet_bench, sent
 
 
 def reached(stage: str) -> Bench:
@@ -57,8 +57,7 @@ def test_s1_a_restarted_replica_does_not_vote_for_another_block(stage: str) -> N
     bench.seats[0].log.clear()
     other = parts.block_by(bench, 1, "other")
     bench.inject(0, parts.proposal(other, 1), 1)
-    for number in (1, 2, 3):
-        bench.inject(0, parts.prepare(number, parts.block_id(other)), number)
+    hear(bench, 0, (parts.prepare(number, parts.block_id(other)) for number in (1, 2, 3)))
     assert not list(bench.signed(0))
 
 
@@ -87,8 +86,7 @@ def test_s1_a_power_cut_of_all_nodes_loses_no_block_that_may_have_been_decided()
         bench.crash(number)
     for number in (0, 1, 2):
         bench.restart(number)
-    for number in (0, 1, 2):
-        bench.expire(number)
+    bench.expire_all(0, 1, 2)
     bench.settle(until_height=1)
     assert bench.decided(1) == {parts.block_id(block)}
 
@@ -145,8 +143,7 @@ def test_s1_records_may_be_torn_at_any_place(seat: int, past: Callable[[], Bench
 
 def test_a_new_leader_restarts_with_its_new_view() -> None:
     bench = quiet_bench(4)
-    for number in range(4):
-        bench.expire(number)
+    bench.expire_all(*range(4))
     bench.deliver(target=2, kind="view-change")
     bench.build(2, 1, 1)
     announced = [message for message in bench.signed(2) if isinstance(message, NewView)][-1]
@@ -163,8 +160,7 @@ def test_a_new_leader_that_restarts_before_it_has_the_body_still_validates() -> 
     bench = quiet_bench(4)
     block = parts.block_by(bench, 1)
     certificate = parts.prepared((0, 1, 3), parts.block_id(block))
-    for number in (0, 1, 3):
-        bench.inject(2, parts.view_change(number, 1, certificate if number == 3 else None), number)
+    hear(bench, 2, (parts.view_change(number, 1, certificate if number == 3 else None) for number in (0, 1, 3)))
     announced = [message for message in bench.signed(2) if isinstance(message, NewView)][-1]
     records = [encode_record(m) for m in bench.signed(2) if m.mark.stage <= Stage.PROPOSAL]
     bench.crash(2)
@@ -209,8 +205,7 @@ def test_records_of_final_heights_are_ignored() -> None:
     old = list(bench.seats[0].records)
     bench.build_through = 2
     bench.restart(0)
-    for number in range(4):
-        bench.expire(number)
+    bench.expire_all(*range(4))
     bench.settle(until_height=1)
     bench.crash(0)
     bench.restart(0, records=old, connect=False)
@@ -280,8 +275,7 @@ def test_c16_without_its_vote_log_a_replica_does_not_vote_where_a_peer_shows_its
         bench.inject(0, parts.view_change(number, 4), number)
     assert bench.seats[0].timer is None
     assert not list(bench.signed(0))
-    for number in (1, 2, 3):
-        bench.inject(0, parts.commit(number, parts.block_id(other)), number)
+    hear(bench, 0, (parts.commit(number, parts.block_id(other)) for number in (1, 2, 3)))
     assert bench.seats[0].tip.height == 1
     assert bench.seats[0].replica.can_vote
 
@@ -319,8 +313,7 @@ def test_c16_told_to_refuse_a_replica_follows_and_signs_nothing() -> None:
     bench.seats[1].log.clear()
     bench.work(1, True)
     assert bench.seats[1].timer is None
-    for number in (0, 2, 3):
-        bench.expire(number)
+    bench.expire_all(0, 2, 3)
     bench.deliver(kind="view-change")
     bench.build_through = 8
     bench.build(2, 1, 1)
@@ -336,8 +329,7 @@ def test_c8_a_second_process_with_the_same_key_silences_us() -> None:
     assert [kind_of(m) for m in bench.signed(0)] == ["prepare"]
     effects = bench.inject(0, parts.prepare(0, parts.block_id(other)), 3)
     assert effects[0] == fx.Abstaining(1, "own_key_used_elsewhere")
-    for number in (1, 2):
-        bench.inject(0, parts.prepare(number, parts.block_id(block)), number)
+    hear(bench, 0, (parts.prepare(number, parts.block_id(block)) for number in (1, 2)))
     assert [kind_of(m) for m in bench.signed(0)] == ["prepare"]
 
 
@@ -402,8 +394,7 @@ def test_s1_a_single_validator_restarts_between_any_two_effects() -> None:
 def test_c8_a_leader_is_not_silenced_by_the_proposal_out_of_its_own_new_view() -> None:
     """Anybody may take it out, and honest members send it to a dissenter: it is no second act of its leader."""
     bench = quiet_bench(4)
-    for number in (0, 2, 3):
-        bench.expire(number)
+    bench.expire_all(0, 2, 3)
     bench.deliver(kind="view-change")
     bench.build_through = 1
     bench.build(2, 1, 1)

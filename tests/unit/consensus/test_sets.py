@@ -71,8 +71,7 @@ def test_c9_a_member_to_be_does_not_count_before_its_height() -> None:
 def test_c9_a_set_change_at_the_height_of_a_view_change(members: tuple[int, ...]) -> None:
     """The first leader under the new set is silent; view changes are counted under the new set alone."""
     bench = changing(members)
-    for number in members:
-        bench.expire(number)
+    bench.expire_all(*members)
     bench.deliver(kind="view-change")
     bench.build_through = 2
     index = validator_set(members).leader(2, 1)
@@ -153,8 +152,7 @@ def test_an_observer_follows_and_signs_nothing() -> None:
         bench.send(seat, 4, effect.message) if isinstance(effect, fx.Broadcast) and seat != 4 else None
     )
     bench.work(4, True)
-    for number in (0, 2, 3):
-        bench.expire(number)
+    bench.expire_all(0, 2, 3)
     bench.settle()
     assert bench.heights() == [1] * 5
     assert not list(bench.signed(4))

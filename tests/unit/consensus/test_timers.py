@@ -8,7 +8,7 @@ from common.consensus import effects as fx
 from common.consensus import events as ev
 from tests.sim.bench import Bench, kind_of
 from tests.unit.consensus import parts
-from tests.unit.consensus.parts import offered, quiet_bench
+from tests.unit.consensus.parts import hear, offered, quiet_bench
 
 
 def timers(effects: list[fx.Effect]) -> list[fx.Effect]:
@@ -36,8 +36,7 @@ def test_a_prepared_block_keeps_the_timer_running() -> None:
     bench.deliver(target=0)
     bench.drop()
     bench.deliver(kind="prepare")
-    for number in (2, 3):
-        bench.inject(0, parts.prepare(number, next(bench.signed(0)).block_id), number)
+    hear(bench, 0, (parts.prepare(number, next(bench.signed(0)).block_id) for number in (2, 3)))
     bad = parts.block_by(bench, 2, "bad")
     bench.invalid.add(parts.block_id(bad))
     bench.inject(0, parts.new_view([parts.view_change(number) for number in (1, 2, 3)], bad, 2), 2)
@@ -67,8 +66,7 @@ def test_time_outs_double_with_the_view_and_fall_back_with_the_height() -> None:
         bench.expire(0)
     assert delays == [4000, 8000, 16000, 32000, 60000, 60000, 60000]
     block = parts.block_by(bench, 1)
-    for number in (1, 2, 3):
-        bench.inject(0, parts.commit(number, parts.block_id(block)), number)
+    hear(bench, 0, (parts.commit(number, parts.block_id(block)) for number in (1, 2, 3)))
     assert bench.seats[0].timer == (2, 0, 2000)
 
 
@@ -83,8 +81,7 @@ def test_the_time_out_of_a_view_starts_when_a_quorum_asks_for_it() -> None:
 
 def test_a_new_view_starts_its_own_time_out() -> None:
     bench = quiet_bench(4)
-    for number in (0, 1, 3):
-        bench.expire(number)
+    bench.expire_all(0, 1, 3)
     bench.drop()
     changes = [parts.view_change(number) for number in (1, 2, 3)]
     effects = bench.inject(0, parts.new_view(changes, parts.block_by(bench, 2), 2), 2)
@@ -159,8 +156,7 @@ def test_c11_after_a_decision_nothing_is_signed_at_that_height() -> None:
 
 def test_an_expiry_of_another_view_is_void() -> None:
     bench = quiet_bench(4)
-    for number in (1, 2):
-        bench.inject(0, parts.view_change(number, 2), number)
+    hear(bench, 0, (parts.view_change(number, 2) for number in (1, 2)))
     assert bench.seats[0].replica.view == 2
     assert bench.step(0, ev.ViewTimerExpired(1, 0)) == []
     assert bench.step(0, ev.ViewTimerExpired(1, 1)) == []

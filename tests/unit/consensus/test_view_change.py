@@ -9,7 +9,7 @@ from common.consensus import events as ev
 from common.consensus.messages import ViewChange
 from tests.sim.bench import Bench
 from tests.unit.consensus import parts
-from tests.unit.consensus.parts import codes, offered, prepared_at, quiet_bench, voted
+from tests.unit.consensus.parts import codes, hear, offered, prepared_at, quiet_bench, voted
 
 
 def test_a_silent_leader_is_replaced() -> None:
@@ -47,8 +47,7 @@ def test_a_lone_replica_repeats_itself_and_does_not_climb() -> None:
     assert voted(bench, 3) == [("view-change", 1)] * 10
     assert len({message.signature for message in bench.signed(3)}) == 1
     bench.drop()
-    for number in (0, 1):
-        bench.inject(3, parts.view_change(number), number)
+    hear(bench, 3, (parts.view_change(number) for number in (0, 1)))
     bench.expire(3)
     assert bench.seats[3].replica.view == 2
 
@@ -56,8 +55,7 @@ def test_a_lone_replica_repeats_itself_and_does_not_climb() -> None:
 def test_requests_for_higher_views_count_for_the_quorum_of_a_view() -> None:
     """Members who went on no longer ask for our view, but they left the views below it."""
     bench = quiet_bench(7)
-    for number in (1, 2, 3):
-        bench.inject(0, parts.view_change(number, 1), number)
+    hear(bench, 0, (parts.view_change(number, 1) for number in (1, 2, 3)))
     assert bench.seats[0].replica.view == 1
     bench.seats[0].log.clear()
     bench.inject(0, parts.view_change(4, 2), 4)
@@ -68,8 +66,7 @@ def test_requests_for_higher_views_count_for_the_quorum_of_a_view() -> None:
 
 def test_a_new_view_of_a_view_that_was_left_is_ignored() -> None:
     bench = quiet_bench(4)
-    for number in (1, 3):
-        bench.inject(0, parts.view_change(number, 3), number)
+    hear(bench, 0, (parts.view_change(number, 3) for number in (1, 3)))
     late = parts.new_view([parts.view_change(number) for number in (1, 2, 3)], parts.block_by(bench, 2), 2)
     assert bench.inject(0, late, 2) == []
     assert bench.seats[0].replica.view == 3
@@ -79,8 +76,7 @@ def test_a_replica_that_fell_behind_is_shown_the_way() -> None:
     """Its VIEW-CHANGE for a view that others have entered is answered with the NEW-VIEW and their votes."""
     bench = quiet_bench(4)
     bench.crash(3)
-    for number in (0, 1, 2):
-        bench.expire(number)
+    bench.expire_all(0, 1, 2)
     bench.deliver(kind="view-change")
     bench.build(2, 1, 1)
     bench.drop(kind="prepare")
@@ -138,8 +134,7 @@ def test_nothing_is_signed_in_a_view_that_was_left() -> None:
     bench.inject(0, parts.proposal(block, 1), 1)
     bench.expire(0)
     bench.step(0, ev.BlockValidated(1, 0, block))
-    for number in (1, 2, 3):
-        bench.inject(0, parts.prepare(number, of), number)
+    hear(bench, 0, (parts.prepare(number, of) for number in (1, 2, 3)))
     assert voted(bench, 0) == [("view-change", 1)]
 
 
@@ -169,6 +164,5 @@ def test_a_certificate_of_any_view_decides() -> None:
 def test_commits_of_different_views_do_not_add_up() -> None:
     bench = quiet_bench(4)
     block = parts.block_by(bench, 1)
-    for number in (1, 2, 3):
-        bench.inject(0, parts.commit(number, parts.block_id(block), view=number), number)
+    hear(bench, 0, (parts.commit(number, parts.block_id(block), view=number) for number in (1, 2, 3)))
     assert bench.seats[0].tip.height == 0

@@ -59,6 +59,13 @@ class Place:
     def peers(self, *names: str) -> list[Peer]:
         return [Peer(name, self.solo, self.files) for name in names or NAMES]
 
+    def follower(self, chain: ChainStore) -> Solo:
+        """Who goes on with a joined chain as the others would."""
+        follower = Solo.__new__(Solo)
+        follower.genesis, follower.application, follower.chain = self.solo.genesis, self.solo.application, chain
+        follower.executor = type(self.solo.executor)(self.solo.genesis, self.solo.application, chain)
+        return follower
+
     def check(self, chain: ChainStore) -> None:
         """The joined chain holds exactly what the others held at 30, and executes the same blocks from there on."""
         assert chain.tip().height == 30
@@ -71,10 +78,7 @@ class Place:
         assert states == {key: value[8:] for key, value in self.entries.items() if key[:1] == schema.STATE}
         with pytest.raises(Gone):
             chain.block(30)
-        follower = Solo.__new__(Solo)
-        follower.genesis, follower.application, follower.chain = self.solo.genesis, self.solo.application, chain
-        follower.executor = type(self.solo.executor)(self.solo.genesis, self.solo.application, chain)
-        grow(follower, 10)
+        grow(self.follower(chain), 10)
         assert chain.tip().state_root == self.solo.chain.tip().state_root
         assert chain.tip().block_id == self.solo.chain.tip().block_id
 
@@ -100,10 +104,7 @@ def test_a_joined_chain_is_sound_to_the_audit(place: Place) -> None:
     assert joiner.run()
     chain = joiner.finish()
     for grown_by in (0, 10):
-        follower = Solo.__new__(Solo)
-        follower.genesis, follower.application, follower.chain = place.solo.genesis, place.solo.application, chain
-        follower.executor = type(place.solo.executor)(place.solo.genesis, place.solo.application, chain)
-        grow(follower, grown_by)
+        grow(place.follower(chain), grown_by)
         report = DataReport()
         audit(chain.store.snapshot(), place.solo.genesis, place.solo.application, MemoryStore(), report, no_progress)
         assert (report.findings, report.height) == ([], 30 + grown_by)

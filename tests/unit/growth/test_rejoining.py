@@ -31,6 +31,14 @@ def network(blocks: int, *, behind: int) -> tuple[Bus, Solo]:
     return bus, solo
 
 
+def go_on(bus: Bus, blocks: int, names: list[str] = NAMES) -> None:
+    """So many blocks more, committed by these machines."""
+    for _ in range(blocks):
+        height = bus.machines[NAMES[0]].height + 1
+        bus.submit(NAMES[0], transfer(bus.genesis, f"more-{height}"))
+        bus.run_to_height(height, names=names)
+
+
 def signed_heights(bus: Bus, name: str) -> set[int]:
     """Heights of the consensus messages that a machine has sent and signed."""
     heights = set()
@@ -46,9 +54,7 @@ def test_c16_a_restored_validator_votes_again_two_heights_above_a_quorums_tip(be
     bus.start()
     late = bus.machines[NAMES[3]]
     bus.run(lambda: late.height >= 20)
-    for number in range(6):
-        bus.submit(NAMES[0], transfer(GENESIS, f"more-{number}"))
-        bus.run_to_height(21 + number)
+    go_on(bus, 6)
     signed = signed_heights(bus, NAMES[3])
     assert signed, "it votes again"
     assert min(signed) == 23, "nothing at 21 and 22, where its earlier self may have signed"
@@ -63,9 +69,7 @@ def test_c16_it_waits_for_a_quorum_of_hellos_and_to_be_level() -> None:
     }
     bus.start()
     late = bus.machines[NAMES[3]]
-    for number in range(5):
-        bus.submit(NAMES[0], transfer(GENESIS, f"more-{number}"))
-        bus.run_to_height(21 + number, names=NAMES[:3])
+    go_on(bus, 5, names=NAMES[:3])
     bus.pass_time(5_000)
     assert signed_heights(bus, NAMES[3]) == set(), "one greeting is not a quorum"
     assert late.store.get(schema.REJOINED) is not None
@@ -80,9 +84,7 @@ def test_c16_peers_that_answer_slowly_are_not_level_for_that() -> None:
     bus.start()
     late = bus.machines[NAMES[3]]
     bus.run(lambda: late.height >= 20)
-    for number in range(6):
-        bus.submit(NAMES[0], transfer(GENESIS, f"more-{number}"))
-        bus.run_to_height(21 + number)
+    go_on(bus, 6)
     assert min(signed_heights(bus, NAMES[3])) == 23
 
 
@@ -103,9 +105,7 @@ def test_c16_a_backup_from_before_the_membership_is_as_forgetful() -> None:
     bus.start()
     late = bus.machines[NAMES[3]]
     bus.run(lambda: late.height >= 20)
-    for number in range(6):
-        bus.submit(NAMES[0], transfer(genesis, f"more-{number}"))
-        bus.run_to_height(21 + number)
+    go_on(bus, 6)
     assert min(signed_heights(bus, NAMES[3])) == 23
     assert late.store.get(schema.REJOINED) is None
 
@@ -118,9 +118,7 @@ def test_c16_the_mark_survives_restarts_until_a_block_above_is_committed() -> No
     assert bus.machines[NAMES[3]].store.get(schema.REJOINED) is not None
     bus.kill(NAMES[3])
     bus.start(NAMES[3])
-    for number in range(4):
-        bus.submit(NAMES[0], transfer(GENESIS, f"more-{number}"))
-        bus.run_to_height(22 + number)
+    go_on(bus, 4)
     assert min(signed_heights(bus, NAMES[3])) >= 24
     assert bus.machines[NAMES[3]].store.get(schema.REJOINED) is None
 

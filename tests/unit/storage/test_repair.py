@@ -117,10 +117,14 @@ def test_s2_what_follows_from_the_blocks_is_rebuilt_and_the_node_votes_at_once(p
     kept.close()
 
 
-@pytest.mark.parametrize("from_peers", [False, True])
-def test_c16_a_repair_does_not_make_a_restored_node_remember_its_votes(place: Place, from_peers: bool) -> None:
+@pytest.mark.parametrize(("unreadable", "from_peers"), [(False, False), (False, True), (True, False)])
+def test_c16_a_repair_does_not_make_a_restored_node_remember_its_votes(
+    place: Place, unreadable: bool, from_peers: bool
+) -> None:
     """Its vote log is whole, but it began after the restore: what the key signed before that, it does not know."""
     place.change(schema.REJOINED, b"")
+    if unreadable:
+        (place.path / "chain" / "CURRENT").unlink()
     place.repair(from_peers=from_peers)
     opened = place.open()
     assert opened.chain.rejoined
@@ -200,15 +204,6 @@ def test_c16_a_second_repair_does_not_end_the_silence_of_the_first(place: Place,
         votes.write_bytes(votes.read_bytes() + b"\xff" * 99)
     assert place.repair("two", silent_through=asked).silent_through >= 1_000  # type: ignore[operator]
     assert state_of(place.open())[2] >= 1_000
-
-
-def test_c16_a_restored_nodes_unreadable_database_takes_its_mark_along(place: Place) -> None:
-    place.change(schema.REJOINED, b"")
-    (place.path / "chain" / "CURRENT").unlink()
-    place.repair()
-    opened = place.open()
-    assert opened.chain.rejoined
-    opened.close()
 
 
 def test_c16_without_any_trace_of_a_height_nothing_is_replaced(place: Place) -> None:
