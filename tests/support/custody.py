@@ -22,7 +22,8 @@ from common.model.object_header import build_snapshot
 from common.model.schemas import model_schema_hash
 from crosslink.lightclient.delivery import BlockDelivery, Delivery, SnapshotItem
 from custody_chain.application import CustodyApplication
-from tests.support.chains import START_MS, BuiltBlock, ChainBuilder, seed_of, validator_set
+from custody_chain.operation_names import REGION_RECOVER
+from tests.support.chains import START_MS, BuiltBlock, ChainBuilder, checkpoint, seed_of, validator_set
 from tests.support.dict_state import DictState
 
 SUITE = ED25519_SHA256
@@ -37,6 +38,9 @@ ROLES = {
     "governance-4": "governance",
 }
 """Registered keys of the test chain; each governance key belongs to an organisation of its own."""
+
+GOVERNORS = ("governance-1", "governance-2", "governance-3")
+"""A quorum of those that govern."""
 
 TIME = "2026-01-01T08:00:00+08:00"
 
@@ -80,6 +84,21 @@ def entry_of(block: BuiltBlock, *, first: int = 0, last: int | None = None, head
     if not header:
         return BlockDelivery(height=block.height, snapshots=items)
     return BlockDelivery(header=block.signed, snapshots=items)
+
+
+def recovery(chain: ChainBuilder, height: int, anchored_id: str, **changes: Any) -> dict[str, Any]:
+    """Trust a region from the block after `height` on; `anchored_id` is of the block that was anchored last."""
+    block = chain.block(height)
+    trusted = checkpoint(height=height, id=block.id, time_ms=block.header.time_ms, validators=chain.validators)
+    return {
+        "type": REGION_RECOVER,
+        "region": chain.network,
+        "trust_root": chain.trust_root(checkpoint=trusted, tier="").to_json(),
+        "from_height": height + 1,
+        "previous_anchored_id": anchored_id,
+        "reason": "the market has replaced its validators",
+        **changes,
+    }
 
 
 @dataclass

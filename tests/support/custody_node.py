@@ -27,7 +27,7 @@ from crosslink.lightclient.trust_root import TrustRoot
 from custody_chain.application import CustodyApplication
 from tests.support.chains import START_MS, BuiltBlock, ChainBuilder, seed_of, sign_header
 from tests.support.committing import commit_execution
-from tests.support.custody import SUITE, custody_genesis, entry_of, public_key
+from tests.support.custody import GOVERNORS, SUITE, custody_genesis, entry_of, public_key
 from tests.support.facts import healthy_facts
 
 
@@ -95,6 +95,12 @@ class CustodyNode:
         commit_execution(self._chain, execution, block, sign_header(header, validators))
         self._executor.forget()
         return execution.receipts[0] if transactions else None
+
+    def govern(self, operation: dict[str, Any]) -> None:
+        """One operation of those that govern, in a block of its own; it must be applied."""
+        receipt = self.commit(operation, signers=GOVERNORS)
+        assert receipt is not None
+        assert receipt.status == "applied", receipt
 
     def submit(self, network: str, *entries: BlockDelivery | BuiltBlock, time_ms: int | None = None) -> None:
         """One delivery in a block of its own; it must be applied."""

@@ -9,16 +9,12 @@ from common.core.errors import NotFound
 from crosslink.lightclient.evidence_check import verify_evidence_file
 from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE
 from custody_chain.evidence_making import build_evidence
-from custody_chain.operation_names import REGION_RECOVER
 from custody_chain.queries.chains import feedback
 from custody_chain.queries.moment import Questions
 from tests.support.chains import ChainBuilder, member_names, sample_snapshot, validator_set
-from tests.support.chains import checkpoint as pbft_checkpoint
-from tests.support.custody import SUITE, entry_of, holder, market_with_product, person
+from tests.support.custody import SUITE, entry_of, holder, market_with_product, person, recovery
 from tests.support.custody_node import CustodyNode
 from tests.support.refusals import refused
-
-GOVERNORS = ("governance-1", "governance-2", "governance-3")
 
 
 @pytest.fixture
@@ -52,17 +48,9 @@ def test_every_revision_has_its_file_and_the_newest_is_the_default(node: Custody
 def test_the_file_follows_changes_of_the_custody_validators(node: CustodyNode, chain: ChainBuilder) -> None:
     for first in (2, 3):
         members = validator_set(member_names("custody", first=first)).to_json(SUITE)
-        receipt = node.commit(
-            {
-                "type": VALIDATORS_CHANGE,
-                "validators": members,
-                "effective_height": node.chain.tip().height + 3,
-                "reason": "rotation",
-            },
-            signers=GOVERNORS,
-        )
-        assert receipt is not None
-        assert receipt.status == "applied", receipt
+        effective = node.chain.tip().height + 3
+        change = {"type": VALIDATORS_CHANGE, "validators": members, "effective_height": effective, "reason": "rotation"}
+        node.govern(change)
         node.commit()
         node.commit()
     node.deliver(chain, person("late", "Q000000002"))
@@ -116,18 +104,7 @@ def abandoned_block(chain: ChainBuilder, *snapshots: bytes) -> CustodyNode:
     node.submit("beijing", entry_of(abandoned, last=1))
     node.submit("beijing", entry_of(abandoned, first=1, last=len(snapshots), header=False))
     node.submit("beijing", block)  # freezes the region
-    checkpoint = pbft_checkpoint(height=1, id=first.id, time_ms=first.header.time_ms, validators=chain.validators)
-    recovery = {
-        "type": REGION_RECOVER,
-        "region": "beijing",
-        "trust_root": chain.trust_root(checkpoint=checkpoint, tier="").to_json(),
-        "from_height": 2,
-        "previous_anchored_id": first.id.hex(),
-        "reason": "two blocks at height 2",
-    }
-    receipt = node.commit(recovery, signers=GOVERNORS)
-    assert receipt is not None
-    assert receipt.status == "applied", receipt
+    node.govern(recovery(chain, 1, first.id.hex()))
     node.submit("beijing", entry_of(block, last=2))
     node.submit("beijing", entry_of(block, first=2, header=False))
     return node

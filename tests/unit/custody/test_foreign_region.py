@@ -16,10 +16,9 @@ from custody_chain.operation_names import REGION_RECOVER, REGION_REGISTER
 from tests.foreign.blocks import Block, Islet, prove
 from tests.foreign.client import ISLET_CLIENT_TYPE, checkpoint_of, root_of
 from tests.support.chains import START_MS, ChainBuilder
-from tests.support.custody import Custody, account, person
+from tests.support.custody import GOVERNORS, Custody, account, person
 from tests.support.custody_node import CustodyNode
 
-GOVERNORS = ("governance-1", "governance-2", "governance-3")
 REASON = {"reason": "a test"}
 
 

@@ -14,7 +14,7 @@ from common.core.validators import ValidatorSet
 from crosslink.lightclient.delivery import Delivery
 from custody_chain.application import CustodyApplication
 from tests.support.chains import START_MS, ChainBuilder, member_names, sample_snapshot, validator_set
-from tests.support.chains import checkpoint as pbft_checkpoint
+from tests.support.custody import GOVERNORS as QUORUM
 from tests.support.custody import (
     LETTERS,
     SUITE,
@@ -25,9 +25,8 @@ from tests.support.custody import (
     market_with_product,
     public_key,
 )
+from tests.support.custody import recovery as recovery_of_region
 from tests.support.refusals import refused
-
-QUORUM = ("governance-1", "governance-2", "governance-3")
 
 
 def code_of(custody: Custody, operation: dict[str, Any], signers: tuple[str, ...]) -> str:
@@ -162,17 +161,7 @@ def frozen(custody: Custody, chain: ChainBuilder) -> None:
 
 def recovery(custody: Custody, chain: ChainBuilder, height: int, **changes: Any) -> dict[str, Any]:
     """Trust the region from the block after `height` on."""
-    block = chain.block(height)
-    checkpoint = pbft_checkpoint(height=height, id=block.id, time_ms=block.header.time_ms, validators=chain.validators)
-    return {
-        "type": "region.recover",
-        "region": "beijing",
-        "trust_root": chain.trust_root(checkpoint=checkpoint, tier="").to_json(),
-        "from_height": height + 1,
-        "previous_anchored_id": custody.region()["anchored"]["id"],
-        "reason": "the market has replaced its validators",
-        **changes,
-    }
+    return recovery_of_region(chain, height, custody.region()["anchored"]["id"], **changes)
 
 
 def test_a_frozen_region_comes_back_by_governance_and_its_history_stays(custody: Custody, chain: ChainBuilder) -> None:

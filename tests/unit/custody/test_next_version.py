@@ -35,7 +35,7 @@ from crosslink.lightclient.pbft.trust import PBFT_CLIENT_TYPE
 from custody_chain.evidence_making import build_evidence
 from custody_chain.supervision.rules import RULES
 from tests.support.chains import ChainBuilder, seed_of
-from tests.support.custody import Custody, market_with_product, product, snapshot
+from tests.support.custody import GOVERNORS, Custody, market_with_product, product, snapshot
 from tests.support.custody_node import CustodyNode
 from tests.support.next_protocol import (
     FAMILY,
@@ -51,7 +51,6 @@ from tests.unit.business.market import seed
 from tests.unit.business.stored_market import StoredMarket
 from tests.unit.growth.world import Joiner, Peer
 
-QUORUM = ("governance-1", "governance-2", "governance-3")
 OLD = latest_version()
 
 
@@ -100,13 +99,13 @@ class CustodyTier:
 
     def governed(self, operation_type: str, **fields: Any) -> Receipt:
         """One operation of governance in a block of its own."""
-        receipt = self.node.commit({"type": operation_type, "reason": "r", **fields}, signers=QUORUM)
+        receipt = self.node.commit({"type": operation_type, "reason": "r", **fields}, signers=GOVERNORS)
         assert receipt is not None
         return receipt
 
     def note(self) -> Receipt:
         """The operation of the next version, in a block of its own."""
-        receipt = self.node.commit({"type": Note.TYPE}, signers=QUORUM)
+        receipt = self.node.commit({"type": Note.TYPE}, signers=GOVERNORS)
         assert receipt is not None
         return receipt
 
@@ -291,7 +290,7 @@ def test_governance_changes_parameters_and_rules_at_a_height() -> None:
             "reason": "r",
         },
     ]
-    custody.run(changes, QUORUM)
+    custody.run(changes, GOVERNORS)
     assert custody.context().parameters.heartbeat_ms == 10_000
     before = custody.application.describe(custody.state, custody.context())["policy"]["crosslink.submit"]
     custody.empty_block()
@@ -301,4 +300,4 @@ def test_governance_changes_parameters_and_rules_at_a_height() -> None:
     assert (before["maker"], after["maker"]) == (["relay"], ["operator"])
     assert custody.get("rules")["rules"]["holder_cap"] == [{"from_height": height, "parameters": {"limit": 50}}]
     with pytest.raises(Rejected, match="change_not_pending"):
-        custody.run([{**changes[0], "height": height + 9, "replaces": height}], QUORUM)
+        custody.run([{**changes[0], "height": height + 9, "replaces": height}], GOVERNORS)

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from custody_chain.operation_names import REGION_RECOVER
 from custody_chain.queries import chains, holdings
 from custody_chain.queries.moment import QueryMoment, Questions
 from custody_chain.supervision import refile
 from tests.support.chains import ChainBuilder
-from tests.support.chains import checkpoint as pbft_checkpoint
-from tests.support.custody import company, holder, market_with_product, person, product
+from tests.support.custody import company, holder, market_with_product, person, product, recovery
 from tests.support.custody_node import CustodyNode
 
 ENTERPRISE = "BJ000001"
@@ -94,19 +92,8 @@ def test_answers_are_incomplete_where_a_recovery_skipped_blocks(node: CustodyNod
     assert before["complete"] is True
     assert [entry["gaps"] for entry in before["basis"]] == [[], []]
     node.commit(time_ms=node.time_ms + 60_000)
-    skipped = chain.extend(holder(7, 5), time_ms=node.time_ms)
-    checkpoint = pbft_checkpoint(height=2, id=skipped.id, time_ms=skipped.header.time_ms, validators=chain.validators)
-    recovery = {
-        "type": REGION_RECOVER,
-        "region": "beijing",
-        "trust_root": chain.trust_root(checkpoint=checkpoint, tier="").to_json(),
-        "from_height": 3,
-        "previous_anchored_id": chain.id_at(1).hex(),
-        "reason": "the market lost its nodes",
-    }
-    receipt = node.commit(recovery, signers=("governance-1", "governance-2", "governance-3"))
-    assert receipt is not None
-    assert receipt.status == "applied", receipt
+    chain.extend(holder(7, 5), time_ms=node.time_ms)
+    node.govern(recovery(chain, 2, chain.id_at(1).hex()))
     for each in node.chains:
         node.deliver(each)
     answer = issuer(node, *ALL)

@@ -19,7 +19,7 @@ from custody_chain.tables.objects import ObjectKey, Where
 from custody_chain.tables.positions import NOTHING, Balances
 from custody_chain.tables.registry import PRODUCTS, Product
 from tests.support.chains import ChainBuilder
-from tests.support.custody import Custody, market_with_product, product, registration
+from tests.support.custody import GOVERNORS, Custody, market_with_product, product, registration
 
 CODE = "BJ000001.ESVUFR2601"
 
@@ -127,7 +127,7 @@ def test_governance_has_no_say_in_the_rules_of_the_protocol(custody: Custody) ->
     for name in own:
         operation = {"type": "rules.set", "id": name, "parameters": None, "from_height": 9, "reason": "off"}
         with pytest.raises(Rejected, match="no such supervisory rule"):
-            custody.run([operation], ["governance-1", "governance-2", "governance-3"])
+            custody.run([operation], GOVERNORS)
 
 
 def test_what_governance_may_set_has_bounds_that_hold_the_default(custody: Custody) -> None:
@@ -149,9 +149,6 @@ def test_no_title_names_a_figure_that_governance_changes() -> None:
 def test_governance_sets_numbers_that_the_rule_has(custody: Custody) -> None:
     for parameters in ({"most": 5}, {"limit": "5"}, {"limit": True}):
         assert refused_setting(custody, "holder_cap", parameters) == "rule_parameter_unknown"
-
-
-GOVERNORS = ["governance-1", "governance-2", "governance-3"]
 
 
 def setting(custody: Custody, rule: str, parameters: dict[str, Any]) -> dict[str, Any]:
