@@ -12,6 +12,7 @@ Left out: queries (routes), the meaning of operations (operations).
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -51,7 +52,6 @@ MAX_TRANSACTION_ENTRIES: Final = 1000
 """Holders of increases, and parts of pledges and freezes, that one transaction may list: as many as operations."""
 MAX_KEPT_OPERATIONS: Final = 48_000
 """Records that wait for their execution: as many as a full mempool has operations. They take about 8 MB."""
-KEPT_BLOCKS: Final = 256
 
 
 def operation_hash(suite: Suite, document: dict[str, Any]) -> bytes:
@@ -75,18 +75,21 @@ class BusinessApplication:
         self._settings = parse_settings(
             genesis.application, genesis.suite, operation_types.OPERATIONS.at(genesis.protocol_version)
         )
-        self._kept: dict[tuple[int, bytes], list[Operation]] = {}
+        self._kept: OrderedDict[tuple[int, bytes], list[Operation]] = OrderedDict()
         self._kept_operations = 0
 
     def _keep(self, version: int, tx_id: bytes, operations: list[Operation]) -> None:
         """Remember the records of an admitted transaction, which is executed soon: reading them again would cost more
         than moving the shares. They are a function of protocol version and transaction id, so whether they are kept
-        changes nothing.
+        changes nothing. The oldest go first: those that were admitted and never executed do not keep others out.
         """
         key = version, tx_id
-        if key not in self._kept and self._kept_operations + len(operations) <= MAX_KEPT_OPERATIONS:
-            self._kept[key] = operations
-            self._kept_operations += len(operations)
+        if key in self._kept:
+            return
+        self._kept[key] = operations
+        self._kept_operations += len(operations)
+        while self._kept_operations > MAX_KEPT_OPERATIONS:
+            self._kept_operations -= len(self._kept.popitem(last=False)[1])
 
     def _take_kept(self, version: int, tx_id: bytes) -> list[Operation] | None:
         """The records kept for a transaction, now that it is executed."""
@@ -112,7 +115,6 @@ class BusinessApplication:
         if holds_resident_number(tx.nonce):
             raise refuse("personal_identifier", field="nonce")
         operations = self._read_operations(tx.operations, context.protocol_version)
-        self._keep(context.protocol_version, tx.id, operations)
         self._authorise(tx, state, context)
         seen: set[str] = set()
         for index, operation in enumerate(operations):
@@ -124,12 +126,10 @@ class BusinessApplication:
             except Rejected as refusal:
                 refusal.parameters["operation_index"] = index
                 raise
+        self._keep(context.protocol_version, tx.id, operations)
 
     def begin_block(self, context: BlockContext, state: StateView) -> Outcome:
         """Work that operations queued is done; nothing else happens by itself."""
-        if context.height % KEPT_BLOCKS == 0:
-            self._kept.clear()  # what was admitted and never executed must not keep others out
-            self._kept_operations = 0
         return block_work.take_up(context, state)
 
     def execute(self, tx: SignedTransaction, context: BlockContext, state: StateView) -> Outcome:
