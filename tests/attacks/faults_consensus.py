@@ -290,18 +290,15 @@ def large_scalars_are_reduced(original: Original) -> Any:
     return verify
 
 
-@fault("common.core.merkle:_levels")
+@fault("common.core.merkle:_above")
 def an_odd_leaf_is_doubled(original: Original) -> Any:
     """As in CVE-2012-2459."""
 
-    def levels(hash_: Any, leaf_hashes: Any) -> list[Any]:
-        found = [list(leaf_hashes)]
-        while len(found[-1]) > 1:
-            below = found[-1] + found[-1][-1:] * (len(found[-1]) % 2)
-            found.append([hash_(NODE_PREFIX + below[at] + below[at + 1]) for at in range(0, len(below), 2)])
-        return found
+    def above(hash_: Any, level: Any) -> list[Any]:
+        below = [*level, *level[-1:]] if len(level) % 2 else level
+        return [hash_(NODE_PREFIX + below[at] + below[at + 1]) for at in range(0, len(below), 2)]
 
-    return levels
+    return above
 
 
 @fault("common.core.merkle:NODE_PREFIX")
