@@ -50,8 +50,10 @@ from common.node.store.chain_reader import ChainReader
 OPERATION_TAG: Final = "tongjian/operation/v1"
 MAX_TRANSACTION_ENTRIES: Final = 1000
 """Holders of increases, and parts of pledges and freezes, that one transaction may list: as many as operations."""
-MAX_KEPT_OPERATIONS: Final = 48_000
-"""Records that wait for their execution: as many as a full mempool has operations. They take about 8 MB."""
+MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
+"""Envelopes of the transactions whose records wait for their execution, together: 48,000 transfers in hundreds. Records
+of transfers take about as much as their envelopes; at most they take twice as much, if all name sealed bodies.
+"""
 
 
 def operation_hash(suite: Suite, document: dict[str, Any]) -> bytes:
@@ -75,28 +77,30 @@ class BusinessApplication:
         self._settings = parse_settings(
             genesis.application, genesis.suite, operation_types.OPERATIONS.at(genesis.protocol_version)
         )
-        self._kept: OrderedDict[tuple[int, bytes], list[Operation]] = OrderedDict()
-        self._kept_operations = 0
+        self._kept: OrderedDict[tuple[int, bytes], tuple[int, list[Operation]]] = OrderedDict()
+        self._kept_bytes = 0
 
-    def _keep(self, version: int, tx_id: bytes, operations: list[Operation]) -> None:
+    def _keep(self, version: int, tx: SignedTransaction, operations: list[Operation]) -> None:
         """Remember the records of an admitted transaction, which is executed soon: reading them again would cost more
         than moving the shares. They are a function of protocol version and transaction id, so whether they are kept
         changes nothing. The oldest go first: those that were admitted and never executed do not keep others out.
         """
-        key = version, tx_id
+        key = version, tx.id
         if key in self._kept:
             return
-        self._kept[key] = operations
-        self._kept_operations += len(operations)
-        while self._kept_operations > MAX_KEPT_OPERATIONS:
-            self._kept_operations -= len(self._kept.popitem(last=False)[1])
+        size_bytes = len(tx.envelope)
+        self._kept[key] = size_bytes, operations
+        self._kept_bytes += size_bytes
+        while self._kept_bytes > MAX_KEPT_BYTES:
+            self._kept_bytes -= self._kept.popitem(last=False)[1][0]
 
     def _take_kept(self, version: int, tx_id: bytes) -> list[Operation] | None:
         """The records kept for a transaction, now that it is executed."""
-        operations = self._kept.pop((version, tx_id), None)
-        if operations is not None:
-            self._kept_operations -= len(operations)
-        return operations
+        kept = self._kept.pop((version, tx_id), None)
+        if kept is None:
+            return None
+        self._kept_bytes -= kept[0]
+        return kept[1]
 
     def initial_state(self, genesis: Genesis, state: StateView) -> None:
         """Signers, policy and the market's own subject."""
@@ -126,7 +130,7 @@ class BusinessApplication:
             except Rejected as refusal:
                 refusal.parameters["operation_index"] = index
                 raise
-        self._keep(context.protocol_version, tx.id, operations)
+        self._keep(context.protocol_version, tx, operations)
 
     def begin_block(self, context: BlockContext, state: StateView) -> Outcome:
         """Work that operations queued is done; nothing else happens by itself."""

@@ -200,7 +200,8 @@ class Market(Operations):
     def transaction(self, *operations: dict[str, Any], signers: tuple[str, ...] = ("operator",)) -> SignedTransaction:
         """An envelope as the node hands it over; signatures are the node's business."""
         self._numbers += 1
-        identity = hashlib.sha256(canonical_json(list(operations)) + b"%d" % self._numbers).digest()
+        envelope = canonical_json(list(operations))
+        identity = hashlib.sha256(envelope + b"%d" % self._numbers).digest()
         return SignedTransaction(
             network=self.genesis.network,
             genesis=self.genesis.id,
@@ -211,7 +212,7 @@ class Market(Operations):
             operation_types=frozenset(str(operation.get("type")) for operation in operations),
             signatures=(b"",) * len(signers),
             id=identity,
-            envelope=b"",
+            envelope=envelope,
             envelope_hash=identity,
         )
 

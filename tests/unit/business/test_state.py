@@ -143,8 +143,8 @@ def test_records_of_admitted_transactions_are_kept_within_a_bound_and_make_room_
         return parse(document, version)
 
     monkeypatch.setattr(operation_types, "parse_operation", counted)
-    monkeypatch.setattr(application, "MAX_KEPT_OPERATIONS", 5)
     first, second = (market.transaction(*(market.transfer(1, 2, 1) for _ in range(3))) for _ in range(2))
+    monkeypatch.setattr(application, "MAX_KEPT_BYTES", len(first.envelope) + len(second.envelope) - 1)
     state = market.store
     for tx in (first, first, second):
         market.application.check(tx, state, market.context())
