@@ -65,17 +65,17 @@ FRAME_TYPE_OF: Final[dict[Channel, FrameType]] = {
 
 _TYPES: Final = {int(kind): kind for kind in FrameType}
 
-Stage = Mapping[int, int]
-"""The types that are allowed, with their limits."""
+AllowedTypes = Mapping[int, int]
+"""Frame types that are due at a stage of the channel, with their limits."""
 
 
-def _stage(kinds: Iterable[FrameType]) -> Stage:
+def _allowed(kinds: Iterable[FrameType]) -> AllowedTypes:
     return {kind: FRAME_LIMITS[kind] for kind in kinds}
 
 
-HELLO_STAGE: Final = _stage((FrameType.HELLO, FrameType.REFUSAL))
-GREETING_STAGE: Final = _stage((FrameType.GREETING, FrameType.REFUSAL))
-OPEN_STAGE: Final = _stage(frozenset(FrameType) - {FrameType.HELLO, FrameType.GREETING})
+HELLO_STAGE: Final = _allowed((FrameType.HELLO, FrameType.REFUSAL))
+GREETING_STAGE: Final = _allowed((FrameType.GREETING, FrameType.REFUSAL))
+OPEN_STAGE: Final = _allowed(frozenset(FrameType) - {FrameType.HELLO, FrameType.GREETING})
 """Before the hello, before the greeting and afterwards."""
 
 
@@ -102,7 +102,7 @@ class FrameDecoder:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self.allowed: Stage = HELLO_STAGE
+        self.allowed: AllowedTypes = HELLO_STAGE
 
     @property
     def buffered_bytes(self) -> int:
