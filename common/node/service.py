@@ -16,6 +16,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import TypeVar
 
 from common.chain.application import Application
 from common.chain.schedule import protocol_version
@@ -46,6 +47,7 @@ SHORT_S = 5.0
 
 _Waiter = asyncio.Future[TransactionState | None]
 """Who waits for a transaction is woken with its state; who waits for a height, or in vain, with nothing."""
+_Key = TypeVar("_Key", bytes, int)
 
 _log = logging.getLogger("tongjian.node")
 _limited = LimitedLog(_log)
@@ -121,9 +123,7 @@ class NodeService:
 
     async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> TransactionState:
         """Where a transaction that is not final now is when it is, when the time is over, or when the node stops."""
-        state = await self._wait(self._receipt_waiters.setdefault(tx_id, []), timeout_s)
-        if not self._receipt_waiters.get(tx_id, True):
-            del self._receipt_waiters[tx_id]
+        state = await self._wait(self._receipt_waiters, tx_id, timeout_s)
         return self.transaction_state(tx_id) if state is None else state
 
     def transaction_state(self, tx_id: bytes) -> TransactionState:
@@ -189,9 +189,7 @@ class NodeService:
     async def wait_height(self, height: int, timeout_s: float) -> bool:
         """Return True as soon as block `height` is committed, False when the time is over or the node stops."""
         if self._chain.tip().height < height:
-            await self._wait(self._height_waiters.setdefault(height, []), timeout_s)
-            if not self._height_waiters.get(height, True):
-                del self._height_waiters[height]
+            await self._wait(self._height_waiters, height, timeout_s)
         return self._chain.tip().height >= height
 
     def peers(self) -> list[PeerReport]:
@@ -310,11 +308,12 @@ class NodeService:
             raise Unavailable("starting", "this node is starting; ask again in a moment")
         return self._node
 
-    async def _wait(self, waiters: list[_Waiter], timeout_s: float) -> TransactionState | None:
-        """What the waiter is woken with, if it is in time."""
+    async def _wait(self, waiting: dict[_Key, list[_Waiter]], key: _Key, timeout_s: float) -> TransactionState | None:
+        """What the waiter for this key is woken with, if it is in time; no trace of it stays, however it ends."""
         if self._closed or timeout_s <= 0 or self._waiting >= MAX_WAITING:
             return None
         future: _Waiter = self._loop.create_future()
+        waiters = waiting.setdefault(key, [])
         waiters.append(future)
         self._waiting += 1
         deadline = self._loop.call_later(timeout_s, _give_up, waiters, future)
@@ -325,6 +324,8 @@ class NodeService:
             self._waiting -= 1
             if future.cancelled():
                 waiters.remove(future)
+            if not waiters and waiting.get(key) is waiters:
+                del waiting[key]
 
 
 def _give_up(waiters: list[_Waiter], future: _Waiter) -> None:

@@ -135,7 +135,7 @@ def test_the_units_that_blocks_have_used_are_counters_of_the_node(bench: Bench) 
 
 
 def test_who_waits_for_a_transaction_is_told_by_its_block_or_when_the_time_is_over() -> None:
-    ours, theirs = bytes(32), bytes(31) + b"\1"
+    ours, theirs, nobodys = bytes(32), bytes(31) + b"\1", bytes(31) + b"\2"
 
     async def wait() -> list[TransactionState]:
         service, block = Bench().service, ChainBuilder().extend([])
@@ -146,10 +146,11 @@ def test_who_waits_for_a_transaction_is_told_by_its_block_or_when_the_time_is_ov
             service.wait_receipt(theirs, 0.01),
         ]
         tasks = [asyncio.ensure_future(one) for one in waiting]
-        gone = asyncio.ensure_future(service.wait_receipt(ours, 30.0))
+        gone = [asyncio.ensure_future(service.wait_receipt(tx_id, 30.0)) for tx_id in (ours, nobodys)]
         await asyncio.sleep(0)
-        gone.cancel()
-        await asyncio.wait((gone, tasks[2]))
+        for task in gone:
+            task.cancel()
+        await asyncio.wait((*gone, tasks[2]))
         receipt = Receipt(ours, "applied")
         service.block_committed(BlockCommitted(block.header, block.id, block.certificate, (receipt,), UsedUnits(0, 0)))
         told = list(await asyncio.gather(*tasks))
