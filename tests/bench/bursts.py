@@ -1,5 +1,5 @@
-"""`python -m tests.bench.bursts DIRECTORY [--rounds 5]`: a node's processor time in this checkout and in another one,
-in short bursts in turn while both networks are up.
+"""`python -m tests.bench.bursts DIRECTORY [--rounds 15]`: a node's processor time in this checkout and in another one,
+in short bursts of equal work in turn while both networks are up.
 
 Pairs of whole measurements (`paired.py`) lie minutes apart, in which the speed of a shared machine changes by half.
 `--serve` is the part that runs with another checkout's interpreter, so it imports only what both have."""
@@ -7,22 +7,69 @@ Pairs of whole measurements (`paired.py`) lie minutes apart, in which the speed 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.measures import drain, latency, prepare, throughput
+from tests.bench.load import Connection, Outcome, flood
+from tests.bench.measures import ACCOUNTS, CONNECTIONS, committed_transactions, drain, latency, prepare
 from tests.bench.network import cpu_seconds, local_network
+from tests.bench.registrations import transfers
+from tests.support.market import Market
 
 REGION = "beijing"
 LOW_RATE_PER_S = 10.0
-BURSTS = {"block_of_one_ms": 6.0, "single_transaction_us": 4.0, "operation_in_hundreds_us": 3.0}
-"""Figure -> seconds of load."""
-OPERATIONS = {"single_transaction_us": 1, "operation_in_hundreds_us": 100}
+LOW_RATE_S = 5.0
+PATIENCE_S = 60.0
+POLL_S = 0.2
+
+
+def block_of_one_ms(market: Market) -> float:
+    """Milliseconds of a block with one transaction: a low rate for some seconds."""
+    height, before_s = market.height(), cpu_seconds(market.network)
+    latency(market, rate_per_s=LOW_RATE_PER_S, seconds=LOW_RATE_S)
+    blocks = max(market.height() - height, 1)
+    return 1000 * (cpu_seconds(market.network) - before_s) / blocks / len(market.chain.nodes)
+
+
+def operation_us(market: Market, *, transactions: int, operations: int) -> float:
+    """Microseconds of an operation: so many transactions of so many operations, as fast as they are taken, until the
+    last of them is committed. Raises RuntimeError if one is not."""
+    signed = transfers(market, ACCOUNTS, operations=operations, prefix=f"b{time.time_ns()}")
+    # Signed before the clock starts: signing is the clients' work and would take the nodes' processor.
+    envelopes = list(islice(signed, transactions))
+    first, before_s, deadline_s = market.height() + 1, cpu_seconds(market.network), time.monotonic() + PATIENCE_S
+    asyncio.run(_submit(market, envelopes, deadline_s))
+    while sum(count for _, _, count in committed_transactions(market, first)) < transactions:
+        if time.monotonic() > deadline_s:
+            raise RuntimeError("not all of a burst was committed")
+        time.sleep(POLL_S)
+    return 1e6 * (cpu_seconds(market.network) - before_s) / transactions / operations / len(market.chain.nodes)
+
+
+async def _submit(market: Market, envelopes: list[bytes], deadline_s: float) -> None:
+    nodes, ca_file = market.chain.nodes, market.network.ca_file
+    connections = [Connection(nodes[index % len(nodes)].api, market.token, ca_file) for index in range(CONNECTIONS)]
+    await asyncio.gather(*(connection.open() for connection in connections))
+    await flood(connections, iter(envelopes), until_s=deadline_s, outcome=Outcome())
+    for connection in connections:
+        connection.close()
+
+
+FIGURES: dict[str, Callable[[Market], float]] = {
+    "block_of_one_ms": block_of_one_ms,
+    "single_transaction_us": partial(operation_us, transactions=2_000, operations=1),
+    "operation_in_hundreds_us": partial(operation_us, transactions=60, operations=100),
+}
 
 
 def serve() -> None:
@@ -32,16 +79,7 @@ def serve() -> None:
         drain(market)
         print("ready", flush=True)
         for line in sys.stdin:
-            name = line.strip()
-            if name in OPERATIONS:
-                burst = throughput(market, operations=OPERATIONS[name], seconds=BURSTS[name])
-                figure = 1000 * burst["node_cpu_ms_per_tx"] / OPERATIONS[name]
-            else:
-                height, before_s = market.height(), cpu_seconds(network)
-                latency(market, rate_per_s=LOW_RATE_PER_S, seconds=BURSTS[name])
-                blocks = max(market.height() - height, 1)
-                figure = 1000 * (cpu_seconds(network) - before_s) / blocks / len(market.chain.nodes)
-            print(json.dumps(round(figure, 2)), flush=True)
+            print(json.dumps(round(FIGURES[line.strip()](market), 2)), flush=True)
 
 
 class Checkout:
@@ -78,7 +116,8 @@ class Checkout:
 
 
 def compare(directory: Path, rounds: int, names: list[str]) -> dict[str, Any]:
-    """Figures of both checkouts by name, in the order of the rounds, and the median of the rounds' changes."""
+    """Figures of both checkouts by name, in the order of the rounds; their medians, and the median of the rounds'
+    changes."""
     theirs = Checkout(directory)
     ours = Checkout(Path.cwd())
     figures: dict[str, dict[str, list[float]]] = {name: {"theirs": [], "ours": []} for name in names}
@@ -90,10 +129,16 @@ def compare(directory: Path, rounds: int, names: list[str]) -> dict[str, Any]:
             print(name, {side: found[-1] for side, found in figures[name].items()}, file=sys.stderr, flush=True)
     theirs.close()
     ours.close()
+    return {name: _summary(found["theirs"], found["ours"]) for name, found in figures.items()}
+
+
+def _summary(theirs: list[float], ours: list[float]) -> dict[str, Any]:
     return {
-        name: found
-        | {"change": round(median([b / a - 1 for a, b in zip(found["theirs"], found["ours"], strict=True)]), 3)}
-        for name, found in figures.items()
+        "theirs": theirs,
+        "ours": ours,
+        "medians": [median(theirs), median(ours)],
+        "change_of_medians": round(median(ours) / median(theirs) - 1, 3),
+        "median_change": round(median([b / a - 1 for a, b in zip(theirs, ours, strict=True)]), 3),
     }
 
 
@@ -101,8 +146,8 @@ def main() -> None:
     """Compare this checkout with another one; print the figures."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.bursts", description=__doc__)
     parser.add_argument("directory", type=Path, nargs="?", help="another checkout, with its own .venv")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=BURSTS, action="append", help="figures; all if absent")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", choices=FIGURES, action="append", help="figures; all if absent")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -110,7 +155,7 @@ def main() -> None:
     elif options.directory is None:
         parser.error("name the other checkout")
     else:
-        print(json.dumps(compare(options.directory.resolve(), options.rounds, options.only or list(BURSTS)), indent=2))
+        print(json.dumps(compare(options.directory.resolve(), options.rounds, options.only or list(FIGURES)), indent=2))
 
 
 if __name__ == "__main__":
