@@ -14,7 +14,6 @@ Left out: what each total is and why (`settings`), and when amounts are known (`
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
 from starlette.types import Scope
@@ -39,18 +38,22 @@ class SharedBudget:
         self.total = total
         self.shares = (max(1, total // 2), max(1, total // 4))
         self.held = 0
-        self._held_by: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+        self._held_by: tuple[dict[str, int], dict[str, int]] = ({}, {})
 
     def take(self, holders: Holders, amount: int) -> None:
         """Raises `QuotaExceeded('share_exhausted')` or `Unavailable('node_exhausted')`, and takes nothing then."""
-        for holder, held_by, share in zip(holders, self._held_by, self.shares, strict=True):
-            if held_by[holder] + amount > share:
-                raise QuotaExceeded(
-                    "share_exhausted",
-                    f"Your requests under way hold as much of this node's {self._what} as one client may; wait for "
-                    "them to end.",
-                    retry_after_s=RETRY_AFTER_S,
-                )
+        organisation, token = holders
+        of_organisations, of_tokens = self._held_by
+        most_of_organisation, most_of_token = self.shares
+        by_organisation = of_organisations.get(organisation, 0) + amount
+        by_token = of_tokens.get(token, 0) + amount
+        if by_organisation > most_of_organisation or by_token > most_of_token:
+            raise QuotaExceeded(
+                "share_exhausted",
+                f"Your requests under way hold as much of this node's {self._what} as one client may; wait for "
+                "them to end.",
+                retry_after_s=RETRY_AFTER_S,
+            )
         if self.held + amount > self.total:
             raise Unavailable(
                 "node_exhausted",
@@ -58,15 +61,16 @@ class SharedBudget:
                 retry_after_s=RETRY_AFTER_S,
             )
         self.held += amount
-        for holder, held_by in zip(holders, self._held_by, strict=True):
-            held_by[holder] += amount
+        of_organisations[organisation], of_tokens[token] = by_organisation, by_token
 
     def give(self, holders: Holders, amount: int) -> None:
         """Take back what `take` gave out."""
         self.held -= amount
         for holder, held_by in zip(holders, self._held_by, strict=True):
-            held_by[holder] -= amount
-            if not held_by[holder]:
+            left = held_by[holder] - amount
+            if left:
+                held_by[holder] = left
+            else:
                 del held_by[holder]
 
 
