@@ -25,10 +25,11 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from itertools import chain
 from typing import Any, Final, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from common.node.http.answer import COMMON_HEADERS, OUTLET, Outlet, Reply
@@ -92,9 +93,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._in_body = False
         self._head_bytes = 0
         self._too_large = False
-        self._reading_head = False
-        self._held: tuple[RequestResponseCycle, Any] | None = None
-        """A request whose head has been read, until this read is over (H6)."""
+        self._held: bytes | None = None
+        """What has come of the body of a request that may be whole once this read is over (H6)."""
         self._full = False
         """More requests came than may wait: nothing more is read (H3)."""
 
@@ -122,7 +122,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
         super().data_received(data)
         if self._held is not None:
-            self._take_up(*self._held)
+            self._take_up(self._held)
         if self._deadline is None and self.timeout_keep_alive_task is None and not self.transport.is_closing():
             self._wait_for_rest()
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -149,60 +149,74 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             self._full = True
             raise ValueError("more requests than may wait")
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        size = len(self.url) + len(b"".join(chain.from_iterable(self.headers))) + 4 * len(self.headers)
         if size > MAX_HEAD_BYTES:
             self._too_large = True
             raise ValueError("the head of the request is too large")
         self._in_head = False
         self._head_bytes = 0
         self._server.refresh_date()
-        cast(dict[str, Any], self.scope)[OUTLET] = self._outlet
         self._disarm()
-        self._in_body = self._reading_head = True
-        super().on_headers_complete()
-        self._reading_head = False
+        self._in_body = True
+        # A target that is no path may be refused when it is taken apart, which only the parser's callbacks may be.
+        if self._server.at_once is None or self._answering() or not self.url.startswith(b"/"):
+            self._begin_cycle()
+        else:
+            self._held = b""
+
+    def on_body(self, body: bytes) -> None:
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held += body
 
     def on_message_complete(self) -> None:
         self._in_body = False
         self._disarm()
+        held, self._held = self._held, None
+        if held is not None:
+            if self._answered_at_once(held):
+                self.on_response_complete()
+                return
+            self._take_up(held)
         super().on_message_complete()
-        if self._held is not None:
-            self._answer_at_once(*self._held)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Hold a request back until this read has shown whether it is whole (H6)."""
-        if self._reading_head and self._server.at_once is not None:
-            self._held = cycle, app
-        else:
-            super()._start_asgi_task(cycle, app)
+    def _begin_cycle(self) -> None:
+        """Give the request to the application, or let it wait behind the one that is being answered."""
+        cast(Any, self.scope)[OUTLET] = self._outlet
+        super().on_headers_complete()
 
-    def _take_up(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Give the request to the application."""
+    def _take_up(self, body: bytes) -> None:
+        """Give a request that was held to the application, with what has come of its body."""
         self._held = None
-        super()._start_asgi_task(cycle, app)
+        self._begin_cycle()
+        if body:
+            super().on_body(body)
 
-    def _answer_at_once(self, cycle: RequestResponseCycle, app: Any) -> None:
-        ask, reply = self._server.at_once, None
-        unread = self.transport.get_write_buffer_size() > BACKLOG_BYTES
-        if ask is not None and not (cycle.waiting_for_100_continue or unread):
-            reply = ask(cycle.scope, bytes(cycle.body))
+    def _answered_at_once(self, body: bytes) -> bool:
+        """Whether the request has its answer. Its target is asked about as it came, a query and escapes included."""
+        ask, parser = self._server.at_once, self.parser
+        if ask is None or self.expect_100_continue or self.transport.get_write_buffer_size() > BACKLOG_BYTES:
+            return False
+        scope, version = cast(Any, self.scope), parser.get_http_version()
+        scope["method"], scope["path"] = parser.get_method().decode("ascii"), self.url.decode("ascii")
+        scope["http_version"], scope["query_string"] = version, b""
+        reply = ask(scope, body)
         if reply is None:
-            self._take_up(cycle, app)
-            return
-        self._held = None
+            return False
+        keep_alive = version != "1.0" and parser.should_keep_alive()
         headers = [*self._server.default_headers, *reply.headers, *COMMON_HEADERS]
         if (b"connection", b"close") in headers:
-            cycle.keep_alive = False
-        elif not cycle.keep_alive:
+            keep_alive = False
+        elif not keep_alive:
             headers.append((b"connection", b"close"))
         head = b"".join([b"%b: %b\r\n" % header for header in headers])
-        cycle.response_started = cycle.response_complete = True
         fault_points.before("http.answer")
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[reply.status], head, reply.body))
         fault_points.after("http.answer")
-        if not cycle.keep_alive:
+        if not keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        return True
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request, as a problem like all others, and close."""

@@ -168,6 +168,14 @@ async def test_a_request_that_came_whole_is_answered_at_once_and_any_other_by_th
         assert await old.closed_within(1)
 
 
+async def test_a_target_that_cannot_be_taken_apart_is_refused_before_its_body_is_there(tmp_path: Path) -> None:
+    async with served(tmp_path, at_once=echo_at_once) as api:
+        client = await api.connect()
+        client.write(POST % (b"http://h:99999/x", 5, b"hel"))
+        assert (await client.response())[0] == 400
+        assert await client.closed_within(1)
+
+
 async def test_n2_silence_after_an_answer_at_once_ends_in_time(tmp_path: Path) -> None:
     async with served(tmp_path, at_once=echo_at_once) as api:
         silent, blank = await api.connect(), await api.connect()
