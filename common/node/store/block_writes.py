@@ -48,8 +48,7 @@ def put_snapshots(writes: Writes, block: Block, receipts: Sequence[Receipt], sna
     objects = [pair for receipt in receipts for pair in receipt.objects]
     if not block.header.snapshot_count == len(snapshots) == len(objects):
         raise InvariantBroken(f"block {height} has {len(snapshots)} snapshots of {len(objects)} objects")
-    revision, u64 = schema.object_revision, schema.u64
-    writes.extend([(revision(name, height, index), u64(version)) for index, (name, version) in enumerate(objects)])
+    writes.extend(schema.revisions_of_block(height, objects))
     writes.extend([(schema.snapshot(height, first), page) for first, page in write_pages(snapshots)])
 
 

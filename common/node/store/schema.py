@@ -44,6 +44,7 @@ refused.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 DB_VERSION: Final = 1
@@ -198,13 +199,17 @@ def object_revisions(object_id: str) -> bytes:
     return OBJECTS + object_id.encode("utf-8") + b"\0"
 
 
-def object_revision(object_id: str, height: int, index: int) -> bytes:
-    """Key of one revision of an object."""
-    return OBJECTS + object_id.encode("utf-8") + b"\0" + _PLACE.pack(MAX_U64 - height, _MAX_U32 - index)
+def revisions_of_block(height: int, objects: Sequence[tuple[str, int]]) -> list[tuple[bytes, bytes]]:
+    """(key, value) of each revision that a block made, from (object id, version) of its snapshots in order."""
+    height_left, pack, u64 = MAX_U64 - height, _PLACE.pack, _U64.pack
+    return [
+        (OBJECTS + f"{name}\0".encode() + pack(height_left, _MAX_U32 - index), u64(version))
+        for index, (name, version) in enumerate(objects)
+    ]
 
 
 def read_object_revision(key: bytes) -> tuple[int, int]:
-    """(height, index of the snapshot) of an `object_revision` key."""
+    """(height, index of the snapshot) of a revision's key."""
     height, index = _PLACE.unpack(key[-_PLACE.size :])
     return MAX_U64 - height, _MAX_U32 - index
 

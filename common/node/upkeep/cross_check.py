@@ -99,8 +99,8 @@ def _check_places(reader: ChainReader, report: DataReport) -> None:
             _expect(reader, report, schema.transaction(tx.id), place)
             _expect(reader, report, schema.used_nonce(tx.signers[0], tx.nonce), place)
         objects = [pair for receipt in receipts for pair in receipt.objects]
-        for index, (object_id, version) in enumerate(objects):
-            _expect(reader, report, schema.object_revision(object_id, height, index), schema.u64(version))
+        for key, value in schema.revisions_of_block(height, objects):
+            _expect(reader, report, key, value)
 
 
 def _expect(reader: ChainReader, report: DataReport, key: bytes, value: bytes) -> None:
