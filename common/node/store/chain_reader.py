@@ -37,7 +37,7 @@ from common.node.store.stored_receipt import decode_receipt
 
 MAX_REVISIONS: Final = 10_000
 """Most revisions of an object that one call lists."""
-_SINCE_BYTES: Final = 8
+SINCE_BYTES: Final = 8
 
 Decoded = TypeVar("Decoded")
 
@@ -227,7 +227,7 @@ class ChainReader:
     def state_get(self, key: bytes) -> bytes | None:
         """The tip's value of an authenticated key, or None."""
         raw = self.state_entry(key)
-        return None if raw is None else raw[_SINCE_BYTES:]
+        return None if raw is None else raw[SINCE_BYTES:]
 
     def state_entry(self, key: bytes) -> bytes | None:
         """The stored form of a tip's value: u64 height since which it holds, then the value; or None."""
@@ -238,7 +238,7 @@ class ChainReader:
         self._check_past(height)
         raw = self.state_entry(key)
         if raw is not None and _since(raw) <= height:
-            return raw[_SINCE_BYTES:]
+            return raw[SINCE_BYTES:]
         return self._past_value(key, height)
 
     def prove_at(self, key: bytes, height: int) -> StateProof:
@@ -266,7 +266,7 @@ class ChainReader:
             return entries
         if height is None or height == self._tip.height:
             for key, raw in self._scan_after(schema.STATE, prefix, start_after):
-                entries.append((key, raw[_SINCE_BYTES:]))
+                entries.append((key, raw[SINCE_BYTES:]))
                 if len(entries) >= limit:
                     break
             return entries
@@ -277,7 +277,7 @@ class ChainReader:
         )
         for key, entry in heapq.merge(present, absent, key=_key_of):
             if entry is not None and _since(entry) <= height:
-                value: bytes | None = entry[_SINCE_BYTES:]
+                value: bytes | None = entry[SINCE_BYTES:]
             else:
                 value = self._past_value(key, height)
             if value is not None:
@@ -311,7 +311,7 @@ class ChainReader:
     def _past_value(self, key: bytes, height: int) -> bytes | None:
         """The value at `height` of a key whose tip value (if any) is younger (Q3)."""
         for _, raw in self._view.scan(schema.history_of(key), schema.history(key, height + 1)):
-            return raw[_SINCE_BYTES:] if _since(raw) <= height else None
+            return raw[SINCE_BYTES:] if _since(raw) <= height else None
         return None
 
     def _check_height(self, height: int, lowest: int) -> None:
@@ -374,7 +374,7 @@ class ChainReader:
 
 def _since(entry: bytes) -> int:
     """The height since which a stored value holds. Raises DamagedStore."""
-    if len(entry) < _SINCE_BYTES:
+    if len(entry) < SINCE_BYTES:
         raise _damaged(schema.STATE, "a value of the state names no height")
     return schema.read_u64(entry)
 

@@ -32,11 +32,11 @@ from common.core.validators import ValidatorSet
 from common.node.store import schema
 from common.node.store.block_writes import Writes, put_index, put_rest, put_snapshots, put_transactions
 from common.node.store.chain_check import check_chain
-from common.node.store.chain_reader import ChainReader, TransactionLocation
+from common.node.store.chain_reader import SINCE_BYTES, ChainReader, TransactionLocation
 from common.node.store.key_records import Floors, Tip, floor_records, read_floors, read_tip
 from common.node.store.pages import write_pages
 from common.node.store.past_tree import superseded
-from common.node.store.state_cache import AbsentKeys, StateCache
+from common.node.store.state_cache import StateCache
 from common.node.store.state_tree import StateTree, TreeUpdate
 from common.node.store.storage import KeyValueStore
 from common.node.store.store_errors import VotingUnsafe, WrongDatabase
@@ -46,7 +46,7 @@ __all__ = ["ChainReader", "ChainStore", "ProvenState", "Tip", "TransactionLocati
 
 STATE_CACHE_BYTES: Final = 4 * 1024 * 1024
 ABSENT_KEYS: Final = 32_768
-"""New business ids and nonces that wait for their blocks; 6 MB."""
+"""New business ids and nonces that wait for their blocks; 6 MB. When there are more, all are forgotten."""
 MAX_EMPTY_PREFIXES: Final = 64
 _KEPT_SETS: Final = 64
 
@@ -90,8 +90,11 @@ class ChainStore(ChainReader):
         self._lock = threading.RLock()
         """Guards what moves with the tip: view, tip, tree, caches."""
         self._pending: _Pending | None = None
-        self._state_cache = StateCache(STATE_CACHE_BYTES)
-        self._absent = AbsentKeys(ABSENT_KEYS)
+        self._state_cache = StateCache(STATE_CACHE_BYTES, self._read_state)
+        self._absent: set[bytes] = set()
+        """Keys of the database that the tip does not have. New business ids and nonces are looked up because they
+        should be absent, at admission and in execution, and the database takes longest to say so.
+        """
         self._empty: set[bytes] = set()
         """Prefixes under which the tip's state has no key; few are asked for (`common.chain.work`)."""
         self._sets: dict[int, ValidatorSet] = {}
@@ -199,7 +202,7 @@ class ChainStore(ChainReader):
             self._view = view
             self._tip = pending.tip
             self._state_cache.store(pending.state_entries)
-            self._absent.written(pending.written)
+            self._absent.difference_update(pending.written)
             empty = tuple(self._empty)
             if any(key.startswith(empty) for key in pending.state_entries):
                 self._empty.clear()
@@ -236,11 +239,16 @@ class ChainStore(ChainReader):
         self.committed(block.header.height)
         return writes
 
+    def state_get(self, key: bytes) -> bytes | None:
+        """See `ChainReader`; values of the tip are cached."""
+        entry = self._state_cache[key]
+        return None if entry is None else entry[SINCE_BYTES:]
+
     def state_entry(self, key: bytes) -> bytes | None:
         """See `ChainReader`; values of the tip are cached."""
-        known, entry = self._state_cache.lookup(key)
-        if known:
-            return entry
+        return self._state_cache[key]
+
+    def _read_state(self, key: bytes) -> bytes | None:
         view = self._view
         entry = view.get(schema.state(key))
         with self._lock:
@@ -257,7 +265,9 @@ class ChainStore(ChainReader):
         if value is None:
             with self._lock:
                 if view is self._view:
-                    self._absent.found(key)
+                    if len(self._absent) >= ABSENT_KEYS:
+                        self._absent.clear()
+                    self._absent.add(key)
         return value
 
     def nothing_below(self, prefix: bytes) -> bool:

@@ -10,10 +10,10 @@ import pytest
 
 from common.core.errors import InvariantBroken, NotFound, ProofInvalid
 from common.core.state_proof import verify_state_proof
-from common.node.store import schema
+from common.node.store import chain_store, schema
 from common.node.store.chain_store import ChainStore
 from common.node.store.committed_state import CommittedState
-from common.node.store.state_cache import AbsentKeys, StateCache
+from common.node.store.state_cache import StateCache
 from common.node.store.state_tree import _NodeCache
 from common.node.store.storage import KeyValueStore, LevelDBStore, MemoryStore, ReadView
 from common.node.store.store_errors import DamagedStore, WrongDatabase
@@ -316,28 +316,36 @@ def test_an_absent_entry_is_looked_up_once_a_tip_and_found_once_it_is_written() 
     assert chain.used_nonce(signer, "1-0") is not None
 
 
-def test_absent_entries_are_remembered_up_to_a_number() -> None:
-    absent, keys = AbsentKeys(4), [b"a", b"b", b"c", b"d", b"e"]
-    for key in keys:
-        absent.found(key)
-    assert [key in absent for key in keys] == [False, False, True, True, True]
-    absent.written([b"a", b"c", b"e"])
-    assert [key in absent for key in keys] == [False, False, False, True, False]
+def test_absent_entries_are_remembered_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_store, "ABSENT_KEYS", 2)
+    chain = TwinChain.start(MemoryStore()).chain
+    for key, remembered in ((b"a", {b"a"}), (b"b", {b"a", b"b"}), (b"a", {b"a", b"b"}), (b"c", {b"c"})):
+        assert chain.index_get(key) is None
+        assert chain._absent == {schema.index(kept) for kept in remembered}
 
 
 def test_the_most_recently_stored_entries_are_kept_within_a_budget() -> None:
-    entry_bytes = 1_000
-    cache = StateCache(10 * entry_bytes)
+    entry_bytes, asked = 1_000, list[bytes]()
+
+    def read(key: bytes) -> bytes | None:
+        asked.append(key)
+        return None
+
+    cache = StateCache(10 * entry_bytes, read)
     for number in range(200):
         cache.store({b"always": b"%d" % number})
         cache.store({b"%d" % number: bytes(entry_bytes // 2)})
-        assert cache.lookup(b"always") == (True, b"%d" % number)
-        assert cache.lookup(b"%d" % number) == (True, bytes(entry_bytes // 2))
-    known = [number for number in range(200) if cache.lookup(b"%d" % number)[0]]
+        assert cache[b"always"] == b"%d" % number
+        assert cache[b"%d" % number] == bytes(entry_bytes // 2)
+    assert not asked
+    known = [number for number in range(200) if cache[b"%d" % number] is not None]
     assert known == list(range(known[0], 200))
+    assert asked == [b"%d" % number for number in range(known[0])]
     assert 5 <= len(known) <= 20
     cache.store({b"gone": None})
-    assert (cache.lookup(b"gone"), cache.lookup(b"never")) == ((True, None), (False, None))
+    asked.clear()
+    assert [cache[b"gone"], cache[b"never"]] == [None, None]
+    assert asked == [b"never"]
 
 
 def test_that_nothing_is_below_a_prefix_holds_until_something_is_written_there() -> None:
