@@ -29,7 +29,7 @@ from typing import Any
 
 import msgspec
 
-from common.chain.application import Application
+from common.chain.application import Application, BlockContext
 from common.core.errors import Conflict, QuotaExceeded, Rejected, Unavailable
 from common.core.genesis import Genesis
 from common.core.transaction import SignedTransaction, envelope_hash, parse_envelope, verify_signatures
@@ -55,6 +55,12 @@ REMEMBERED_EXPIRED = 10_000
 def _held_bytes(tx: SignedTransaction) -> int:
     """What a parsed transaction takes in memory, roughly and rather too much."""
     return PARSED_FACTOR * len(tx.envelope) + OVERHEAD_BYTES
+
+
+def _check_limits(tx: SignedTransaction, context: BlockContext) -> None:
+    """What the next block's height and parameters demand of it."""
+    check_expiry(tx, context.height, context.parameters)
+    check_fits_a_block(tx, context.parameters)
 
 
 class Admission(msgspec.Struct, frozen=True):
@@ -132,34 +138,26 @@ class Mempool:
             if self._chain.transaction(tx.id) is not None:
                 return Admission(tx, fresh=False, committed=True)
             raise Conflict("nonce_used", "this signer has used the nonce before", nonce=tx.nonce)
-        self._check_limits(tx)
-        self._check_nonce_is_free(tx)
+        context = self._next.context()
+        _check_limits(tx, context)
+        if (tx.signers[0], tx.nonce) in self._by_nonce:  # attack N4
+            raise Conflict("nonce_pending", "another transaction with this signer and nonce is pending", nonce=tx.nonce)
         self._check_quota(tx)
         if tx.envelope_hash not in self._fetched:
             verify_signatures(tx, self._genesis.suite)
-        self._check_application(tx)
+        self._check_application(tx, context)
         self._insert(tx)
         return Admission(tx, fresh=True)
 
-    def _check_application(self, tx: SignedTransaction) -> None:
+    def _check_application(self, tx: SignedTransaction, context: BlockContext) -> None:
         """What the application says of it. Its bugs keep the transaction out, and nothing else (ADR 0024)."""
         try:
-            self._application.check(tx, self._state, self._next.context())
+            self._application.check(tx, self._state, context)
         except (Rejected, DamagedStore, StoreFailed):
             raise
         except Exception as error:
             self._failed(f"check raised {type(error).__name__}: {str(error)[:200]!a}")
             raise Unavailable("check_failed", "this node cannot judge the transaction; try another node") from error
-
-    def _check_limits(self, tx: SignedTransaction) -> None:
-        context = self._next.context()
-        check_expiry(tx, context.height, context.parameters)
-        check_fits_a_block(tx, context.parameters)
-
-    def _check_nonce_is_free(self, tx: SignedTransaction) -> None:
-        """(first signer, nonce) is not pending (attack N4); that it is not used was checked first."""
-        if (tx.signers[0], tx.nonce) in self._by_nonce:
-            raise Conflict("nonce_pending", "another transaction with this signer and nonce is pending", nonce=tx.nonce)
 
     def _check_quota(self, tx: SignedTransaction) -> None:
         limits = self._limits
@@ -246,7 +244,7 @@ class Mempool:
         if envelope is None:
             return None
         with suppress(Rejected):  # not admissible here and now does not make it invalid in a block
-            self.admit(envelope)
+            self.admit_parsed(parse_envelope(envelope, self._genesis.suite, key))
         admitted = self.resolve(key)  # not so if another envelope of the same transaction id is pending
         if admitted is not None:
             return admitted
@@ -337,9 +335,10 @@ class Mempool:
 
     def _drop_what_new_limits_refuse(self) -> None:
         """Governance has changed the chain's limits (M3)."""
+        context = self._next.context()
         for key, tx in list(self._pending.items()):
             try:
-                self._check_limits(tx)
+                _check_limits(tx, context)
             except Rejected:
                 self._remove(key)
 
