@@ -354,8 +354,9 @@ def _check_outcome(outcome: Outcome, tx: SignedTransaction | None) -> None:
     """An outcome that no block can hold is the application's fault. Raises `ExecutionFailed`."""
     if len(outcome.objects) != len(outcome.snapshots):
         raise ExecutionFailed("an outcome lists other objects than it has snapshots", tx)
-    if max(map(len, outcome.snapshots), default=0) > MAX_SNAPSHOT_BYTES:
-        raise ExecutionFailed("an application made a snapshot above 64 KiB", tx)
+    for snapshot in outcome.snapshots:
+        if len(snapshot) > MAX_SNAPSHOT_BYTES:
+            raise ExecutionFailed("an application made a snapshot above 64 KiB", tx)
 
 
 def _shown(error: Exception) -> str:
