@@ -23,7 +23,7 @@ Left out: signatures (verified by the node before).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
@@ -190,7 +190,7 @@ def rules_at(state: StateReader, types: Mapping[str, OperationType], height: int
 def authorise(
     state: StateReader,
     signers: Sequence[str],
-    operation_types: Set[str],
+    operation_types: frozenset[str],
     types: Mapping[str, OperationType],
     height: int,
 ) -> None:
@@ -199,31 +199,32 @@ def authorise(
     Every one of them is a key of `types`. Raises `Forbidden` with `signer_unknown`, `approval_same_person`,
     `role_not_allowed`, `approval_missing`, `organisations_too_few`.
     """
-    names = tuple(sorted(operation_types))
-    declared = tuple(map(types.__getitem__, names))
+    declared = tuple(map(types.__getitem__, operation_types))
     records = tuple([signer_record(state, public_key) for public_key in signers])
     governance = state.get(GOVERNANCE_KEY) if True in map(_governs, declared) else None
-    _authorise(tuple(signers), records, names, declared, state.get(POLICY_KEY), governance, height)
+    _authorise(tuple(signers), records, operation_types, declared, state.get(POLICY_KEY), governance, height)
 
 
 @lru_cache(maxsize=4096)
 def _authorise(
     public_keys: tuple[str, ...],
     records: tuple[bytes | None, ...],
-    names: tuple[str, ...],
+    operation_types: frozenset[str],
     declared: tuple[OperationType, ...],
     policy: bytes | None,
     governance: bytes | None,
     height: int,
 ) -> None:
-    """`authorise`, given what the state holds. That signers may is remembered under all that it follows from, for most
-    transactions repeat the question; a refusal is made anew.
+    """`authorise`, given what the state holds; `declared` are the operation types, in the order of their set. That
+    signers may is remembered under all that it follows from, for most transactions repeat the question; a refusal is
+    made anew.
     """
     known = [_signer(record, public_key) for public_key, record in zip(public_keys, records, strict=True)]
     if len({signer.counted_person for signer in known}) != len(known):
         raise Forbidden("approval_same_person", "Maker and checkers must be different persons.")
     chosen = values_of(policy, height)
-    for name, operation_type in zip(names, declared, strict=True):
+    by_name = dict(zip(operation_types, declared, strict=True))
+    for name, operation_type in sorted(by_name.items()):
         _check_rule(_rule(chosen, name, operation_type), known, name)
         if operation_type.governs:
             _check_organisations(governance, known, name)
