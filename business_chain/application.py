@@ -13,13 +13,14 @@ Left out: queries (routes), the meaning of operations (operations).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from business_chain import block_work
 from business_chain.ledger import Ledger
 from business_chain.operations import operation_types
 from business_chain.operations.operation_records import Operation
+from business_chain.operations.operation_types import BusinessOperation
 from business_chain.refusals import refuse
 from business_chain.sealed_index import sealed_after
 from business_chain.settings import parse_settings
@@ -118,8 +119,9 @@ class BusinessApplication:
             return
         if holds_resident_number(tx.nonce):
             raise refuse("personal_identifier", field="nonce")
-        operations = self._read_operations(tx.operations, context.protocol_version)
-        self._authorise(tx, state, context)
+        types = operation_types.OPERATIONS.at(context.protocol_version)
+        operations = self._read_operations(tx.operations, types)
+        authorise(state, tx.signers, tx.operation_types, types, context.height)
         seen: set[str] = set()
         for index, operation in enumerate(operations):
             try:
@@ -141,10 +143,10 @@ class BusinessApplication:
         if evidence.is_evidence(tx):
             return evidence.execute(tx, context, state, _registered(state))
         version = context.protocol_version
-        operations = self._take_kept(version, tx.id) or self._read_operations(tx.operations, version)
-        self._authorise(tx, state, context)
-        ledger = Ledger(state, self._suite, self._settings.market, context)
         types = operation_types.OPERATIONS.at(version)
+        operations = self._take_kept(version, tx.id) or self._read_operations(tx.operations, types)
+        authorise(state, tx.signers, tx.operation_types, types, context.height)
+        ledger = Ledger(state, self._suite, self._settings.market, context)
         business_ids = BusinessIds(state, self._suite, tx.id)
         latest_ms = context.time_ms + context.parameters.max_clock_ahead_ms
         for index, operation in enumerate(operations):
@@ -189,12 +191,6 @@ class BusinessApplication:
         """Commitments to bodies off the chain, in the order of blocks, each with its cursor."""
         return sealed_after(chain, after, limit)
 
-    @staticmethod
-    def _authorise(tx: SignedTransaction, state: StateReader, context: BlockContext) -> None:
-        """Every type of the transaction's operations is known. Raises as `authorise`."""
-        types = operation_types.OPERATIONS.at(context.protocol_version)
-        authorise(state, tx.signers, tx.operation_types, types, context.height)
-
     def operation_types(self, version: int) -> list[str]:
         """The operation types that a block of this protocol version accepts, sorted."""
         return sorted([*operation_types.OPERATIONS.at(version), *evidence.EVIDENCE_TYPES])
@@ -217,13 +213,16 @@ class BusinessApplication:
             },
         }
 
-    def _read_operations(self, documents: Sequence[dict[str, Any]], version: int) -> list[Operation]:
-        """Records of all operations, with what can be judged without state."""
+    @staticmethod
+    def _read_operations(
+        documents: Sequence[dict[str, Any]], types: Mapping[str, BusinessOperation]
+    ) -> list[Operation]:
+        """Records of all operations, with what can be judged without state; each is one of `types`."""
         operations = []
         entries = 0
         for index, document in enumerate(documents):
             try:
-                operation = operation_types.parse_operation(document, version)
+                operation = operation_types.parse_operation(document, types)
                 entries += operation_types.check_shape(operation)
                 if entries > MAX_TRANSACTION_ENTRIES:
                     raise refuse("entries_limit", limit=MAX_TRANSACTION_ENTRIES)

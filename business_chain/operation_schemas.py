@@ -3,7 +3,7 @@
 Made from the records (operations.records), so a field cannot be documented otherwise than it is read. The examples
 tell one story in order and are applied by a test.
 
-Left out: validation of what clients send; the chain reads operations with `registry.parse_operation` alone.
+Left out: validation of what clients send; the chain reads operations with `operation_types.parse_operation` alone.
 """
 
 from __future__ import annotations

@@ -82,15 +82,15 @@ OPERATION_RECORDS: Final[dict[str, type[Operation]]] = {record.TYPE: record for 
 """Operation type -> record class, for documents."""
 
 
-def parse_operation(document: Mapping[str, Any], version: int) -> Operation:
-    """The typed record of one operation of a block of this protocol version.
+def parse_operation(document: Mapping[str, Any], types: Mapping[str, BusinessOperation]) -> Operation:
+    """The typed record of one operation, whose type is one of `types`.
 
     Raises `Malformed` or `RuleBroken`, naming the field.
     """
     operation_type = document.get("type")
     if type(operation_type) is not str:
         raise refuse("field_missing" if operation_type is None else "field_type", field="type")
-    declared = OPERATIONS.get(operation_type, version)
+    declared = types.get(operation_type)
     if declared is None:
         raise refuse("operation_type_unknown", operation_type=shown(operation_type))
     return read_operation(declared.record, document, operation_type)

@@ -89,10 +89,6 @@ class VersionedTable(Generic[_Thing]):
             known = self._at[version] = MappingProxyType(dict(sorted(newest.items())))
         return known
 
-    def get(self, name: str, version: int) -> _Thing | None:
-        """The thing of this name in a block of this version, or None."""
-        return self.at(version).get(name)
-
     def declared(self) -> list[tuple[int, str, _Thing]]:
         """Every declaration as (since, name, thing), ascending: decoders of all versions stay."""
         return [(since, name, self._entries[since, name]) for since, name in sorted(self._entries)]

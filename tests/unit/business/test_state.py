@@ -138,9 +138,9 @@ def test_records_of_admitted_transactions_are_kept_within_a_bound_and_make_room_
     reads: list[Any] = []
     parse = operation_types.parse_operation
 
-    def counted(document: dict[str, Any], version: int) -> Any:
+    def counted(document: dict[str, Any], types: Any) -> Any:
         reads.append(document)
-        return parse(document, version)
+        return parse(document, types)
 
     monkeypatch.setattr(operation_types, "parse_operation", counted)
     first, second = (market.transaction(*(market.transfer(1, 2, 1) for _ in range(3))) for _ in range(2))

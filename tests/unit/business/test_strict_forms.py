@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from business_chain.operation_schemas import STORY
 from business_chain.operations.fields import plan_of, read_record
 from business_chain.operations.operation_records import Operation
-from business_chain.operations.operation_types import OPERATION_RECORDS, parse_operation
+from business_chain.operations.operation_types import OPERATION_RECORDS, OPERATIONS, parse_operation
 from business_chain.operations.strict_forms import strict_form
 from common.core.codec import MAX_SAFE_INTEGER
 from common.core.errors import Rejected
@@ -69,7 +69,7 @@ def outcome(read: Any) -> Any:
 def both_ways(document: dict[str, Any]) -> None:
     record = OPERATION_RECORDS[document["type"]]
     by_field = outcome(lambda: read_record(record, document, beside=frozenset({"type"})))
-    in_one_pass = outcome(lambda: parse_operation(document, 1))
+    in_one_pass = outcome(lambda: parse_operation(document, OPERATIONS.at(1)))
     if isinstance(in_one_pass, dict):
         assert in_one_pass.pop("type", document["type"]) == document["type"]
     assert by_field == in_one_pass

@@ -25,7 +25,6 @@ def test_what_a_later_version_adds_or_replaces_changes_nothing_before_it() -> No
         layout.add("two", since=version)
         assert dict(table.at(1)) == before
         assert list(table.at(version).items()) == [("accept", "new"), ("pledge", "as first"), ("transfer", "as second")]
-        assert (table.get("accept", 1), table.get("accept", version)) == (None, "new")
         assert (layout.at(1), layout.at(version), layout.declared()) == ("one", "two", [(1, "one"), (version, "two")])
         assert table.declared()[-1] == (version, "transfer", "as second")
 
