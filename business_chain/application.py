@@ -146,7 +146,7 @@ class BusinessApplication:
         types = operation_types.OPERATIONS.at(version)
         operations = self._take_kept(version, tx.id) or self._read_operations(tx.operations, types)
         authorise(state, tx.signers, tx.operation_types, types, context.height)
-        ledger = Ledger(state, self._suite, self._settings.market, context)
+        ledger = Ledger(state, self._settings.market, context)
         business_ids = BusinessIds(state, self._suite, tx.id)
         latest_ms = context.time_ms + context.parameters.max_clock_ahead_ms
         for index, operation in enumerate(operations):

@@ -45,7 +45,6 @@ from business_chain.state import (
 )
 from common.chain.application import BlockContext, StateView
 from common.core.errors import InvariantBroken
-from common.core.suite import Suite
 from common.model.document import encode_document
 from common.model.enumerations import NOT_TRADING, TRADING
 from common.model.kinds.account import ACCOUNT, account_body
@@ -77,16 +76,12 @@ class Ledger:
         "operation",
         "snapshots",
         "state",
-        "suite",
-        "time_ms",
     )
 
-    def __init__(self, state: StateView, suite: Suite, market: Market, context: BlockContext) -> None:
+    def __init__(self, state: StateView, market: Market, context: BlockContext) -> None:
         self.context = context
         self.state = state
-        self.suite = suite
         self.market = market
-        self.time_ms = context.time_ms
         self.maintained_at = date_time(context.time_ms)
         self.snapshots: list[bytes] = []
         self.objects: list[tuple[str, int]] = []

@@ -300,11 +300,12 @@ class BusinessIds:
     def write(self) -> None:
         """Chain what was entered: the transaction is applied."""
         for digit, entries in sorted(self._entries.items()):
-            data = self._state.get(bucket_key(digit))
+            key = bucket_key(digit)
+            data = self._state.get(key)
             bucket = _FIRST_BUCKET if data is None else _bucket_decoder.decode(data)
             step = b"".join((bytes.fromhex(bucket.hash), self._tx_id, *entries))
             chained = self._suite.tagged_hash(BUSINESS_CHAIN_TAG, step).hex()
-            self._state.put(bucket_key(digit), encode_value(Bucket(count=bucket.count + len(entries), hash=chained)))
+            self._state.put(key, encode_value(Bucket(count=bucket.count + len(entries), hash=chained)))
 
 
 def adjust_shareholder(state: StateView, issuer: str, subject: str, change: int) -> int:

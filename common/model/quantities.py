@@ -42,7 +42,7 @@ def decimal_text(value: int, places: int) -> str:
     if not places or not value:
         return str(value)
     whole, rest = divmod(abs(value), _UNITS[places])
-    text = f"{whole}.{rest:0{places}d}".rstrip("0").rstrip(".") if rest else str(whole)
+    text = f"{whole}.{rest:0{places}d}".rstrip("0") if rest else str(whole)
     return text if value > 0 else "-" + text
 
 

@@ -82,14 +82,12 @@ def registration_body(
     """
     available_before, available, available_change = _course(before.available, after.available, scale)
     report = "" if report_ref is None else f',"register_transaction_ref":"{report_ref}"'
-    moved = (
+    text = (
         '{"registration_information":{"register_basic_information":{'
         f'"register_event_type":{event_type},"register_object_type":{_RIGHTS}}},'
         '"registration_rights":{"basic_information_rights":{"available_registration":{'
         f'"register_asset_balance_after":{available},"register_asset_balance_before":{available_before},'
         f'"register_asset_balance_change":{available_change}}},'
-    )
-    described = (
         f'"basic_information_description":{{"register_asset_currency":"{currency}","register_asset_type":{_OTHER},'
         f'"register_asset_unit":{_UNITS[unit]},"register_create_time":"{maintained_at}",'
         f'"register_product_ref":"{product_ref}","register_serial_number":"{business_id}",'
@@ -98,7 +96,7 @@ def registration_body(
         f'"description_status_information":{{"register_asset_note":"{note}","register_source_type":{_OTHER}}},'
         f"{_bound_text(before, after, scale, freeze_description)}}}}}}}}}"
     )
-    return (moved + described).encode()
+    return text.encode()
 
 
 def _bound_text(before: StatedBalances, after: StatedBalances, scale: int, freeze_description: str | None) -> str:
