@@ -204,14 +204,14 @@ class TokenStore:
 
     def __init__(self, path: Path, now_ms: Callable[[], int] = _now_ms) -> None:
         """Raises `Malformed` or `Unavailable` if the file cannot be used at the start."""
-        self._path = path
+        self._path, self._file = path, os.fspath(path)
         self._now_ms = now_ms
         self._stamp = self._refused_stamp = self._current_stamp()
         self._by_hash = {record.hash: record.identity for record in _read_tokens(path)}
 
     def _current_stamp(self) -> tuple[int, int, int, int] | None:
         try:
-            found = os.stat(self._path)
+            found = os.stat(self._file)
         except OSError:
             return None
         # With the time of its last change of owner or mode: what could not be read may be readable since.
@@ -223,7 +223,7 @@ class TokenStore:
             return
         if stamp is None:
             self._stamp, self._by_hash = stamp, {}
-            _log.error("the tokens file is gone; nobody is admitted", extra={"file": str(self._path)})
+            _log.error("the tokens file is gone; nobody is admitted", extra={"file": self._file})
             return
         try:
             self._by_hash = {record.hash: record.identity for record in _read_tokens(self._path)}

@@ -30,6 +30,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Protocol
 
 from starlette.responses import Response
@@ -270,10 +271,9 @@ class Edge:
         """Bounds of the head, then the token, then room for the body (G1, G2, G6)."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         limits = self._limits
-        size, body_size, authorization, hosts = 0, 0, None, 0
+        body_size, authorization, hosts = 0, None, 0
         largest = limits.largest(scope)
         for name, value in headers:
-            size += len(name) + len(value)
             if name == b"authorization":
                 if authorization is not None:
                     raise Unauthorised("token_missing", "The request holds more than one Authorization header.")
@@ -290,7 +290,7 @@ class Edge:
                 if value.lower() != b"chunked":
                     raise _EdgeRefusal("transfer_encoding_unsupported")
                 body_size = largest  # of a length that is not said counts as the longest
-        if size > limits.header_bytes or len(headers) > limits.header_count:
+        if len(headers) > limits.header_count or len(b"".join(chain.from_iterable(headers))) > limits.header_bytes:
             raise _EdgeRefusal("headers_too_large", limit=limits.header_bytes)
         if hosts > 1 or (not hosts and scope["http_version"] == "1.1"):
             raise _EdgeRefusal("host_header")
