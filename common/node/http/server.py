@@ -33,6 +33,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from common.node.http.answer import COMMON_HEADERS, OUTLET, Outlet, Reply
+from common.node.loop_timers import ROUNDED_S
 from common.node.peer.listener import Listener, ListenerLimits, Ticket
 from common.node.peer.tls import ApiTls
 from common.node.settings import LimitSettings
@@ -88,6 +89,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._outlet: Outlet | None = None
         self._write_timeout_s = (server.limits.http_body_timeout_ms + BACKSTOP_MS) / 1000
         self._deadline: asyncio.TimerHandle | None = None
+        self._idle_since: float | None = None
+        """Since when nobody asks; None while somebody does, or before the first has asked."""
         self._write_deadline: asyncio.TimerHandle | None = None
         self._in_head = True
         self._in_body = False
@@ -111,8 +114,9 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._ticket.release()
         self._disarm()
-        if self._write_deadline is not None:
-            self._write_deadline.cancel()
+        for handle in (self._write_deadline, self.timeout_keep_alive_task):
+            if handle is not None:
+                handle.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -123,7 +127,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._held is not None:
             self._take_up(self._held)
-        if self._deadline is None and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+        if self._deadline is None and self._idle_since is None and not self.transport.is_closing():
             self._wait_for_rest()
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._too_large = True
@@ -237,6 +241,34 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     # Deadlines.
+
+    def on_response_complete(self) -> None:
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._watch_idle(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Somebody asks. The loop's timer stays where it is: to make one anew for every request costs more."""
+        self._idle_since = None
+
+    def _watch_idle(self, timeout_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(timeout_s, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > ROUNDED_S:
+            self._watch_idle(left_s)
+        else:
+            super().timeout_keep_alive_handler()
 
     def _wait_for_rest(self) -> None:
         """A request has begun and is not whole: its head or its body has so long to come."""

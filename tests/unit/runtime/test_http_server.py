@@ -187,6 +187,17 @@ async def test_n2_silence_after_an_answer_at_once_ends_in_time(tmp_path: Path) -
         assert await blank.closed_within(3)
 
 
+async def test_the_time_for_silence_begins_anew_with_every_answer(tmp_path: Path) -> None:
+    async with served(tmp_path, at_once=echo_at_once) as api:
+        client = await api.connect()
+        for path in (b"POST /x", b"GET /1", b"POST /x", b"GET /1"):
+            client.write(path + b" HTTP/1.1\r\nhost: h\r\n\r\n")
+            assert (await client.response())[0] in (200, 202)
+            await asyncio.sleep(0.6)
+        assert not await client.closed_within(0.1)
+        assert await client.closed_within(2)
+
+
 async def test_n2_who_does_not_read_gets_no_answers_at_once(tmp_path: Path) -> None:
     asked: list[bytes] = []
 
