@@ -119,7 +119,9 @@ class NodeService:
 
     def submit(self, envelope: bytes) -> TransactionState:
         """Admit one envelope. The same transaction again is the same answer. Raises Rejected."""
-        return self._running().submit(envelope)
+        if self._runtime is None or self._closed:
+            raise Unavailable("stopping", "this node is starting or stopping; ask another node")
+        return self._runtime.submit(envelope)
 
     async def wait_receipt(self, tx_id: bytes, timeout_s: float) -> TransactionState:
         """Where a transaction that is not final now is when it is, when the time is over, or when the node stops."""
@@ -239,9 +241,9 @@ class NodeService:
         self._counts["blocks"] += 1
         self._counts["priced_units"] += committed.used.priced
         self._counts["priced_units_rejected"] += committed.used.rejected
+        self._counts.update([receipt.status for receipt in committed.receipts])
         height = committed.header.height
-        for index, receipt in enumerate(committed.receipts):
-            self._counts[receipt.status] += 1
+        for index, receipt in enumerate(committed.receipts if self._receipt_waiters else ()):
             if waiters := self._receipt_waiters.pop(receipt.tx_id, None):
                 _wake(waiters, TransactionState(receipt.tx_id, receipt.status, height, index, receipt))
         for due in [at for at in self._height_waiters if at <= height]:
@@ -297,11 +299,6 @@ class NodeService:
             self._short_since = None
         elif self._short_since is None:
             self._short_since = self._loop.time()
-
-    def _running(self) -> Runtime:
-        if self._runtime is None or self._closed:
-            raise Unavailable("stopping", "this node is starting or stopping; ask another node")
-        return self._runtime
 
     def _logic(self) -> NodeLogic:
         if self._node is None:
