@@ -170,7 +170,8 @@ class Runtime(EffectPorts):
             except Exception as error:  # as broad as in `_step`, for the same reason
                 self._fail("the node broke an invariant", error)
             else:
-                self._performer.take(effects)
+                if effects:
+                    self._performer.take(effects)
                 return result
         raise Unavailable("stopping", "this node is stopping; send the transaction to another node")
 
