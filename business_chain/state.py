@@ -33,7 +33,7 @@ Left out: the rules (operations), the snapshots' form (snapshots), holdings and 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -169,8 +169,9 @@ def account_key(account: str) -> bytes:
 PRODUCT_PREFIX: Final = b"product/"
 
 
+@lru_cache(maxsize=128)
 def product_key(code: str) -> bytes:
-    """Key of a `Product`."""
+    """Key of a `Product`. Cached, as what it holds is."""
     return PRODUCT_PREFIX + code.encode("ascii")
 
 
@@ -189,6 +190,7 @@ def binding_key(business_id: str) -> bytes:
     return b"binding/" + business_id.encode("ascii")
 
 
+@cache
 def bucket_key(digit: int) -> bytes:
     """Key of a bucket of business ids, `digit` 0 to 15."""
     return b"business/%x" % digit

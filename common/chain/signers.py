@@ -75,8 +75,9 @@ def decode_signer(data: bytes) -> Signer:
     return _signer_decoder.decode(data)
 
 
+@lru_cache(maxsize=1024)
 def signer_key(public_key: str) -> bytes:
-    """State key of a signer; `public_key` in text form."""
+    """State key of a signer; `public_key` in text form. Cached: asked for with every transaction."""
     return SIGNER_PREFIX + public_key.encode("ascii")
 
 
