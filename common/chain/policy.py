@@ -199,7 +199,7 @@ def authorise(
     Every one of them is a key of `types`. Raises `Forbidden` with `signer_unknown`, `approval_same_person`,
     `role_not_allowed`, `approval_missing`, `organisations_too_few`.
     """
-    declared = tuple(map(types.__getitem__, operation_types))
+    declared = tuple([types[name] for name in operation_types])
     records = tuple([signer_record(state, public_key) for public_key in signers])
     governance = state.get(GOVERNANCE_KEY) if True in map(_governs, declared) else None
     _authorise(tuple(signers), records, operation_types, declared, state.get(POLICY_KEY), governance, height)
