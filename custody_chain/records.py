@@ -26,6 +26,21 @@ _Cell = tuple[Table[Any, Any], Any]
 """Table and key. Paths are built where the state is read or written, and not where a record is looked up again."""
 
 
+class _Values(dict[_Cell, Any]):
+    """Records by cell; what was not asked for before is read. None means absent."""
+
+    def __init__(self, state: StateView) -> None:
+        super().__init__()
+        self._state = state
+
+    def __missing__(self, cell: _Cell) -> Any:
+        table, key = cell
+        path = table.path(key)
+        data = self._state.get_index(path) if table.index else self._state.get(path)
+        record = self[cell] = None if data is None else table.decode(data)
+        return record
+
+
 class Records:
     """A write-back layer over a `StateView`, with savepoints. None means absent."""
 
@@ -33,14 +48,14 @@ class Records:
         """`protocol_version` is that of the block whose rules are at work."""
         self._state = state
         self.protocol_version = protocol_version
-        self._values: dict[_Cell, Any] = {}
+        self._values = _Values(state)
         self._changed: set[_Cell] = set()
         self._journal: list[tuple[_Cell, Any, bool]] = []
         self._touched: dict[_Cell, Any] = {}
 
     def get(self, table: Table[K, R], key: K) -> R | None:
         """The record under a key, or None. Do not change it in place."""
-        record: R | None = self._read((table, key))
+        record: R | None = self._values[table, key]
         return record
 
     def put(self, table: Table[K, R], key: K, record: R) -> None:
@@ -53,7 +68,8 @@ class Records:
 
     def put_judged(self, table: Table[K, R], key: K, record: R) -> None:
         """Set a record that no rule has to be asked about again."""
-        self._write((table, key), record)
+        cell = table, key
+        self._write(cell, self._values[cell], record)
 
     def take_touched(self) -> list[tuple[Table[Any, Any], Any, Any]]:
         """Table, key and record of before, of each judged record that changed since the last time, in the order in
@@ -65,29 +81,21 @@ class Records:
 
     def add(self, table: Table[K, R], key: K, record: R) -> None:
         """Set the record under a key that is new, which saves reading what is not there."""
-        self._values.setdefault((table, key), None)
-        self._write((table, key), record)
-
-    def _read(self, cell: _Cell) -> Any:
-        try:
-            return self._values[cell]
-        except KeyError:
-            table, key = cell
-            path = table.path(key)
-            data = self._state.get_index(path) if table.index else self._state.get(path)
-            record = None if data is None else table.decode(data)
-            self._values[cell] = record
-            return record
+        cell = table, key
+        if table.judged:
+            self._touched.setdefault(cell, None)
+        self._write(cell, self._values.get(cell), record)
 
     def _change(self, cell: _Cell, record: Any) -> None:
-        if cell[0].judged and cell not in self._touched:
-            self._touched[cell] = self._read(cell)
-        self._write(cell, record)
+        before = self._values[cell]
+        if cell[0].judged:
+            self._touched.setdefault(cell, before)
+        self._write(cell, before, record)
 
-    def _write(self, cell: _Cell, record: Any) -> None:
+    def _write(self, cell: _Cell, before: Any, record: Any) -> None:
         if cell[0].since > self.protocol_version:
             raise InvariantBroken(f"{cell[0].name} records are of a later protocol version than the block")
-        self._journal.append((cell, self._read(cell), cell in self._changed))
+        self._journal.append((cell, before, cell in self._changed))
         self._values[cell] = record
         self._changed.add(cell)
 
@@ -113,7 +121,7 @@ class Records:
         self.flush()
         below = self._state.scan_index if table.index else self._state.scan
         keys = [table.key(path) for path, _ in below(table.prefix(*leading), limit, start_after)]
-        return [(key, self._read((table, key))) for key in keys]
+        return [(key, self._values[table, key]) for key in keys]
 
     def flush(self) -> None:
         """Write all changes to the view. Raises `Malformed` if a value has no canonical form (a bug of the caller)."""
