@@ -86,22 +86,35 @@ def _insert(records: Records, where: HoldingKey, object_id: str, since: Where) -
         if movement is None or movement.since <= since:
             break
         earlier, later = movement.previous, earlier
-    records.put(LAST_MOVEMENTS, where, replace(ends, made=number + 1))
-    empty = Movement(object_id=object_id, since=since, preceded_by=NOTHING, before=NOTHING, after=NOTHING)
-    records.put(MOVEMENTS, MovementKey(*where, number), empty)
-    _join(records, where, earlier, number)
-    _join(records, where, number, later)
+    newest = number if later is None else ends.newest
+    records.put(LAST_MOVEMENTS, where, LastMovement(newest=newest, made=number + 1))
+    empty = Movement(
+        object_id=object_id,
+        since=since,
+        previous=earlier,
+        next=later,
+        preceded_by=NOTHING,
+        before=NOTHING,
+        after=NOTHING,
+    )
+    records.add(MOVEMENTS, MovementKey(*where, number), empty)
+    _point(records, where, earlier, next=number)
+    _point(records, where, later, previous=number)
     return number
 
 
+def _point(records: Records, where: HoldingKey, number: int | None, **neighbour: int | None) -> None:
+    """Let a movement, if there is one, have another neighbour, about which no rule asks."""
+    movement = _movement(records, where, number)
+    if movement is not None and number is not None:
+        records.put_judged(MOVEMENTS, MovementKey(*where, number), replace(movement, **neighbour))
+
+
 def _join(records: Records, where: HoldingKey, earlier: int | None, later: int | None) -> None:
-    """Make two movements neighbours, about which no rule asks. None is what lies before the first, after the newest."""
-    first, second = _movement(records, where, earlier), _movement(records, where, later)
-    if first is not None and earlier is not None:
-        records.put_judged(MOVEMENTS, MovementKey(*where, earlier), replace(first, next=later))
-    if second is not None and later is not None:
-        records.put_judged(MOVEMENTS, MovementKey(*where, later), replace(second, previous=earlier))
-    else:
+    """Make two movements neighbours. None is what lies before the first, after the newest."""
+    _point(records, where, earlier, next=later)
+    _point(records, where, later, previous=earlier)
+    if later is None:
         ends = records.get(LAST_MOVEMENTS, where) or LastMovement()
         records.put(LAST_MOVEMENTS, where, replace(ends, newest=earlier))
 
