@@ -24,29 +24,34 @@ from custody_chain.records import Records
 from custody_chain.supervision import rules
 from custody_chain.supervision.alerts import Moment, end_alert, raise_alert
 from custody_chain.supervision.verdicts import Case
-from custody_chain.tables.rules import RULE_SETTINGS
+from custody_chain.tables.rules import RULE_SETTINGS, RuleSettings
 from custody_chain.tables.table import Only, Table
 
 
 def judge_touched(records: Records, moment: Moment) -> None:
     """Ask the rules about every judged record that changed since the last time."""
+    settings = records.get(RULE_SETTINGS, Only())
     while touched := records.take_touched():
         for table, key, before in touched:
-            judge(records, moment, table, key, before)
+            judge(records, moment, settings, table, key, before)
 
 
-def judge(records: Records, moment: Moment, table: Table[Any, Any], key: Any, before: Any) -> None:
-    """Ask the rules about one record; `before` is the one whose alerts stand."""
+def judge(
+    records: Records, moment: Moment, settings: RuleSettings | None, table: Table[Any, Any], key: Any, before: Any
+) -> None:
+    """Ask the rules about one record; `before` is the one whose alerts stand, `settings` what governance has set."""
     record = records.get(table, key)
     stood: dict[str, str] = {} if before is None else before.alerts
     standing: dict[str, str] = {}
-    settings = records.get(RULE_SETTINGS, Only())
+    case: Case[Any, Any] | None = None
     for rule, ask in () if record is None else rules.RULES.over(table):
         parameters = rules.parameters_of(settings, rule, moment.custody_height)
         if parameters is None:
             continue
         region = key.region if table.by_region else _region_of(moment, record, stood.get(rule.rule))
-        finding = ask(Case(key, record, region, moment.letters, parameters))
+        if case is None or case.parameters is not parameters or case.region != region:
+            case = Case(key, record, region, moment.letters, parameters)
+        finding = ask(case)
         if finding is not None:
             standing[rule.rule] = raise_alert(records, moment, rule.rule, *finding, region=region)
     for rule_id, alert in stood.items():

@@ -73,13 +73,14 @@ def _judge_some(
 ) -> tuple[bool, str | None]:
     """Judge some more of a table's records. Returns whether all are done, and the path of the last one."""
     leading = (moment.network,) if table.by_region else ()
+    settings = records.get(RULE_SETTINGS, Only())
     while budget.units > 0:
         limit = min(budget.units, _AT_ONCE)
         start = None if after is None else after.encode("ascii")
         found = records.scan(table, limit, *leading, start_after=start)
         for key, record in found:
             budget.take()
-            judge(records, moment, table, key, record)
+            judge(records, moment, settings, table, key, record)
             after = table.path(key).decode("ascii")
         if len(found) < limit:
             return budget.units > 0, after

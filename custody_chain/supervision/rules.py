@@ -41,6 +41,8 @@ FIRST_VERSION: Final = 1
 """The protocol version with which a chain begins."""
 
 
+_NOTHING: Final[Mapping[str, Any]] = {}
+
 Judge = Callable[[Case[Any, Any]], RuleFinding | None]
 
 
@@ -63,9 +65,9 @@ class Rule:
     title_zh: str
     source: str
     asks: tuple[On, ...]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     """Their defaults."""
-    bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    bounds: Mapping[str, tuple[int, int]] = field(default_factory=lambda: _NOTHING)
     """The least and the greatest that governance may set of each."""
     since: int = FIRST_VERSION
     attributed_to: str = "region"
