@@ -4,7 +4,8 @@ uvicorn's own server is not used: it wakes up ten times a second, and it bounds 
 time that a client may take for it.
 
 Invariants:
-  H1  A request's head has a bound in bytes and in time, its body in time (and in bytes by the routes) (N1, N2).
+  H1  A request's head has a bound in bytes and in time, its body in time (and in bytes by the routes) (N1, N2). Fields
+      behind a chunked body (trailers) are refused: nothing here reads them, and each would be kept.
   H2  A client that does not read its answer is cut off; until then little is buffered for it (N2, `answer`).
   H3  Requests on one connection are answered one after the other; few may wait. What comes behind them is left
       unread: the last of those that wait is answered with `connection: close`, and the client sends the rest again.
@@ -94,7 +95,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._write_deadline: asyncio.TimerHandle | None = None
         self._in_head = True
         self._in_body = False
-        self._head_bytes = 0
+        self._field_bytes = 0
+        """Of a head, or since the last piece of a body: of chunk sizes, and of fields behind the body."""
         self._too_large = False
         self._held: bytes | None = None
         """What has come of the body of a request that may be whole once this read is over (H6)."""
@@ -122,14 +124,15 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing() or self._full:
             return
-        if self._in_head:
-            self._head_bytes += len(data)
+        if self._in_head or self._in_body:
+            self._field_bytes += len(data)
         super().data_received(data)
-        if self._held is not None:
+        if self._held is not None and not self.transport.is_closing():
             self._take_up(self._held)
         if self._deadline is None and self._idle_since is None and not self.transport.is_closing():
             self._wait_for_rest()
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        in_fields = (self._in_head or self._in_body) and self._field_bytes > MAX_HEAD_BYTES
+        if in_fields and not self.transport.is_closing():
             self._too_large = True
             self.send_400_response("")
 
@@ -149,6 +152,11 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._in_head = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            raise ValueError("fields behind a body are not taken")
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MAX_PIPELINED:
             self._full = True
@@ -158,7 +166,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._too_large = True
             raise ValueError("the head of the request is too large")
         self._in_head = False
-        self._head_bytes = 0
+        self._field_bytes = 0
         self._server.refresh_date()
         self._disarm()
         self._in_body = True
@@ -169,6 +177,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._held = b""
 
     def on_body(self, body: bytes) -> None:
+        self._field_bytes = 0
         if self._held is None:
             super().on_body(body)
         else:
@@ -187,6 +196,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def _begin_cycle(self) -> None:
         """Give the request to the application, or let it wait behind the one that is being answered."""
+        self._idle_since = None  # the one before it may have been answered in the same read
         cast(Any, self.scope)[OUTLET] = self._outlet
         super().on_headers_complete()
 

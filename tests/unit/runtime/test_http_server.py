@@ -268,6 +268,40 @@ async def test_n1_an_endless_head_is_refused(tmp_path: Path) -> None:
             assert await client.closed_within(30)
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 0.05])
+@pytest.mark.parametrize("at_once", [None, echo_at_once])
+async def test_n1_fields_behind_a_body_are_refused(tmp_path: Path, pause_s: float, at_once: AtOnce | None) -> None:
+    async with served(tmp_path, at_once=at_once) as api:
+        client = await api.connect()
+        client.write(b"POST /x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n")
+        await asyncio.sleep(pause_s)
+        client.write(b"a: b\r\n" * 1000 + b"\r\n")
+        status, _, body = await client.response()
+        assert (status, json.loads(body)["code"]) == (400, "http_malformed")
+        assert await client.closed_within(1)
+
+
+@pytest.mark.parametrize("endless", [b"a", b"1;"])
+async def test_n1_an_endless_name_or_chunk_size_behind_a_body_is_refused(tmp_path: Path, endless: bytes) -> None:
+    async with served(tmp_path, LimitSettings()) as api:
+        client = await api.connect()
+        last = b"0\r\n" if endless == b"a" else b""
+        client.write(b"POST /x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n" + last)
+        for _ in range(3 * MAX_HEAD_BYTES // 1024):
+            client.write(endless * (1024 // len(endless)))
+            await asyncio.sleep(0)
+        assert (await client.response())[0] in (400, 431)
+        assert await client.closed_within(1)
+
+
+async def test_who_waits_for_an_answer_behind_one_at_once_is_not_silent(tmp_path: Path) -> None:
+    async with served(tmp_path, at_once=echo_at_once) as api:
+        client = await api.connect()
+        client.write(POST % (b"/x", 1, b"x") + b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n")
+        assert (await client.response())[0] == 202
+        assert not await client.closed_within(2)
+
+
 async def test_what_is_no_http_is_a_problem(tmp_path: Path) -> None:
     async with served(tmp_path) as api:
         client = await api.connect()
