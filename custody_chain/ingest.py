@@ -13,11 +13,11 @@ Invariants:
 
 from __future__ import annotations
 
-import struct
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from common.core.codec import Writer
 from common.model.kinds.account import account_facts
 from common.model.kinds.product import product_facts
 from common.model.kinds.registration import registration_facts
@@ -63,8 +63,6 @@ from custody_chain.tables.objects import (
     anomaly_key,
 )
 from custody_chain.tables.regions import REGIONS, RegionKey
-
-_PLACE: Final = struct.Struct(">QI")
 
 USABLE = "ok"
 """The verdict of a snapshot that is no anomaly."""
@@ -235,9 +233,9 @@ def _track(
 
 def _journal(records: Records, moment: Moment, digest: bytes, verdict: str) -> None:
     record = load(records, moment.network)
-    place = _PLACE.pack(moment.height, moment.index)
-    line = b"%b%b%b%c%b" % (bytes.fromhex(record.journal), place, digest, len(verdict), verdict.encode("ascii"))
-    link = moment.suite.tagged_hash("tongjian/crosslink-journal/v1", line)
+    data = Writer().fixed(bytes.fromhex(record.journal), 32).u64(moment.height).u32(moment.index)
+    data.fixed(digest, 32).text8(verdict)
+    link = moment.suite.tagged_hash("tongjian/crosslink-journal/v1", data.bytes())
     after = replace(record, journal=link.hex(), snapshots=record.snapshots + 1)
     records.put(REGIONS, RegionKey(moment.network), after)
 
