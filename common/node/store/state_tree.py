@@ -314,16 +314,14 @@ def _merged(body: bytes, changes: list[_Change]) -> bytes:
                 entries[digest] = value_digest
         return b"".join([digest + entries[digest] for digest in sorted(entries)])
     for digest, value_digest in changes:
-        start = body.find(digest)
-        if start % ENTRY_BYTES:  # not found where an entry begins
-            low, high = 0, len(body) // ENTRY_BYTES
-            while low < high:
-                middle = (low + high) // 2
-                if body[middle * ENTRY_BYTES : middle * ENTRY_BYTES + HASH_SIZE] < digest:
-                    low = middle + 1
-                else:
-                    high = middle
-            start = low * ENTRY_BYTES
+        low, high = 0, len(body) // ENTRY_BYTES
+        while low < high:
+            middle = (low + high) // 2
+            if body[middle * ENTRY_BYTES : middle * ENTRY_BYTES + HASH_SIZE] < digest:
+                low = middle + 1
+            else:
+                high = middle
+        start = low * ENTRY_BYTES
         end = start + ENTRY_BYTES if body[start : start + HASH_SIZE] == digest else start
         body = body[:start] + (b"" if value_digest is None else digest + value_digest) + body[end:]
     return body
