@@ -24,7 +24,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from operator import call
 from types import UnionType
 from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import unquote_to_bytes
@@ -77,12 +76,16 @@ def number_step(value: int) -> str:
     return f"{value:016x}"
 
 
+def _plain(step: str) -> str:
+    return step
+
+
 def _number(step: str) -> int:
     return int(step, 16)
 
 
 _CODECS: Final[dict[Any, tuple[Callable[[Any], str], Callable[[str], Any]]]] = {
-    str: (str, str),
+    str: (_plain, _plain),
     "foreign": (component, identifier),
     "number": (number_step, _number),
     int: (str, int),
@@ -134,11 +137,13 @@ class Table(Generic[K, R]):
 
     def path(self, key: K) -> bytes:
         """The key's path, for state and proofs."""
-        return "/".join([self.name, *map(call, self._steps, key)]).encode("ascii")
+        steps = [write(part) for write, part in zip(self._steps, key, strict=True)]
+        return "/".join([self.name, *steps]).encode("ascii")
 
     def prefix(self, *leading: Any) -> bytes:
         """What the paths of all keys with these first members begin with."""
-        return "/".join([self.name, *map(call, self._steps, leading), ""]).encode("ascii")
+        steps = [write(part) for write, part in zip(self._steps, leading, strict=False)]
+        return "/".join([self.name, *steps, ""]).encode("ascii")
 
     def key(self, path: bytes) -> K:
         """The key that a path of this family is of."""

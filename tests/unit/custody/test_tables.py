@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -43,6 +43,12 @@ KEYS = st.builds(
     st.integers(0, 2**40),
 )
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@pytest.mark.parametrize("key", [("beijing", "a"), ("beijing", "a", 1, 2), (None, "a", 1)])
+def test_a_key_that_is_none_of_the_family_has_no_path(key: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        PLACES.path(key)
 
 
 def place(amount: int, **about: str) -> Place:
